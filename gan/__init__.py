@@ -1,0 +1,1 @@
+"""Makes faces: networks, losses, training, and tools for latent vectors."""

@@ -1,0 +1,23 @@
+"""What a user can get wrong, told in one line; anything else is a bug and keeps its traceback."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+
+class UserError(Exception):
+    """A mistake of the user's. The message is one line: what is wrong, where, and what to do."""
+
+
+def run_script(main: Callable[[], int | None]) -> None:
+    """Run a script's `main` and leave the interpreter with its exit code.
+
+    A `UserError` is printed as one line on standard error and becomes exit code 2.
+    """
+    try:
+        code = main()
+    except UserError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        code = 2
+    sys.exit(code or 0)
