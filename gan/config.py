@@ -1,0 +1,262 @@
+"""Every setting of a run, once: its default, unit and meaning, and the presets.
+
+The command line of train_gan.py, a run's config.json and the README's table of settings are all made
+from the class `Settings`; the string under each field is its documentation in all three.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import json
+import types
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from tyro.conf import Positional, arg
+
+from gan.errors import UserError
+
+Preset = Literal["light", "paper"]
+Device = Literal["auto", "cpu", "cuda", "mps"]
+Precision = Literal["auto", "float32", "bfloat16"]
+Updates = Literal["separate", "simultaneous"]
+Normalisation = Literal["batch", "batch-but-first", "spectral", "none"]
+Augmentation = Literal["colour", "translation", "cutout"]
+Widths = tuple[int, int, int, int]
+
+IMAGE_SIZES = range(32, 257, 16)
+FEWEST_IMAGES = 8
+DEFAULT_STEPS = 7000
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that describes a run."""
+
+    folder: Annotated[str | None, Positional, arg(metavar="FOLDER")] = None
+    """Folder of face photos, flat or nested. Without one, drawn faces are made and trained on."""
+    name: str | None = None
+    """Name of the run; the folder's if none is given. A number is put in front."""
+    output: Path = Path("outputs")
+    """Folder of runs."""
+    cache: Path = Path("data/cache")
+    """Folder of decoded images, kept for the next start."""
+    preset: Preset | None = None
+    """Sizes of the generator and the batch: `light` (250 150 90 54, 96) or `paper` (1024 512 256 128, 128);
+    the default is light on a CPU, paper on a GPU."""
+    plain: bool = False
+    """The textbook form: batch norm on all of D, simultaneous updates, no averaged weights, no augmentation."""
+
+    steps: int | None = None
+    """Stop after this many steps; 7000 if neither steps nor minutes are given."""
+    minutes: float | None = None
+    """Stop after this many minutes of this sitting."""
+    batch_size: int = 96
+    """Images a step; as many generated ones."""
+    image_size: int = 96
+    """Side of the images in pixels: a multiple of 16 from 32 to 256."""
+    seed: int = 0
+    """Of everything that is drawn: weights, latent vectors, order of the images, augmentation."""
+    device: Device = "auto"
+    """Where to compute; auto takes CUDA, then Apple's MPS, then the CPU."""
+    precision: Precision = "auto"
+    """Of the networks' arithmetic (weights are always float32); auto takes bfloat16 where it proves faster."""
+    workers: int | None = None
+    """Processes that decode images or draw faces; 0 is this one, none given one for each core."""
+    memory_share: float = 0.25
+    """Share of the memory the decoded images may take; larger sets are mapped from disk."""
+
+    generator_widths: Widths = (250, 150, 90, 54)
+    """Channels of G's first feature map and after each transposed convolution but the last."""
+    discriminator_widths: Widths = (64, 128, 256, 512)
+    """Channels after each of D's convolutions."""
+    latent_size: int = 100
+    """Values in a latent vector, each uniform in [-1, 1]."""
+    normalisation: Normalisation = "spectral"
+    """In D: batch norm on all layers, on all but the first (Radford et al. 2015), spectral norm of the
+    weights (Miyato et al. 2018), or none."""
+    head_scale: float = 0.25
+    """Factor on D's logits: below 1, a step of Adam on the wide head swings them less."""
+    updates: Updates = "simultaneous"
+    """D, then G against the new D; or both from one pass of D over the fakes, which is faster."""
+    learning_rate: float = 1e-4
+    """Of Adam, for both networks."""
+    beta1: float = 0.5
+    """Adam's decay of the mean gradient [per step] (Radford et al. 2015)."""
+    beta2: float = 0.999
+    """Adam's decay of the mean squared gradient [per step]."""
+    weight_decay: float = 0.0
+    """L2 penalty on all weights, as Adam's: added to the gradient."""
+    flip: bool = True
+    """Mirror half of the real images."""
+    augmentation: tuple[Augmentation, ...] = ("colour", "translation")
+    """What is done to real and generated images in front of D (Zhao et al. 2020)."""
+    ema_half_life: float = 10_000.0
+    """Images after which a weight of G counts half in the averaged generator; 0 for none."""
+
+    log_every: int = 10
+    """Steps between lines in metrics.jsonl and TensorBoard."""
+    sample_every: int = 100
+    """Steps between sample grids."""
+    checkpoint_every: int = 500
+    """Steps between checkpoints."""
+    histogram_every: int = 500
+    """Steps between histograms of the weights in TensorBoard."""
+    keep: int = 3
+    """Checkpoints kept, the newest ones."""
+
+
+
+PRESETS: dict[Preset, dict[str, Any]] = {
+    "light": {"generator_widths": (250, 150, 90, 54), "batch_size": 96},
+    "paper": {"generator_widths": (1024, 512, 256, 128), "batch_size": 128},
+}
+
+PLAIN: dict[str, Any] = {
+    "normalisation": "batch",
+    "head_scale": 1.0,
+    "updates": "simultaneous",
+    "augmentation": (),
+    "ema_half_life": 0.0,
+}
+
+NETWORKS = (
+    "image_size",
+    "latent_size",
+    "generator_widths",
+    "discriminator_widths",
+    "normalisation",
+    "head_scale",
+)
+"""What two runs must share for one to start from the other's networks."""
+
+FREE = frozenset(
+    "folder name output cache preset plain steps minutes device workers memory_share "
+    "log_every sample_every checkpoint_every histogram_every keep".split()
+)
+"""What a resumed run may change: none of it alters the mathematics of a step by itself. (`preset` and
+`plain` only choose defaults; the data set is compared by its pixels.)"""
+
+
+def base(preset: Preset, plain: bool) -> Settings:
+    """The settings where the user says nothing but these two."""
+    return replace(Settings(), preset=preset, plain=plain, **PRESETS[preset], **(PLAIN if plain else {}))
+
+
+def check(settings: Settings) -> None:
+    """Raise `UserError` for the first setting that is out of its range."""
+    size = settings.image_size
+    if size not in IMAGE_SIZES:
+        nearest = sorted(IMAGE_SIZES, key=lambda good: abs(good - size))[:2]
+        if size < IMAGE_SIZES[0] or size > IMAGE_SIZES[-1]:
+            nearest = nearest[:1]
+        good = " or ".join(str(near) for near in sorted(nearest))
+        raise UserError(f"--image-size must be a multiple of 16 from 32 to 256, not {size}; nearest: {good}")
+    _at_least(settings, 1, "batch_size latent_size log_every sample_every checkpoint_every histogram_every keep")
+    _at_least(settings, 0, "seed workers weight_decay ema_half_life steps")
+    for name in ("minutes", "learning_rate", "head_scale", "memory_share"):
+        value = getattr(settings, name)
+        if value is not None and not 0 < value < float("inf"):
+            raise UserError(f"{flag(name)} must be more than 0, not {value}")
+    for name in ("beta1", "beta2"):
+        if not 0 <= getattr(settings, name) < 1:
+            raise UserError(f"{flag(name)} must be at least 0 and less than 1, not {getattr(settings, name)}")
+    for name in ("generator_widths", "discriminator_widths"):
+        if min(getattr(settings, name)) < 1:
+            raise UserError(f"{flag(name)} must be 1 or more each, not {getattr(settings, name)}")
+    if settings.batch_size < 2:
+        raise UserError("--batch-size must be 2 or more: batch norm compares the images of a batch")
+
+
+def changed(old: Settings, new: Settings) -> list[str]:
+    """Names of the settings outside `FREE` in which two runs differ."""
+    return [
+        field.name
+        for field in fields(Settings)
+        if field.name not in FREE and getattr(old, field.name) != getattr(new, field.name)
+    ]
+
+
+def flag(name: str) -> str:
+    """A setting's name as written on the command line."""
+    return "--" + name.replace("_", "-")
+
+
+def to_json(settings: Settings) -> dict[str, Any]:
+    """The settings as values JSON knows."""
+    return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(settings).items()}
+
+
+def from_json(values: dict[str, Any]) -> Settings:
+    """Settings from what `to_json` gave, also after a trip through a file.
+
+    Raises:
+        UserError: a value is missing, unknown or of the wrong type, as in a file edited by hand.
+    """
+    hints = get_type_hints(Settings)
+    names = {field.name for field in fields(Settings)}
+    if values.keys() != names:
+        odd = ", ".join(sorted(values.keys() ^ names))
+        raise UserError(f"the run's settings do not fit this version, which differs in: {odd}")
+    try:
+        return Settings(**{name: _typed(hints[name], value) for name, value in values.items()})
+    except (TypeError, ValueError) as error:
+        raise UserError(f"the run's settings cannot be read: {error}") from None
+
+
+def settings_table() -> str:
+    """The README's table of settings, in Markdown: flag, default, meaning."""
+    rows = ["| setting | default | meaning |", "|---|---|---|"]
+    documentation = _documentation()
+    for field in fields(Settings):
+        name = "FOLDER" if field.name == "folder" else flag(field.name)
+        default = field.default
+        if isinstance(default, tuple):
+            default = " ".join(map(str, default))
+        shown = "" if default is None else f"`{json.dumps(default) if isinstance(default, bool) else default}`"
+        rows.append(f"| `{name}` | {shown} | {documentation[field.name]} |")
+    return "\n".join(rows)
+
+
+def _documentation() -> dict[str, str]:
+    """The string under each field, on one line."""
+    (body,) = ast.parse(inspect.getsource(Settings)).body
+    assert isinstance(body, ast.ClassDef)
+    return {
+        field.target.id: " ".join(text.value.value.split())
+        for field, text in zip(body.body, body.body[1:], strict=False)
+        if isinstance(field, ast.AnnAssign)
+        and isinstance(field.target, ast.Name)
+        and isinstance(text, ast.Expr)
+        and isinstance(text.value, ast.Constant)
+    }
+
+
+def _at_least(settings: Settings, least: int, names: str) -> None:
+    for name in names.split():
+        value = getattr(settings, name)
+        if value is not None and not least <= value < float("inf"):
+            raise UserError(f"{flag(name)} must be {least} or more, not {value}")
+
+
+def _typed(hint: Any, value: Any) -> Any:
+    """`value`, which came from JSON, as the type that a field asks for."""
+    if get_origin(hint) in (Union, types.UnionType):
+        if value is None:
+            return None
+        (hint,) = (part for part in get_args(hint) if part is not types.NoneType)
+    if get_origin(hint) is Literal:
+        if value not in get_args(hint):
+            raise ValueError(f"{value!r} is none of {', '.join(get_args(hint))}")
+        return value
+    if get_origin(hint) is tuple:
+        return tuple(value)
+    if hint is float and isinstance(value, int):
+        return float(value)
+    if hint is Path and isinstance(value, str):
+        return Path(value)
+    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
+        raise TypeError(f"{value!r} is not {hint.__name__}")
+    return value

@@ -1,0 +1,46 @@
+"""The adversarial losses on the two-logit head: softmax cross-entropy (Goodfellow et al. 2014).
+
+Logits are float [B, 2]; class 1 is "from the data set", class 0 "generated". Losses are computed in
+float32 whatever the precision of the networks, and are means over the batch, in nats.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+GENERATED, REAL = 0, 1
+
+
+def discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """CE(D(x), 1) + CE(D(G(z)), 0): 2 ln 2 = 1.386 where D knows nothing, 0 where it knows all."""
+    return _cross_entropy(real_logits, REAL) + _cross_entropy(fake_logits, GENERATED)
+
+
+def generator_loss(fake_logits: Tensor) -> Tensor:
+    """CE(D(G(z)), 1), the non-saturating form: ln 2 = 0.693 where D knows nothing."""
+    return _cross_entropy(fake_logits, REAL)
+
+
+def generator_over_discriminator(fake_logits: Tensor) -> Tensor:
+    """The generator's gradient at each fake's logits as a multiple [B] of the discriminator's there.
+
+    With p1 the softmax of logit 1 and p0 = 1 - p1, the gradient of CE(., 0) at the two logits is
+    p1 * (-1, 1) and that of CE(., 1) is -p0 * (-1, 1): they differ by the factor -p0 / p1 alone. Where
+    D treats each image by itself, every gradient further down differs by that factor too, so one
+    backward pass through D serves both losses.
+    """
+    log_p = F.log_softmax(fake_logits.detach().float(), dim=1)
+    # Beyond e**40 p1 is 4e-18, and the product of both would leave what float32 resolves.
+    return -(log_p[:, GENERATED] - log_p[:, REAL]).clamp(max=40).exp()
+
+
+def probability_real(logits: Tensor) -> Tensor:
+    """The discriminator's belief [B] in [0, 1] that each image is from the data set."""
+    return logits.detach().float().softmax(dim=1)[:, REAL]
+
+
+def _cross_entropy(logits: Tensor, label: int) -> Tensor:
+    labels = torch.full((len(logits),), label, device=logits.device)
+    return F.cross_entropy(logits.float(), labels)

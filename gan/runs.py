@@ -1,0 +1,180 @@
+"""Run folders: numbered, self-describing, and found again by name, by number or by being the newest.
+
+    outputs/0007-faces-96px/
+        config.json                   settings, versions, the data set's digest and size
+        samples/step_000100.png       the same latent vectors every time
+        real.png                      a grid of the data set's images
+        checkpoints/step_001000.pt    all that resuming needs
+        metrics.jsonl                 one line a logging step
+        events.out.tfevents.*         the same for TensorBoard
+        skipped.txt                   files of the data folder that were left out, and why
+
+Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gan.config import Settings, from_json, to_json
+from gan.errors import UserError
+from gan.files import replacing
+
+NUMBERED = re.compile(r"(\d{4,})-.+")
+STEP = re.compile(r"step_(\d{6,})")
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """What a run's config.json holds."""
+
+    settings: Settings
+    data: dict[str, Any]
+    """Of the data set: folder, digest, images, skipped, duplicates."""
+    environment: dict[str, Any]
+    """Versions and hardware that bit-for-bit repetition depends on."""
+
+
+def new_run(output: Path, name: str, image_size: int) -> Path:
+    """Make the next numbered folder in `output`, such as `0007-faces-96px`; never one that exists.
+
+    Raises:
+        UserError: `output` cannot be made or written to.
+    """
+    slug = _slug(name)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        number = max((_number(run) for run in _runs(output)), default=0) + 1
+        while True:
+            run = output / f"{number:04d}-{slug}-{image_size}px"
+            # Another process may take the number between the look and the deed.
+            if any(_number(other) == number for other in _runs(output)):
+                number += 1
+                continue
+            run.mkdir()
+            return run
+    except OSError as error:
+        raise UserError(f"no run folder can be made in {output}: {error.strerror}") from None
+
+
+def find_run(run: str | Path | None, output: Path = Path("outputs")) -> Path:
+    """The folder of a run.
+
+    Args:
+        run: a folder, or the name or number of a run inside `output`; None for the newest there.
+        output: the folder of runs.
+
+    Raises:
+        UserError: there is no such run, or none at all.
+    """
+    if run is None:
+        newest = max(_runs(output), key=_number, default=None)
+        if newest is None:
+            raise UserError(f"there is no run in {output}; `python train_gan.py FOLDER` makes one")
+        return newest
+    for candidate in (Path(run), output / run):
+        if (candidate / "config.json").is_file():
+            return candidate
+    numbered = [known for known in _runs(output) if str(run).isdigit() and _number(known) == int(str(run))]
+    if numbered:
+        return numbered[0]
+    raise UserError(f"{run} is no run: there is no config.json in it, nor a run of that name or number in {output}")
+
+
+def checkpoints(run: Path) -> list[Path]:
+    """The run's checkpoint files, oldest first."""
+    found = [path for path in (run / "checkpoints").glob("step_*.pt") if STEP.fullmatch(path.stem)]
+    return sorted(found, key=step_of)
+
+
+def checkpoint_path(run: Path, step: int) -> Path:
+    """Where the checkpoint of a step is kept."""
+    return run / "checkpoints" / f"step_{step:06d}.pt"
+
+
+def samples(run: Path) -> list[Path]:
+    """The run's sample grids, oldest first."""
+    found = [path for path in (run / "samples").glob("step_*.png") if STEP.fullmatch(path.stem)]
+    return sorted(found, key=step_of)
+
+
+def sample_path(run: Path, step: int) -> Path:
+    """Where the sample grid of a step is kept."""
+    return run / "samples" / f"step_{step:06d}.png"
+
+
+def step_of(path: Path) -> int:
+    """The step that a checkpoint's or sample grid's name tells."""
+    match = STEP.fullmatch(path.stem)
+    assert match is not None, path
+    return int(match[1])
+
+
+def find_checkpoint(run: Path, checkpoint: str | int | Path | None) -> Path:
+    """The file of a checkpoint.
+
+    Args:
+        run: the run's folder.
+        checkpoint: its step, or its file; None for the newest.
+
+    Raises:
+        UserError: the run has none, or not that one; the message lists the steps there are.
+    """
+    found = checkpoints(run)
+    if checkpoint is None:
+        if not found:
+            raise UserError(f"{run} has no checkpoint yet")
+        return found[-1]
+    if str(checkpoint).isdigit():
+        path = checkpoint_path(run, int(checkpoint))
+        if path.is_file():
+            return path
+    for path in (Path(checkpoint), run / "checkpoints" / str(checkpoint)):
+        if path.is_file():
+            return path
+    steps = ", ".join(str(step_of(path)) for path in found) or "none"
+    raise UserError(f"{run} has no checkpoint {checkpoint}; there are: {steps}")
+
+
+def write_info(run: Path, info: RunInfo) -> None:
+    """Write config.json."""
+    values = {"settings": to_json(info.settings), "data": info.data, "environment": info.environment}
+    with replacing(run / "config.json") as path:
+        path.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_info(run: Path) -> RunInfo:
+    """Read config.json.
+
+    Raises:
+        UserError: it is not there or not readable.
+    """
+    path = run / "config.json"
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        return RunInfo(from_json(values["settings"]), values["data"], values["environment"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} cannot be read: {error}") from None
+
+
+def _runs(output: Path) -> list[Path]:
+    if not output.is_dir():
+        return []
+    return [path for path in output.iterdir() if NUMBERED.fullmatch(path.name) and path.is_dir()]
+
+
+def _number(run: Path) -> int:
+    match = NUMBERED.fullmatch(run.name)
+    assert match is not None, run
+    return int(match[1])
+
+
+def _slug(name: str) -> str:
+    """A name as part of a folder's: letters and digits of any script, the rest as single hyphens."""
+    composed = unicodedata.normalize("NFC", name)
+    return re.sub(r"[^\w]+", "-", composed).strip("-_")[:60] or "run"
