@@ -1,10 +1,10 @@
-"""Pictures that move: GIF and MP4, and the timelapse of a run's sample grids."""
+"""Pictures that move: GIF and MP4, and image files as frames."""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -96,11 +96,11 @@ def save_mp4(path: str | Path, frames: Frames, fps: float) -> None:
             writer.append_data(np.moveaxis(even, 0, -1))
 
 
-def sample_frames(folder: Path, shrink: int = 1, hold: int = 0) -> Iterator[NDArray[np.uint8]]:
-    """The grids that training left in a run's samples folder, in the order of their steps.
+def read_frames(paths: Sequence[Path], shrink: int = 1, hold: int = 0) -> Iterator[NDArray[np.uint8]]:
+    """Image files as the frames of a film, such as the sample grids that training left.
 
     Args:
-        folder: holds step_000000.png, step_000100.png and so on.
+        paths: images of one size, in order.
         shrink: makes either side this many times smaller, by averaging.
         hold: how many times more the last one is given.
 
@@ -108,32 +108,21 @@ def sample_frames(folder: Path, shrink: int = 1, hold: int = 0) -> Iterator[NDAr
         Frames uint8 [3, H // shrink, W // shrink] (at least 1 pixel), read one at a time.
 
     Raises:
-        UserError: `shrink` is below 1 or `hold` below 0; fewer than 2 grids are there; one of them
-            is broken or not of the first one's size.
+        UserError: an image cannot be read, or is not of the first one's size.
     """
-    if shrink < 1:
-        raise UserError(f"shrink must be 1 or more, not {shrink}")
-    if hold < 0:
-        raise UserError(f"the last grid cannot be held for less than no time ({hold} frames)")
-    paths = sorted(folder.glob("step_*.png"), key=lambda path: (len(path.stem), path.stem))
-    if len(paths) < 2:
-        raise UserError(f"{folder} holds {len(paths)} sample grids (step_*.png); a timelapse needs 2 or more")
-    return _read_frames(paths, shrink, hold)
-
-
-def _read_frames(paths: list[Path], shrink: int, hold: int) -> Iterator[NDArray[np.uint8]]:
-    size = None
+    size = frame = None
     for path in paths:
         try:
             with Image.open(path) as image:
                 size = size or image.size
                 if image.size != size:
-                    raise UserError(f"{path} has {image.size} pixels where the first grid has {size}")
+                    raise UserError(f"{path} has {image.size} pixels where the first frame has {size}")
                 frame = from_pillow(image.convert("RGB").reduce(min(shrink, *size)))
         except (OSError, SyntaxError) as error:
-            raise UserError(f"{path} cannot be read: {error}; remove it and try again") from error
+            raise UserError(f"{path} cannot be read as an image: {error}; remove it and try again") from error
         yield frame
-    yield from itertools.repeat(frame, hold)
+    if frame is not None:
+        yield from itertools.repeat(frame, hold)
 
 
 def _take_first(frames: Frames) -> tuple[NDArray[np.uint8], Iterator[NDArray[np.uint8]]]:

@@ -7,7 +7,7 @@ from PIL import Image
 
 from gan.errors import UserError
 from gan.images import from_pillow, save_png
-from gan.video import sample_frames, save_film, save_gif, save_mp4
+from gan.video import read_frames, save_film, save_gif, save_mp4
 
 
 def flat(level: int, height: int = 32, width: int = 32) -> np.ndarray:
@@ -103,51 +103,38 @@ class TestMp4:
             save_mp4(tmp_path / "a.mp4", [flat(0)], fps)
 
 
-class TestSampleFrames:
-    def grids(self, folder, *steps):
-        for step in steps:
-            save_png(folder / f"step_{step:06d}.png", flat(step % 251, 20, 30))
-        save_png(folder / "real.png", flat(7, 20, 30))
-        return folder
+class TestReadFrames:
+    def files(self, folder, *levels):
+        files = [folder / f"{level}.png" for level in levels]
+        for file, level in zip(files, levels, strict=True):
+            save_png(file, flat(level, 20, 30))
+        return files
 
-    def test_the_order_is_that_of_the_steps_and_the_last_is_held(self, tmp_path):
-        self.grids(tmp_path, 200, 0, 100, 1_000_001, 999_999)
-        frames = list(sample_frames(tmp_path, hold=2))
-        assert [int(frame[0, 0, 0]) for frame in frames] == [
-            step % 251 for step in (0, 100, 200, 999_999, 1_000_001, 1_000_001, 1_000_001)
-        ]
+    def test_they_come_in_order_and_the_last_is_held(self, tmp_path):
+        frames = list(read_frames(self.files(tmp_path, 9, 0, 200), hold=2))
+        assert [int(frame[0, 0, 0]) for frame in frames] == [9, 0, 200, 200, 200]
         assert frames[0].shape == (3, 20, 30)
 
     def test_shrinking_averages(self, tmp_path):
-        self.grids(tmp_path, 0)
         image = flat(0, 20, 30)
         image[:, ::2] = 200
-        save_png(tmp_path / "step_000100.png", image)
-        frames = list(sample_frames(tmp_path, shrink=2))
-        assert frames[1].shape == (3, 10, 15)
-        assert (frames[1] == 100).all()
-        assert next(sample_frames(tmp_path, shrink=1000)).shape == (3, 1, 2)
+        save_png(tmp_path / "a.png", image)
+        (frame,) = read_frames([tmp_path / "a.png"], shrink=2)
+        assert frame.shape == (3, 10, 15)
+        assert (frame == 100).all()
+        (frame,) = read_frames([tmp_path / "a.png"], shrink=1000)
+        assert frame.shape == (3, 1, 2)
 
-    @pytest.mark.parametrize("wrong", [{"shrink": 0}, {"shrink": -1}, {"hold": -1}])
-    def test_wrong_numbers(self, tmp_path, wrong):
-        with pytest.raises(UserError):
-            sample_frames(self.grids(tmp_path, 0, 1), **wrong)
-
-    def test_fewer_than_two(self, tmp_path):
-        with pytest.raises(UserError, match="holds 0 sample grids"):
-            sample_frames(tmp_path / "nowhere")
-        with pytest.raises(UserError, match="holds 1 sample grids"):
-            sample_frames(self.grids(tmp_path, 0))
-
-    def test_a_broken_grid_and_one_of_another_size_are_named(self, tmp_path):
-        self.grids(tmp_path, 0, 1, 2)
-        whole = (tmp_path / "step_000001.png").read_bytes()
-        (tmp_path / "step_000001.png").write_bytes(whole[: len(whole) // 2])
-        with pytest.raises(UserError, match=r"step_000001\.png"):
-            list(sample_frames(tmp_path))
-        (tmp_path / "step_000001.png").write_bytes(b"")
-        with pytest.raises(UserError, match=r"step_000001\.png"):
-            list(sample_frames(tmp_path))
-        save_png(tmp_path / "step_000001.png", flat(0, 20, 31))
-        with pytest.raises(UserError, match=r"step_000001\.png.*\(31, 20\)"):
-            list(sample_frames(tmp_path))
+    def test_a_broken_image_and_one_of_another_size_are_named(self, tmp_path):
+        files = self.files(tmp_path, 0, 1, 2)
+        whole = files[1].read_bytes()
+        for content in (whole[: len(whole) // 2], whole[:60], b"", b"no image"):
+            files[1].write_bytes(content)
+            with pytest.raises(UserError, match=r"1\.png"):
+                list(read_frames(files))
+        save_png(files[1], flat(0, 20, 31))
+        with pytest.raises(UserError, match=r"1\.png.*\(31, 20\)"):
+            list(read_frames(files))
+        files[1].unlink()
+        with pytest.raises(UserError, match=r"1\.png"):
+            list(read_frames(files))
