@@ -8,11 +8,11 @@ Which --method is right depends on the prior, from which training drew its laten
 Gaussian prior, spherical: nearly all of its vectors have one length, and directions are all alike;
 the arc keeps that length, while a straight line cuts through short vectors that were never seen in
 training. The prior here is uniform in the cube [-1, 1]^100, for which neither is perfect. linear
-stays inside the cube, which is convex, but half-way the vectors have shrunk by 30 percent (from 5.8 to
-4.1; a draw varies by 0.3), so the faces in the middle come out averaged and weak. spherical keeps the
-length, and with it the mean and the spread of the weighted sums that are all the generator's first
-layer sees; about 9 in 100 values then leave [-1, 1], mostly by less than 0.3. So spherical is the
-default; --keep-in-range clamps what leaves the cube.
+stays inside the cube, which is convex, but half-way the vectors have shrunk by 30 percent (from a length
+of 5.8 to 4.1, where that of a draw varies by 0.3), so the generator is given weaker input than any in
+training. spherical keeps the length, and with it the mean and the spread of the weighted sums that
+are all the generator's first layer sees; about 9 in 100 values then leave [-1, 1], mostly by less
+than 0.3. So spherical is the default; --keep-in-range clamps what leaves the cube.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ class SampleChoice(FaceChoice):
     """Which faces, and in what form."""
 
     rows: int | None = None
-    """Rows of the grid; without --count, --rows times --columns faces are made."""
+    """Rows of the grid; without --count and --latents, --rows times --columns faces are made."""
     columns: int | None = None
     """Columns of the grid. 8 rows of 8, or the squarest grid for --count, if nothing else is said."""
     separate: Path | None = None
@@ -36,17 +36,22 @@ class SampleChoice(FaceChoice):
                 raise UserError(f"{name} must be 1 to {MOST_FACES:,}, not {value:,}")
         if self.separate is not None and (self.rows or self.columns or self.labels):
             raise UserError("--separate writes no grid: --rows, --columns and --labels go without it")
-        if self.count and self.rows and self.columns and self.count > self.rows * self.columns:
-            raise UserError(f"{self.count:,} faces do not fit into {self.rows} rows of {self.columns}")
+        if self.count is not None:
+            self.columns_for(self.count)
 
     def wanted(self) -> int | None:
-        """How many faces are asked for; None if nothing was said."""
-        if self.count is not None or not (self.rows or self.columns):
+        """How many faces are asked for; None for 64, or for all of a file."""
+        if self.count is not None or self.latents is not None or not (self.rows or self.columns):
             return self.count
         return (self.rows or 8) * (self.columns or 8)
 
     def columns_for(self, count: int) -> int:
-        """Columns of the grid of `count` faces."""
+        """Columns of the grid of `count` faces. Raises `UserError` if they do not fit into it."""
+        if self.rows and self.columns and count > self.rows * self.columns:
+            raise UserError(
+                f"{count:,} faces do not fit into {self.rows} rows of {self.columns}; "
+                "--count N takes the first N"
+            )
         if self.columns:
             return self.columns
         return math.ceil(count / self.rows) if self.rows else math.ceil(math.sqrt(count))

@@ -52,8 +52,7 @@ def lerp(start: Latents, end: Latents, t: float) -> Latents:
     Exactly `start` at 0 and `end` at 1; the line goes on beyond them. Between two points of the cube
     it stays in the cube, because a cube is convex. In many dimensions it passes through vectors much
     shorter than those of training: half-way between two draws of 100 values the norm is about 4.1,
-    where that of a draw is 5.8 and varies by 0.3. The generator then sees weaker input than it ever
-    did, and answers with faces nearer to the average.
+    where that of a draw is 5.8 and varies by 0.3: weaker input than the generator was ever given.
     """
     a, b = _ends(start, end)
     return _exact_at_ends(start, end, t, a + (b - a) * t)
@@ -105,8 +104,8 @@ def path(points: Latents, steps: int, method: Method = "spherical", *, loop: boo
             arc keeps and the straight line does not. For the uniform prior of this project neither is
             perfect. `linear` is the one that stays in the cube, but at the cost of length (see
             `lerp`). `spherical` keeps the length, and half-way between two draws each value keeps
-            the mean and the variance of the prior; about 9 in 100 values leave [-1, 1], the most
-            by 0.41. The generator's first layer only sees weighted sums of all values, for which mean
+            the mean and the variance of the prior; about 9 in 100 values leave [-1, 1], mostly
+            by less than 0.3. The generator's first layer only sees weighted sums of all values, for which mean
             and variance are nearly everything and a single value's bounds nearly nothing: so
             `spherical` is the default here too. `keep_in_range` brings its values back into the cube.
         loop: also goes from the last point back to the first, and stops one step before it, so that

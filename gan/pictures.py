@@ -206,7 +206,7 @@ def _save(
 
 
 def _text(generator: LoadedGenerator, origin: dict[str, object], **more: object) -> dict[str, object]:
-    facts = {"run": generator.run.name, "step": generator.step, "weights": generator.weights}
+    facts = {"run": generator.run.resolve().name, "step": generator.step, "weights": generator.weights}
     return {**facts, **origin, **more}
 
 

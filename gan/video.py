@@ -105,7 +105,7 @@ def read_frames(paths: Sequence[Path], shrink: int = 1, hold: int = 0) -> Iterat
         hold: how many times more the last one is given.
 
     Yields:
-        Frames uint8 [3, H // shrink, W // shrink] (at least 1 pixel), read one at a time.
+        Frames uint8 [3, H / shrink, W / shrink], rounded up, read one at a time.
 
     Raises:
         UserError: an image cannot be read, or is not of the first one's size.

@@ -1,0 +1,177 @@
+import runpy
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import imageio.v2 as imageio
+import numpy as np
+import pytest
+from PIL import Image
+
+from gan.checkpoint import load_generator
+from gan.images import load_png, read_text, tile
+from gan.latent import draw, path
+
+SCRIPT = Path(__file__).parents[1] / "interpolate.py"
+
+
+@pytest.fixture
+def run(tiny_run, tmp_path) -> Path:
+    """A copy of the tiny run to write into."""
+    return Path(shutil.copytree(tiny_run, tmp_path / "runs" / tiny_run.name))
+
+
+@pytest.fixture
+def interpolate(monkeypatch, capsys):
+    def call(*words: object) -> tuple[int, list[str], str]:
+        """Exit code, lines of standard output, standard error."""
+        monkeypatch.setattr(sys, "argv", [str(SCRIPT), *map(str, words)])
+        with pytest.raises(SystemExit) as end:
+            runpy.run_path(str(SCRIPT), run_name="__main__")
+        out, err = capsys.readouterr()
+        return end.value.code, out.splitlines(), err
+
+    return call
+
+
+def test_with_no_arguments_a_grid_of_the_newest_run(run, interpolate):
+    code, lines, _ = interpolate("--output", run.parent)
+    assert code == 0
+    picture, generator = Path(lines[-1]), load_generator(run)
+    assert picture.parent == run / "paths"
+    z = draw(64, generator.latent_size, generator.seed)
+    rows = [path(z[[number, number + 1]], 8, "spherical") for number in range(3)]
+    assert np.array_equal(load_png(picture), tile(generator.images(np.concatenate(rows)), 8))
+    assert "outside the prior's range [-1, 1]" in lines[0]
+
+
+def test_a_path_through_the_faces_named(run, interpolate):
+    words = (run, "--seed", 5, "--tiles", 3, 17, 42, "--form", "strip", "--steps", 4, "--method", "linear")
+    _, lines, _ = interpolate(*words)
+    generator = load_generator(run)
+    z = path(draw(64, generator.latent_size, 5)[[3, 17, 42]], 4, "linear")
+    assert np.array_equal(load_png(lines[-1]), tile(generator.images(z), 7))
+    assert np.array_equal(np.load(Path(lines[-1]).with_suffix(".npy"), allow_pickle=False), z)
+    assert read_text(lines[-1])["tiles"] == "3,17,42"
+    # A straight line stays in the cube, so nothing is said about its range.
+    assert len(lines) == 2
+    assert "7 images by the" in lines[0]
+
+
+def test_films_loop_if_wished(run, interpolate):
+    counts = {}
+    for loop in (False, True):
+        for form in ("gif", "mp4"):
+            words = (
+                "--tiles",
+                1,
+                2,
+                3,
+                "--form",
+                form,
+                "--steps",
+                5,
+                "--fps",
+                10,
+                *(["--loop"] if loop else []),
+            )
+            code, lines, _ = interpolate(run, *words)
+            assert code == 0
+            if form == "gif":
+                with Image.open(lines[-1]) as film:
+                    counts[form, loop] = film.n_frames
+            else:
+                with imageio.get_reader(lines[-1]) as film:
+                    counts[form, loop] = film.count_frames()
+    assert counts == {("gif", False): 9, ("gif", True): 12, ("mp4", False): 9, ("mp4", True): 12}
+
+
+def test_arithmetic(run, interpolate):
+    expression = "3,17,42 - 5,8,9 + 11,12,13"
+    code, lines, _ = interpolate(run, "--arithmetic", expression)
+    assert code == 0
+    picture, generator = Path(lines[-1]), load_generator(run)
+    assert picture.parent == run / "arithmetic"
+    assert read_text(picture)["arithmetic"] == expression
+    z = draw(64, generator.latent_size, generator.seed)
+    around = np.load(picture.with_suffix(".npy"), allow_pickle=False)
+    expected = z[[3, 17, 42]].mean(0) - z[[5, 8, 9]].mean(0) + z[[11, 12, 13]].mean(0)
+    assert np.allclose(around[4], expected, atol=1e-6)
+    _, height, width = load_png(picture).shape
+    assert height > 4 * 32
+    assert width > 6 * 32
+    outside = int((abs(around[4]) > 1).sum())
+    assert f"{outside} of the 100 values of the result lie outside" in lines[0]
+    assert "--keep-in-range" in lines[0]
+
+
+def test_keep_in_range_brings_results_back(run, interpolate):
+    for words in (("--arithmetic", "-2*3 + 4"), ("--method", "spherical")):
+        _, lines, _ = interpolate(run, *words, "--keep-in-range")
+        assert "outside" not in " ".join(lines)
+        assert abs(np.load(Path(lines[-1]).with_suffix(".npy"), allow_pickle=False)).max() <= 1
+
+
+def test_expressions_that_begin_with_a_minus(run, interpolate):
+    for words in (["--arithmetic", "-3 + 5"], ["--arithmetic=-3+5"]):
+        code, lines, error = interpolate(run, *words)
+        assert (code, error) == (0, "")
+        assert Path(lines[-1]).name.endswith("--3+5.png")
+
+
+def test_faces_of_a_larger_grid_and_of_a_file(run, interpolate):
+    code, lines, _ = interpolate(run, "--count", 100, "--tiles", 98, 99, "--form", "strip")
+    stored = Path(lines[-1]).with_suffix(".npy")
+    assert code == 0
+    code, lines, _ = interpolate(run, "--latents", stored, "--arithmetic", "7 - 0")
+    around = np.load(Path(lines[-1]).with_suffix(".npy"), allow_pickle=False)
+    z = draw(100, 100, load_generator(run).seed)
+    assert np.allclose(around[4], z[99] - z[98], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--tiles", 3), "two or more"),
+        (("--tiles", 3, 64), "no face 64; they run from 0 to 63"),
+        (("--tiles", -1, 3), "no face -1"),
+        (("--tiles", "a", "b"), "--tiles"),
+        (("--count", 10, "--tiles", 3, 10), "from 0 to 9"),
+        (("--steps", 1), "--steps must be 2 to"),
+        (("--steps", 10**7), "--steps must be 2 to"),
+        (("--form", "gif", "--fps", 51), "frames a second"),
+        (("--form", "mp4", "--fps", 0), "frames a second"),
+        (("--form", "avi"), "--form"),
+        (("--method", "cubic"), "--method"),
+        (("--arithmetic", "3 - 64"), "3 - >>64<<"),
+        (("--arithmetic", "3,17 % 5"), "3,17 >>%<< 5"),
+        (("--arithmetic", ""), "empty"),
+        (("--arithmetic", "3", "--tiles", 1, 2), "--tiles is about a path"),
+        (("--arithmetic", "3", "--loop"), "--loop is about a path"),
+        (("--seed", -1), "--seed must be 0 or more"),
+        (("--latents", "nowhere.npy"), "nowhere.npy"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(run, interpolate, words, message):
+    code, lines, error = interpolate(run, *words)
+    assert code == 2
+    assert lines == []
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (run / "paths").exists()
+    assert not (run / "arithmetic").exists()
+
+
+def test_help_says_which_method_is_right_for_which_prior_without_torch():
+    code = (
+        "import sys, runpy; sys.argv = ['interpolate.py', '--help']\n"
+        f"try: runpy.run_path({str(SCRIPT)!r}, run_name='__main__')\n"
+        "except SystemExit as end: print(end.code, 'torch' in sys.modules)"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert told.splitlines()[-1] == "0 False"
+    words = " ".join(told.split())
+    assert "For a Gaussian prior, spherical" in words
+    assert "uniform in the cube" in words
+    assert "--arithmetic" in words

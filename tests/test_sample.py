@@ -1,0 +1,210 @@
+import re
+import runpy
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gan.checkpoint import load_generator
+from gan.images import GAP, load_png, number_tiles, read_text, tile
+from gan.latent import draw, save_latents
+
+SCRIPT = Path(__file__).parents[1] / "sample.py"
+
+
+@pytest.fixture
+def run(tiny_run, tmp_path) -> Path:
+    """A copy of the tiny run to write into, in a folder of runs with an awkward name."""
+    return Path(shutil.copytree(tiny_run, tmp_path / "runs of лица" / tiny_run.name))
+
+
+@pytest.fixture
+def sample(monkeypatch, capsys):
+    def call(*words: object) -> tuple[int, list[str], str]:
+        """Exit code, lines of standard output, standard error."""
+        monkeypatch.setattr(sys, "argv", [str(SCRIPT), *map(str, words)])
+        with pytest.raises(SystemExit) as end:
+            runpy.run_path(str(SCRIPT), run_name="__main__")
+        out, err = capsys.readouterr()
+        return end.value.code, out.splitlines(), err
+
+    return call
+
+
+def test_the_default_is_the_newest_runs_eight_by_eight(run, sample):
+    shutil.copytree(run, run.parent / "0000-older-32px")
+    code, lines, _ = sample("--output", run.parent)
+    assert code == 0
+    picture, generator = Path(lines[-1]), load_generator(run)
+    assert picture.parent == run / "grids"
+    assert re.fullmatch(rf"step_{generator.step:06d}-seed_{generator.seed}-8x8\.png", picture.name)
+    z = draw(64, generator.latent_size, generator.seed)
+    assert np.array_equal(np.load(picture.with_suffix(".npy"), allow_pickle=False), z)
+    assert np.array_equal(load_png(picture), tile(generator.images(z), 8))
+    assert read_text(picture) == {
+        "run": run.name,
+        "step": str(generator.step),
+        "seed": str(generator.seed),
+        "weights": generator.weights,
+    }
+    assert f"{generator.weights} weights of {generator.checkpoint}" in lines[0]
+
+
+def test_a_face_is_the_same_whatever_stands_beside_it(run, sample):
+    _, lines, _ = sample(run, "--seed", 9)
+    grid = load_png(lines[-1]).astype(int)
+    for count in (1, 3, 17):
+        _, lines, _ = sample(run, "--seed", 9, "--count", count, "--separate", run / f"{count}")
+        for index in range(count):
+            top, left = index // 8 * (32 + GAP), index % 8 * (32 + GAP)
+            alone = load_png(run / f"{count}" / f"{index:05d}.png")
+            assert abs(grid[:, top : top + 32, left : left + 32] - alone).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("words", "shape"),
+    [
+        (("--rows", 2, "--columns", 5), "2x5"),
+        (("--rows", 2), "2x8"),
+        (("--columns", 3), "8x3"),
+        (("--count", 10), "3x4"),
+        (("--count", 10, "--columns", 5), "2x5"),
+        (("--count", 10, "--rows", 1), "1x10"),
+        (("--count", 3, "--rows", 2, "--columns", 2), "2x2"),
+    ],
+)
+def test_shapes(run, sample, words, shape):
+    _, lines, _ = sample(run, *words)
+    assert f"-{shape}." in lines[-1]
+    rows, columns = map(int, shape.split("x"))
+    assert load_png(lines[-1]).shape == (3, rows * (32 + GAP) - GAP, columns * (32 + GAP) - GAP)
+
+
+def test_labels_number_the_tiles(run, sample):
+    plain = load_png(sample(run)[1][-1])
+    numbered = load_png(sample(run, "--labels")[1][-1])
+    generator = load_generator(run)
+    images = generator.images(draw(64, generator.latent_size, generator.seed))
+    assert np.array_equal(numbered, tile(number_tiles(images), 8))
+    assert not np.array_equal(plain, numbered)
+
+
+def test_stored_latents_call_faces_back(run, sample, tmp_path):
+    _, lines, _ = sample(run, "--seed", 4, "--count", 6)
+    first = Path(lines[-1])
+    _, lines, _ = sample(run, "--latents", first.with_suffix(".npy"), "--columns", 3)
+    again = Path(lines[-1])
+    assert again != first
+    assert np.array_equal(load_png(again), load_png(first))
+    assert read_text(again)["latents"] == first.with_suffix(".npy").name
+    save_latents(tmp_path / "chosen.npy", draw(6, 100, 4)[[5]])
+    _, lines, _ = sample(run, "--latents", tmp_path / "chosen.npy")
+    row_of_last = load_png(first)[:, -32:, -32:]
+    assert abs(load_png(lines[-1]).astype(int) - row_of_last).max() <= 1
+    _, _, error = sample(run, "--latents", first.with_suffix(".npy"), "--rows", 2, "--columns", 2)
+    assert "6 faces do not fit into 2 rows of 2" in error
+    _, lines, _ = sample(run, "--latents", first.with_suffix(".npy"), "--rows", 2, "--count", 4)
+    assert "4 faces" in lines[0]
+
+
+def test_raw_weights_and_named_checkpoints(run, sample):
+    _, lines, _ = sample(run)
+    default = Path(lines[-1])
+    _, lines, _ = sample(run, "--raw")
+    assert "-raw-" in lines[-1]
+    assert "raw weights" in lines[0]
+    assert read_text(lines[-1])["weights"] == "raw"
+    generator = load_generator(run, raw=True)
+    z = draw(64, generator.latent_size, generator.seed)
+    assert np.array_equal(load_png(lines[-1]), tile(generator.images(z), 8))
+    oldest = sorted((run / "checkpoints").glob("*.pt"))[0]
+    step = int(oldest.stem.removeprefix("step_"))
+    for name in (step, oldest):
+        _, lines, _ = sample(run, "--checkpoint", name)
+        assert f"(step {step:,})" in lines[0]
+    assert default.exists()
+
+
+class TestMistakes:
+    @pytest.mark.parametrize(
+        ("words", "message"),
+        [
+            (("--count", 0), "--count must be 1 to"),
+            (("--count", -5), "--count must be 1 to"),
+            (("--count", 10**9), "--count must be 1 to"),
+            (("--count", "many"), "--count"),
+            (("--rows", 0), "--rows must be 1 to"),
+            (("--columns", -2), "--columns must be 1 to"),
+            (("--rows", 2, "--columns", 2, "--count", 5), "5 faces do not fit into 2 rows of 2"),
+            (("--seed", -1), "--seed must be 0 or more"),
+            (("--seed", 1, "--latents", "a.npy"), "give one of the two"),
+            (("--separate", "a", "--labels"), "writes no grid"),
+            (("--checkpoint", 123456), "no checkpoint 123456"),
+            (("--device", "abacus"), "abacus"),
+            (("--smile",), "--smile"),
+        ],
+    )
+    def test_one_line_and_code_2(self, run, sample, words, message):
+        code, lines, error = sample(run, *words)
+        assert code == 2
+        assert lines == []
+        assert message in error
+        assert error.count("\n") == 1
+        assert not (run / "grids").exists()
+
+    def test_unknown_runs(self, run, sample, tmp_path):
+        for words in (("nowhere",), (tmp_path,), ("--output", tmp_path / "none"), (run / "config.json",)):
+            code, _, error = sample(*words)
+            assert code == 2
+            assert error.count("\n") == 1
+
+    def test_latents_that_do_not_fit(self, run, sample, tmp_path):
+        for z in (np.full((3, 100), np.nan), np.zeros((3, 99)), np.zeros(100), np.array([[None]])):
+            np.save(tmp_path / "z.npy", z, allow_pickle=True)
+            code, _, error = sample(run, "--latents", tmp_path / "z.npy")
+            assert code == 2
+            assert "z.npy" in error
+            assert error.count("\n") == 1
+        save_latents(tmp_path / "z.npy", draw(3, 100, 0))
+        assert "holds 3" in sample(run, "--latents", tmp_path / "z.npy", "--count", 4)[2]
+
+    def test_places_that_cannot_be_written(self, run, sample, tmp_path):
+        (run / "grids").write_text("in the way")
+        assert "cannot write" in sample(run)[2]
+        assert "not empty" in sample(run, "--count", 1, "--separate", tmp_path)[2]
+        (tmp_path / "file").write_text("")
+        assert "cannot write" in sample(run, "--count", 1, "--separate", tmp_path / "file" / "inside")[2]
+
+    def test_too_many_for_one_picture(self, run, sample):
+        code, _, error = sample(run, "--count", 100_000)
+        assert code == 2
+        assert "--separate FOLDER" in error
+
+
+def test_help_answers_without_torch_and_a_mistake_leaves_by_code_2(run):
+    code = (
+        "import sys, runpy; sys.argv = ['sample.py', '--help']\n"
+        f"try: runpy.run_path({str(SCRIPT)!r}, run_name='__main__')\n"
+        "except SystemExit as end: print(end.code, 'torch' in sys.modules)"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.splitlines()[-1] == "0 False"
+    for flag in (
+        "--rows",
+        "--columns",
+        "--seed",
+        "--count",
+        "--separate",
+        "--labels",
+        "--checkpoint",
+        "--raw",
+    ):
+        assert flag in told.stdout
+    failed = subprocess.run(
+        [sys.executable, SCRIPT, run, "--count", "0"], capture_output=True, text=True, check=False
+    )
+    assert failed.returncode == 2
+    assert failed.stderr.startswith("error: --count")

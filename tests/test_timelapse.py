@@ -1,0 +1,93 @@
+import runpy
+import shutil
+import sys
+from pathlib import Path
+
+import imageio.v2 as imageio
+import numpy as np
+import pytest
+from PIL import Image
+
+from gan.images import save_png
+from gan.runs import sample_path
+
+SCRIPT = Path(__file__).parents[1] / "timelapse.py"
+LEVELS = {0: 10, 100: 80, 1000: 160, 2_000_000: 240}
+
+
+@pytest.fixture
+def run(tiny_run, tmp_path) -> Path:
+    """The tiny run with four plain grids, 40 x 44 pixels, in the place of its own."""
+    run = tmp_path / "runs" / tiny_run.name
+    run.mkdir(parents=True)
+    shutil.copy(tiny_run / "config.json", run)
+    for step, level in LEVELS.items():
+        save_png(sample_path(run, step), np.full((3, 40, 44), level, np.uint8))
+    save_png(run / "samples" / "mine.png", np.zeros((3, 7, 7), np.uint8))
+    return run
+
+
+@pytest.fixture
+def timelapse(monkeypatch, capsys):
+    def call(*words: object) -> tuple[int, list[str], str]:
+        """Exit code, lines of standard output, standard error."""
+        monkeypatch.setattr(sys, "argv", [str(SCRIPT), *map(str, words)])
+        with pytest.raises(SystemExit) as end:
+            runpy.run_path(str(SCRIPT), run_name="__main__")
+        out, err = capsys.readouterr()
+        return end.value.code, out.splitlines(), err
+
+    return call
+
+
+def test_a_gif_of_the_newest_run_by_default(run, timelapse):
+    code, lines, _ = timelapse("--output", run.parent, "--fps", 10, "--hold", 1.5)
+    assert code == 0
+    assert Path(lines[-1]) == run / "timelapse.gif"
+    with Image.open(lines[-1]) as film:
+        assert film.size == (22, 20)
+        durations, levels = [], []
+        for index in range(film.n_frames):
+            film.seek(index)
+            durations.append(film.info["duration"])
+            levels.append(np.asarray(film.convert("RGB"))[0, 0, 0])
+    assert levels == list(LEVELS.values())
+    assert durations == [100, 100, 100, 1600]
+
+
+def test_an_mp4_of_full_size(run, timelapse):
+    _, lines, _ = timelapse(run, "--form", "mp4", "--shrink", 1, "--fps", 4, "--hold", 1)
+    assert Path(lines[-1]) == run / "timelapse.mp4"
+    with imageio.get_reader(lines[-1]) as film:
+        assert film.get_meta_data()["size"] == (44, 40)
+        means = [frame.mean() for frame in film]
+    assert means == pytest.approx([10, 80, 160, 240, 240, 240, 240, 240], abs=4)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--shrink", 0), "--shrink must be 1 or more"),
+        (("--fps", 0), "frames a second"),
+        (("--fps", "nan"), "frames a second"),
+        (("--hold", -1), "--hold must be 0 to 60"),
+        (("--hold", "nan"), "--hold must be 0 to 60"),
+        (("--form", "webm"), "--form"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(run, timelapse, words, message):
+    code, lines, error = timelapse(run, *words)
+    assert (code, lines) == (2, [])
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_grids_that_are_missing_or_broken(run, timelapse):
+    sample_path(run, 100).write_bytes(b"cut short")
+    code, _, error = timelapse(run)
+    assert code == 2
+    assert "step_000100.png" in error
+    assert not (run / "timelapse.gif").exists()
+    shutil.rmtree(run / "samples")
+    assert "holds 0 sample grids" in timelapse(run)[2]
+    assert timelapse(run.parent / "nowhere")[0] == 2
