@@ -104,10 +104,10 @@ def path(points: Latents, steps: int, method: Method = "spherical", *, loop: boo
             arc keeps and the straight line does not. For the uniform prior of this project neither is
             perfect. `linear` is the one that stays in the cube, but at the cost of length (see
             `lerp`). `spherical` keeps the length, and half-way between two draws each value keeps
-            the mean and the variance of the prior; about 9 in 100 values leave [-1, 1], mostly
-            by less than 0.3. The generator's first layer only sees weighted sums of all values, for which mean
-            and variance are nearly everything and a single value's bounds nearly nothing: so
-            `spherical` is the default here too. `keep_in_range` brings its values back into the cube.
+            the mean and the variance of the prior; about 9 in 100 values leave [-1, 1], mostly by
+            less than 0.3. The generator's first layer only sees weighted sums of all values, for
+            which mean and variance are nearly everything and a single value's bounds nearly nothing:
+            so `spherical` is the default here too. `keep_in_range` brings its values back.
         loop: also goes from the last point back to the first, and stops one step before it, so that
             a film of the path repeats without a halt.
 
