@@ -1,0 +1,203 @@
+"""An image file, of whatever kind a folder may hold, to a square uint8 array; many of them in parallel."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import threading
+import warnings
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import PIL
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+from gan.errors import UserError
+
+DECODER = f"1, Pillow {PIL.__version__}"
+"""Names the way pixels are made; arrays decoded under another name are out of date."""
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
+"""The formats that are read. Pillow knows more, but some of those start other programs."""
+
+SMALLEST_SHARE = 0.5
+"""An image is too small where its shorter side is less than this share of the size asked for."""
+
+CHUNK = 16
+"""Files handed to a worker at once."""
+
+FEWEST_FOR_WORKERS = 64
+"""Starting processes costs more than it saves for fewer files than this."""
+
+MOST_WORKERS = 32
+"""More than these are never fed by the one process that collects their images."""
+
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What sets an image upright, by its EXIF orientation (EXIF 2.32, tag 0x0112)."""
+
+
+class UnusableImage(Exception):  # noqa: N818 - a fact about a file, which the caller goes on from
+    """A file that gives no image. The message says why, in a few words."""
+
+
+def decode(path: str | Path, size: int) -> np.ndarray:
+    """Read an image file: its centre square, upright, as uint8 [3, size, size], RGB.
+
+    Transparent pixels lie over white, 16-bit grey is scaled to 8 bits, of several frames the first
+    counts, and colour profiles are not applied. The resize is Pillow's Lanczos filter, which averages
+    over all pixels that fall into one; a JPEG of more than twice the size is first reduced by 2, 4 or 8
+    as it is decoded.
+
+    Raises:
+        UnusableImage: the file is broken, cut short, too small, too large to be safe, or no image
+            of one of the `FORMATS`.
+    """
+    try:
+        # Pillow warns of odd metadata; what counts here is whether the pixels can be had.
+        with warnings.catch_warnings(action="ignore"), Path(path).open("rb") as file:
+            return _decode(file, size)
+    except UnusableImage:
+        raise
+    except UnidentifiedImageError:
+        raise UnusableImage("not a JPEG, PNG, WebP, BMP, TIFF or GIF image") from None
+    except Image.DecompressionBombError:
+        raise UnusableImage(f"too large: more than {2 * Image.MAX_IMAGE_PIXELS:,} pixels") from None
+    except Exception as error:
+        # Pillow's readers answer a damaged file with nearly any exception there is.
+        raise UnusableImage(f"cannot be decoded: {_one_line(error)}") from error
+
+
+def decode_files(paths: Sequence[str | Path], size: int, workers: int) -> Iterator[np.ndarray | str]:
+    """Decode files in parallel; yield for each, in order, its image or the reason why there is none.
+
+    Images are uint8 [3, size, size]. No more than a few chunks of them wait to be taken. Close the
+    iterator (`contextlib.closing`) where it may not be used up.
+
+    Args:
+        paths: the files.
+        size: side of the images in pixels.
+        workers: processes that decode; 0 decodes in this one. They are spawned, never forked, so
+            that they are safe beside threads; a script that calls this with workers needs its
+            `if __name__ == "__main__"`. Processes, because small JPEGs spend most of their time
+            holding Python's lock: two threads decode them hardly faster than one.
+
+    Raises:
+        UserError: a worker was ended from outside or could not start.
+    """
+    if workers == 0 or len(paths) < FEWEST_FOR_WORKERS:
+        for path in paths:
+            yield from _decode_chunk([path], size)
+        return
+    chunks = [paths[start : start + CHUNK] for start in range(0, len(paths), CHUNK)]
+    workers = min(workers, len(chunks), MOST_WORKERS)
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_start_worker)
+    waiting: deque[Future[list[np.ndarray | str]]] = deque()
+    try:
+        for chunk in chunks:
+            waiting.append(pool.submit(_decode_chunk, chunk, size))
+            if len(waiting) > 2 * workers:
+                yield from waiting.popleft().result()
+        while waiting:
+            yield from waiting.popleft().result()
+    except BrokenProcessPool:
+        raise UserError(
+            "a process that decodes images ended early (out of memory?); --workers 0 decodes without them"
+        ) from None
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _decode(file: BinaryIO, size: int) -> np.ndarray:
+    with Image.open(file, formats=FORMATS) as image:
+        least = SMALLEST_SHARE * size
+        if min(image.size) < least:
+            width, height = image.size
+            raise UnusableImage(f"too small: {width} x {height} px, the shorter side needs {least:.0f}")
+        image.draft(None, (2 * size, 2 * size))
+        # Before the orientation is read: TIFF is turned by loading it, and then says so.
+        image.load()
+        turn = TURNS.get(_orientation(image))
+        square = _resized_centre(_to_rgb(image), size)
+    if turn is not None:
+        square = square.transpose(turn)
+    return np.ascontiguousarray(np.asarray(square).transpose(2, 0, 1))
+
+
+def _orientation(image: Image.Image) -> int:
+    # A picture whose metadata cannot be read is still a picture.
+    with contextlib.suppress(Exception):
+        return image.getexif().get(ExifTags.Base.Orientation, 1)
+    return 1
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):
+        image = _grey_from_16_bits(image)
+    elif image.mode == "F":
+        raise UnusableImage("floating-point pixels, whose range is not known")
+    if image.has_transparency_data:
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image.convert("RGBA"))
+    return image.convert("RGB")
+
+
+def _grey_from_16_bits(image: Image.Image) -> Image.Image:
+    levels = np.asarray(image).astype(np.int64)
+    if levels.min() < 0 or levels.max() > 65535:
+        raise UnusableImage("grey of more than 16 bits, whose range is not known")
+    return Image.fromarray(((levels * 255 + 32767) // 65535).astype(np.uint8))
+
+
+def _resized_centre(image: Image.Image, size: int) -> Image.Image:
+    width, height = image.size
+    side = min(width, height)
+    left, top = (width - side) // 2, (height - side) // 2
+    square = image.crop((left, top, left + side, top + side))
+    # A gap of 3 keeps the result as good as without it (Pillow's manual); large images take far less.
+    return square.resize((size, size), Image.Resampling.LANCZOS, reducing_gap=3)
+
+
+def _decode_chunk(paths: Sequence[str | Path], size: int) -> list[np.ndarray | str]:
+    results: list[np.ndarray | str] = []
+    for path in paths:
+        try:
+            results.append(decode(path, size))
+        except UnusableImage as unusable:
+            results.append(str(unusable))
+    return results
+
+
+def _start_worker() -> None:
+    # Ctrl-C reaches every process of a terminal; the parent alone answers it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """Leave when the parent is gone; a pool's workers would wait for its next task for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return " ".join(str(error).split()) or type(error).__name__

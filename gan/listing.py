@@ -1,0 +1,117 @@
+"""Which files of a folder are images, and whether any of them changed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+
+IMAGE_SUFFIXES = {
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif"),
+    *(".heic", ".heif", ".avif", ".jp2", ".jxl", ".psd", ".raw", ".dng", ".cr2", ".nef", ".arw"),
+}
+"""Endings that promise an image, those of formats that cannot be read included: a user who has a
+folder of HEIC photos wants to hear of them."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The images of a folder.
+
+    Attributes:
+        files: names relative to the folder, with `/` between their parts, sorted; all promise an image
+            by their ending or their first bytes, none has been decoded.
+        left_out: (name, reason) of what promises an image and cannot be read.
+        digest: hex; differs where a file was added, removed, renamed, written to or replaced.
+    """
+
+    files: list[str]
+    left_out: list[tuple[str, str]]
+    digest: str
+
+
+def list_images(folder: Path) -> Listing:
+    """Find the images in `folder` and the folders in it.
+
+    A file counts as an image where its ending says so, in whatever case, or, with another ending or
+    none, its first bytes do. All other files are ignored, and so is every name that begins with a dot.
+    Links are followed; a folder that can be reached by several ways is entered once.
+
+    Raises:
+        OSError: `folder` itself cannot be read.
+    """
+    stamps: dict[str, tuple[int, int, int]] = {}
+    left_out: list[tuple[str, str]] = []
+    entered: set[tuple[int, int]] = set()
+    # Linked folders wait at the left end until all others are done, so that a link never
+    # decides the name of a file that has a place of its own.
+    folders = deque([""])
+    while folders:
+        parent = folders.pop()
+        try:
+            status = (folder / parent).stat()
+            with os.scandir(folder / parent) as found:
+                entries = sorted(found, key=lambda entry: entry.name, reverse=True)
+        except OSError as error:
+            if not parent:
+                raise
+            left_out.append((parent, _reason(error)))
+            continue
+        if (status.st_dev, status.st_ino) in entered:
+            continue
+        entered.add((status.st_dev, status.st_ino))
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            name = parent + entry.name
+            try:
+                status = entry.stat()
+                if stat.S_ISDIR(status.st_mode):
+                    (folders.appendleft if entry.is_symlink() else folders.append)(name + "/")
+                elif not _promises_image(entry, status):
+                    continue
+                elif not stat.S_ISREG(status.st_mode):
+                    left_out.append((name, "not a regular file"))
+                elif status.st_size == 0:
+                    left_out.append((name, "empty file"))
+                else:
+                    # The time of the last change of the file's entry (ctime) tells what the time
+                    # of the last write does not: new permissions, or a copy that kept its times.
+                    stamps[name] = (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+            except OSError as error:
+                left_out.append((name, _reason(error)))
+    return Listing(sorted(stamps), sorted(left_out), _digest(stamps))
+
+
+def _promises_image(entry: os.DirEntry[str], status: os.stat_result) -> bool:
+    if os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES:  # noqa: PTH122 - Path is slow here
+        return True
+    # Opening anything but a file could wait for ever.
+    if not stat.S_ISREG(status.st_mode):
+        return False
+    with open(entry.path, "rb") as file:  # noqa: PTH123
+        return _starts_image(file.read(16))
+
+
+def _starts_image(head: bytes) -> bool:
+    """Whether these are the first 16 bytes of a JPEG, PNG, GIF, TIFF, WebP or BMP file."""
+    if head.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a")):
+        return True
+    if head.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
+        return True
+    # "BM" alone also begins many a text; the four reserved zeros do not.
+    return (head[:4] == b"RIFF" and head[8:12] == b"WEBP") or (head[:2] == b"BM" and head[6:10] == bytes(4))
+
+
+def _digest(stamps: dict[str, tuple[int, int, int]]) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for name in sorted(stamps):
+        digest.update(os.fsencode(name) + b"\0" + repr(stamps[name]).encode())
+    return digest.hexdigest()
+
+
+def _reason(error: OSError) -> str:
+    return f"cannot be read: {error.strerror or error}"
