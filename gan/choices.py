@@ -29,7 +29,7 @@ MOST_FACES = 100_000
 class RunChoice:
     """Which run."""
 
-    run: Annotated[str | None, Positional, arg(metavar="RUN")] = None
+    run: Annotated[str | None, Positional, arg(metavar="[RUN]")] = None
     """Folder of the run, or its name or number inside --output; the newest run if none is named."""
     output: Path = Path("outputs")
     """Folder of runs, in which the run is sought."""
