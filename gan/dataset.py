@@ -46,9 +46,9 @@ class FaceSet:
     from_cache: bool
 
     def write_skipped(self, path: str | Path) -> None:
-        """Write the files that were left out: a line each, name, tab, reason; UTF-8.
+        r"""Write the files that were left out: a line each, name, tab, reason; UTF-8.
 
-        What UTF-8 or a line cannot hold is written as an escape, such as `\\xff`, `\\t` or `\\n`.
+        What UTF-8 or a line cannot hold is written as an escape, such as `\xff`, `\t` or `\n`.
 
         Raises:
             OSError: the file cannot be written.

@@ -156,7 +156,6 @@ def test_other_modes(save):
     assert_colour(decode(save(grey(77), "grey.jpg"), 32), (77,) * 3, 1)
     assert_colour(decode(save(Image.new("1", (32, 32), 1)), 32), WHITE)
     assert_colour(decode(save(Image.new("1", (32, 32), 0), "bits.tif"), 32), (0, 0, 0))
-    assert_colour(decode(save(Image.new("YCbCr", (32, 32), (76, 85, 255)), "video.tif"), 32), RED, 2)
 
 
 @pytest.mark.parametrize("name", ["ink.jpg", "ink.tif"])
