@@ -133,8 +133,8 @@ NETWORKS = (
 """What two runs must share for one to start from the other's networks."""
 
 FREE = frozenset(
-    "folder name output cache preset plain steps minutes device workers memory_share "
-    "log_every sample_every checkpoint_every histogram_every keep".split()
+    ("folder", "name", "output", "cache", "preset", "plain", "steps", "minutes", "device", "workers")
+    + ("memory_share", "log_every", "sample_every", "checkpoint_every", "histogram_every", "keep")
 )
 """What a resumed run may change: none of it alters the mathematics of a step by itself. (`preset` and
 `plain` only choose defaults; the data set is compared by its pixels.)"""

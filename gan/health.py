@@ -9,7 +9,7 @@ EXIT_CODE = 3
 """Of a script whose training went wrong beyond repair."""
 
 
-class Diverged(Exception):
+class DivergedError(Exception):
     """A value stopped being finite. The message is one line and names the step."""
 
 
@@ -29,7 +29,7 @@ class FiniteLatch:
         self._first.masked_fill_(bad, step)
 
     def check(self) -> None:
-        """Raise `Diverged` if any step so far was not finite."""
+        """Raise `DivergedError` if any step so far was not finite."""
         step = int(self._first)
         if step >= 0:
-            raise Diverged(f"a loss or gradient was NaN or infinite at step {step}")
+            raise DivergedError(f"a loss or gradient was NaN or infinite at step {step}")

@@ -1,0 +1,181 @@
+"""Checkpoints: written whole or not at all, read without running code, turned into generators."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from gan.config import Settings
+from gan.errors import UserError
+from gan.files import replacing
+from gan.health import DivergedError
+from gan.images import to_uint8
+from gan.networks import Generator
+from gan.runs import checkpoint_path, checkpoints, find_checkpoint, find_run, read_info
+
+FORMAT = 1
+"""Counts changes of what a checkpoint holds."""
+NETWORKS = ("generator", "discriminator", "average")
+SAMPLING_BATCH = 16
+
+
+class DamagedCheckpointError(UserError):
+    """A checkpoint file that is cut short, or is none."""
+
+
+@dataclass(frozen=True)
+class LoadedGenerator:
+    """A trained generator and where it comes from."""
+
+    network: Generator
+    run: Path
+    checkpoint: Path
+    step: int
+    weights: str
+    """`ema` for the averaged ones, `raw` for those of the last step."""
+    settings: Settings
+
+    @property
+    def seed(self) -> int:
+        """The run's seed, from which its sample grids' latent vectors are drawn."""
+        return self.settings.seed
+
+    @property
+    def latent_size(self) -> int:
+        """Values in a latent vector."""
+        return self.network.latent_size
+
+    @property
+    def image_size(self) -> int:
+        """Side of the images in pixels."""
+        return self.network.image_size
+
+    @torch.no_grad()
+    def images(self, z: ArrayLike) -> NDArray[np.uint8]:
+        """Latent vectors [N, latent_size], usually in [-1, 1], to images uint8 [N, 3, S, S].
+
+        In float32 and with the stored batch-norm statistics: each image depends on its own vector
+        alone, whatever stands beside it.
+        """
+        vectors = torch.from_numpy(np.array(z, dtype=np.float32))
+        device = next(self.network.parameters()).device
+        parts = [to_uint8(self.network(part.to(device)).cpu()) for part in vectors.split(SAMPLING_BATCH)]
+        return np.concatenate([np.asarray(part) for part in parts])
+
+
+def save(run: Path, step: int, state: dict[str, Any], keep: int) -> Path:
+    """Write the checkpoint of a step, then remove all but the newest `keep`.
+
+    Args:
+        run: the run's folder.
+        step: steps done.
+        state: nested dicts and lists of tensors, numbers and strings.
+        keep: checkpoints to keep, at least 1.
+
+    Returns:
+        The file written.
+
+    Raises:
+        DivergedError: a weight is not finite; nothing was written.
+        UserError: the disk is full or not writable; earlier checkpoints are untouched.
+    """
+    for name in NETWORKS:
+        for key, tensor in (state.get(name) or {}).items():
+            if not torch.isfinite(tensor).all():
+                raise DivergedError(f"a weight ({name}, {key}) was NaN or infinite at step {step}")
+    path = checkpoint_path(run, step)
+    try:
+        with replacing(path) as temporary:
+            torch.save({"format": FORMAT, "step": step, **state}, temporary)
+    except (OSError, RuntimeError) as error:
+        # torch tells a full disk as a RuntimeError of its own; a bug in the state would be no OSError
+        # either, so only what names the writer is taken for the user's disk.
+        if isinstance(error, RuntimeError) and "write" not in str(error).lower():
+            raise
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
+        kept = checkpoints(run)
+        rest = f"the newest complete one is {kept[-1]}" if kept else "there is no earlier one"
+        raise UserError(f"checkpoint {path} could not be written: {reason}; {rest}") from None
+    for old in checkpoints(run)[:-keep]:
+        old.unlink(missing_ok=True)
+    return path
+
+
+def load(path: Path, *, mapped: bool = True) -> dict[str, Any]:
+    """Read a checkpoint; if `mapped`, its tensors stay in the file until they are used.
+
+    Raises:
+        DamagedCheckpointError: the file is cut short, is no checkpoint, or holds more than plain data.
+        UserError: it cannot be opened, or another version of this project wrote it.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+    except OSError as error:
+        raise UserError(f"{path} cannot be opened: {error.strerror or error}") from None
+    except (RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError):
+        raise DamagedCheckpointError(f"{path} is damaged, or no checkpoint of this project") from None
+    if not isinstance(state, dict) or "format" not in state:
+        raise DamagedCheckpointError(f"{path} is no checkpoint of this project")
+    if state["format"] != FORMAT:
+        raise UserError(f"{path} has format {state['format']}; this version reads format {FORMAT}")
+    return state
+
+
+def load_newest(run: Path, *, mapped: bool = True) -> tuple[Path, dict[str, Any], list[Path]]:
+    """The newest checkpoint that is whole, what it holds, and the damaged ones that are newer.
+
+    Raises:
+        UserError: there is none.
+    """
+    damaged: list[Path] = []
+    for path in reversed(checkpoints(run)):
+        try:
+            return path, load(path, mapped=mapped), damaged
+        except DamagedCheckpointError:
+            damaged.append(path)
+    find_checkpoint(run, None)  # says so where there is no checkpoint at all
+    raise UserError(f"every checkpoint of {run} is damaged: {', '.join(path.name for path in damaged)}")
+
+
+def load_generator(
+    run: str | Path | None = None,
+    checkpoint: str | int | Path | None = None,
+    *,
+    raw: bool = False,
+    device: str = "cpu",
+) -> LoadedGenerator:
+    """The trained generator of a run, ready to draw with.
+
+    Args:
+        run: its folder; the newest in outputs/ if None.
+        checkpoint: a step or a file; the newest whole one if None.
+        raw: take the weights of the last step even where averaged ones are kept.
+        device: where to compute.
+
+    Raises:
+        UserError: no such run or checkpoint, a damaged one, or a device that is not there.
+    """
+    folder = find_run(run)
+    settings = read_info(folder).settings
+    if checkpoint is None:
+        path, state, _ = load_newest(folder)
+    else:
+        path = find_checkpoint(folder, checkpoint)
+        state = load(path)
+    weights = "raw" if raw or state["average"] is None else "ema"
+    network = Generator(settings.generator_widths, settings.latent_size, settings.image_size)
+    try:
+        network.load_state_dict(state["generator" if weights == "raw" else "average"])
+    except RuntimeError:
+        raise UserError(f"{path} holds networks of another shape than {folder}/config.json tells") from None
+    try:
+        network = network.to(torch.device(device), memory_format=torch.channels_last)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"device {device} cannot be used: {str(error).splitlines()[0]}") from None
+    return LoadedGenerator(network.eval(), folder, path, state["step"], weights, settings)

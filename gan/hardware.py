@@ -1,0 +1,83 @@
+"""The machine: where to compute, in which precision, and what repetition bit for bit depends on."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from typing import Any
+
+import torch
+import torchvision
+
+from gan.config import Device, Precision
+from gan.errors import UserError
+
+PROBE_SIDE = 1024
+PROBE_GAIN = 1.3
+"""How much faster bfloat16 must prove than float32 to be worth its coarser numbers."""
+
+
+def choose_device(wanted: Device) -> torch.device:
+    """The device of that kind; for `auto` CUDA, then Apple's MPS, then the CPU, whichever is there.
+
+    Raises:
+        UserError: the machine, or the installed torch, has no such device.
+    """
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if wanted == "auto":
+        return torch.device(next(kind for kind, usable in there.items() if usable))
+    if not there[wanted]:
+        usable = ", ".join(kind for kind, usable in there.items() if usable)
+        raise UserError(f"--device {wanted} is not to be had on this machine; there is: {usable}")
+    return torch.device(wanted)
+
+
+def choose_precision(wanted: Precision, device: torch.device) -> Precision:
+    """The precision of the networks' arithmetic; for `auto` the one that proves faster.
+
+    Many processors take bfloat16 and emulate it slowly, so on a CPU both are timed on a matrix
+    product. A GPU is asked whether it has units for it; MPS stays with float32.
+    """
+    if wanted != "auto":
+        return wanted
+    if device.type == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    if device.type != "cpu":
+        return "float32"
+    gain = _product_seconds(torch.float32) / _product_seconds(torch.bfloat16)
+    return "bfloat16" if gain >= PROBE_GAIN else "float32"
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """What repetition bit for bit depends on beside the settings."""
+    on_gpu = device.type == "cuda"
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+        "device": torch.cuda.get_device_name(device) if on_gpu else device.type,
+        "processor": platform.machine(),
+        "instruction_set": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def worker_count(wanted: int | None) -> int:
+    """Processes to decode or draw with; one for each core this process may use if None."""
+    if wanted is not None:
+        return wanted
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _product_seconds(precision: torch.dtype) -> float:
+    """The shortest of a few matrix products, after one to warm up."""
+    left = torch.ones(PROBE_SIDE, PROBE_SIDE, dtype=precision)
+    seconds: list[float] = []
+    for _ in range(4):
+        start = time.perf_counter()
+        left @ left
+        seconds.append(time.perf_counter() - start)
+    return min(seconds[1:])

@@ -1,0 +1,180 @@
+"""From what a user asks for to a trainer that is ready: new, resumed, or begun from another run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from gan.checkpoint import load_newest
+from gan.config import DEFAULT_STEPS, FEWEST_IMAGES, NETWORKS, Settings, base, changed, check, flag
+from gan.dataset import FaceSet, load_folder
+from gan.errors import UserError
+from gan.hardware import choose_device, choose_precision, environment, worker_count
+from gan.recorder import Recorder
+from gan.request import NEWEST, Request, read_request
+from gan.runs import RunInfo, find_run, new_run, read_info, write_info
+from gan.trainer import SAMPLES, Trainer
+
+DEFAULT_MINUTES = 15.0
+"""Time budget of a run on the embedded default."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be done, decided but not begun."""
+
+    settings: Settings
+    """With the precision decided, and an end."""
+    device: torch.device
+    resumed: Path | None = None
+    """The run to go on with."""
+    source: Path | None = None
+    """The run whose networks a new one begins with."""
+    force: bool = False
+
+
+def make_plan(words: Sequence[str]) -> Plan:
+    """Read a command line. What it leaves open is taken from the run it names, or from a preset.
+
+    Raises:
+        UserError: words that do not fit, settings out of range, no such run or device, or a run whose
+            mathematics or networks would change.
+        SystemExit: with code 0, after --help.
+    """
+    request = read_request(words)
+    return _resuming(words, request) if request.resume else _beginning(words, request)
+
+
+def load_data(plan: Plan, folder: Path) -> tuple[FaceSet, Plan]:
+    """Decode the data folder, and shrink the batch where there are fewer images.
+
+    Raises:
+        UserError: no usable folder, too few images, or not those that a resumed run was trained on.
+    """
+    settings = plan.settings
+    data = load_folder(
+        folder,
+        settings.image_size,
+        cache=settings.cache,
+        workers=worker_count(settings.workers),
+        memory_share=settings.memory_share,
+    )
+    count = len(data.images)
+    if count < FEWEST_IMAGES:
+        raise UserError(f"{folder} holds {count} usable images; training needs {FEWEST_IMAGES} or more")
+    if plan.resumed and not plan.force:
+        before = read_info(plan.resumed).data
+        if before["digest"] != data.digest:
+            raise UserError(
+                f"{folder} has changed since {plan.resumed} was trained on it ({before['images']:,} images "
+                f"then, {count:,} now): restore it, begin a new run with --init-from, or insist with --force"
+            )
+    if count < settings.batch_size:
+        print(f"batch size {count} instead of {settings.batch_size}: there are no more images")
+        plan = replace(plan, settings=replace(settings, batch_size=count))
+    return data, plan
+
+
+def make_trainer(plan: Plan, data: FaceSet) -> Trainer:
+    """The trainer, with the networks of the run resumed or begun from, if any.
+
+    Raises:
+        UserError: that run has no usable checkpoint, or is already at its end.
+    """
+    trainer = Trainer(plan.settings, data.images, plan.device)
+    named = plan.resumed or plan.source
+    if named is None:
+        return trainer
+    path, state, damaged = load_newest(named, mapped=False)
+    for other in damaged:
+        print(f"warning: {other} is damaged and left aside")
+    if plan.source:
+        trainer.load_networks(state)
+        print(f"beginning with the networks of {path}")
+        return trainer
+    trainer.load_state(state)
+    steps = plan.settings.steps
+    if steps is not None and trainer.step_count >= steps:
+        raise UserError(
+            f"{plan.resumed} is at its end, step {trainer.step_count:,} of {steps:,}; "
+            f"give more, such as --steps {2 * trainer.step_count}"
+        )
+    print(f"going on from {path}")
+    return trainer
+
+
+def open_run(plan: Plan, data: FaceSet, trainer: Trainer, name: str) -> tuple[Path, Recorder]:
+    """The run's folder and its recorder: a new folder, or the resumed one with its settings renewed.
+
+    Raises:
+        UserError: the folder cannot be written to.
+    """
+    here = environment(plan.device)
+    facts = {
+        "folder": str(data.folder),
+        "digest": data.digest,
+        "images": len(data.images),
+        "skipped": len(data.skipped),
+        "duplicates": data.duplicates,
+    }
+    if plan.resumed:
+        run = plan.resumed
+        for what, then in read_info(run).environment.items():
+            if here.get(what) != then:
+                print(f"note: {what} was {then} and is now {here.get(what)}; steps may differ in the last bits")
+    else:
+        run = new_run(plan.settings.output, name, plan.settings.image_size)
+    try:
+        write_info(run, RunInfo(plan.settings, facts, here))
+        data.write_skipped(run / "skipped.txt")
+        recorder = Recorder(run, trainer.step_count)
+        if not plan.resumed:
+            recorder.real_grid(data.images[:SAMPLES])
+    except OSError as error:
+        raise UserError(f"{run} cannot be written to: {error.strerror}") from None
+    return run, recorder
+
+
+def _resuming(words: Sequence[str], request: Request) -> Plan:
+    assert request.resume is not None
+    run = _named_run(request.resume, request.output)
+    before = read_info(run).settings
+    request = read_request(words, default=before)
+    settings, device = _decided(request.settings)
+    differences = [flag(name) for name in changed(before, settings)]
+    if differences and not request.force:
+        raise UserError(
+            f"{run} was trained with another {', '.join(differences)}; going on would not be the same run: "
+            "leave that out, begin a new run with --init-from, or insist with --force"
+        )
+    return Plan(settings, device, resumed=run, force=request.force)
+
+
+def _beginning(words: Sequence[str], request: Request) -> Plan:
+    light = choose_device(request.device).type == "cpu"
+    defaults = base(request.preset or ("light" if light else "paper"), request.plain)
+    source = _named_run(request.init_from, request.output) if request.init_from else None
+    theirs = read_info(source).settings if source else defaults
+    defaults = replace(defaults, **{name: getattr(theirs, name) for name in NETWORKS})
+    settings, device = _decided(read_request(words, default=defaults).settings)
+    other = [flag(name) for name in NETWORKS if getattr(theirs, name) != getattr(settings, name)]
+    if source and other:
+        raise UserError(f"the networks of {source} have another {', '.join(other)}: leave that out")
+    if settings.steps is None and settings.minutes is None:
+        end = {"minutes": DEFAULT_MINUTES} if settings.folder is None else {"steps": DEFAULT_STEPS}
+        settings = replace(settings, **end)
+    return Plan(settings, device, source=source)
+
+
+def _decided(settings: Settings) -> tuple[Settings, torch.device]:
+    """The settings, checked and with the precision decided, and the device they mean."""
+    check(settings)
+    device = choose_device(settings.device)
+    return replace(settings, precision=choose_precision(settings.precision, device)), device
+
+
+def _named_run(name: str, output: Path) -> Path:
+    return find_run(None if name == NEWEST else name, output)

@@ -1,0 +1,100 @@
+"""What a run leaves for people to look at: TensorBoard, metrics.jsonl, sample grids."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.summary.writer.record_writer import RecordWriter
+from torch import nn
+from torch.utils.tensorboard import SummaryWriter
+
+from gan.files import replacing
+from gan.images import save_png, tile
+from gan.runs import sample_path, samples, step_of
+
+GRID_COLUMNS = 8
+
+
+class Recorder:
+    """Writes a run's curves and pictures, from the step at which it starts or goes on.
+
+    Args:
+        run: the run's folder.
+        step: steps done so far. What an earlier sitting recorded beyond it is removed first, so that
+            no step stands twice in the curves.
+    """
+
+    def __init__(self, run: Path, step: int) -> None:
+        self.run = run
+        _cut(run, step)
+        self._metrics = (run / "metrics.jsonl").open("a", encoding="utf-8")
+        self._board = SummaryWriter(str(run))
+
+    def scalars(self, step: int, values: dict[str, float]) -> None:
+        """Add a point to each curve; a line in metrics.jsonl holds them all."""
+        self._metrics.write(json.dumps({"step": step, **values}) + "\n")
+        self._metrics.flush()
+        for name, value in values.items():
+            self._board.add_scalar(name, value, step)
+
+    def real_grid(self, images: NDArray[np.uint8]) -> None:
+        """Show images of the data set, uint8 [N, 3, S, S], beside the samples: real.png."""
+        grid = tile(images, GRID_COLUMNS)
+        save_png(self.run / "real.png", grid, {"run": self.run.name, "content": "images of the data set"})
+        self._board.add_image("real", grid, 0)
+
+    def sample_grid(self, step: int, images: NDArray[np.uint8], seed: int) -> None:
+        """Show generated images, uint8 [N, 3, S, S], drawn from the latent vectors of `seed`."""
+        grid = tile(images, GRID_COLUMNS)
+        text = {"run": self.run.name, "step": str(step), "seed": str(seed)}
+        save_png(sample_path(self.run, step), grid, text)
+        self._board.add_image("samples", grid, step)
+
+    def histograms(self, step: int, networks: dict[str, nn.Module]) -> None:
+        """Add a histogram of every weight tensor."""
+        for network_name, network in networks.items():
+            for name, weight in network.named_parameters():
+                self._board.add_histogram(f"{network_name}/{name}", weight.detach().cpu(), step)
+
+    def flush(self) -> None:
+        """Have everything on disk, as before a checkpoint that claims it."""
+        self._board.flush()
+
+    def close(self) -> None:
+        """Finish the files."""
+        self._metrics.close()
+        self._board.close()
+
+
+def _cut(run: Path, step: int) -> None:
+    """Remove what was recorded after a step."""
+    metrics = run / "metrics.jsonl"
+    if metrics.exists():
+        kept = [line for line in metrics.read_text(encoding="utf-8").splitlines() if _within(line, step)]
+        with replacing(metrics) as path:
+            path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+    for events in run.glob("events.out.tfevents.*"):
+        _cut_events(events, step)
+    for grid in samples(run):
+        if step_of(grid) > step:
+            grid.unlink()
+
+
+def _within(line: str, step: int) -> bool:
+    try:
+        return json.loads(line)["step"] <= step
+    except (ValueError, KeyError, TypeError):  # a kill in the middle of a line
+        return False
+
+
+def _cut_events(events: Path, step: int) -> None:
+    with replacing(events) as path, path.open("wb") as file:
+        writer = RecordWriter(file)
+        for record in RawEventFileLoader(str(events)).Load():
+            if Event.FromString(record).step <= step:
+                writer.write(record)

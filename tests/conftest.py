@@ -1,0 +1,91 @@
+"""What many tests stand on: a folder of small pictures, and runs trained on it in a few steps."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+TINY = (
+    *("--image-size", "32", "--batch-size", "8", "--workers", "0", "--device", "cpu"),
+    *("--generator-widths", "12", "10", "8", "6", "--discriminator-widths", "6", "8", "10", "12"),
+    *("--log-every", "1", "--sample-every", "2", "--checkpoint-every", "2", "--histogram-every", "4"),
+)
+"""Flags of a training that takes seconds."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread():
+    """Small tensors gain nothing from threads, and bit-for-bit tests want their number fixed."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of 24 different 40-pixel pictures."""
+    folder = tmp_path_factory.mktemp("pictures")
+    random = np.random.default_rng(0)
+    ramp = np.linspace(0, 1, 40)
+    for index in range(24):
+        tint, slope = random.uniform(60, 255, 3), random.uniform(0.2, 1)
+        levels = (1 - slope * ramp[:, None, None]) * tint * np.ones((1, 40, 1))
+        Image.fromarray(levels.astype(np.uint8)).save(folder / f"{index:02d}.png")
+    return folder
+
+
+@pytest.fixture
+def train(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., int]:
+    """Call train_gan.py in this process with `TINY` and more flags; gives its exit code.
+
+    Runs go to outputs/ below the test's own folder, which is the working directory.
+    """
+    import train_gan
+
+    monkeypatch.chdir(tmp_path)
+
+    def call(*words: object) -> int:
+        flags = [] if "--resume" in words else list(TINY)
+        monkeypatch.setattr(sys, "argv", ["train_gan.py", *map(str, words), *flags])
+        return train_gan.main()
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def tiny_run(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of 6 steps at 32 pixels, made by the script; do not change it."""
+    folder = tmp_path_factory.mktemp("tiny")
+    done = script("train_gan.py", pictures, *TINY, "--steps", 6, "--seed", 3, folder=folder)
+    assert done.returncode == 0, done.stderr
+    (run,) = (folder / "outputs").iterdir()
+    return run
+
+
+def script(name: str, *words: object, folder: Path, **kwargs) -> subprocess.CompletedProcess[str]:
+    """Run a script of the project in another process, in `folder`."""
+    return subprocess.run(
+        [sys.executable, ROOT / name, *map(str, words)],
+        cwd=folder,
+        env=script_environment(),
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+        **kwargs,
+    )
+
+
+def script_environment() -> dict[str, str]:
+    """The environment for a script in another process: one thread, and a terminal wide enough."""
+    return {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}

@@ -1,0 +1,59 @@
+"""Train a DCGAN on a folder of face photos: `python train_gan.py FOLDER`; --help lists the settings."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from gan.errors import run_script
+from gan.request import read_request
+
+DRAWN = Path("data/drawn-5000")
+DRAWN_COUNT = 5000
+
+
+def main() -> int:
+    """Parse, train, print."""
+    words = sys.argv[1:]
+    request = read_request(words)  # --help and most mistakes are answered before torch is imported
+    from gan.health import EXIT_CODE, DivergedError
+    from gan.launch import load_data, make_plan, make_trainer, open_run
+    from gan.loop import train
+    from gan.summary import summary
+
+    plan = make_plan(words)
+    folder = Path(plan.settings.folder) if plan.settings.folder else _draw(plan.settings.workers)
+    data, plan = load_data(plan, folder)
+    print(
+        f"{len(data.images):,} images from {data.folder} ({len(data.skipped):,} files left out, "
+        f"{data.duplicates:,} exact duplicates); {plan.device}, {plan.settings.precision}"
+    )
+    if request.dry_run:
+        print(summary(plan.settings, plan.device, data))
+        return 0
+    trainer = make_trainer(plan, data)
+    run, recorder = open_run(plan, data, trainer, plan.settings.name or folder.resolve().name)
+    print(f"writing to {run}; to watch: tensorboard --logdir {plan.settings.output}")
+    try:
+        outcome = train(trainer, recorder, run)
+    except DivergedError as seen:
+        print(f"stopped: {seen}; the checkpoints in {run} are from before that", file=sys.stderr)
+        return EXIT_CODE
+    finally:
+        recorder.close()
+    print(f"step {outcome.step:,} after {outcome.seconds / 60:.1f} minutes, saved in {outcome.checkpoint}")
+    return outcome.exit_code
+
+
+def _draw(workers: int | None) -> Path:
+    """The embedded default: a folder of drawn faces."""
+    from faces.drawn import write_folder
+    from gan.hardware import worker_count
+
+    print("no folder given: training on drawn faces; `python train_gan.py FOLDER` trains on your photos")
+    write_folder(DRAWN, DRAWN_COUNT, seed=0, workers=worker_count(workers))
+    return DRAWN
+
+
+if __name__ == "__main__":
+    run_script(main)
