@@ -1,7 +1,7 @@
-import runpy
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import imageio.v2 as imageio
@@ -12,8 +12,10 @@ from PIL import Image
 from gan.checkpoint import load_generator
 from gan.images import load_png, read_text, tile
 from gan.latent import draw, path
+from tests.in_process import ROOT, call
 
-SCRIPT = Path(__file__).parents[1] / "interpolate.py"
+SCRIPT = ROOT / "interpolate.py"
+interpolate = partial(call, "interpolate.py")
 
 
 @pytest.fixture
@@ -22,20 +24,7 @@ def run(tiny_run, tmp_path) -> Path:
     return Path(shutil.copytree(tiny_run, tmp_path / "runs" / tiny_run.name))
 
 
-@pytest.fixture
-def interpolate(monkeypatch, capsys):
-    def call(*words: object) -> tuple[int, list[str], str]:
-        """Exit code, lines of standard output, standard error."""
-        monkeypatch.setattr(sys, "argv", [str(SCRIPT), *map(str, words)])
-        with pytest.raises(SystemExit) as end:
-            runpy.run_path(str(SCRIPT), run_name="__main__")
-        out, err = capsys.readouterr()
-        return end.value.code, out.splitlines(), err
-
-    return call
-
-
-def test_with_no_arguments_a_grid_of_the_newest_run(run, interpolate):
+def test_with_no_arguments_a_grid_of_the_newest_run(run):
     code, lines, _ = interpolate("--output", run.parent)
     assert code == 0
     picture, generator = Path(lines[-1]), load_generator(run)
@@ -46,7 +35,7 @@ def test_with_no_arguments_a_grid_of_the_newest_run(run, interpolate):
     assert "outside the prior's range [-1, 1]" in lines[0]
 
 
-def test_a_path_through_the_faces_named(run, interpolate):
+def test_a_path_through_the_faces_named(run):
     words = (run, "--seed", 5, "--tiles", 3, 17, 42, "--form", "strip", "--steps", 4, "--method", "linear")
     _, lines, _ = interpolate(*words)
     generator = load_generator(run)
@@ -59,7 +48,7 @@ def test_a_path_through_the_faces_named(run, interpolate):
     assert "7 images by the" in lines[0]
 
 
-def test_films_loop_if_wished(run, interpolate):
+def test_films_loop_if_wished(run):
     counts = {}
     for loop in (False, True):
         for form in ("gif", "mp4"):
@@ -87,7 +76,7 @@ def test_films_loop_if_wished(run, interpolate):
     assert counts == {("gif", False): 9, ("gif", True): 12, ("mp4", False): 9, ("mp4", True): 12}
 
 
-def test_arithmetic(run, interpolate):
+def test_arithmetic(run):
     expression = "3,17,42 - 5,8,9 + 11,12,13"
     code, lines, _ = interpolate(run, "--arithmetic", expression)
     assert code == 0
@@ -106,21 +95,21 @@ def test_arithmetic(run, interpolate):
     assert "--keep-in-range" in lines[0]
 
 
-def test_keep_in_range_brings_results_back(run, interpolate):
+def test_keep_in_range_brings_results_back(run):
     for words in (("--arithmetic", "-2*3 + 4"), ("--method", "spherical")):
         _, lines, _ = interpolate(run, *words, "--keep-in-range")
         assert "outside" not in " ".join(lines)
         assert abs(np.load(Path(lines[-1]).with_suffix(".npy"), allow_pickle=False)).max() <= 1
 
 
-def test_expressions_that_begin_with_a_minus(run, interpolate):
+def test_expressions_that_begin_with_a_minus(run):
     for words in (["--arithmetic", "-3 + 5"], ["--arithmetic=-3+5"]):
         code, lines, error = interpolate(run, *words)
         assert (code, error) == (0, "")
         assert Path(lines[-1]).name.endswith("--3+5.png")
 
 
-def test_faces_of_a_larger_grid_and_of_a_file(run, interpolate):
+def test_faces_of_a_larger_grid_and_of_a_file(run):
     code, lines, _ = interpolate(run, "--count", 100, "--tiles", 98, 99, "--form", "strip")
     stored = Path(lines[-1]).with_suffix(".npy")
     assert code == 0
@@ -153,7 +142,7 @@ def test_faces_of_a_larger_grid_and_of_a_file(run, interpolate):
         (("--latents", "nowhere.npy"), "nowhere.npy"),
     ],
 )
-def test_mistakes_are_told_in_one_line(run, interpolate, words, message):
+def test_mistakes_are_told_in_one_line(run, words, message):
     code, lines, error = interpolate(run, *words)
     assert code == 2
     assert lines == []

@@ -1,8 +1,8 @@
 import re
-import runpy
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +11,10 @@ import pytest
 from gan.checkpoint import load_generator
 from gan.images import GAP, load_png, number_tiles, read_text, tile
 from gan.latent import draw, save_latents
+from tests.in_process import ROOT, call
 
-SCRIPT = Path(__file__).parents[1] / "sample.py"
+SCRIPT = ROOT / "sample.py"
+sample = partial(call, "sample.py")
 
 
 @pytest.fixture
@@ -21,20 +23,7 @@ def run(tiny_run, tmp_path) -> Path:
     return Path(shutil.copytree(tiny_run, tmp_path / "runs of лица" / tiny_run.name))
 
 
-@pytest.fixture
-def sample(monkeypatch, capsys):
-    def call(*words: object) -> tuple[int, list[str], str]:
-        """Exit code, lines of standard output, standard error."""
-        monkeypatch.setattr(sys, "argv", [str(SCRIPT), *map(str, words)])
-        with pytest.raises(SystemExit) as end:
-            runpy.run_path(str(SCRIPT), run_name="__main__")
-        out, err = capsys.readouterr()
-        return end.value.code, out.splitlines(), err
-
-    return call
-
-
-def test_the_default_is_the_newest_runs_eight_by_eight(run, sample):
+def test_the_default_is_the_newest_runs_eight_by_eight(run):
     shutil.copytree(run, run.parent / "0000-older-32px")
     code, lines, _ = sample("--output", run.parent)
     assert code == 0
@@ -53,7 +42,7 @@ def test_the_default_is_the_newest_runs_eight_by_eight(run, sample):
     assert f"{generator.weights} weights of {generator.checkpoint}" in lines[0]
 
 
-def test_a_face_is_the_same_whatever_stands_beside_it(run, sample):
+def test_a_face_is_the_same_whatever_stands_beside_it(run):
     _, lines, _ = sample(run, "--seed", 9)
     grid = load_png(lines[-1]).astype(int)
     for count in (1, 3, 17):
@@ -76,14 +65,14 @@ def test_a_face_is_the_same_whatever_stands_beside_it(run, sample):
         (("--count", 3, "--rows", 2, "--columns", 2), "2x2"),
     ],
 )
-def test_shapes(run, sample, words, shape):
+def test_shapes(run, words, shape):
     _, lines, _ = sample(run, *words)
     assert f"-{shape}." in lines[-1]
     rows, columns = map(int, shape.split("x"))
     assert load_png(lines[-1]).shape == (3, rows * (32 + GAP) - GAP, columns * (32 + GAP) - GAP)
 
 
-def test_labels_number_the_tiles(run, sample):
+def test_labels_number_the_tiles(run):
     plain = load_png(sample(run)[1][-1])
     numbered = load_png(sample(run, "--labels")[1][-1])
     generator = load_generator(run)
@@ -92,7 +81,7 @@ def test_labels_number_the_tiles(run, sample):
     assert not np.array_equal(plain, numbered)
 
 
-def test_stored_latents_call_faces_back(run, sample, tmp_path):
+def test_stored_latents_call_faces_back(run, tmp_path):
     _, lines, _ = sample(run, "--seed", 4, "--count", 6)
     first = Path(lines[-1])
     _, lines, _ = sample(run, "--latents", first.with_suffix(".npy"), "--columns", 3)
@@ -110,7 +99,7 @@ def test_stored_latents_call_faces_back(run, sample, tmp_path):
     assert "4 faces" in lines[0]
 
 
-def test_raw_weights_and_named_checkpoints(run, sample):
+def test_raw_weights_and_named_checkpoints(run):
     _, lines, _ = sample(run)
     default = Path(lines[-1])
     _, lines, _ = sample(run, "--raw")
@@ -147,7 +136,7 @@ class TestMistakes:
             (("--smile",), "--smile"),
         ],
     )
-    def test_one_line_and_code_2(self, run, sample, words, message):
+    def test_one_line_and_code_2(self, run, words, message):
         code, lines, error = sample(run, *words)
         assert code == 2
         assert lines == []
@@ -155,13 +144,13 @@ class TestMistakes:
         assert error.count("\n") == 1
         assert not (run / "grids").exists()
 
-    def test_unknown_runs(self, run, sample, tmp_path):
+    def test_unknown_runs(self, run, tmp_path):
         for words in (("nowhere",), (tmp_path,), ("--output", tmp_path / "none"), (run / "config.json",)):
             code, _, error = sample(*words)
             assert code == 2
             assert error.count("\n") == 1
 
-    def test_latents_that_do_not_fit(self, run, sample, tmp_path):
+    def test_latents_that_do_not_fit(self, run, tmp_path):
         for z in (np.full((3, 100), np.nan), np.zeros((3, 99)), np.zeros(100), np.array([[None]])):
             np.save(tmp_path / "z.npy", z, allow_pickle=True)
             code, _, error = sample(run, "--latents", tmp_path / "z.npy")
@@ -171,14 +160,14 @@ class TestMistakes:
         save_latents(tmp_path / "z.npy", draw(3, 100, 0))
         assert "holds 3" in sample(run, "--latents", tmp_path / "z.npy", "--count", 4)[2]
 
-    def test_places_that_cannot_be_written(self, run, sample, tmp_path):
+    def test_places_that_cannot_be_written(self, run, tmp_path):
         (run / "grids").write_text("in the way")
         assert "cannot write" in sample(run)[2]
         assert "not empty" in sample(run, "--count", 1, "--separate", tmp_path)[2]
         (tmp_path / "file").write_text("")
         assert "cannot write" in sample(run, "--count", 1, "--separate", tmp_path / "file" / "inside")[2]
 
-    def test_too_many_for_one_picture(self, run, sample):
+    def test_too_many_for_one_picture(self, run):
         code, _, error = sample(run, "--count", 100_000)
         assert code == 2
         assert "--separate FOLDER" in error

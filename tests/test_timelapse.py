@@ -1,6 +1,5 @@
-import runpy
 import shutil
-import sys
+from functools import partial
 from pathlib import Path
 
 import imageio.v2 as imageio
@@ -10,8 +9,9 @@ from PIL import Image
 
 from gan.images import save_png
 from gan.runs import sample_path
+from tests.in_process import call
 
-SCRIPT = Path(__file__).parents[1] / "timelapse.py"
+timelapse = partial(call, "timelapse.py")
 LEVELS = {0: 10, 100: 80, 1000: 160, 2_000_000: 240}
 
 
@@ -27,20 +27,7 @@ def run(tiny_run, tmp_path) -> Path:
     return run
 
 
-@pytest.fixture
-def timelapse(monkeypatch, capsys):
-    def call(*words: object) -> tuple[int, list[str], str]:
-        """Exit code, lines of standard output, standard error."""
-        monkeypatch.setattr(sys, "argv", [str(SCRIPT), *map(str, words)])
-        with pytest.raises(SystemExit) as end:
-            runpy.run_path(str(SCRIPT), run_name="__main__")
-        out, err = capsys.readouterr()
-        return end.value.code, out.splitlines(), err
-
-    return call
-
-
-def test_a_gif_of_the_newest_run_by_default(run, timelapse):
+def test_a_gif_of_the_newest_run_by_default(run):
     code, lines, _ = timelapse("--output", run.parent, "--fps", 10, "--hold", 1.5)
     assert code == 0
     assert Path(lines[-1]) == run / "timelapse.gif"
@@ -55,7 +42,7 @@ def test_a_gif_of_the_newest_run_by_default(run, timelapse):
     assert durations == [100, 100, 100, 1600]
 
 
-def test_an_mp4_of_full_size(run, timelapse):
+def test_an_mp4_of_full_size(run):
     _, lines, _ = timelapse(run, "--form", "mp4", "--shrink", 1, "--fps", 4, "--hold", 1)
     assert Path(lines[-1]) == run / "timelapse.mp4"
     with imageio.get_reader(lines[-1]) as film:
@@ -75,14 +62,14 @@ def test_an_mp4_of_full_size(run, timelapse):
         (("--form", "webm"), "--form"),
     ],
 )
-def test_mistakes_are_told_in_one_line(run, timelapse, words, message):
+def test_mistakes_are_told_in_one_line(run, words, message):
     code, lines, error = timelapse(run, *words)
     assert (code, lines) == (2, [])
     assert message in error
     assert error.count("\n") == 1
 
 
-def test_grids_that_are_missing_or_broken(run, timelapse):
+def test_grids_that_are_missing_or_broken(run):
     sample_path(run, 100).write_bytes(b"cut short")
     code, _, error = timelapse(run)
     assert code == 2
