@@ -79,8 +79,7 @@ def slerp(start: Latents, end: Latents, t: float) -> Latents:
     cosine = from_direction @ to_direction
     across = to_direction - cosine * from_direction
     sine = np.linalg.norm(across)
-    # Rounding alone leaves an `across` of about 1e-16, whose direction means nothing. Inputs are
-    # float32, so directions that differ at all differ by far more than this.
+    # Rounding alone leaves an `across` of about 1e-16, whose direction means nothing.
     if sine < 1e-12:
         if cosine > 0 or len(a) == 1:
             return lerp(start, end, t)
