@@ -64,3 +64,14 @@ def test_a_leading_sign_and_a_weight_are_written():
         arithmetic_figure(parse(text, 64), one, means, around).shape[2] for text in ("3", "-3", "-.25*3")
     ]
     assert widths == sorted(set(widths))
+
+
+def test_plus_and_minus_look_it():
+    exemplars, means, around = [noise(1, 32, 0), noise(1, 32, 1)], noise(2, 32, 2), noise(9, 32, 3)
+    heights = {}
+    for sign in "+-":
+        picture = arithmetic_figure(parse(f"3 {sign} 5", 64), exemplars, means, around)
+        (top, left), (_, right) = find(picture, means[0]), find(picture, means[1])
+        between = picture[:, top : top + 32, left + 32 : right]
+        heights[sign] = (between < 128).any(axis=(0, 2)).sum()
+    assert heights["+"] > 3 * heights["-"] > 0
