@@ -79,7 +79,7 @@ def save_mp4(path: str | Path, frames: Frames, fps: float) -> None:
         get_ffmpeg_exe()
     except (ImportError, RuntimeError) as missing:
         raise UserError(
-            f"an MP4 needs the extra 'video': pip install 'face-lab[video]' or uv sync --extra video "
+            f"an MP4 needs the extra 'video': pip install -e '.[video]', or uv sync --extra video "
             f"({missing}); a GIF needs nothing more"
         ) from missing
     first, rest = _take_first(frames)

@@ -1,0 +1,78 @@
+"""A run's curves as one picture, from its metrics.jsonl."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gan.errors import UserError
+from gan.files import replacing
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Metrics = dict[str, list[float]]
+
+PANELS = (
+    ("loss [nats]", {"loss/discriminator": "D", "loss/generator": "G"}),
+    ("probability of being real", {"probability/real": "D(x)", "probability/fake": "D(G(z))"}),
+    ("D's accuracy", {"accuracy/real": "real", "accuracy/fake": "generated"}),
+    ("gradient norm", {"gradient/discriminator": "D", "gradient/generator": "G"}),
+)
+LOGARITHMIC = ("gradient norm",)
+SMOOTHED_POINTS = 30
+"""Points of a curve after smoothing by a running mean; the raw one stays behind it, pale."""
+
+
+def read_metrics(run: Path) -> Metrics:
+    """The columns of a run's metrics.jsonl, `step` among them, each with one value per logged step.
+
+    Raises:
+        UserError: there are no metrics, or they are not readable.
+    """
+    path = run / "metrics.jsonl"
+    try:
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        if not rows:
+            raise UserError(f"{path} is empty: nothing was logged yet")
+        return {name: [row[name] for row in rows] for name in rows[0]}
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise UserError(f"{path} cannot be read: {error}") from None
+
+
+def save_curves(path: Path, metrics: Metrics, title: str) -> None:
+    """Draw losses, D(x) and D(G(z)), accuracies and gradient norms over the steps into a PNG.
+
+    Raises:
+        UserError: matplotlib, the extra `plots`, is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as missing:
+        raise UserError(
+            f"curves need the extra 'plots': pip install -e '.[plots]', or uv sync --extra plots ({missing})"
+        ) from missing
+    figure = Figure(figsize=(10, 6.4), layout="constrained")
+    figure.suptitle(title)
+    for axes, (label, curves) in zip(figure.subplots(2, 2, sharex=True).flat, PANELS, strict=True):
+        for name, shown in curves.items():
+            _draw(axes, metrics["step"], metrics[name], shown)
+        axes.set_ylabel(label)
+        axes.grid(alpha=0.3)
+        axes.legend()
+        if label in LOGARITHMIC:
+            axes.set_yscale("log")
+        if axes.get_subplotspec().is_last_row():
+            axes.set_xlabel("step")
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=110)
+
+
+def _draw(axes: Axes, steps: list[float], values: list[float], label: str) -> None:
+    (line,) = axes.plot(steps, values, alpha=0.3, linewidth=0.8)
+    width = max(1, len(values) // SMOOTHED_POINTS)
+    means = [sum(values[i : i + width]) / width for i in range(len(values) - width + 1)]
+    # A mean stands at the middle of the steps it is taken over.
+    middles = steps[width // 2 : width // 2 + len(means)]
+    axes.plot(middles, means, color=line.get_color(), label=label)

@@ -1,0 +1,38 @@
+"""Curves: what is read from metrics.jsonl, and a picture of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gan.curves import PANELS, read_metrics, save_curves
+from gan.errors import UserError
+
+
+def test_metrics_are_read_as_columns_with_one_value_per_logged_step(tiny_run: Path):
+    metrics = read_metrics(tiny_run)
+    assert metrics["step"] == [1, 2, 3, 4, 5, 6]
+    assert all(len(values) == 6 and np.isfinite(values).all() for values in metrics.values())
+    assert {name for _, curves in PANELS for name in curves} <= metrics.keys()
+
+
+def test_the_picture_shows_other_curves_for_other_values(tiny_run: Path, tmp_path: Path):
+    pytest.importorskip("matplotlib", reason="the extra 'plots' is not installed")
+    metrics = read_metrics(tiny_run)
+    save_curves(tmp_path / "a.png", metrics, "run")
+    save_curves(tmp_path / "b.png", {**metrics, "loss/generator": [5.0, 4, 3, 2, 1, 0]}, "run")
+    a, b = (np.asarray(Image.open(tmp_path / name)) for name in ("a.png", "b.png"))
+    assert a.shape == b.shape
+    assert 0 < (a != b).mean() < 0.5
+
+
+@pytest.mark.parametrize("content", [None, "", '{"step": 1', '{"step": 1}\n{"other": 2}', "[1]"])
+def test_missing_empty_or_broken_metrics_are_one_line(content: str | None, tmp_path: Path):
+    if content is not None:
+        (tmp_path / "metrics.jsonl").write_text(content)
+    with pytest.raises(UserError, match=r"metrics\.jsonl") as told:
+        read_metrics(tmp_path)
+    assert "\n" not in str(told.value)
