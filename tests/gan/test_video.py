@@ -83,7 +83,7 @@ class TestMp4:
     @pytest.mark.parametrize("missing", ["imageio.v2", "imageio_ffmpeg"])
     def test_without_the_extra_one_line_names_it(self, tmp_path, monkeypatch, missing):
         monkeypatch.setitem(sys.modules, missing, None)
-        with pytest.raises(UserError, match=r"pip install 'face-lab\[video\]'") as error:
+        with pytest.raises(UserError, match=r"pip install .*\[video\]") as error:
             save_mp4(tmp_path / "a.mp4", [flat(0)], fps=5)
         assert "\n" not in str(error.value)
 
@@ -94,7 +94,7 @@ class TestMp4:
             raise RuntimeError("No ffmpeg exe could be found.")
 
         monkeypatch.setattr(imageio_ffmpeg, "get_ffmpeg_exe", none)
-        with pytest.raises(UserError, match=r"face-lab\[video\].*No ffmpeg exe"):
+        with pytest.raises(UserError, match=r"\[video\].*No ffmpeg exe"):
             save_mp4(tmp_path / "a.mp4", [flat(0)], fps=5)
 
     @pytest.mark.parametrize("fps", [0, -3, 121, float("nan")])
