@@ -1,0 +1,230 @@
+"""What the drawn faces are painted with: smooth curves, even colours, and a canvas with soft edges."""
+
+from __future__ import annotations
+
+import functools
+import math
+import typing
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFilter
+
+SUPERSAMPLING = 3
+LEAST_SIDE = 224
+"""Small pictures are painted at this many pixels a side at least, or fine strokes would thicken."""
+
+SOFT = 64
+"""Side of the arrays that hold smooth shading; they are enlarged to the canvas when painted."""
+
+
+@functools.lru_cache(maxsize=256)
+def _spline_matrix(count: int, steps: int, closed: bool) -> np.ndarray:
+    segments = count if closed else count - 1
+    t = np.arange(steps) / steps
+    basis = 0.5 * np.stack(
+        [-t + 2 * t**2 - t**3, 2 - 5 * t**2 + 3 * t**3, t + 4 * t**2 - 3 * t**3, -(t**2) + t**3]
+    )
+    matrix = np.zeros((segments * steps + (not closed), count))
+    for segment in range(segments):
+        for neighbour in range(4):
+            index = segment + neighbour - 1
+            index = index % count if closed else min(max(index, 0), count - 1)
+            matrix[segment * steps : (segment + 1) * steps, index] += basis[neighbour]
+    if not closed:
+        matrix[-1, -1] = 1
+    return matrix
+
+
+def smooth(points: np.ndarray | list, steps: int = 8, closed: bool = False) -> np.ndarray:
+    """A smooth curve through `points` [n, 2], each gap cut in `steps`: [(n - 1) * steps + 1, 2].
+
+    A closed curve returns to its start and has [n * steps, 2]. Catmull and Rom 1974, uniform.
+    """
+    points = np.asarray(points, dtype=float)
+    return _spline_matrix(len(points), steps, closed) @ points
+
+
+@functools.lru_cache(maxsize=256)
+def even(low: float, high: float, count: int) -> np.ndarray:
+    """`count` numbers [count] evenly from `low` to `high`; made once, so not to be written to."""
+    numbers = np.linspace(low, high, count)
+    numbers.flags.writeable = False
+    return numbers
+
+
+def ribbon(points: np.ndarray, widths: np.ndarray | float) -> np.ndarray:
+    """The outlines [..., 2n, 2] of strokes along `points` [..., n, 2], `widths` ([n] or one) thick."""
+    points = np.asarray(points)
+    along = np.empty_like(points)
+    along[..., 1:-1, :] = points[..., 2:, :] - points[..., :-2, :]
+    along[..., 0, :] = points[..., 1, :] - points[..., 0, :]
+    along[..., -1, :] = points[..., -1, :] - points[..., -2, :]
+    reach = 0.5 * np.asarray(widths) / (np.hypot(along[..., 0], along[..., 1]) + 1e-9)
+    across = along[..., ::-1] * reach[..., None]
+    across[..., 0] *= -1
+    return np.concatenate([points + across, (points - across)[..., ::-1, :]], axis=-2)
+
+
+def disc(x: float, y: float, radius_x: float, radius_y: float | None = None, steps: int = 24) -> np.ndarray:
+    """An ellipse about (x, y) as a closed polygon [steps, 2]."""
+    return _circle(steps) * (radius_x, radius_x if radius_y is None else radius_y) + (x, y)
+
+
+@functools.lru_cache(maxsize=16)
+def _circle(steps: int) -> np.ndarray:
+    angle = np.linspace(0, 2 * np.pi, steps, endpoint=False)
+    return np.stack([np.cos(angle), np.sin(angle)], axis=1)
+
+
+def shifted(points: np.ndarray, x: float, y: float) -> np.ndarray:
+    """`points` [..., 2] moved by (x, y)."""
+    return points + np.array((x, y))
+
+
+def smoothstep(low: float, high: float, value: np.ndarray | float) -> np.ndarray:
+    """0 below `low`, 1 above `high`, and a smooth way between."""
+    t = np.minimum(np.maximum((value - low) / (high - low), 0), 1)
+    return t * t * (3 - 2 * t)
+
+
+def oklch(lightness: float, chroma: float, hue: float) -> np.ndarray:
+    """An sRGB colour, float [3] in [0, 255], from OKLCH (Ottosson 2020), where equal steps look equal.
+
+    Lightness in [0, 1], chroma from 0 (grey) to about 0.3, hue in turns (0 = pink, 0.25 = yellow).
+    Colours beyond sRGB are clipped.
+    """
+    a, b = chroma * np.cos(2 * np.pi * hue), chroma * np.sin(2 * np.pi * hue)
+    long = (lightness + 0.3963377774 * a + 0.2158037573 * b) ** 3
+    medium = (lightness - 0.1055613458 * a - 0.0638541728 * b) ** 3
+    short = (lightness - 0.0894841775 * a - 1.2914855480 * b) ** 3
+    linear = np.clip(
+        [
+            4.0767416621 * long - 3.3077115913 * medium + 0.2309699292 * short,
+            -1.2684380046 * long + 2.6097574011 * medium - 0.3413193965 * short,
+            -0.0041960863 * long - 0.7034186147 * medium + 1.7076147010 * short,
+        ],
+        0,
+        1,
+    )
+    return 255 * np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+
+
+def mix(first: np.ndarray, second: np.ndarray, share: np.ndarray | float) -> np.ndarray:
+    """From `first` (share 0) to `second` (share 1); a share [H, W] gives a picture [H, W, 3]."""
+    share = np.asarray(share)[..., None] if np.ndim(share) else share
+    return first + (np.asarray(second) - first) * share
+
+
+def ramp(colours: np.ndarray, position: float) -> np.ndarray:
+    """The colour, float [3] in [0, 255], at `position` in [0, 1] along evenly spaced `colours` [n, 3]."""
+    place = position * (len(colours) - 1)
+    first = min(int(place), len(colours) - 2)
+    return colours[first] + (colours[first + 1] - colours[first]) * (place - first)
+
+
+@functools.lru_cache(maxsize=256)
+def _fading(opacity: float) -> list[int]:
+    return [round(value * opacity) for value in range(256)]
+
+
+class Shading(typing.NamedTuple):
+    """One colour in all its lights: how much light falls where, and what each amount makes of the colour."""
+
+    value: np.ndarray  # uint8 [SOFT, SOFT]
+    palette: np.ndarray  # uint8 [256, 3]
+
+
+class Canvas:
+    """An RGB picture of `size` pixels a side, painted at a multiple of that and reduced at the end.
+
+    Points are fractions of the side, (0, 0) at the top left. Colours are floats [3] in [0, 255].
+    """
+
+    def __init__(self, size: int) -> None:
+        """Start with black."""
+        self.size = size
+        self.scale = max(SUPERSAMPLING, math.ceil(LEAST_SIDE / size))
+        self.side = size * self.scale
+        self.image = Image.new("RGB", (self.side, self.side))
+        # A pen of mode RGBA on an RGB image blends by the colour's fourth value.
+        self._pen = ImageDraw.Draw(self.image, "RGBA")
+
+    def fill(self, points: np.ndarray, colour: np.ndarray, opacity: float = 1.0) -> None:
+        """Fill the polygon `points` [n, 2], or each of several [k, n, 2], evenly."""
+        red, green, blue = np.minimum(colour, 255).astype(int).tolist()
+        ink = (red, green, blue, round(255 * opacity))
+        for polygon in self._pixels(points):
+            self._pen.polygon(polygon, fill=ink)
+
+    def stroke(
+        self, points: np.ndarray, widths: np.ndarray | float, colour: np.ndarray, opacity: float = 1.0
+    ) -> None:
+        """Draw along `points` [n, 2] or [k, n, 2], `widths` ([n] or one, fractions of the side) thick."""
+        self.fill(ribbon(points, widths), colour, opacity)
+
+    def hatch(
+        self, starts: np.ndarray, ends: np.ndarray, width: float, colour: np.ndarray, opacity: float
+    ) -> None:
+        """Draw many short straight lines from `starts` to `ends`, both [n, 2]."""
+        red, green, blue = np.clip(colour, 0, 255).astype(int).tolist()
+        thickness, ink = max(1, round(width * self.side)), (red, green, blue, round(255 * opacity))
+        for line in (np.concatenate([starts, ends], axis=1) * self.side).tolist():
+            self._pen.line(line, fill=ink, width=thickness)
+
+    def mask(
+        self, *polygons: np.ndarray, holes: tuple[np.ndarray, ...] = (), softness: float = 0
+    ) -> Image.Image:
+        """The union of `polygons`, each [n, 2] or several [k, n, 2], without `holes`.
+
+        An image of mode 1 (pasting through it takes a third of the time), or of mode L where its edges are
+        blurred by `softness` of the side.
+        """
+        mask = Image.new("1", (self.side, self.side))
+        pen = ImageDraw.Draw(mask)
+        for shapes, value in ((polygons, 1), (holes, 0)):
+            for polygon in (pixels for shape in shapes for pixels in self._pixels(shape)):
+                pen.polygon(polygon, fill=value)
+        return self._soften(mask, softness) if softness else mask
+
+    def _soften(self, mask: Image.Image, softness: float) -> Image.Image:
+        # Done on a smaller copy, which costs a tenth.
+        small = mask.convert("L").reduce(self.scale).filter(ImageFilter.GaussianBlur(softness * self.size))
+        return small.resize(mask.size, Image.Resampling.BILINEAR)
+
+    def paint(
+        self, layer: np.ndarray | Shading, mask: Image.Image | None = None, opacity: float = 1.0
+    ) -> None:
+        """Lay `layer` over the canvas where `mask` lets it: a colour [3], a shading, or [SOFT, SOFT, 3]."""
+        box = (0, 0, self.side, self.side) if mask is None else mask.getbbox()
+        if box is None:
+            return
+        if mask is not None:
+            mask = mask.crop(box)
+            if opacity < 1:
+                mask = mask.convert("L").point(_fading(opacity))
+        if isinstance(layer, np.ndarray) and layer.ndim == 1:
+            self.image.paste(tuple(np.clip(layer, 0, 255).astype(int).tolist()), box, mask)
+            return
+        field = layer.value if isinstance(layer, Shading) else np.clip(layer, 0, 255).astype(np.uint8)
+        scale = SOFT / self.side
+        soft = Image.fromarray(field).resize(
+            (box[2] - box[0], box[3] - box[1]), Image.Resampling.BILINEAR, tuple(edge * scale for edge in box)
+        )
+        if isinstance(layer, Shading):
+            soft.putpalette(layer.palette.tobytes())
+            soft = soft.convert("RGB")
+        self.image.paste(soft, box, mask)
+
+    def overlay(self, other: Canvas, mask: Image.Image) -> None:
+        """Lay what was painted apart on `other` over the canvas where `mask` lets it."""
+        box = mask.getbbox()
+        if box is not None:
+            self.image.paste(other.image.crop(box), box, mask.crop(box))
+
+    def finish(self) -> np.ndarray:
+        """The picture, uint8 [size, size, 3]."""
+        return np.asarray(self.image.reduce(self.scale))
+
+    def _pixels(self, points: np.ndarray) -> list[list[float]]:
+        pixels = np.asarray(points) * self.side - 0.5
+        return pixels.reshape(-1, 2 * pixels.shape[-2]).tolist()

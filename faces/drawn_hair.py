@@ -1,0 +1,381 @@
+"""Hair and beards of drawn faces."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from PIL import Image, ImageChops
+
+from faces.drawn_canvas import SOFT, Canvas, disc, even, mix, oklch, ramp, ribbon, shifted, smooth, smoothstep
+from faces.drawn_shape import Head
+from faces.drawn_skin import Light
+
+BROWN = np.array(
+    [(26, 22, 25), (52, 34, 28), (92, 59, 39), (140, 96, 58), (206, 164, 102), (240, 216, 166)], float
+)
+RED = np.array(
+    [(34, 20, 22), (82, 34, 24), (138, 58, 32), (186, 90, 46), (222, 134, 74), (240, 182, 124)], float
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Cut:
+    """A hair style: lengths in head coordinates."""
+
+    top: float  # how far the hair stands off the crown
+    sides: float  # and off the sides
+    hairline: float = -0.235  # height of the hairline in the middle
+    sweep: float = 0.0  # how far the hair falls over the forehead beside the parting
+    fall: float | None = None  # height that the ends reach; None: to the ears
+    wave: float = 0.0
+    locks: float = 0.0  # how ragged its edges are
+    curl: float = 0.0  # radius of the curls
+    fringe: bool = False
+    knot: str | None = None
+    opacity: float = 1.0
+    bare_top: bool = False
+
+
+CUTS = {
+    "buzz": Cut(0.007, 0.003, opacity=0.80),
+    "receding": Cut(0.004, 0.024, bare_top=True),
+    "short": Cut(0.046, 0.014, hairline=-0.225, sweep=0.040, locks=0.030),
+    "quiff": Cut(0.070, 0.008, hairline=-0.235, sweep=0.006, locks=0.012),
+    "curly": Cut(0.050, 0.030, hairline=-0.205, curl=0.040),
+    "afro": Cut(0.080, 0.085, hairline=-0.215, curl=0.032),
+    "fringe": Cut(0.040, 0.040, fall=0.27, fringe=True),
+    "bob": Cut(0.042, 0.050, sweep=0.05, fall=0.25),
+    "long": Cut(0.038, 0.042, sweep=0.035, fall=0.62),
+    "wavy": Cut(0.048, 0.062, sweep=0.045, fall=0.60, wave=0.016),
+    "bun": Cut(0.014, 0.006, hairline=-0.240, knot="bun"),
+    "ponytail": Cut(0.024, 0.010, sweep=0.028, knot="tail"),
+}
+
+
+def hair_colour(head: Head) -> np.ndarray:
+    """The hair's own colour, float [3] in [0, 255]."""
+    person = head.person
+    dye = oklch(0.42 + 0.28 * person.hair_lightness, 0.15, person.hair_dye_hue)
+    return mix(natural_hair_colour(head), dye, 0.85 * person.hair_dye)
+
+
+def natural_hair_colour(head: Head) -> np.ndarray:
+    """The colour of what is not dyed, brows and beard: float [3] in [0, 255]."""
+    person = head.person
+    young = mix(
+        ramp(BROWN, person.hair_lightness), ramp(RED, person.hair_lightness), 0.9 * person.hair_redness
+    )
+    return mix(young, np.array([204, 203, 208.0]), 0.9 * person.hair_grey)
+
+
+class Hair:
+    """One person's hair at one moment: its outlines, then its painting behind and before the face."""
+
+    def __init__(self, head: Head, light: Light) -> None:
+        """Grow the hair that `head`'s person has, pressed down where the moment has a hat."""
+        self.head, self.light = head, light
+        person, hat = head.person, head.moment.hat
+        self.cut = None if hat == "headscarf" else CUTS.get(person.hair_style)
+        self.colour = hair_colour(head)
+        if self.cut is None:
+            return
+        growth = 1 + 0.28 * person.hair_volume
+        self.top, self.sides = self.cut.top * growth, self.cut.sides * growth
+        self.fall = self.cut.fall
+        if self.fall is not None:
+            self.fall += 0.05 * person.hair_length
+        if hat != "none":
+            self.top, self.sides = min(self.top, 0.015), min(self.sides, 0.035)
+        self.covered = hat != "none"
+        self.part = 0.13 * person.hair_parting
+        self.layer = light.shade(self.colour, self._sheen(), contrast=0.85)
+        crest = self._crest()
+        self.panels = [self._panel(side, crest) for side in (-1, 1)]
+        self.light_strands = mix(self.colour, np.array([255, 244, 226.0]), 0.36)
+        self.dark_strands = self.colour * 0.52
+
+    def _sheen(self) -> np.ndarray:
+        x, y = self.light.flat[..., 0], self.light.flat[..., 1]
+        ring = np.hypot(x * 1.05, (y + 0.02) * 0.95)
+        glow = np.exp(-(((ring - 0.315) / 0.032) ** 2)) * np.clip(self.light.round + 0.77, 0, 1)
+        return 0.42 * glow - 0.30 * smoothstep(0.0, 0.5, y)
+
+    def _crest(self) -> np.ndarray:
+        """The outer edge [n, 2] over the head, from the left ear to the right."""
+        line = self.head.right_side
+        line = line[line[:, 1] < 0.03]
+        outward = np.gradient(line, axis=0)[:, ::-1] * (1, -1)
+        outward /= np.hypot(outward[:, 0], outward[:, 1])[:, None]
+        way = even(0, 1, len(line))
+        off = self.top + (self.sides - self.top) * smoothstep(0.25, 0.95, way)
+        right = line + outward * off[:, None]
+        crest = np.concatenate([right[:0:-1] * (-1, 1), right])
+        lean = np.sign(self.part) or 1.0
+        if self.cut.locks and not self.covered:
+            rise = self.top * (0.32 if self.cut.sweep > 0.01 else 0.60)
+            crest[:, 1] -= rise * np.exp(-(((crest[:, 0] + 0.10 * lean) / 0.12) ** 2))
+            tufts = np.abs(np.sin(21 * crest[:, 0] * lean + 0.6)) + 0.5 * np.abs(
+                np.sin(37 * crest[:, 0] + 1)
+            ) * smoothstep(-0.10, -0.30, crest[:, 1])
+            crest[:, 1] -= 0.4 * self.cut.locks * tufts
+        return crest
+
+    def _panel(self, side: int, crest: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Outer and inner edge [40, 2] of the hair on `side`, both from the parting to the ends."""
+        head, cut, part, width = self.head, self.cut, self.part, self.head.width
+        split = int(np.argmin(np.abs(crest[:, 0] - 0.9 * part)))
+        outer = crest[split:] if side > 0 else crest[split::-1]
+        if cut.bare_top:
+            outer = outer[side * outer[:, 0] > 0.74 * width]
+        over = 1.15 if side * part < 0 else 0.45
+        reach = width - side * part
+        inner = [
+            (part, cut.hairline - 0.012),
+            (part + side * 0.25 * reach, cut.hairline + 0.35 * cut.sweep * over),
+            (part + side * 0.62 * reach, cut.hairline + 0.045 + cut.sweep * over),
+            (side * 0.90 * width, -0.115 + 0.3 * cut.sweep),
+        ]
+        if cut.bare_top:
+            inner = [outer[0], (side * 0.76 * width, -0.20), (side * 0.83 * width, -0.14), inner[-1]]
+        outer = head.edge(outer, 0.0)
+        if self.fall is None:
+            inner = smooth([*inner, (side * 0.945 * width, -0.03), (side * 0.965 * width, 0.045)], 8)
+            way = even(0, 1, len(inner))
+            # Locks are sharp at their tips and round between them; two rhythms keep them from looking sewn.
+            lock = 1 - 0.65 * np.abs(np.sin(15 * way + 1.2 * side)) - 0.35 * np.abs(np.sin(24.5 * way + 0.5))
+            inner[:, 1] += cut.locks * lock * smoothstep(0.75, 0.5, way)
+            outer = np.concatenate([outer, head.edge([(side * 0.995 * width, 0.055)], 0.0)])
+            return _resample(outer, 40), _resample(head.surface(inner), 40)
+        flare = width + self.sides
+        down = even(0.06, self.fall, 12)
+        ripple = cut.wave * np.sin(34 * down + 1.3 * side)
+        tuck = smoothstep(self.fall - 0.10, self.fall, down) * (0.035 if self.fall < 0.4 else 0.0)
+        bulge = 0.020 * np.sin(np.pi * np.minimum((down - 0.06) / 0.45, 1))
+        outside = flare + bulge + ripple - tuck
+        inside = width * (0.93 - 0.10 * smoothstep(0.0, 0.25, down)) + 0.5 * ripple - 0.01
+        outer = np.concatenate([outer, head.edge(np.stack([side * outside, down], 1), -0.02)])
+        strand = head.at(np.stack([side * inside, down + 0.02], 1), 0.05)
+        inner = smooth(np.concatenate([head.surface(smooth(inner, 2)), strand]), 2)
+        return _resample(outer, 40), _resample(inner, 40)
+
+    def paint_behind(self, canvas: Canvas) -> None:
+        """What lies behind the head and the neck."""
+        if self.cut is None:
+            return
+        left, right = (outer for outer, _ in self.panels)
+        back = np.concatenate([left, right[::-1]])
+        if self.fall is not None:
+            canvas.paint(self.light.shade(self.colour * 0.62, -0.25), canvas.mask(back))
+        if self.covered:
+            return
+        if self.cut.curl:
+            self._paint_outer_curls(canvas, back)
+        elif self.cut.knot == "bun":
+            self._paint_bun(canvas)
+        elif self.cut.knot == "tail":
+            self._paint_tail(canvas)
+
+    def _paint_bun(self, canvas: Canvas) -> None:
+        x, y, radius = (
+            0.02 * np.sign(self.part),
+            self.head.crown_y - 0.022,
+            0.085 * (1 + 0.2 * self.head.person.hair_volume),
+        )
+        canvas.paint(self.layer, canvas.mask(self.head.at(disc(x, y, radius * 1.12, radius * 0.9), -0.06)))
+        turns = np.array([0.35, 0.6, 0.85])[:, None, None]
+        rings = disc(0, 0, 1.1 * radius, 0.85 * radius)[11:24] * turns + np.array([0, 0.02]) * turns + (x, y)
+        canvas.stroke(self.head.at(rings, -0.06), 0.005, self.dark_strands, 0.35)
+
+    def _paint_tail(self, canvas: Canvas) -> None:
+        side, person = -1 if self.part > 0 else 1, self.head.person
+        end = 0.40 + 0.08 * person.hair_length
+        spine = [(0.15, -0.30), (0.27, -0.285), (0.345, -0.17), (0.365, 0.06), (0.335, 0.25), (0.355, end)]
+        spine = self.head.at(smooth(np.array(spine) * (side, 1), 6), -0.10)
+        way = even(0, 1, len(spine))
+        widths = 0.105 * (1 + 0.2 * person.hair_volume) * (0.45 + 0.75 * np.sin(np.pi * (0.12 + 0.82 * way)))
+        canvas.paint(self.light.shade(self.colour * 0.92), canvas.mask(ribbon(spine, widths)))
+        shares = np.array([-0.6, -0.25, 0.1, 0.45])[:, None, None]
+        canvas.stroke(spine + shares * np.outer(widths, (0.5, 0)), 0.004, self.dark_strands, 0.4)
+
+    def outline(self) -> list[np.ndarray]:
+        """The polygons of all that lies before the face."""
+        if self.cut is None:
+            return []
+        polygons = [np.concatenate([outer, inner[::-1]]) for outer, inner in self.panels]
+        if self.cut.fringe:
+            high, low = self._fringe()
+            polygons.append(np.concatenate([high, low[::-1]]))
+        return polygons
+
+    def _fringe(self) -> tuple[np.ndarray, np.ndarray]:
+        head, width, along = self.head, self.head.width, even(-1, 1, 15)
+        drop = -0.088 - 0.02 * head.person.hair_length
+        bottom = np.stack([along * 0.90 * width, drop + 0.035 * along**4 - 0.008 * np.cos(9 * along)], axis=1)
+        top = np.stack([along * 0.86 * width, -0.335 + 0.15 * along**2], axis=1)
+        return head.surface(top), head.surface(bottom, 0.012)
+
+    def paint_before(self, canvas: Canvas, head_mask: Image.Image) -> None:
+        """What lies before the head."""
+        if self.cut is None:
+            return
+        if self.cut.opacity < 1:
+            # Shorn hair ends softly on the forehead but with the head at its outside.
+            soft = canvas.mask(*self.outline(), softness=0.012)
+            canvas.paint(self.layer, ImageChops.multiply(soft, head_mask.convert("L")), self.cut.opacity)
+            return
+        canvas.paint(self.layer, canvas.mask(*self.outline()))
+        if self.cut.curl:
+            self._paint_inner_curls(canvas)
+        else:
+            self._paint_strands(canvas)
+
+    def _paint_strands(self, canvas: Canvas) -> None:
+        shares = even(0.10, 0.90, 8)
+        for outer, inner in self.panels:
+            span = even(0, 1, len(outer))
+            waver = 0.05 * np.sin(6 * span + 2.3 * np.arange(8)[:, None])
+            strands = inner + (outer - inner) * (shares[:, None] + waver)[..., None]
+            if self.cut.locks:
+                # Short hair is combed from the crown to its edge, not along it.
+                roots, tips = outer[1:-6:3], inner[1:-6:3]
+                strands = roots[:, None] + (tips - roots)[:, None] * even(0.06, 0.94, 7)[None, :, None]
+                strands = strands + (0.018 * np.sign(self.part) * np.sin(even(0, np.pi, 7)))[:, None] * (1, 0)
+                span = even(0, 1, 7)
+            widths = 0.0055 * np.sin(np.pi * (span * 0.96 + 0.02)) ** 0.7
+            canvas.stroke(strands[::2], widths, self.dark_strands, 0.34)
+            canvas.stroke(strands[1::2], widths, self.light_strands, 0.26)
+        if self.cut.fringe:
+            high, low = self._fringe()
+            strands = high[1:-1, None] + (low - high)[1:-1, None] * even(0, 1, 7)[None, :, None]
+            strands = strands - np.sin(even(0, np.pi, 7))[:, None] * (0.0, 0.008)
+            widths = 0.0055 * np.sin(even(0.2, 2.9, 7))
+            canvas.stroke(strands[::2], widths, self.dark_strands, 0.3)
+            canvas.stroke(strands[1::2], widths, self.light_strands, 0.3)
+        elif not (self.cut.locks or self.cut.bare_top):
+            start, end = self.panels[0][0][0], self.panels[0][1][0]
+            canvas.stroke(
+                np.stack([start, (start + end) / 2, end]), (0.002, 0.005, 0.001), self.dark_strands, 0.6
+            )
+
+    def _paint_outer_curls(self, canvas: Canvas, back: np.ndarray) -> None:
+        rng = np.random.default_rng([self.head.person.number, 2])
+        places = back[:: 3 if self.cut.curl > 0.035 else 2]
+        places = places + rng.normal(0, 0.004, places.shape)
+        radii = self.cut.curl * rng.uniform(0.85, 1.25, len(places))
+        bumps = disc(0, 0, 1, steps=16) * radii[:, None, None] + places[:, None]
+        canvas.paint(self.layer, canvas.mask(back, bumps))
+        places = np.repeat(back[::2], 2, axis=0)
+        self._paint_curls(canvas, places + rng.normal(0, 0.016, places.shape), rng)
+
+    def _paint_inner_curls(self, canvas: Canvas) -> None:
+        rng = np.random.default_rng([self.head.person.number, 4])
+        for outer, inner in self.panels:
+            edge = disc(0, 0, 0.6 * self.cut.curl, steps=14) + shifted(inner[:30:3], 0, -0.012)[:, None]
+            canvas.paint(self.layer, canvas.mask(edge))
+            shares = even(0.12, 0.64 if self.covered else 0.9, 4)[:, None, None]
+            places = (inner + (outer - inner) * shares)[:, 1::3].reshape(-1, 2)
+            self._paint_curls(canvas, places + rng.normal(0, 0.010, places.shape), rng)
+
+    def _paint_curls(self, canvas: Canvas, places: np.ndarray, rng: np.random.Generator) -> None:
+        starts = rng.uniform(0, 2 * np.pi, len(places))
+        radii = self.cut.curl * rng.uniform(0.40, 0.62, len(places))
+        angles = starts[:, None] + even(0, 3.6, 8)
+        arcs = np.stack([np.cos(angles), np.sin(angles)], axis=-1) * radii[:, None, None] + places[:, None]
+        upper = np.sin(starts + 1.8) < 0
+        widths = 0.0075 * np.sin(even(0.3, 2.84, 8))
+        canvas.stroke(arcs[upper], widths, self.light_strands, 0.32)
+        canvas.stroke(arcs[~upper], widths, self.dark_strands, 0.44)
+
+
+def paint_beard(canvas: Canvas, head: Head, light: Light) -> None:
+    """The beard, before the lips are painted."""
+    kind, length = head.person.beard, head.person.beard_length
+    if kind == "none":
+        return
+    colour = mix(natural_hair_colour(head), np.array([70, 42, 30.0]), 0.15) * 0.9
+    polygons = []
+    if kind in ("moustache", "goatee"):
+        polygons.append(_moustache(head, 0.6 + 0.6 * length))
+    if kind == "goatee":
+        polygons.append(_goatee(head, length))
+    if kind in ("stubble", "full"):
+        polygons.append(_full_beard(head, 0.0 if kind == "stubble" else 0.012 + 0.055 * length))
+    softness, opacity = (0.020, 0.26 + 0.2 * length) if kind == "stubble" else (0, 0.95)
+    mask = canvas.mask(*polygons, softness=softness)
+    canvas.paint(light.shade(colour, contrast=0.9), mask, opacity)
+    if kind == "stubble":
+        return
+    rng = np.random.default_rng([head.person.number, 5])
+    sharp = np.asarray(mask.convert("L").resize((SOFT, SOFT), Image.Resampling.BOX)) > 200
+    rows, columns = np.nonzero(sharp)
+    chosen = rng.choice(len(rows), min(len(rows), 110), replace=False)
+    roots = (np.stack([columns[chosen], rows[chosen]], axis=1) + rng.random((len(chosen), 2))) / SOFT
+    flow = np.stack([0.35 * (roots[:, 0] - 0.5), np.full(len(roots), 0.9)], axis=1) + rng.normal(
+        0, 0.22, roots.shape
+    )
+    tips = roots + 0.030 * flow
+    bright = mix(colour, np.array([255, 240, 220.0]), 0.32)
+    canvas.hatch(roots[::2], tips[::2], 0.0045, colour * 0.5, 0.42)
+    canvas.hatch(roots[1::2], tips[1::2], 0.004, bright, 0.30)
+
+
+def _moustache(head: Head, size: float) -> np.ndarray:
+    mouth, base = head.mouth["top"], head.nose["base"]
+    half = mouth[-1, 0] * (0.85 + 0.25 * size)
+    middle, corner = mouth[len(mouth) // 2, 1], mouth[-1, 1]
+    top = [(-half, corner - 0.006), (-0.5 * half, base[1] - 0.002), (0, base[1] - 0.006)]
+    bottom = [(0, middle + 0.002), (0.5 * half, middle + 0.010 * size), (half, corner + 0.008 * size)]
+    mirrored = [(-x, y) for x, y in top[1::-1]], [(-x, y) for x, y in bottom[1:]]
+    return head.surface(
+        smooth([*top, *mirrored[0], *bottom[::-1][:2], bottom[0], *mirrored[1]], 5, closed=True), 0.012
+    )
+
+
+def _goatee(head: Head, length: float) -> np.ndarray:
+    mouth = head.mouth
+    corner, low = mouth["top"][-1], mouth["bottom"][len(mouth["bottom"]) // 2, 1]
+    end = head.chin_y + 0.012 + 0.06 * length
+    right = [
+        (0, low + 0.004),
+        (corner[0] * 0.75, low + 0.002),
+        (corner[0] + 0.004, corner[1] - 0.006),
+        (corner[0] + 0.026, corner[1] + 0.02),
+        (0.098, head.chin_y - 0.045),
+        (0.055, end - 0.016),
+    ]
+    points = [*right, (0, end), *[(-x, y) for x, y in right[:0:-1]]]
+    places = smooth(points, 5, closed=True)
+    # A beard hangs from the chin: it follows the chin's depth rather than the surface that ends there.
+    depth = np.where(places[:, 1] > head.chin_y - 0.06, 0.20, 0.27)
+    return head.at(places, depth)
+
+
+def _full_beard(head: Head, length: float) -> np.ndarray:
+    line = head.right_side
+    outer = line[line[:, 1] > 0.015]
+    grown = length * smoothstep(0.05, head.chin_y, outer[:, 1])
+    outer = outer + np.stack([0.35 * grown, grown], axis=1)
+    mouth, base, width = head.mouth["top"], head.nose["base"], head.width
+    corner = mouth[-1]
+    inner = smooth(
+        [
+            (0.90 * width, 0.02),
+            (0.84 * width, 0.09),
+            (corner[0] + 0.075, corner[1] - 0.035),
+            (corner[0] + 0.026, corner[1] - 0.040),
+            (0.5 * corner[0], base[1] + 0.002),
+            (0, base[1] - 0.004),
+        ],
+        5,
+    )
+    edge = np.concatenate([outer, outer[-2::-1] * (-1, 1)])
+    upper = np.concatenate([inner, inner[-2::-1] * (-1, 1)])[::-1]
+    return np.concatenate([head.edge(edge), head.surface(upper)])
+
+
+def _resample(points: np.ndarray, count: int) -> np.ndarray:
+    """`points` [n, 2] at `count` places, evenly spaced along the way."""
+    way = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
+    places = np.linspace(0, way[-1], count)
+    return np.stack([np.interp(places, way, points[:, axis]) for axis in (0, 1)], axis=1)
