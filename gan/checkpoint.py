@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from gan.config import Settings
+from gan.config import Device, Settings
 from gan.errors import UserError
 from gan.files import replacing
+from gan.hardware import choose_device
 from gan.health import DivergedError
 from gan.images import to_uint8
 from gan.networks import Generator
@@ -148,7 +149,7 @@ def load_generator(
     checkpoint: str | int | Path | None = None,
     *,
     raw: bool = False,
-    device: str = "cpu",
+    device: Device = "cpu",
 ) -> LoadedGenerator:
     """The trained generator of a run, ready to draw with.
 
@@ -174,8 +175,5 @@ def load_generator(
         network.load_state_dict(state["generator" if weights == "raw" else "average"])
     except RuntimeError:
         raise UserError(f"{path} holds networks of another shape than {folder}/config.json tells") from None
-    try:
-        network = network.to(torch.device(device), memory_format=torch.channels_last)
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f"device {device} cannot be used: {str(error).splitlines()[0]}") from None
+    network = network.to(choose_device(device), memory_format=torch.channels_last)
     return LoadedGenerator(network.eval(), folder, path, state["step"], weights, settings)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
+from gan.config import Device
 from gan.errors import UserError
 from gan.latent import draw, load_latents
 from gan.pictures import Faces
@@ -47,8 +48,8 @@ class FaceChoice(RunChoice):
     """Step or file of the checkpoint; the best available one if none is named."""
     raw: bool = False
     """Take the weights of the last training step instead of their moving average (EMA)."""
-    device: str = "cpu"
-    """Where to compute, such as cpu, cuda or mps; always in float32."""
+    device: Device = "cpu"
+    """Where to compute, always in float32."""
     seed: int | None = None
     """Seed of the faces; the run's own if none is given, whose faces are those of its sample grids."""
     latents: Path | None = None

@@ -35,7 +35,7 @@ DEFAULT_STEPS = 7000
 class Settings:
     """Everything that describes a run."""
 
-    folder: Annotated[str | None, Positional, arg(metavar="FOLDER")] = None
+    folder: Annotated[str | None, Positional, arg(metavar="[FOLDER]")] = None
     """Folder of face photos, flat or nested. Without one, drawn faces are made and trained on."""
     name: str | None = None
     """Name of the run; the folder's if none is given. A number is put in front."""

@@ -10,10 +10,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
+
+# Small tensors gain nothing from threads, and bit-for-bit tests want their number fixed. It is set here
+# because torch reads it when it is imported, and most tests do not import it at all.
+os.environ["OMP_NUM_THREADS"] = "1"
+
+# On a busy machine one slow example is no failure.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 TINY = (
     *("--image-size", "32", "--batch-size", "8", "--workers", "0", "--device", "cpu"),
@@ -21,14 +30,6 @@ TINY = (
     *("--log-every", "1", "--sample-every", "2", "--checkpoint-every", "2", "--histogram-every", "4"),
 )
 """Flags of a training that takes seconds."""
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _one_thread():
-    """Small tensors gain nothing from threads, and bit-for-bit tests want their number fixed."""
-    import torch
-
-    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
@@ -77,15 +78,10 @@ def script(name: str, *words: object, folder: Path, **kwargs) -> subprocess.Comp
     return subprocess.run(
         [sys.executable, ROOT / name, *map(str, words)],
         cwd=folder,
-        env=script_environment(),
+        env={**os.environ, "COLUMNS": "200"},
         capture_output=True,
         text=True,
         timeout=240,
         check=False,
         **kwargs,
     )
-
-
-def script_environment() -> dict[str, str]:
-    """The environment for a script in another process: one thread, and a terminal wide enough."""
-    return {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from gan.arithmetic import DEEPEST, LARGEST_WEIGHT, Group, evaluate, parse
 from gan.errors import UserError
 from gan.latent import draw
-from tests.patient import patient
 
 COUNT = 64
 FACES = draw(COUNT, 6, 0)
@@ -62,7 +61,6 @@ def value(text: str) -> np.ndarray:
 
 
 class TestValue:
-    @patient
     @given(SUMS)
     def test_any_expression_is_what_python_makes_of_it(self, text):
         assert np.allclose(value(text), oracle(text), rtol=1e-4, atol=1e-4), text
@@ -171,7 +169,6 @@ class TestRefusals:
         assert parse(f"{LARGEST_WEIGHT:.0f}*3", COUNT)
         assert len(parse("+".join(["3"] * 5000), COUNT)) == 5000
 
-    @patient
     @given(st.one_of(st.text(), st.text(alphabet="0123456789.,*()+- ")))
     def test_garbage_never_raises_anything_else(self, text):
         try:
@@ -183,7 +180,6 @@ class TestRefusals:
             message = ""
         assert "\n" not in message
 
-    @patient
     @given(SUMS, st.sampled_from("%x/&_;=²"), st.data())
     def test_a_strange_sign_is_marked_wherever_it_is(self, text, sign, data):
         place = data.draw(st.integers(0, len(text)))

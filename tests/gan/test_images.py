@@ -21,7 +21,6 @@ from gan.images import (
     to_pillow,
     to_uint8,
 )
-from tests.patient import patient
 
 
 def noise(count: int, height: int = 8, width: int | None = None) -> np.ndarray:
@@ -58,7 +57,6 @@ class TestConversion:
 
 
 class TestTile:
-    @patient
     @given(
         count=st.integers(1, 40),
         columns=st.integers(1, 45),

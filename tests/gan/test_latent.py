@@ -16,7 +16,6 @@ from gan.latent import (
     save_latents,
     slerp,
 )
-from tests.patient import patient
 
 VALUES = st.floats(-100, 100, width=32, allow_subnormal=False)
 
@@ -88,14 +87,12 @@ class TestNeighbours:
 
 
 class TestLerp:
-    @patient
     @given(vectors(), vectors(), st.floats(-1, 2))
     def test_it_is_the_line(self, a, b, t):
         assert np.allclose(lerp(a, b, t), a * (1 - t) + b * t, atol=1e-3)
         assert np.array_equal(lerp(a, b, 0), a)
         assert np.array_equal(lerp(a, b, 1), b)
 
-    @patient
     @given(st.integers(0, 1000), st.floats(0, 1))
     def test_between_faces_it_stays_in_the_cube(self, seed, t):
         a, b = draw(2, 100, seed)
@@ -103,31 +100,26 @@ class TestLerp:
 
 
 class TestSlerp:
-    @patient
     @given(vectors(), vectors(), st.floats(0, 1))
     def test_the_norm_stays_between_those_of_the_ends(self, a, b, t):
         low, high = sorted([np.linalg.norm(a.astype(float)), np.linalg.norm(b.astype(float))])
         norm = np.linalg.norm(slerp(a, b, t).astype(float))
         assert low * (1 - 1e-5) - 1e-5 <= norm <= high * (1 + 1e-5) + 1e-5
 
-    @patient
     @given(vectors(), vectors())
     def test_the_ends_are_exact(self, a, b):
         assert np.array_equal(slerp(a, b, 0), a)
         assert np.array_equal(slerp(a, b, 1), b)
         assert slerp(a, b, 0.5).dtype == np.float32
 
-    @patient
     @given(vectors(), vectors(), st.floats(-1, 2))
     def test_the_way_back_is_the_same(self, a, b, t):
         assert np.allclose(slerp(a, b, t), slerp(b, a, 1 - t), atol=2e-3)
 
-    @patient
     @given(vectors(), vectors(), st.floats(-3, 4))
     def test_it_never_fails(self, a, b, t):
         assert np.isfinite(slerp(a, b, t)).all()
 
-    @patient
     @given(st.integers(0, 1000), st.floats(0, 1))
     def test_the_direction_turns_at_a_constant_rate(self, seed, t):
         a, b = draw(2, 100, seed)
@@ -186,7 +178,7 @@ class TestSlerp:
 
 class TestPath:
     @pytest.mark.parametrize("method", ["linear", "spherical"])
-    @settings(patient, max_examples=30)
+    @settings(max_examples=30)
     @given(count=st.integers(2, 5), steps=st.integers(2, 6), loop=st.booleans())
     def test_every_point_is_there_once_and_the_steps_are_even(self, method, count, steps, loop):
         points = draw(count, 20, 1)
