@@ -6,7 +6,6 @@ float32 whatever the precision of the networks, and are means over the batch, in
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -31,9 +30,8 @@ def generator_over_discriminator(fake_logits: Tensor) -> Tensor:
     D treats each image by itself, every gradient further down differs by that factor too, so one
     backward pass through D serves both losses.
     """
-    log_p = F.log_softmax(fake_logits.detach().float(), dim=1)
-    # Beyond e**40 p1 is 4e-18, and the product of both would leave what float32 resolves.
-    return -(log_p[:, GENERATED] - log_p[:, REAL]).clamp(max=40).exp()
+    # Beyond e**60 the discriminator's own gradient, about p1, comes near the smallest number of float32.
+    return -_margin(fake_logits.detach(), GENERATED).clamp(max=60).exp()
 
 
 def probability_real(logits: Tensor) -> Tensor:
@@ -42,5 +40,12 @@ def probability_real(logits: Tensor) -> Tensor:
 
 
 def _cross_entropy(logits: Tensor, label: int) -> Tensor:
-    labels = torch.full((len(logits),), label, device=logits.device)
-    return F.cross_entropy(logits.float(), labels)
+    # For two classes it is softplus of the other logit's lead. Through softmax the gradient at the
+    # right logit, p - 1, would be lost to rounding once p is 1 but for 6e-8.
+    return F.softplus(-_margin(logits, label)).mean()
+
+
+def _margin(logits: Tensor, label: int) -> Tensor:
+    """By how much [B] the logit of `label` leads."""
+    logits = logits.float()
+    return logits[:, label] - logits[:, 1 - label]
