@@ -47,7 +47,8 @@ class Settings:
     """Sizes of the generator and the batch: `light` (250 150 90 54, 96) or `paper` (1024 512 256 128, 128);
     the default is light on a CPU, paper on a GPU."""
     plain: bool = False
-    """The textbook form: batch norm on all of D, simultaneous updates, no averaged weights, no augmentation."""
+    """The textbook form: batch norm on all of D, simultaneous updates, no averaged weights, no
+    augmentation."""
 
     steps: int | None = None
     """Stop after this many steps; 7000 if neither steps nor minutes are given."""
@@ -62,7 +63,8 @@ class Settings:
     device: Device = "auto"
     """Where to compute; auto takes CUDA, then Apple's MPS, then the CPU."""
     precision: Precision = "auto"
-    """Of the networks' arithmetic (weights are always float32); auto takes bfloat16 where it proves faster."""
+    """Of the networks' arithmetic (weights are always float32); auto takes bfloat16 where it proves
+    faster."""
     workers: int | None = None
     """Processes that decode images or draw faces; 0 is this one, none given one for each core."""
     memory_share: float = 0.25
@@ -108,7 +110,6 @@ class Settings:
     """Checkpoints kept, the newest ones."""
 
 
-
 PRESETS: dict[Preset, dict[str, Any]] = {
     "light": {"generator_widths": (250, 150, 90, 54), "batch_size": 96},
     "paper": {"generator_widths": (1024, 512, 256, 128), "batch_size": 128},
@@ -133,8 +134,10 @@ NETWORKS = (
 """What two runs must share for one to start from the other's networks."""
 
 FREE = frozenset(
-    ("folder", "name", "output", "cache", "preset", "plain", "steps", "minutes", "device", "workers")
-    + ("memory_share", "log_every", "sample_every", "checkpoint_every", "histogram_every", "keep")
+    {
+        *("folder", "name", "output", "cache", "preset", "plain", "steps", "minutes", "device", "workers"),
+        *("memory_share", "log_every", "sample_every", "checkpoint_every", "histogram_every", "keep"),
+    }
 )
 """What a resumed run may change: none of it alters the mathematics of a step by itself. (`preset` and
 `plain` only choose defaults; the data set is compared by its pixels.)"""
@@ -154,8 +157,10 @@ def check(settings: Settings) -> None:
             nearest = nearest[:1]
         good = " or ".join(str(near) for near in sorted(nearest))
         raise UserError(f"--image-size must be a multiple of 16 from 32 to 256, not {size}; nearest: {good}")
-    _at_least(settings, 1, "batch_size latent_size log_every sample_every checkpoint_every histogram_every keep")
+    _at_least(settings, 1, "latent_size log_every sample_every checkpoint_every histogram_every keep")
     _at_least(settings, 0, "seed workers weight_decay ema_half_life steps")
+    if settings.seed >= 2**63:
+        raise UserError(f"--seed must be less than 2**63, not {settings.seed}")
     for name in ("minutes", "learning_rate", "head_scale", "memory_share"):
         value = getattr(settings, name)
         if value is not None and not 0 < value < float("inf"):
@@ -186,24 +191,31 @@ def flag(name: str) -> str:
 
 def to_json(settings: Settings) -> dict[str, Any]:
     """The settings as values JSON knows."""
-    return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(settings).items()}
+    values = asdict(settings)
+    return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
 
 
 def from_json(values: dict[str, Any]) -> Settings:
     """Settings from what `to_json` gave, also after a trip through a file.
 
     Raises:
-        UserError: a value is missing, unknown or of the wrong type, as in a file edited by hand.
+        UserError: a value is missing, unknown, of the wrong type or out of its range, as in a file
+            edited by hand.
     """
     hints = get_type_hints(Settings)
     names = {field.name for field in fields(Settings)}
     if values.keys() != names:
         odd = ", ".join(sorted(values.keys() ^ names))
         raise UserError(f"the run's settings do not fit this version, which differs in: {odd}")
-    try:
-        return Settings(**{name: _typed(hints[name], value) for name, value in values.items()})
-    except (TypeError, ValueError) as error:
-        raise UserError(f"the run's settings cannot be read: {error}") from None
+    typed: dict[str, Any] = {}
+    for name, value in values.items():
+        try:
+            typed[name] = _typed(hints[name], value)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise UserError(f"the run's setting {name} cannot be read: {error}") from None
+    settings = Settings(**typed)
+    check(settings)
+    return settings
 
 
 def settings_table() -> str:
@@ -215,7 +227,9 @@ def settings_table() -> str:
         default = field.default
         if isinstance(default, tuple):
             default = " ".join(map(str, default))
-        shown = "" if default is None else f"`{json.dumps(default) if isinstance(default, bool) else default}`"
+        elif isinstance(default, bool):
+            default = json.dumps(default)
+        shown = "" if default is None else f"`{default}`"
         rows.append(f"| `{name}` | {shown} | {documentation[field.name]} |")
     return "\n".join(rows)
 
@@ -252,11 +266,22 @@ def _typed(hint: Any, value: Any) -> Any:
             raise ValueError(f"{value!r} is none of {', '.join(get_args(hint))}")
         return value
     if get_origin(hint) is tuple:
-        return tuple(value)
-    if hint is float and isinstance(value, int):
+        return _typed_tuple(get_args(hint), value)
+    if hint is float and type(value) is int:
         return float(value)
     if hint is Path and isinstance(value, str):
         return Path(value)
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
         raise TypeError(f"{value!r} is not {hint.__name__}")
     return value
+
+
+def _typed_tuple(hints: tuple[Any, ...], value: Any) -> tuple[Any, ...]:
+    """As `_typed`, for the parts of a tuple: so many of given types, or any number of the first type."""
+    if not isinstance(value, list | tuple):
+        raise TypeError(f"{value!r} is not a list")
+    if hints[-1] is Ellipsis:
+        hints = hints[:1] * len(value)
+    if len(value) != len(hints):
+        raise ValueError(f"{value!r} is not {len(hints)} values")
+    return tuple(_typed(hint, part) for hint, part in zip(hints, value, strict=True))

@@ -51,6 +51,9 @@ def read_request(words: Sequence[str], default: Settings | None = None) -> Reque
     """
     start = Request(**_values(default)) if default else Request()
     request = parse(Request, _with_named_run(words), default=start)
+    for name, run in (("--resume", request.resume), ("--init-from", request.init_from)):
+        if run == "":
+            raise UserError(f"{name} is given an empty name of a run")
     if request.resume and request.init_from:
         raise UserError("--resume goes on with a run and --init-from begins a new one: give one of the two")
     return request

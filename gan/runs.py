@@ -49,15 +49,22 @@ def new_run(output: Path, name: str, image_size: int) -> Path:
     slug = _slug(name)
     try:
         output.mkdir(parents=True, exist_ok=True)
-        number = max((_number(run) for run in _runs(output)), default=0) + 1
+        number = max(map(_number, _numbered(output)), default=0)
         while True:
-            run = output / f"{number:04d}-{slug}-{image_size}px"
-            # Another process may take the number between the look and the deed.
-            if any(_number(other) == number for other in _runs(output)):
-                number += 1
+            number += 1
+            # Another process may take the number between the look and the deed: only one can make this.
+            claim = output / f".{number:04d}"
+            try:
+                claim.mkdir()
+            except FileExistsError:
                 continue
-            run.mkdir()
-            return run
+            try:
+                if number not in map(_number, _numbered(output)):
+                    run = output / f"{number:04d}-{slug}-{image_size}px"
+                    run.mkdir()
+                    return run
+            finally:
+                claim.rmdir()
     except OSError as error:
         raise UserError(f"no run folder can be made in {output}: {error.strerror}") from None
 
@@ -72,18 +79,19 @@ def find_run(run: str | Path | None, output: Path = Path("outputs")) -> Path:
     Raises:
         UserError: there is no such run, or none at all.
     """
+    runs = [known for known in _numbered(output) if _is_run(known)]
     if run is None:
-        newest = max(_runs(output), key=_number, default=None)
+        newest = max(runs, key=_number, default=None)
         if newest is None:
             raise UserError(f"there is no run in {output}; `python train_gan.py FOLDER` makes one")
         return newest
     for candidate in (Path(run), output / run):
-        if (candidate / "config.json").is_file():
+        if _is_run(candidate):
             return candidate
-    numbered = [known for known in _runs(output) if str(run).isdigit() and _number(known) == int(str(run))]
-    if numbered:
-        return numbered[0]
-    raise UserError(f"{run} is no run: there is no config.json in it, nor a run of that name or number in {output}")
+    for known in runs:
+        if str(run).isdecimal() and _number(known) == int(str(run)):
+            return known
+    raise UserError(f"{run} is no run: no config.json is in it, nor a run of that name or number in {output}")
 
 
 def checkpoints(run: Path) -> list[Path]:
@@ -130,8 +138,8 @@ def find_checkpoint(run: Path, checkpoint: str | int | Path | None) -> Path:
         if not found:
             raise UserError(f"{run} has no checkpoint yet")
         return found[-1]
-    if str(checkpoint).isdigit():
-        path = checkpoint_path(run, int(checkpoint))
+    if str(checkpoint).isdecimal():
+        path = checkpoint_path(run, int(str(checkpoint)))
         if path.is_file():
             return path
     for path in (Path(checkpoint), run / "checkpoints" / str(checkpoint)):
@@ -145,24 +153,43 @@ def write_info(run: Path, info: RunInfo) -> None:
     """Write config.json."""
     values = {"settings": to_json(info.settings), "data": info.data, "environment": info.environment}
     with replacing(run / "config.json") as path:
-        path.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        text = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
+        # What UTF-8 cannot hold, such as the bytes of a folder named in another code, becomes JSON's \udcff.
+        path.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def read_info(run: Path) -> RunInfo:
     """Read config.json.
 
     Raises:
-        UserError: it is not there or not readable.
+        UserError: it is not there, not readable, or was edited into something that is no run.
     """
     path = run / "config.json"
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        return RunInfo(from_json(values["settings"]), values["data"], values["environment"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} cannot be read: {error}") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise UserError(f"{path} is no JSON: {error}") from None
+    keys = ("settings", "data", "environment")
+    parts = [values.get(key) if isinstance(values, dict) else None for key in keys]
+    if not all(isinstance(part, dict) for part in parts):
+        raise UserError(f"{path} does not hold settings, data and environment")
+    settings, data, environment = parts
+    try:
+        return RunInfo(from_json(settings), data, environment)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
 
 
-def _runs(output: Path) -> list[Path]:
+def _is_run(folder: Path) -> bool:
+    try:
+        return (folder / "config.json").is_file()
+    except OSError:  # no permission, or a name too long for the file system
+        return False
+
+
+def _numbered(output: Path) -> list[Path]:
     if not output.is_dir():
         return []
     return [path for path in output.iterdir() if NUMBERED.fullmatch(path.name) and path.is_dir()]
@@ -177,4 +204,6 @@ def _number(run: Path) -> int:
 def _slug(name: str) -> str:
     """A name as part of a folder's: letters and digits of any script, the rest as single hyphens."""
     composed = unicodedata.normalize("NFC", name)
-    return re.sub(r"[^\w]+", "-", composed).strip("-_")[:60] or "run"
+    # Marks are the vowel signs of Indian scripts, which \w would leave out.
+    kept = [char if char == "_" or unicodedata.category(char)[0] in "LMN" else " " for char in composed]
+    return "-".join("".join(kept).split())[:60].strip("-_") or "run"
