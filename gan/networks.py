@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import get_args
 
 import torch
@@ -38,7 +39,7 @@ class Generator(nn.Module):
         self.first_shape = (widths[0], image_size // 2**LAYERS, image_size // 2**LAYERS)
         self.project = nn.Linear(latent_size, self.first_shape[0] * self.first_shape[1] ** 2, bias=False)
         layers: list[nn.Module] = [nn.BatchNorm2d(widths[0]), nn.ReLU(inplace=True)]
-        for inputs, outputs in zip(widths[:-1], widths[1:], strict=True):
+        for inputs, outputs in pairwise(widths):
             # Batch norm subtracts the mean, so a bias before it would be a weight without effect.
             layers += [_upsample(inputs, outputs, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
         layers += [_upsample(widths[-1], 3, bias=True), nn.Tanh()]

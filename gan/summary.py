@@ -57,13 +57,14 @@ def _layers(network: nn.Module, inputs: Tensor) -> tuple[list[str], int]:
 
     def note(layer: nn.Module, _: object, output: Tensor) -> None:
         nonlocal values
-        values += output.numel()
+        if not getattr(layer, "inplace", False):
+            values += output.numel()
         shape = " x ".join(map(str, output.shape[1:]))
         kind = type(layer).__name__.removeprefix("Parametrized")
         rows.append(f"  {kind:16} {shape:>16} {_parameters(layer):>12,}")
 
     for name, layer in network.named_modules():
-        if name.startswith("layers.") and "parametrizations" not in name or name in ("project", "head"):
+        if name in ("project", "head") or (name.startswith("layers.") and "parametrizations" not in name):
             layer.register_forward_hook(note)
     network(inputs)
     return rows, values
