@@ -12,8 +12,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from faces import drawn, drawn_traits
-from faces.drawn import AREAS, LANDMARKS, MIRROR, Face, Moment, Person, draw_face, sample_face, write_folder
+from faces.drawn import (
+    AREAS,
+    LANDMARKS,
+    MIRROR,
+    Face,
+    Moment,
+    Person,
+    draw_face,
+    sample_face,
+    traits,
+    write_folder,
+)
+from faces.drawn import folder as drawn_folder
 from gan.errors import UserError
 
 BARE = Person(number=3, hair_style="bald", brow_thickness=-0.5)
@@ -78,7 +89,7 @@ def test_the_same_seed_draws_the_same_in_another_process():
     outcomes = {
         subprocess.run(
             [sys.executable, "-c", code],
-            capture_output=True, text=True, check=True, cwd=Path(drawn.__file__).parents[1],
+            capture_output=True, text=True, check=True, cwd=Path(drawn_folder.__file__).parents[2],
             env={"PYTHONHASHSEED": number, "OMP_NUM_THREADS": number},
         ).stdout
         for number in ("1", "2")
@@ -89,7 +100,7 @@ def test_the_same_seed_draws_the_same_in_another_process():
 
 def test_drawing_needs_no_torch():
     code = "import sys, faces.drawn; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=Path(drawn.__file__).parents[1]).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(drawn_folder.__file__).parents[2]).returncode == 0
 
 
 NUMBERS = [
@@ -110,7 +121,7 @@ WORN = {
 
 @pytest.mark.parametrize("name", [*NUMBERS, *WORN])
 def test_each_number_changes_the_picture(name):
-    low = 0.1 if name in drawn_traits._FROM_ZERO else -0.9
+    low = 0.1 if name in traits._FROM_ZERO else -0.9
     with_it = WORN.get(name, {})
     first, last = (shown(**with_it, **{name: value})[0].astype(int) for value in (low, 0.9))
     changed = np.abs(first - last).max(axis=2) > 8
@@ -119,7 +130,7 @@ def test_each_number_changes_the_picture(name):
 
 @pytest.mark.parametrize("name", ["hair_style", "beard", "glasses", "hat"])
 def test_each_choice_looks_different(name):
-    pictures = [shown(**{name: choice})[0].astype(int) for choice in drawn_traits._CHOICES[name]]
+    pictures = [shown(**{name: choice})[0].astype(int) for choice in traits._CHOICES[name]]
     for index, first in enumerate(pictures):
         for other in pictures[index + 1 :]:
             assert (np.abs(first - other).max(axis=2) > 12).sum() > 40, name
@@ -215,9 +226,9 @@ def test_faces_vary_smoothly_and_widely():
     for name in ("skin_tone", "smile", "turn", "light_side", "head_width", "background_hue"):
         values = np.array([label[name] for label in labels])
         assert len(np.unique(values)) > 360
-        span = 1 if name in drawn_traits._FROM_ZERO else 2
+        span = 1 if name in traits._FROM_ZERO else 2
         assert np.ptp(values) > 0.7 * span
-    for name, choices in drawn_traits._CHOICES.items():
+    for name, choices in traits._CHOICES.items():
         assert {label[name] for label in labels} == set(choices)
 
 
@@ -291,7 +302,7 @@ def test_a_complete_folder_is_left_and_an_interrupted_one_completed(tmp_path, mo
     before = {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in tmp_path.iterdir()}
 
     with monkeypatch.context() as patch:
-        patch.setattr(drawn, "draw_face", None)
+        patch.setattr(drawn_folder, "draw_face", None)
         assert write_folder(tmp_path, 6, size=32, workers=0) == 0
     assert {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in tmp_path.iterdir()} == before
 
@@ -306,7 +317,7 @@ def test_a_complete_folder_is_left_and_an_interrupted_one_completed(tmp_path, mo
 
 
 def test_an_interruption_leaves_whole_pictures_only(tmp_path, monkeypatch):
-    drawing, done = drawn.draw_face, []
+    drawing, done = drawn_folder.draw_face, []
 
     def interrupted(face, size):
         if len(done) == 3:
@@ -314,11 +325,11 @@ def test_an_interruption_leaves_whole_pictures_only(tmp_path, monkeypatch):
         done.append(face)
         return drawing(face, size)
 
-    monkeypatch.setattr(drawn, "draw_face", interrupted)
+    monkeypatch.setattr(drawn_folder, "draw_face", interrupted)
     with pytest.raises(KeyboardInterrupt):
         write_folder(tmp_path, 6, size=32, workers=0)
     assert {path.name for path in tmp_path.iterdir()} == {"drawn.json", "00000.png", "00001.png", "00002.png"}
-    monkeypatch.setattr(drawn, "draw_face", drawing)
+    monkeypatch.setattr(drawn_folder, "draw_face", drawing)
     assert write_folder(tmp_path, 6, size=32, workers=0) == 3
     assert len(table(tmp_path)) == 6
 

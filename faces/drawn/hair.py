@@ -7,9 +7,9 @@ import dataclasses
 import numpy as np
 from PIL import Image, ImageChops
 
-from faces.drawn_canvas import SOFT, Canvas, disc, even, mix, oklch, ramp, ribbon, shifted, smooth, smoothstep
-from faces.drawn_shape import Head
-from faces.drawn_skin import Light
+from faces.drawn.canvas import SOFT, Canvas, disc, even, mix, oklch, ramp, ribbon, shifted, smooth, smoothstep
+from faces.drawn.shape import Head
+from faces.drawn.skin import Light
 
 BROWN = np.array(
     [(26, 22, 25), (52, 34, 28), (92, 59, 39), (140, 96, 58), (206, 164, 102), (240, 216, 166)], float

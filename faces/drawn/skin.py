@@ -6,8 +6,8 @@ import functools
 
 import numpy as np
 
-from faces.drawn_canvas import SOFT, Shading, even, mix, oklch, ramp, smoothstep
-from faces.drawn_shape import NOSE_LIFT, Head
+from faces.drawn.canvas import SOFT, Shading, even, mix, oklch, ramp, smoothstep
+from faces.drawn.shape import NOSE_LIFT, Head
 
 SKIN = np.array([
     (252, 226, 209), (244, 206, 180), (231, 183, 150), (212, 156, 116),

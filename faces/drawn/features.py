@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from faces.drawn_canvas import Canvas, disc, even, mix, ramp, shifted, smooth
-from faces.drawn_shape import NOSE_LIFT, Head, both
-from faces.drawn_skin import Light, lip_colour, skin_colour
+from faces.drawn.canvas import Canvas, disc, even, mix, ramp, shifted, smooth
+from faces.drawn.shape import NOSE_LIFT, Head, both
+from faces.drawn.skin import Light, lip_colour, skin_colour
 
 WHITE = np.full(3, 255.0)
 IRIS = np.array(

@@ -1,11 +1,4 @@
-"""Faces drawn from parameters, with every label known: data to start with, and to check what is learnt.
-
-    face = sample_face(seed=0, index=7)
-    image, landmarks = draw_face(face)          # uint8 [112, 112, 3], float64 [29, 2]
-    write_folder("data/drawn", count=5000)      # 00000.png ..., labels.csv
-
-The parameters are in `drawn_traits`, the landmarks' names in `drawn_shape`; the other `drawn_` files paint.
-"""
+"""A folder of drawn faces with their labels, made by several processes and completed after a stop."""
 
 from __future__ import annotations
 
@@ -21,68 +14,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageChops
+from PIL import Image
 from tqdm import tqdm
 
-from faces.drawn_canvas import Canvas
-from faces.drawn_features import paint_brows, paint_ears, paint_eyes, paint_lines, paint_mouth, paint_nose
-from faces.drawn_hair import Hair, natural_hair_colour, paint_beard
-from faces.drawn_shape import AREAS, LANDMARKS, MIRROR, Head
-from faces.drawn_skin import Light, background, skin_colour
-from faces.drawn_traits import Face, Moment, Person, sample_face, sample_moment, sample_person
-from faces.drawn_wear import Hat, paint_body, paint_glasses
+from faces.drawn.portrait import DRAWING, check_size, draw_face
+from faces.drawn.shape import Head
+from faces.drawn.traits import sample_face
 from gan.errors import UserError
 from gan.files import replacing
-
-__all__ = [
-    "AREAS", "LANDMARKS", "MIRROR", "Face", "Moment", "Person",
-    "draw_face", "sample_face", "sample_moment", "sample_person", "write_folder",
-]  # fmt: skip
-
-DRAWING = 1
-"""Raised whenever the same parameters come to look otherwise, so that no folder mixes two drawings."""
-
-
-def draw_face(face: Face, size: int = 112) -> tuple[np.ndarray, np.ndarray]:
-    """Draw `face` at `size` x `size` pixels.
-
-    Returns the picture, RGB uint8 [size, size, 3], and the places of `LANDMARKS`, float64 [29, 2]: x and y
-    as fractions of the side, (0, 0) the top left corner of the picture and (1, 1) the bottom right. A
-    landmark lies where its feature is, be it hidden by a hat, a beard or hair. The same face always gives the
-    same picture (with the same versions of NumPy and Pillow).
-
-    Raises:
-        UserError: the size is not within 32 to 1024.
-    """
-    _check_size(size)
-    head = Head(face.person, face.moment)
-    light = Light(head)
-    hair, hat = Hair(head, light), Hat(head, light)
-    canvas = Canvas(size)
-    canvas.paint(background(head))
-    hair.paint_behind(canvas)
-    paint_body(canvas, head, light)
-    if hat.kind != "headscarf":
-        paint_ears(canvas, head, light)
-    outline = canvas.mask(head.outline())
-    canvas.paint(light.face(), outline)
-    overhead = [*hair.outline(), *hat.outline()]
-    if overhead:
-        shadow = canvas.mask(*overhead, softness=0.022)
-        shadow = ImageChops.offset(
-            shadow, round(-0.024 * light.side * canvas.side), round(0.022 * canvas.side)
-        )
-        canvas.paint(skin_colour(head) * 0.38, ImageChops.multiply(shadow, outline.convert("L")), 0.42)
-    paint_lines(canvas, head)
-    paint_nose(canvas, head, light)
-    paint_beard(canvas, head, light)
-    paint_mouth(canvas, head, light)
-    paint_eyes(canvas, head, light)
-    paint_brows(canvas, head, natural_hair_colour(head) * 0.75)
-    hair.paint_before(canvas, outline)
-    paint_glasses(canvas, head)
-    hat.paint(canvas)
-    return canvas.finish(), head.landmarks()
 
 
 def write_folder(
@@ -106,7 +45,7 @@ def write_folder(
     Raises:
         UserError: a number is out of its range, or the folder holds something else or cannot be written.
     """
-    _check_size(size)
+    check_size(size)
     least = {"count": (count, 1), "seed": (seed, 0), "faces_per_person": (faces_per_person, 1)}
     for name, (value, low) in {**least, "workers": (workers or 0, 0)}.items():
         if value < low:
@@ -218,8 +157,3 @@ def _name(index: int) -> str:
 def _rows(path: Path) -> int:
     """How many faces a labels file has; 0 where there is none."""
     return path.read_bytes().count(b"\n") - 1 if path.exists() else 0
-
-
-def _check_size(size: int) -> None:
-    if not 32 <= size <= 1024:
-        raise UserError(f"the size of drawn faces is {size} pixels; it runs from 32 to 1024")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from faces.drawn_canvas import Canvas, disc, even, mix, oklch, ramp, shifted, smooth, smoothstep
-from faces.drawn_shape import Head, both
-from faces.drawn_skin import Light, skin_colour
+from faces.drawn.canvas import Canvas, disc, even, mix, oklch, ramp, shifted, smooth, smoothstep
+from faces.drawn.shape import Head, both
+from faces.drawn.skin import Light, skin_colour
 
 FRAMES = np.array([(30, 27, 32), (92, 54, 36), (186, 142, 70), (52, 78, 128), (158, 44, 54)], float)
 WHITE = np.full(3, 255.0)
