@@ -1,0 +1,37 @@
+"""Measures, against numbers by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from gan.metrics import checkerboard_energy, distances
+
+
+def test_distances_of_plain_images_are_those_of_their_levels():
+    images = np.stack([np.full((3, 4, 4), level, np.uint8) for level in (0, 255, 51)])
+    assert sorted(distances(images)) == pytest.approx([51 / 127.5, 204 / 127.5, 2.0])
+
+
+def test_distances_are_the_root_of_the_mean_square_over_all_values():
+    images = np.zeros((2, 3, 2, 2), np.uint8)
+    images[1, 0, 0, 0] = 255
+    assert distances(images) == pytest.approx([np.sqrt(2**2 / 12)])
+
+
+def test_equal_images_have_no_distance():
+    image = np.random.default_rng(0).integers(0, 256, (1, 3, 8, 8), np.uint8)
+    assert distances(np.concatenate([image, image])) == pytest.approx([0], abs=1e-6)
+
+
+def test_white_noise_has_its_variance_as_checkerboard_energy():
+    noise = np.random.default_rng(0).integers(0, 256, (64, 1, 32, 32)).repeat(3, axis=1).astype(np.uint8)
+    assert checkerboard_energy(noise) == pytest.approx((noise / 127.5).var(), rel=0.05)
+
+
+def test_a_checkerboard_has_energy_where_a_slope_has_none():
+    rows, columns = np.indices((32, 32))
+    slope = np.broadcast_to((127 + 100 * np.sin(2 * np.pi * rows / 32)).astype(np.uint8), (1, 3, 32, 32))
+    for pattern in ((rows + columns) % 2, rows % 2, columns % 2):
+        checkered = (slope.astype(int) + 8 * pattern).clip(0, 255).astype(np.uint8)
+        assert checkerboard_energy(checkered) > 50 * checkerboard_energy(slope)
