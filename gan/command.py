@@ -55,7 +55,8 @@ def _first_paragraph(framed: str) -> str:
     lines: list[str] = []
     for line in framed.splitlines()[1:]:
         text = line.strip(_FRAME)
-        if not text and lines:
+        if text.strip("-"):  # a rule is made of hyphens where the terminal knows no other lines
+            lines.append(text)
+        elif lines:
             break
-        lines.append(text)
     return f"{' '.join(lines).strip(' .')}; --help lists what there is"

@@ -172,7 +172,9 @@ def check(settings: Settings) -> None:
         if min(getattr(settings, name)) < 1:
             raise UserError(f"{flag(name)} must be 1 or more each, not {getattr(settings, name)}")
     if settings.batch_size < 2:
-        raise UserError("--batch-size must be 2 or more: batch norm compares the images of a batch")
+        raise UserError(
+            f"--batch-size must be 2 or more, not {settings.batch_size}: batch norm compares a batch's images"
+        )
 
 
 def changed(old: Settings, new: Settings) -> list[str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from itertools import pairwise
 from typing import Any
 
 from gan.command import parse
@@ -66,7 +67,7 @@ def _values(settings: Settings) -> dict[str, Any]:
 def _with_named_run(words: Sequence[str]) -> list[str]:
     """Name the newest run after a --resume that names none."""
     named: list[str] = []
-    for word, following in zip(words, [*words[1:], "-"], strict=True):
+    for word, following in pairwise([*words, "-"]):
         named.append(word)
         if word == "--resume" and following.startswith("-"):
             named.append(NEWEST)
