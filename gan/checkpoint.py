@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from gan.hardware import choose_device
 from gan.health import DivergedError
 from gan.images import to_uint8
 from gan.networks import Generator
-from gan.runs import checkpoint_path, checkpoints, find_checkpoint, find_run, read_info
+from gan.runs import checkpoint_path, checkpoints, find_checkpoint, find_run, read_info, step_of
 
 FORMAT = 1
 """Counts changes of what a checkpoint holds."""
@@ -71,7 +70,10 @@ class LoadedGenerator:
 
 
 def save(run: Path, step: int, state: dict[str, Any], keep: int) -> Path:
-    """Write the checkpoint of a step, then remove all but the newest `keep`.
+    """Write the checkpoint of a step, then remove all but the newest `keep` up to it.
+
+    What is newer stems from an earlier sitting that this one could not go on from: it is damaged, and
+    removed as well. So is what a kill in the middle of writing left.
 
     Args:
         run: the run's folder.
@@ -92,19 +94,18 @@ def save(run: Path, step: int, state: dict[str, Any], keep: int) -> Path:
                 raise DivergedError(f"a weight ({name}, {key}) was NaN or infinite at step {step}")
     path = checkpoint_path(run, step)
     try:
-        with replacing(path) as temporary:
-            torch.save({"format": FORMAT, "step": step, **state}, temporary)
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            torch.save({"format": FORMAT, "step": step, **state}, file)
     except (OSError, RuntimeError) as error:
-        # torch tells a full disk as a RuntimeError of its own; a bug in the state would be no OSError
-        # either, so only what names the writer is taken for the user's disk.
-        if isinstance(error, RuntimeError) and "write" not in str(error).lower():
+        # After a failed write torch may end with an error of its own about the file's length.
+        cause = error if isinstance(error, OSError) else error.__context__
+        if not isinstance(cause, OSError):
             raise
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
         kept = checkpoints(run)
         rest = f"the newest complete one is {kept[-1]}" if kept else "there is no earlier one"
+        reason = cause.strerror or cause
         raise UserError(f"checkpoint {path} could not be written: {reason}; {rest}") from None
-    for old in checkpoints(run)[:-keep]:
-        old.unlink(missing_ok=True)
+    _remove_others(path, keep)
     return path
 
 
@@ -119,7 +120,8 @@ def load(path: Path, *, mapped: bool = True) -> dict[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except OSError as error:
         raise UserError(f"{path} cannot be opened: {error.strerror or error}") from None
-    except (RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError):
+    except Exception:
+        # torch's readers answer a damaged file with nearly any exception there is.
         raise DamagedCheckpointError(f"{path} is damaged, or no checkpoint of this project") from None
     if not isinstance(state, dict) or "format" not in state:
         raise DamagedCheckpointError(f"{path} is no checkpoint of this project")
@@ -177,3 +179,12 @@ def load_generator(
         raise UserError(f"{path} holds networks of another shape than {folder}/config.json tells") from None
     network = network.to(choose_device(device), memory_format=torch.channels_last)
     return LoadedGenerator(network.eval(), folder, path, state["step"], weights, settings)
+
+
+def _remove_others(newest: Path, keep: int) -> None:
+    """Leave `newest` and the checkpoints before it, `keep` in all."""
+    found = checkpoints(newest.parent.parent)
+    history = [path for path in found if step_of(path) <= step_of(newest)]
+    unfinished = newest.parent.glob(".step_*.pt")
+    for path in {*found, *unfinished} - {*history[-keep:]}:
+        path.unlink(missing_ok=True)

@@ -27,7 +27,7 @@ def choose_device(wanted: Device) -> torch.device:
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if wanted == "auto":
         return torch.device(next(kind for kind, usable in there.items() if usable))
-    if not there[wanted]:
+    if not there.get(wanted):
         usable = ", ".join(kind for kind, usable in there.items() if usable)
         raise UserError(f"--device {wanted} is not to be had on this machine; there is: {usable}")
     return torch.device(wanted)

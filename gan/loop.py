@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from gan.checkpoint import save
 from gan.config import Settings
+from gan.errors import UserError
 from gan.interrupt import Interrupt
 from gan.recorder import Recorder
 from gan.trainer import Trainer
@@ -34,8 +35,17 @@ def train(trainer: Trainer, recorder: Recorder, run: Path) -> Outcome:
 
     Raises:
         DivergedError: a value was not finite; the newest checkpoint is from before that.
-        UserError: a checkpoint could not be written.
+        UserError: a checkpoint, a sample or a line could not be written.
     """
+    try:
+        return _train(trainer, recorder, run)
+    except OSError as error:
+        raise UserError(
+            f"{run} cannot be written to: {error.strerror or error}; its checkpoints are as they were"
+        ) from None
+
+
+def _train(trainer: Trainer, recorder: Recorder, run: Path) -> Outcome:
     settings = trainer.settings
     clock = _Clock(settings, trainer.step_count)
     with Interrupt() as interrupt, _progress(trainer, clock) as bar:

@@ -142,7 +142,7 @@ def find_checkpoint(run: Path, checkpoint: str | int | Path | None) -> Path:
         path = checkpoint_path(run, int(str(checkpoint)))
         if path.is_file():
             return path
-    for path in (Path(checkpoint), run / "checkpoints" / str(checkpoint)):
+    for path in (Path(str(checkpoint)), run / "checkpoints" / str(checkpoint)):
         if path.is_file():
             return path
     steps = ", ".join(str(step_of(path)) for path in found) or "none"
