@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -66,18 +67,19 @@ class Recorder:
         self._board.flush()
 
     def close(self) -> None:
-        """Finish the files."""
-        self._metrics.close()
-        self._board.close()
+        """Finish the files. What is lost on a full disk only now is of no step that was saved."""
+        for file in (self._metrics, self._board):
+            with contextlib.suppress(OSError):
+                file.close()
 
 
 def _cut(run: Path, step: int) -> None:
     """Remove what was recorded after a step."""
     metrics = run / "metrics.jsonl"
     if metrics.exists():
-        kept = [line for line in metrics.read_text(encoding="utf-8").splitlines() if _within(line, step)]
+        kept = [line for line in metrics.read_bytes().splitlines() if _within(line, step)]
         with replacing(metrics) as path:
-            path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+            path.write_bytes(b"".join(line + b"\n" for line in kept))
     for events in run.glob("events.out.tfevents.*"):
         _cut_events(events, step)
     for grid in samples(run):
@@ -85,7 +87,7 @@ def _cut(run: Path, step: int) -> None:
             grid.unlink()
 
 
-def _within(line: str, step: int) -> bool:
+def _within(line: bytes, step: int) -> bool:
     try:
         return json.loads(line)["step"] <= step
     except (ValueError, KeyError, TypeError):  # a kill in the middle of a line
