@@ -64,7 +64,10 @@ class Trainer:
             torch.manual_seed(settings.seed)
             generator = Generator(settings.generator_widths, settings.latent_size, settings.image_size)
             discriminator = Discriminator(
-                settings.discriminator_widths, settings.image_size, settings.normalisation, settings.head_scale
+                settings.discriminator_widths,
+                settings.image_size,
+                settings.normalisation,
+                settings.head_scale,
             )
         self.generator = generator.to(device, memory_format=torch.channels_last)
         self.discriminator = discriminator.to(device, memory_format=torch.channels_last)
@@ -140,17 +143,19 @@ class Trainer:
             "generator": self.generator.state_dict(),
             "discriminator": self.discriminator.state_dict(),
             "average": self.average.network.state_dict() if self.average else None,
-            "generator_optimizer": self._generator_optimizer.state_dict(),
-            "discriminator_optimizer": self._discriminator_optimizer.state_dict(),
+            **{name: optimizer.state_dict() for name, optimizer in self._optimizers().items()},
             "sums": self._sums,
             "summed": self._summed,
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Go on from what `state` gave, after the step that `state["step"]` tells."""
+        """Go on from what `state` gave, after the step that `state["step"]` tells.
+
+        Learning rate, betas and weight decay stay those of the settings.
+        """
         self.load_networks(state)
-        self._generator_optimizer.load_state_dict(state["generator_optimizer"])
-        self._discriminator_optimizer.load_state_dict(state["discriminator_optimizer"])
+        for name, optimizer in self._optimizers().items():
+            optimizer.load_state_dict(state[name] | {"param_groups": optimizer.state_dict()["param_groups"]})
         self._sums.copy_(state["sums"])
         self._summed = state["summed"]
         self.step_count = state["step"]
@@ -189,7 +194,7 @@ class Trainer:
         return self._apply_both(loss, loss_of_generator, real_logits, fake_logits)
 
     def _update_by_one_backward(self, real: Tensor, fake: Tensor) -> Tensor:
-        """As `_update_together`, where D treats each image by itself: one backward pass serves both losses."""
+        """As `_update_together`, where D treats each image by itself: one backward pass for both losses."""
         seen = fake.detach().float().requires_grad_()
         with self._autocast():
             real_logits, fake_logits = self._judge(real, seen)
@@ -203,7 +208,8 @@ class Trainer:
     def _judge(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
         """D's logits for real and generated images; with batch norm each batch has statistics of its own."""
         if self.discriminator.couples_images:
-            return self.discriminator(self._augmented(real)), self.discriminator(self._augmented(fake.float()))
+            real_logits = self.discriminator(self._augmented(real))
+            return real_logits, self.discriminator(self._augmented(fake.float()))
         both = self._augmented(torch.cat([real, fake.float()]))
         real_logits, fake_logits = self.discriminator(both).chunk(2)
         return real_logits, fake_logits
@@ -250,6 +256,12 @@ class Trainer:
             self.device.type, torch.bfloat16, enabled=self.settings.precision == "bfloat16"
         )
 
+    def _optimizers(self) -> dict[str, torch.optim.Adam]:
+        return {
+            "generator_optimizer": self._generator_optimizer,
+            "discriminator_optimizer": self._discriminator_optimizer,
+        }
+
     def _adam(self, weights: list[Tensor]) -> torch.optim.Adam:
         return torch.optim.Adam(
             weights,
@@ -258,8 +270,6 @@ class Trainer:
             weight_decay=self.settings.weight_decay,
             fused=True,
         )
-
-
 
 
 def _step_seed(seed: int, step: int) -> int:
