@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from gan.checkpoint import load_newest
 from gan.config import DEFAULT_STEPS, FEWEST_IMAGES, NETWORKS, Settings, base, changed, check, flag
@@ -124,7 +126,8 @@ def open_run(plan: Plan, data: FaceSet, trainer: Trainer, name: str) -> tuple[Pa
         run = plan.resumed
         for what, then in read_info(run).environment.items():
             if here.get(what) != then:
-                print(f"note: {what} was {then} and is now {here.get(what)}; steps may differ in the last bits")
+                now = here.get(what)
+                print(f"note: {what} was {then} and is now {now}; steps may differ in the last bits")
     else:
         run = new_run(plan.settings.output, name, plan.settings.image_size)
     try:
@@ -132,10 +135,15 @@ def open_run(plan: Plan, data: FaceSet, trainer: Trainer, name: str) -> tuple[Pa
         data.write_skipped(run / "skipped.txt")
         recorder = Recorder(run, trainer.step_count)
         if not plan.resumed:
-            recorder.real_grid(data.images[:SAMPLES])
+            recorder.real_grid(_spread(data.images))
     except OSError as error:
         raise UserError(f"{run} cannot be written to: {error.strerror}") from None
     return run, recorder
+
+
+def _spread(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """As many images as a sample grid has, from all over the set: neighbours are often much alike."""
+    return images[np.linspace(0, len(images) - 1, min(SAMPLES, len(images))).astype(int)]
 
 
 def _resuming(words: Sequence[str], request: Request) -> Plan:
@@ -144,12 +152,13 @@ def _resuming(words: Sequence[str], request: Request) -> Plan:
     before = read_info(run).settings
     request = read_request(words, default=before)
     settings, device = _decided(request.settings)
-    differences = [flag(name) for name in changed(before, settings)]
+    differences = changed(before, settings)
     if differences and not request.force:
         raise UserError(
-            f"{run} was trained with another {', '.join(differences)}; going on would not be the same run: "
-            "leave that out, begin a new run with --init-from, or insist with --force"
+            f"{run} was trained with another {', '.join(map(flag, differences))}; going on would not be the "
+            "same run: leave that out, begin a new run with --init-from, or insist with --force"
         )
+    _same_networks(run, before, settings)
     return Plan(settings, device, resumed=run, force=request.force)
 
 
@@ -160,13 +169,19 @@ def _beginning(words: Sequence[str], request: Request) -> Plan:
     theirs = read_info(source).settings if source else defaults
     defaults = replace(defaults, **{name: getattr(theirs, name) for name in NETWORKS})
     settings, device = _decided(read_request(words, default=defaults).settings)
-    other = [flag(name) for name in NETWORKS if getattr(theirs, name) != getattr(settings, name)]
-    if source and other:
-        raise UserError(f"the networks of {source} have another {', '.join(other)}: leave that out")
+    if source:
+        _same_networks(source, theirs, settings)
     if settings.steps is None and settings.minutes is None:
         end = {"minutes": DEFAULT_MINUTES} if settings.folder is None else {"steps": DEFAULT_STEPS}
         settings = replace(settings, **end)
     return Plan(settings, device, source=source)
+
+
+def _same_networks(run: Path, theirs: Settings, settings: Settings) -> None:
+    """Raise `UserError` for settings with which a run's networks cannot be loaded."""
+    other = [flag(name) for name in NETWORKS if getattr(theirs, name) != getattr(settings, name)]
+    if other:
+        raise UserError(f"the networks of {run} have another {', '.join(other)}: leave that out")
 
 
 def _decided(settings: Settings) -> tuple[Settings, torch.device]:
