@@ -25,7 +25,8 @@ settings.register_profile("patient", deadline=None, suppress_health_check=[Healt
 settings.load_profile("patient")
 
 TINY = (
-    *("--image-size", "32", "--batch-size", "8", "--workers", "0", "--device", "cpu"),
+    *("--image-size", "32", "--batch-size", "8", "--workers", "0"),
+    *("--device", "cpu", "--precision", "float32"),
     *("--generator-widths", "12", "10", "8", "6", "--discriminator-widths", "6", "8", "10", "12"),
     *("--log-every", "1", "--sample-every", "2", "--checkpoint-every", "2", "--histogram-every", "4"),
 )
@@ -57,7 +58,7 @@ def train(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., int]
 
     def call(*words: object) -> int:
         flags = [] if "--resume" in words else list(TINY)
-        monkeypatch.setattr(sys, "argv", ["train_gan.py", *map(str, words), *flags])
+        monkeypatch.setattr(sys, "argv", ["train_gan.py", *flags, *map(str, words)])
         return train_gan.main()
 
     return call
