@@ -1,0 +1,278 @@
+import json
+from dataclasses import fields, replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gan.config import (
+    FREE,
+    IMAGE_SIZES,
+    NETWORKS,
+    Settings,
+    base,
+    changed,
+    check,
+    flag,
+    from_json,
+    settings_table,
+    to_json,
+)
+from gan.errors import UserError
+
+README = Path(__file__).resolve().parents[2] / "README.md"
+
+WORDS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=12)
+PATHS = st.lists(st.text("ab ä顔", min_size=1), min_size=1, max_size=3).map(lambda parts: Path(*parts))
+COUNTS = st.integers(1, 10**9)
+POSITIVE = st.floats(0, 1e9, exclude_min=True)
+DECAYS = st.floats(0, 1, exclude_max=True)
+WIDTHS = st.tuples(*[st.integers(1, 4096)] * 4)
+VALID = st.builds(
+    Settings,
+    folder=st.none() | WORDS,
+    name=st.none() | WORDS,
+    output=PATHS,
+    cache=PATHS,
+    preset=st.sampled_from([None, "light", "paper"]),
+    plain=st.booleans(),
+    steps=st.none() | st.integers(0, 10**9),
+    minutes=st.none() | POSITIVE,
+    batch_size=st.integers(2, 10**6),
+    image_size=st.sampled_from(IMAGE_SIZES),
+    seed=st.integers(0, 2**63 - 1),
+    device=st.sampled_from(["auto", "cpu", "cuda", "mps"]),
+    precision=st.sampled_from(["auto", "float32", "bfloat16"]),
+    workers=st.none() | st.integers(0, 64),
+    memory_share=POSITIVE,
+    generator_widths=WIDTHS,
+    discriminator_widths=WIDTHS,
+    latent_size=COUNTS,
+    normalisation=st.sampled_from(["batch", "batch-but-first", "spectral", "none"]),
+    head_scale=POSITIVE,
+    updates=st.sampled_from(["separate", "simultaneous"]),
+    learning_rate=POSITIVE,
+    beta1=DECAYS,
+    beta2=DECAYS,
+    weight_decay=st.floats(0, 1e9),
+    flip=st.booleans(),
+    augmentation=st.lists(st.sampled_from(["colour", "translation", "cutout"]), max_size=3).map(tuple),
+    ema_half_life=st.floats(0, 1e9),
+    log_every=COUNTS,
+    sample_every=COUNTS,
+    checkpoint_every=COUNTS,
+    histogram_every=COUNTS,
+    keep=COUNTS,
+)
+
+
+def one_line(error: pytest.ExceptionInfo[UserError]) -> str:
+    text = str(error.value)
+    assert "\n" not in text
+    return text
+
+
+def edited(**values) -> dict:
+    """What config.json holds after someone edited it."""
+    return json.loads(json.dumps({**to_json(Settings()), **values}))
+
+
+def test_the_presets_are_those_stated():
+    light, paper = base("light", plain=False), base("paper", plain=False)
+    assert (light.generator_widths, light.batch_size) == ((250, 150, 90, 54), 96)
+    assert (paper.generator_widths, paper.batch_size) == ((1024, 512, 256, 128), 128)
+    for settings in (light, paper):
+        check(settings)
+        assert settings.image_size == 96
+        assert settings.latent_size == 100
+        assert settings.discriminator_widths == (64, 128, 256, 512)
+        assert (settings.learning_rate, settings.beta1) == (1e-4, 0.5)
+        assert settings.flip
+    assert replace(paper, preset="light", generator_widths=(250, 150, 90, 54), batch_size=96) == light
+
+
+@pytest.mark.parametrize("preset", ["light", "paper"])
+def test_plain_is_the_textbook_form(preset):
+    plain, full = base(preset, plain=True), base(preset, plain=False)
+    assert plain.plain
+    assert plain.normalisation == "batch"
+    assert plain.updates == "simultaneous"
+    assert plain.ema_half_life == 0
+    assert plain.head_scale == 1
+    assert plain.augmentation == ()
+    assert plain.weight_decay == 0
+    same = ("generator_widths", "batch_size", "image_size", "learning_rate", "beta1", "beta2", "flip")
+    assert [getattr(plain, name) for name in same] == [getattr(full, name) for name in same]
+
+
+@pytest.mark.parametrize(
+    ("size", "nearest"),
+    [
+        *((100, "96 or 112"), (16, "32"), (300, "256"), (0, "32"), (-96, "32"), (31, "32"), (257, "256")),
+        *((33, "32 or 48"), (47, "32 or 48"), (255, "240 or 256"), (104, "96 or 112"), (95, "80 or 96")),
+    ],
+)
+def test_a_wrong_size_is_refused_with_the_nearest_good_ones(size, nearest):
+    with pytest.raises(UserError) as error:
+        check(replace(Settings(), image_size=size))
+    assert one_line(error).startswith("--image-size ")
+    assert one_line(error).endswith(f"not {size}; nearest: {nearest}")
+
+
+def test_every_multiple_of_16_from_32_to_256_is_allowed():
+    allowed = []
+    for size in range(-16, 400):
+        try:
+            check(replace(Settings(), image_size=size))
+        except UserError:
+            continue
+        allowed.append(size)
+    assert allowed == [32, 48, 64, 80, 96, 112, 128, 144, 160, 176, 192, 208, 224, 240, 256]
+
+
+NAN, INFINITE = float("nan"), float("inf")
+BAD = {
+    "batch_size": (1, 0, -5),
+    "seed": (-1, 2**63),
+    "steps": (-1,),
+    "minutes": (0, -1.0, NAN, INFINITE),
+    "workers": (-1,),
+    "memory_share": (0, -0.5, NAN),
+    "latent_size": (0, -100),
+    "generator_widths": ((250, 150, 0, 54), (-1, 1, 1, 1)),
+    "discriminator_widths": ((64, 128, 256, 0),),
+    "head_scale": (0, -1, NAN, INFINITE),
+    "learning_rate": (0, -1e-4, NAN, INFINITE),
+    "beta1": (-0.1, 1, 1.5, NAN),
+    "beta2": (-0.1, 1, NAN),
+    "weight_decay": (-1e-5, NAN, INFINITE),
+    "ema_half_life": (-1, NAN, INFINITE),
+    "log_every": (0, -1),
+    "sample_every": (0, -1),
+    "checkpoint_every": (0, -1),
+    "histogram_every": (0, -1),
+    "keep": (0, -1),
+}
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, bad) for name, values in BAD.items() for bad in values])
+def test_what_is_out_of_range_is_refused_with_its_flag(name, value):
+    with pytest.raises(UserError) as error:
+        check(replace(Settings(), **{name: value}))
+    assert one_line(error).startswith(f"{flag(name)} must be ")
+    assert f", not {value}" in one_line(error)
+
+
+def test_bounds_themselves_are_allowed():
+    check(
+        replace(
+            Settings(), batch_size=2, seed=0, steps=0, workers=0, beta1=0.0, beta2=0.0, weight_decay=0.0,
+            ema_half_life=0.0, log_every=1, sample_every=1, checkpoint_every=1, histogram_every=1, keep=1,
+            latent_size=1, generator_widths=(1, 1, 1, 1), discriminator_widths=(1, 1, 1, 1),
+        )
+    )  # fmt: skip
+
+
+@given(VALID)
+def test_settings_survive_a_trip_through_json(settings):
+    check(settings)
+    again = from_json(json.loads(json.dumps(to_json(settings))))
+    assert again == settings
+    assert [type(getattr(again, field.name)) for field in fields(Settings)] == [
+        type(getattr(settings, field.name)) for field in fields(Settings)
+    ]
+
+
+def test_a_whole_number_will_do_for_a_float():
+    settings = from_json(edited(minutes=15, ema_half_life=0))
+    assert (settings.minutes, settings.ema_half_life) == (15.0, 0.0)
+    assert type(settings.minutes) is float
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("steps", "many"), ("steps", 1.5), ("steps", True), ("seed", None), ("plain", 1), ("plain", "yes")),
+        *(("learning_rate", "fast"), ("learning_rate", True), ("learning_rate", 10**400), ("name", 7)),
+        *(("preset", "heavy"), ("device", None), ("normalisation", ["batch"]), ("cache", 3)),
+        *(("generator_widths", wrong) for wrong in ([250, 150, 90], [1, 2, 3, "x"], [1, 2, 3, 4.5])),
+        *(("generator_widths", wrong) for wrong in ("abcd", 5, {"a": 1})),
+        *(("augmentation", ["blur"]), ("augmentation", "colour"), ("augmentation", None)),
+    ],
+)
+def test_a_value_of_the_wrong_type_is_refused_by_name(name, value):
+    with pytest.raises(UserError) as error:
+        from_json(edited(**{name: value}))
+    assert f"setting {name} " in one_line(error)
+
+
+def test_a_value_out_of_range_is_refused_by_name():
+    with pytest.raises(UserError, match=r"--image-size .* nearest: 96 or 112"):
+        from_json(edited(image_size=100))
+    with pytest.raises(UserError, match="--learning-rate"):
+        from_json(edited(learning_rate=NAN))
+
+
+def test_settings_of_another_version_are_refused_by_name():
+    with pytest.raises(UserError, match=r"differs in: colour_of_the_sky$"):
+        from_json(edited(colour_of_the_sky="blue"))
+    values = edited()
+    del values["beta1"], values["seed"]
+    with pytest.raises(UserError, match=r"differs in: beta1, seed$"):
+        from_json(values)
+
+
+def test_changed_names_what_alters_the_mathematics_and_nothing_else():
+    free = replace(
+        Settings(), folder="x", name="y", output=Path("z"), cache=Path("c"), preset="paper", plain=True,
+        steps=1, minutes=2.0, device="cpu", workers=3, memory_share=0.5, log_every=7, sample_every=8,
+        checkpoint_every=9, histogram_every=10, keep=11,
+    )  # fmt: skip
+    assert changed(Settings(), free) == []
+    assert changed(Settings(), Settings()) == []
+    other = {
+        "batch_size": 95, "image_size": 32, "seed": 1, "precision": "float32", "latent_size": 99,
+        "generator_widths": (1, 1, 1, 1), "discriminator_widths": (1, 1, 1, 1), "normalisation": "none",
+        "head_scale": 0.5, "updates": "separate", "learning_rate": 2e-4, "beta1": 0.4, "beta2": 0.9,
+        "weight_decay": 1e-5, "flip": False, "augmentation": ("cutout",), "ema_half_life": 5.0,
+    }  # fmt: skip
+    for name, value in other.items():
+        assert changed(Settings(), replace(free, **{name: value})) == [name]
+    # Every setting is one or the other, also one that is added later.
+    assert {field.name for field in fields(Settings)} == FREE | other.keys()
+    assert not FREE & other.keys()
+    assert set(NETWORKS) <= other.keys()
+
+
+def test_flags_are_written_with_hyphens():
+    assert flag("image_size") == "--image-size"
+    assert flag("seed") == "--seed"
+
+
+def test_the_table_has_a_row_for_every_setting():
+    heading, rule, *rows = settings_table().splitlines()
+    assert heading == "| setting | default | meaning |"
+    assert rule == "|---|---|---|"
+    cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
+    assert all(len(row) == 3 for row in cells)
+    names = ["`FOLDER`", *(f"`{flag(field.name)}`" for field in fields(Settings)[1:])]
+    assert [name for name, _, _ in cells] == names
+    assert all(meaning.endswith(".") or meaning.endswith(".)") for _, _, meaning in cells)
+    defaults = {name: default for name, default, _ in cells}
+    assert defaults["`--image-size`"] == "`96`"
+    assert defaults["`--learning-rate`"] == "`0.0001`"
+    assert defaults["`--generator-widths`"] == "`250 150 90 54`"
+    assert defaults["`--plain`"] == "`false`"
+    assert defaults["`--output`"] == "`outputs`"
+    assert defaults["`--name`"] == ""
+    meanings = {name: meaning for name, _, meaning in cells}
+    assert meanings["`--image-size`"] == "Side of the images in pixels: a multiple of 16 from 32 to 256."
+    assert meanings["`--latent-size`"] == "Values in a latent vector, each uniform in [-1, 1]."
+
+
+def test_the_readme_shows_exactly_this_table():
+    text = README.read_text(encoding="utf-8")
+    assert text.count("<!-- settings -->") == text.count("<!-- /settings -->") == 1
+    block = text.split("<!-- settings -->")[1].split("<!-- /settings -->")[0]
+    assert block.strip() == settings_table(), "put what gan.config.settings_table() gives into README.md"

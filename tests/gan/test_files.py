@@ -1,0 +1,127 @@
+import os
+import signal
+import stat
+import subprocess
+import sys
+
+import pytest
+
+from gan.errors import UserError, run_script
+from gan.files import replacing
+
+
+def only(folder) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize("old", [None, "old"])
+def test_what_is_written_takes_the_place(tmp_path, old):
+    path = tmp_path / "ein Ort" / "顔.json"
+    if old:
+        path.parent.mkdir()
+        path.write_text(old)
+    with replacing(path) as temporary:
+        assert temporary.parent == path.parent
+        assert temporary.suffix == ".json"
+        temporary.write_text("new")
+        assert not path.exists() if old is None else path.read_text() == "old"
+    assert path.read_text() == "new"
+    assert only(path.parent) == ["顔.json"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+def test_after_an_exception_the_old_file_is_there_alone(tmp_path, error):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+
+    def write() -> None:
+        with replacing(str(path)) as temporary:
+            temporary.write_text("half of the n")
+            raise error
+
+    with pytest.raises(error):
+        write()
+    assert path.read_text() == "old"
+    assert only(tmp_path) == ["a.txt"]
+
+
+def test_a_failing_write_leaves_the_old_file(tmp_path):
+    resource = pytest.importorskip("resource", reason="limits on file sizes are of Unix")
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"old")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
+        with pytest.raises(OSError, match="too large"), replacing(path) as temporary:
+            temporary.write_bytes(bytes(100_000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, handler)
+    assert path.read_bytes() == b"old"
+    assert only(tmp_path) == ["a.bin"]
+
+
+def test_a_move_that_fails_leaves_nothing_behind(tmp_path):
+    path = tmp_path / "taken"
+    path.mkdir()
+    with pytest.raises(OSError, match="directory"), replacing(path) as temporary:
+        temporary.write_text("new")
+    assert only(tmp_path) == ["taken"]
+
+
+def test_a_kill_leaves_the_old_file(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    program = (
+        "import os, signal, sys; from gan.files import replacing\n"
+        "with replacing(sys.argv[1]) as temporary:\n"
+        "    temporary.write_text('half of the n'); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", program, path], env=environment, check=False)
+    assert done.returncode != 0
+    assert path.read_text() == "old"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="permissions are of Unix")
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_a_result_is_as_readable_as_any_new_file(tmp_path, umask, mode):
+    before = os.umask(umask)
+    try:
+        with replacing(tmp_path / "a") as temporary:
+            temporary.write_text("new")
+        assert os.umask(umask) == umask
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == mode
+
+
+def leave(main) -> int:
+    with pytest.raises(SystemExit) as stop:
+        run_script(main)
+    return stop.value.code
+
+
+def test_a_mistake_is_one_line_and_code_2(capsys):
+    def main():
+        raise UserError("no such run:\n  give\tanother")
+
+    assert leave(main) == 2
+    told = capsys.readouterr()
+    assert told.err == "error: no such run: give another\n"
+    assert told.out == ""
+
+
+@pytest.mark.parametrize(("given", "code"), [(None, 0), (0, 0), (130, 130)])
+def test_the_code_of_a_script_is_what_its_main_gives(given, code, capsys):
+    assert leave(lambda: given) == code
+    assert capsys.readouterr().err == ""
+
+
+def test_a_bug_keeps_its_traceback():
+    def main():
+        raise KeyError("a bug")
+
+    with pytest.raises(KeyError):
+        run_script(main)

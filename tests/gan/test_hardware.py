@@ -1,0 +1,120 @@
+import os
+
+import pytest
+import torch
+
+from gan import hardware
+from gan.errors import UserError
+from gan.hardware import choose_device, choose_precision, environment, worker_count
+
+CPU, CUDA, MPS = torch.device("cpu"), torch.device("cuda"), torch.device("mps")
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """A machine with these devices."""
+
+    def pretend(*, cuda: bool = False, mps: bool = False) -> None:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+        monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+
+    return pretend
+
+
+@pytest.fixture
+def product(monkeypatch):
+    """A processor that takes so many seconds for a product."""
+
+    def pretend(**seconds: float) -> None:
+        monkeypatch.setattr(hardware, "_product_seconds", lambda dtype: seconds[str(dtype).split(".")[1]])
+
+    return pretend
+
+
+@pytest.mark.parametrize(
+    ("cuda", "mps", "taken"),
+    [(True, True, "cuda"), (True, False, "cuda"), (False, True, "mps"), (False, False, "cpu")],
+)
+def test_the_best_device_there_is_picks_itself(machine, cuda, mps, taken):
+    machine(cuda=cuda, mps=mps)
+    assert choose_device("auto") == torch.device(taken)
+    assert choose_device("cpu") == CPU
+
+
+def test_a_device_that_is_named_is_taken(machine):
+    machine(cuda=True, mps=True)
+    assert choose_device("mps") == MPS
+    assert choose_device("cuda") == CUDA
+
+
+def test_a_device_that_is_not_there_is_told_with_those_that_are(machine):
+    machine(mps=True)
+    with pytest.raises(UserError, match=r"--device cuda .* there is: mps, cpu$"):
+        choose_device("cuda")
+    machine()
+    with pytest.raises(UserError, match=r"--device mps .* there is: cpu$"):
+        choose_device("mps")
+
+
+@pytest.mark.parametrize(
+    ("float32", "bfloat16", "taken"),
+    [(2.0, 1.0, "bfloat16"), (1.31, 1.0, "bfloat16"), (1.29, 1.0, "float32"), (1.0, 5.0, "float32")],
+)
+def test_a_cpu_takes_bfloat16_where_it_proves_faster(product, float32, bfloat16, taken):
+    product(float32=float32, bfloat16=bfloat16)
+    assert choose_precision("auto", CPU) == taken
+
+
+def test_a_precision_that_is_named_is_taken(product):
+    product(float32=9, bfloat16=1)
+    assert choose_precision("float32", CPU) == "float32"
+    product(float32=1, bfloat16=9)
+    assert choose_precision("bfloat16", CPU) == "bfloat16"
+
+
+def test_a_gpu_is_asked(monkeypatch, product):
+    product()  # nothing is timed
+    for units, taken in ((True, "bfloat16"), (False, "float32")):
+
+        def supported(*, including_emulation: bool, units: bool = units) -> bool:
+            return including_emulation or units
+
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", supported)
+        assert choose_precision("auto", CUDA) == taken
+    assert choose_precision("auto", MPS) == "float32"
+
+
+def test_products_are_really_timed(monkeypatch):
+    monkeypatch.setattr(hardware, "PROBE_SIDE", 64)
+    clock = iter([0.0, 50.0, 100.0, 103.0, 200.0, 202.0, 300.0, 304.0])
+    monkeypatch.setattr(hardware.time, "perf_counter", lambda: next(clock))
+    # The first, 50 s, is to warm up; then 3, 2 and 4.
+    assert hardware._product_seconds(torch.bfloat16) == 2
+    assert next(clock, None) is None
+
+
+def test_what_repetition_depends_on_is_told():
+    told = environment(CPU)
+    assert told["torch"] == torch.__version__
+    assert told["threads"] == torch.get_num_threads()
+    assert told["device"] == "cpu"
+    assert told["instruction_set"] == torch.backends.cpu.get_cpu_capability()
+    assert {"python", "torchvision", "processor"} < told.keys()
+    assert environment(CPU) == told
+
+
+def test_threads_count(monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 77)
+    assert environment(CPU)["threads"] == 77
+
+
+def test_one_worker_for_each_core_this_process_may_use(monkeypatch):
+    assert worker_count(0) == 0
+    assert worker_count(5) == 5
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {1, 5, 6}, raising=False)
+    assert worker_count(None) == 3
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert worker_count(None) == 64
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert worker_count(None) == 1

@@ -1,0 +1,288 @@
+import math
+from functools import partial
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from gan.config import IMAGE_SIZES, PRESETS
+from gan.losses import discriminator_loss, generator_loss
+from gan.networks import Discriminator, Generator
+
+LIGHT = PRESETS["light"]["generator_widths"]
+PAPER = PRESETS["paper"]["generator_widths"]
+NARROW = (8, 6, 5, 4)
+SIDES = {
+    32: (2, 4, 8, 16, 32),
+    64: (4, 8, 16, 32, 64),
+    96: (6, 12, 24, 48, 96),
+    128: (8, 16, 32, 64, 128),
+}
+NORMALISATIONS = ("batch", "batch-but-first", "spectral", "none")
+
+
+def seeded(kind, *args, **kwargs):
+    torch.manual_seed(0)
+    return kind(*args, **kwargs)
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Millions of weights need no values to be counted."""
+    monkeypatch.setattr(nn.init, "trunc_normal_", lambda weight, **_: nn.init.zeros_(weight))
+
+
+def count(network: nn.Module) -> int:
+    return sum(weight.numel() for weight in network.parameters())
+
+
+@torch.no_grad()
+def shapes(network: nn.Module, inputs: torch.Tensor) -> list[tuple[str, tuple[int, ...]]]:
+    """Kind and output shape of every layer, in the order they run."""
+    seen: list[tuple[str, tuple[int, ...]]] = []
+
+    def note(layer: nn.Module, _, output: torch.Tensor) -> None:
+        seen.append((type(layer).__name__.removeprefix("Parametrized"), tuple(output.shape)))
+
+    for name, layer in network.named_modules():
+        if name and name != "layers" and "parametrizations" not in name:
+            layer.register_forward_hook(note)
+    network.eval()(inputs)
+    return seen
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize("size", sorted(SIDES))
+def test_every_layer_of_the_generator_has_its_shape(size):
+    first, *sides = SIDES[size]
+    network = Generator(LIGHT, 100, size)
+    expected = [("Linear", (2, 250 * first * first))]
+    expected += [(kind, (2, 250, first, first)) for kind in ("BatchNorm2d", "ReLU")]
+    for width, side in zip((150, 90, 54), sides, strict=False):
+        expected += [(kind, (2, width, side, side)) for kind in ("ConvTranspose2d", "BatchNorm2d", "ReLU")]
+    # No batch norm after the last layer.
+    expected += [(kind, (2, 3, size, size)) for kind in ("ConvTranspose2d", "Tanh")]
+    assert shapes(network, torch.zeros(2, 100)) == expected
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize("normalisation", NORMALISATIONS)
+@pytest.mark.parametrize("size", sorted(SIDES))
+def test_every_layer_of_the_discriminator_has_its_shape(size, normalisation):
+    network = Discriminator((64, 128, 256, 512), size, normalisation)
+    with_batch_norm = {"batch": (64, 128, 256, 512), "batch-but-first": (128, 256, 512)}
+    expected = []
+    for width, side in zip((64, 128, 256, 512), reversed(SIDES[size][:-1]), strict=True):
+        kinds = ["Conv2d", "BatchNorm2d", "LeakyReLU"]
+        if width not in with_batch_norm.get(normalisation, ()):
+            kinds.remove("BatchNorm2d")
+        expected += [(kind, (2, width, side, side)) for kind in kinds]
+    expected.append(("Linear", (2, 2)))
+    assert shapes(network, torch.zeros(2, 3, size, size)) == expected
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_parameters_are_as_many_as_counted_by_hand():
+    light, paper = Generator(LIGHT), Generator(PAPER)
+    discriminators = {kind: count(Discriminator(normalisation=kind)) for kind in NORMALISATIONS}
+    # Linear, four kernels of 5 x 5, scale and shift of four batch norms, three biases.
+    assert count(light) == (
+        100 * 250 * 36
+        + 25 * (250 * 150 + 150 * 90 + 90 * 54 + 54 * 3)
+        + 2 * (250 + 150 + 90 + 54)
+        + 3
+    ) == 2_301_641  # fmt: skip
+    assert count(paper) == (
+        100 * 1024 * 36
+        + 25 * (1024 * 512 + 512 * 256 + 256 * 128 + 128 * 3)
+        + 2 * (1024 + 512 + 256 + 128)
+        + 3
+    ) == 20_903_043  # fmt: skip
+    kernels = 25 * (3 * 64 + 64 * 128 + 128 * 256 + 256 * 512)
+    head = 512 * 36 * 2 + 2
+    assert kernels + head == 4_342_466
+    assert discriminators == {
+        "batch": 4_342_466 + 2 * 960,
+        "batch-but-first": 4_342_466 + 64 + 2 * 896,
+        "spectral": 4_342_466 + 960,
+        "none": 4_342_466 + 960,
+    }
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_the_generator_computes_what_is_written(training):
+    """Against the same network spelt out in functions."""
+    network = seeded(Generator, NARROW, 7, 32).train(training)
+    norms = [layer for layer in network.layers if isinstance(layer, nn.BatchNorm2d)]
+    for norm in norms:
+        nn.init.uniform_(norm.weight, 0.5, 1.5)
+        nn.init.uniform_(norm.bias, -0.5, 0.5)
+        norm.running_mean.uniform_(-0.1, 0.1)
+        norm.running_var.uniform_(0.001, 0.1)
+    state = {name: value.clone() for name, value in network.state_dict().items()}
+    z = torch.rand(5, 7) * 2 - 1
+
+    def norm_and_relu(index: int, x: torch.Tensor) -> torch.Tensor:
+        mean, var, weight, bias = (
+            state[f"layers.{index}.{name}"] for name in ("running_mean", "running_var", "weight", "bias")
+        )
+        return F.batch_norm(x, mean, var, weight, bias, training).relu()
+
+    x = norm_and_relu(0, (z @ state["project.weight"].T).view(5, 8, 2, 2))
+    for convolution, norm in ((2, 3), (5, 6), (8, 9)):
+        weight = state[f"layers.{convolution}.weight"]
+        assert weight.shape[2:] == (5, 5)
+        x = norm_and_relu(norm, F.conv_transpose2d(x, weight, None, 2, 2, 1))
+    x = F.conv_transpose2d(x, state["layers.11.weight"], state["layers.11.bias"], 2, 2, 1).tanh()
+    torch.testing.assert_close(network(z), x, rtol=1e-5, atol=1e-6)
+
+
+def test_the_discriminator_computes_what_is_written():
+    network = seeded(Discriminator, (4, 5, 6, 8), 32, "none", 0.25)
+    for layer in network.layers:
+        if isinstance(layer, nn.Conv2d):
+            nn.init.uniform_(layer.bias, -0.5, 0.5)
+    nn.init.uniform_(network.head.bias, -0.5, 0.5)
+    state = network.state_dict()
+    x = images = torch.rand(3, 3, 32, 32) * 2 - 1
+    for index in (0, 2, 4, 6):
+        weight = state[f"layers.{index}.weight"]
+        assert weight.shape[2:] == (5, 5)
+        x = F.leaky_relu(F.conv2d(x, weight, state[f"layers.{index}.bias"], 2, 2), 0.2)
+    logits = F.linear(x.flatten(1), state["head.weight"], state["head.bias"]) * 0.25
+    torch.testing.assert_close(network(images), logits, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", IMAGE_SIZES)
+def test_every_allowed_size_fits_both_networks(size):
+    images = Generator((4, 3, 2, 2), 5, size)(torch.rand(2, 5))
+    assert images.shape == (2, 3, size, size)
+    assert Discriminator((2, 2, 3, 4), size)(images).shape == (2, 2)
+
+
+def test_images_stay_in_range_however_large_the_features():
+    network = seeded(Generator, NARROW, 10, 32)
+    with torch.no_grad():
+        usual = network(torch.rand(8, 10))
+        network.layers[-2].weight *= 1000
+        images = network(torch.rand(8, 10))
+    assert usual.abs().max() < 0.9
+    assert 0.99 < images.max() <= 1
+    assert -1 <= images.min() < -0.99
+
+
+@pytest.mark.parametrize("normalisation", NORMALISATIONS)
+def test_an_image_is_judged_by_itself_but_for_batch_norm(normalisation):
+    network = seeded(Discriminator, (8, 8, 8, 8), 32, normalisation)
+    images = torch.rand(6, 3, 32, 32) * 2 - 1
+    network(images)  # one step of power iteration, so that both passes below see the same weights
+    network.train(normalisation.startswith("batch"))
+    alone, together = network(images[:2]), network(images)[:2]
+    alike = torch.allclose(alone, together, rtol=1e-4, atol=1e-6)
+    assert network.couples_images is not alike
+    assert network.couples_images is normalisation.startswith("batch")
+
+
+def test_spectral_norm_brings_the_largest_singular_value_to_one():
+    network = seeded(Discriminator, (16, 24, 32, 40), 32, "spectral")
+    convolutions = [layer for layer in network.layers if isinstance(layer, nn.Conv2d)]
+    assert len(convolutions) == 4
+    with torch.no_grad():
+        for layer in convolutions:
+            stretch = torch.linspace(1, 9, len(layer.bias))[:, None, None, None]
+            layer.parametrizations.weight.original.mul_(stretch)
+        for _ in range(50):
+            network(torch.zeros(1, 3, 32, 32))
+    for layer in network.eval().layers:
+        if isinstance(layer, nn.Conv2d):
+            largest = torch.linalg.svdvals(layer.weight.flatten(1))[0].item()
+            assert largest == pytest.approx(1, abs=0.02)
+            assert torch.linalg.svdvals(layer.parametrizations.weight.original.flatten(1))[0] > 1.2
+
+
+def test_spectral_norms_are_taken_in_float32_under_bfloat16():
+    network = seeded(Discriminator, (8, 8, 8, 8), 32, "spectral").eval()
+    used: list[torch.Tensor] = []
+    kept = [layer.weight.clone() for layer in network.layers if isinstance(layer, nn.Conv2d)]
+    for layer in network.layers:
+        if isinstance(layer, nn.Conv2d):
+            layer.register_forward_pre_hook(lambda layer, _: used.append(layer.weight))
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = network(torch.rand(2, 3, 32, 32))
+    assert logits.dtype == torch.bfloat16
+    assert len(used) == 4
+    for weight, exact in zip(used, kept, strict=True):
+        assert weight.dtype == torch.float32
+        assert torch.equal(weight, exact)
+        assert not torch.equal(weight, weight.bfloat16().float())
+
+
+def test_spectral_norms_move_once_a_pass():
+    """Reading a weight again inside a pass must not turn the power iteration on."""
+    network = seeded(Discriminator, (8, 8, 8, 8), 32, "spectral")
+    seen: list[torch.Tensor] = []
+    network.layers[0].register_forward_pre_hook(lambda layer, _: seen.extend([layer.weight, layer.weight]))
+    before = network.layers[0].parametrizations.weight[0]._u.clone()
+    network(torch.rand(2, 3, 32, 32))
+    assert torch.equal(*seen)
+    assert not torch.equal(before, network.layers[0].parametrizations.weight[0]._u)
+
+
+@pytest.mark.parametrize("normalisation", NORMALISATIONS)
+def test_gradients_reach_every_weight(normalisation):
+    generator = seeded(Generator, NARROW, 10, 32)
+    discriminator = Discriminator((4, 5, 6, 8), 32, normalisation)
+    real = torch.rand(16, 3, 32, 32) * 2 - 1
+    fake = generator(torch.rand(16, 10) * 2 - 1)
+    discriminator_loss(discriminator(real), discriminator(fake.detach())).backward()
+    of_discriminator = {name: weight.grad for name, weight in discriminator.named_parameters()}
+    generator_loss(discriminator(fake)).backward()
+    of_generator = {name: weight.grad for name, weight in generator.named_parameters()}
+    for name, gradient in {**of_discriminator, **of_generator}.items():
+        assert gradient is not None, name
+        assert gradient.isfinite().all(), name
+        assert gradient.ne(0).float().mean() > 0.99, name
+
+
+@pytest.mark.parametrize("make", [partial(Generator, LIGHT), Discriminator])
+def test_weights_start_from_a_truncated_normal(make):
+    network = seeded(make)
+    # A normal cut at two deviations has 0.8796 of the deviation: sqrt(1 - 4 phi(2) / (2 Phi(2) - 1)).
+    shrunk = math.sqrt(1 - 4 * math.exp(-2) / math.sqrt(2 * math.pi) / math.erf(math.sqrt(2)))
+    assert shrunk == pytest.approx(0.8796, abs=1e-4)
+    weights = [(name, weight.detach()) for name, weight in network.named_parameters()]
+    kernels = [(name, weight) for name, weight in weights if weight.ndim > 1]
+    assert len(kernels) == 5
+    for name, weight in kernels:
+        spread = 1 / math.sqrt(weight.numel())
+        assert weight.std().item() == pytest.approx(0.02 * shrunk, rel=4 * spread), name
+        assert weight.mean().item() == pytest.approx(0, abs=5 * 0.02 * spread), name
+        assert weight.abs().max() <= 0.04, name
+        assert weight.abs().max() > 0.039, name
+    assert all(not weight.any() for name, weight in weights if name.endswith("bias"))
+
+
+def test_logits_are_scaled_by_the_factor_on_the_head():
+    images = torch.rand(4, 3, 32, 32)
+    full = seeded(Discriminator, (4, 5, 6, 8), 32, "none")(images)
+    quarter = seeded(Discriminator, (4, 5, 6, 8), 32, "none", 0.25)(images)
+    assert full.abs().max() > 0
+    torch.testing.assert_close(quarter, full / 4)
+
+
+def test_training_raises_logit_1_of_the_data_and_logit_0_of_what_is_generated():
+    network = seeded(Discriminator, (8, 8, 8, 8), 32, "none")
+    real, fake = torch.rand(8, 3, 32, 32), -torch.rand(8, 3, 32, 32)
+    optimizer = torch.optim.Adam(network.parameters(), 1e-2)
+    for _ in range(30):
+        optimizer.zero_grad()
+        discriminator_loss(network(real), network(fake)).backward()
+        optimizer.step()
+    assert (network(real).argmax(1) == 1).all()
+    assert (network(fake).argmax(1) == 0).all()
+
+
+def test_an_unknown_normalisation_is_a_bug_told_by_name():
+    with pytest.raises(ValueError, match=r"normalisation must be one of .* not 'layer'"):
+        Discriminator(normalisation="layer")

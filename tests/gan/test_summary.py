@@ -1,0 +1,120 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from gan.config import Settings, base
+from gan.dataset import FaceSet
+from gan.summary import summary
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def _undrawn(monkeypatch):
+    """Millions of weights need no values to be counted."""
+    monkeypatch.setattr(nn.init, "trunc_normal_", lambda weight, **_: nn.init.zeros_(weight))
+
+
+def faces(size: int, *, mapped: bool = False) -> FaceSet:
+    return FaceSet(
+        images=np.zeros((1200, 3, size, size), np.uint8),
+        files=[f"{index}.png" for index in range(1200)],
+        digest="0",
+        skipped=[("broken.jpg", "cut short"), ("empty.png", "empty")],
+        duplicates=5,
+        mapped=mapped,
+        folder=Path("/faces of mine"),
+        from_cache=False,
+    )
+
+
+def lines(settings: Settings, data: FaceSet) -> list[str]:
+    return summary(settings, CPU, data).splitlines()
+
+
+def layers(text: list[str]) -> list[tuple[str, str, int]]:
+    """Kind, output and parameters of each layer."""
+    rows = [line.split() for line in text if line.startswith("  ")]
+    return [(row[0], " ".join(row[1:-1]), int(row[-1].replace(",", ""))) for row in rows]
+
+
+def test_every_layer_is_there_with_its_output_and_parameters():
+    text = lines(replace(base("light", plain=False), precision="float32"), faces(96))
+    generator = [
+        ("Linear", "9000", 900_000),
+        ("BatchNorm2d", "250 x 6 x 6", 500),
+        ("ReLU", "250 x 6 x 6", 0),
+        ("ConvTranspose2d", "150 x 12 x 12", 937_500),
+        ("BatchNorm2d", "150 x 12 x 12", 300),
+        ("ReLU", "150 x 12 x 12", 0),
+        ("ConvTranspose2d", "90 x 24 x 24", 337_500),
+        ("BatchNorm2d", "90 x 24 x 24", 180),
+        ("ReLU", "90 x 24 x 24", 0),
+        ("ConvTranspose2d", "54 x 48 x 48", 121_500),
+        ("BatchNorm2d", "54 x 48 x 48", 108),
+        ("ReLU", "54 x 48 x 48", 0),
+        ("ConvTranspose2d", "3 x 96 x 96", 4_053),
+        ("Tanh", "3 x 96 x 96", 0),
+    ]
+    discriminator = [
+        ("Conv2d", "64 x 48 x 48", 4_864),
+        ("LeakyReLU", "64 x 48 x 48", 0),
+        ("Conv2d", "128 x 24 x 24", 204_928),
+        ("LeakyReLU", "128 x 24 x 24", 0),
+        ("Conv2d", "256 x 12 x 12", 819_456),
+        ("LeakyReLU", "256 x 12 x 12", 0),
+        ("Conv2d", "512 x 6 x 6", 3_277_312),
+        ("LeakyReLU", "512 x 6 x 6", 0),
+        ("Linear", "2", 36_866),
+    ]
+    assert layers(text) == generator + discriminator
+    total = "parameters: 2,301,641 in the generator, 4,343,426 in the discriminator"
+    assert total in text
+
+
+def test_plain_shows_the_batch_norms_of_the_discriminator():
+    rows = layers(lines(base("light", plain=True), faces(96)))[14:]
+    assert [kind for kind, _, _ in rows] == ["Conv2d", "BatchNorm2d", "LeakyReLU"] * 4 + ["Linear"]
+    assert rows[1] == ("BatchNorm2d", "64 x 48 x 48", 128)
+
+
+def test_memory_is_counted_by_hand():
+    settings = replace(base("light", plain=False), precision="float32")
+    of_generator, of_discriminator = 2_301_641, 4_343_426
+    # Weights, gradients and two moments of both, and the averaged generator, 4 bytes each.
+    weights = 4 * (4 * (of_generator + of_discriminator) + of_generator)
+    # Outputs that are kept: of the linear layer, of each convolution, batch norm and tanh; not of the
+    # activations, which work in place.
+    generator = 2 * (9000 + 150 * 144 + 90 * 576 + 54 * 2304 + 3 * 9216)
+    discriminator = 64 * 2304 + 128 * 576 + 256 * 144 + 512 * 36 + 2
+    kept = 4 * 96 * (generator + 2 * discriminator)
+    images = 1200 * 3 * 96 * 96
+    mib = [f"{size / 1024**2:,.0f} MiB" for size in (weights, kept, images)]
+    assert mib == ["110 MiB", "374 MiB", "32 MiB"]
+    (memory,) = [line for line in lines(settings, faces(96)) if line.startswith("memory: ")]
+    assert memory == (
+        "memory: 110 MiB of weights, gradients, moments and averages, 374 MiB of layer outputs, "
+        "32 MiB of images in memory"
+    )
+
+
+def test_memory_follows_precision_averages_and_mapping():
+    settings = replace(base("light", plain=False), precision="bfloat16", ema_half_life=0.0)
+    (memory,) = [line for line in lines(settings, faces(96, mapped=True)) if line.startswith("memory: ")]
+    # 4 * 4 * 6,645,067 bytes, and half of the outputs.
+    assert memory == (
+        "memory: 101 MiB of weights, gradients, moments and averages, 187 MiB of layer outputs, "
+        "32 MiB of images mapped from disk"
+    )
+
+
+@pytest.mark.parametrize("size", [32, 128])
+def test_data_and_device_are_told(size):
+    text = lines(replace(Settings(), image_size=size, precision="bfloat16"), faces(size))
+    assert f"data: 1,200 images in {Path('/faces of mine')}, 2 files left out, 5 exact duplicates" in text
+    assert text[-1] == "device: cpu, bfloat16"
+    assert layers(text)[13] == ("Tanh", f"3 x {size} x {size}", 0)
