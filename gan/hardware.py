@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import platform
 import time
+from importlib.metadata import version
 from typing import Any
 
 import torch
-import torchvision
 
 from gan.config import Device, Precision
 from gan.errors import UserError
@@ -55,7 +55,7 @@ def environment(device: torch.device) -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "torchvision": torchvision.__version__,
+        "torchvision": version("torchvision"),
         "device": torch.cuda.get_device_name(device) if on_gpu else device.type,
         "processor": platform.machine(),
         "instruction_set": torch.backends.cpu.get_cpu_capability(),
