@@ -117,11 +117,13 @@ def load(path: Path, *, mapped: bool = True) -> dict[str, Any]:
         UserError: it cannot be opened, or another version of this project wrote it.
     """
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+        path.open("rb").close()
     except OSError as error:
         raise UserError(f"{path} cannot be opened: {error.strerror or error}") from None
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except Exception:
-        # torch's readers answer a damaged file with nearly any exception there is.
+        # torch's readers answer a damaged file with nearly any exception there is, OSError included.
         raise DamagedCheckpointError(f"{path} is damaged, or no checkpoint of this project") from None
     if not isinstance(state, dict) or "format" not in state:
         raise DamagedCheckpointError(f"{path} is no checkpoint of this project")

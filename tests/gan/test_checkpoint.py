@@ -104,13 +104,15 @@ def test_of_a_damaged_newest_checkpoint_the_one_before_is_taken(tmp_path, how):
         assert damaged == [checkpoint_path(tmp_path, 15)]
 
 
-def test_a_cut_anywhere_is_noticed(tmp_path):
-    path = save(tmp_path, 5, state(), keep=3)
+@pytest.mark.parametrize("mapped", [True, False])
+@pytest.mark.parametrize("size", [10, 10_000])
+def test_a_cut_anywhere_is_noticed(tmp_path, mapped, size):
+    path = save(tmp_path, 5, state(size=size), keep=3)
     whole = path.read_bytes()
-    for length in np.linspace(0, len(whole) - 1, 50).astype(int):
-        path.write_bytes(whole[:length])
+    for length in (*range(0, 6000, 500), *np.linspace(0, len(whole) - 1, 30).astype(int)):
+        path.write_bytes(whole[: min(length, len(whole) - 1)])
         with pytest.raises(DamagedCheckpointError):
-            load(path)
+            load(path, mapped=mapped)
 
 
 def test_where_all_are_damaged_or_there_is_none_a_line_says_so(tmp_path):
