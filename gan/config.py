@@ -79,7 +79,7 @@ class Settings:
     normalisation: Normalisation = "spectral"
     """In D: batch norm on all layers, on all but the first (Radford et al. 2015), spectral norm of the
     weights (Miyato et al. 2018), or none."""
-    head_scale: float = 0.25
+    head_scale: float = 1.0
     """Factor on D's logits: below 1, a step of Adam on the wide head swings them less."""
     updates: Updates = "simultaneous"
     """D, then G against the new D; or both from one pass of D over the fakes, which is faster."""
@@ -93,7 +93,7 @@ class Settings:
     """L2 penalty on all weights, as Adam's: added to the gradient."""
     flip: bool = True
     """Mirror half of the real images."""
-    augmentation: tuple[Augmentation, ...] = ("colour", "translation")
+    augmentation: tuple[Augmentation, ...] = ()
     """What is done to real and generated images in front of D (Zhao et al. 2020)."""
     ema_half_life: float = 10_000.0
     """Images after which a weight of G counts half in the averaged generator; 0 for none."""

@@ -69,10 +69,10 @@ def load_data(plan: Plan, folder: Path) -> tuple[FaceSet, Plan]:
         raise UserError(f"{folder} holds {count} usable images; training needs {FEWEST_IMAGES} or more")
     if plan.resumed and not plan.force:
         before = read_info(plan.resumed).data
-        if before["digest"] != data.digest:
+        if before.get("digest") != data.digest:
             raise UserError(
-                f"{folder} has changed since {plan.resumed} was trained on it ({before['images']:,} images "
-                f"then, {count:,} now): restore it, begin a new run with --init-from, or insist with --force"
+                f"{folder} has changed since {plan.resumed} was trained on it ({before.get('images')} images "
+                f"then, {count} now): restore it, begin a new run with --init-from, or insist with --force"
             )
     if count < settings.batch_size:
         print(f"batch size {count} instead of {settings.batch_size}: there are no more images")
