@@ -154,6 +154,7 @@ def test_a_step_is_the_one_defined(updates, normalisation, weight_decay):
         normalisation=normalisation,
         weight_decay=weight_decay,
         augmentation=(),
+        head_scale=0.25,
         flip=False,
         seed=SMOOTH,
     )
@@ -184,7 +185,8 @@ def test_a_step_is_the_one_defined(updates, normalisation, weight_decay):
 @pytest.mark.parametrize("lead", [0, 8, 15, 30])
 def test_one_backward_pass_gives_the_gradients_of_two(normalisation, lead):
     """Also where the discriminator is all but sure (`lead` of one logit), and through augmentation."""
-    one, two = (trainer(normalisation=normalisation) for _ in range(2))
+    options = {"normalisation": normalisation, "head_scale": 0.25, "augmentation": ("colour", "translation")}
+    one, two = (trainer(**options) for _ in range(2))
     for each in (one, two):
         with torch.no_grad():
             each.discriminator.head.bias[0] = lead / each.settings.head_scale
