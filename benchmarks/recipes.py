@@ -30,7 +30,7 @@ from gan.errors import UserError, run_script
 from gan.images import save_png, tile
 from gan.latent import draw
 from gan.metrics import checkerboard_energy, distances
-from gan.runs import find_checkpoint, read_info, step_of
+from gan.runs import checkpoints, read_info, step_of
 
 RECIPES: dict[str, tuple[str, ...]] = {
     "default": (),
@@ -104,20 +104,27 @@ def main() -> None:
 def _trained(choice: Choice, name: str) -> Path:
     """The finished run of a recipe; trained, or trained further, where it is not."""
     run_name = f"{name} {choice.steps} steps seed {choice.seed}"
-    run = next((run for run in choice.output.glob("*") if _is(run, run_name, choice.image_size)), None)
+    run = _found(choice, run_name)
     if run is None:
         flags = [choice.folder, "--name", run_name, "--seed", choice.seed, "--image-size", choice.image_size]
         _train(*flags, "--steps", choice.steps, "--output", choice.output, *RECIPES[name])
-    elif step_of(find_checkpoint(run, None)) < choice.steps:
+    elif step_of(checkpoints(run)[-1]) < choice.steps:
         _train("--resume", run)
-    return run or next(run for run in choice.output.glob("*") if _is(run, run_name, choice.image_size))
+    trained = run or _found(choice, run_name)
+    assert trained is not None, "a training that ends well leaves a checkpoint"
+    return trained
 
 
-def _is(run: Path, name: str, image_size: int) -> bool:
-    if not (run / "config.json").exists():
-        return False
-    settings = read_info(run).settings
-    return settings.name == name and settings.image_size == image_size
+def _found(choice: Choice, name: str) -> Path | None:
+    """The run of that name on this folder at this size, if one got as far as its first checkpoint."""
+    for run in sorted(choice.output.glob("*")):
+        if not (run / "config.json").exists() or not checkpoints(run):
+            continue
+        info = read_info(run)
+        same_folder = Path(info.data.get("folder", "")) == Path(choice.folder).resolve()
+        if same_folder and info.settings.name == name and info.settings.image_size == choice.image_size:
+            return run
+    return None
 
 
 def _train(*words: object) -> None:
