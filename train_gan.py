@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from gan.config import Settings
 from gan.errors import run_script
 from gan.request import read_request
 
@@ -22,7 +23,7 @@ def main() -> int:
     from gan.summary import summary
 
     plan = make_plan(words)
-    folder = Path(plan.settings.folder) if plan.settings.folder else _draw(plan.settings.workers)
+    folder = Path(plan.settings.folder) if plan.settings.folder else _draw(plan.settings)
     data, plan = load_data(plan, folder)
     print(
         f"{len(data.images):,} images from {data.folder} ({len(data.skipped):,} files left out, "
@@ -37,7 +38,7 @@ def main() -> int:
     try:
         outcome = train(trainer, recorder, run)
     except DivergedError as seen:
-        print(f"stopped: {seen}; the checkpoints in {run} are from before that", file=sys.stderr)
+        print(f"stopped: {seen}; whatever checkpoints {run} holds are from before that", file=sys.stderr)
         return EXIT_CODE
     finally:
         recorder.close()
@@ -45,13 +46,17 @@ def main() -> int:
     return outcome.exit_code
 
 
-def _draw(workers: int | None) -> Path:
+def _draw(settings: Settings) -> Path:
     """The embedded default: a folder of drawn faces."""
     from faces.drawn import write_folder
     from gan.hardware import worker_count
 
-    print("no folder given: training on drawn faces; `python train_gan.py FOLDER` trains on your photos")
-    write_folder(DRAWN, DRAWN_COUNT, seed=0, workers=worker_count(workers))
+    budget = f" for {settings.minutes:g} minutes" if settings.minutes else ""
+    print(
+        f"no folder given: training on drawn faces{budget}; "
+        "`python train_gan.py FOLDER` trains on your photos"
+    )
+    write_folder(DRAWN, DRAWN_COUNT, seed=0, workers=worker_count(settings.workers))
     return DRAWN
 
 
