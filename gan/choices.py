@@ -1,4 +1,4 @@
-"""What the users of sample.py, interpolate.py and timelapse.py can choose alike.
+"""What the users of the scripts that look at a run can choose alike.
 
 Each class is a part of a command line: a field is a flag, and its docstring the flag's help. torch is
 imported only when a generator is loaded, so that --help and most mistakes are answered at once.
@@ -45,7 +45,7 @@ class FaceChoice(RunChoice):
     """Which generator of the run, and which faces."""
 
     checkpoint: str | None = None
-    """Step or file of the checkpoint; the best available one if none is named."""
+    """Step or file of the checkpoint; the newest whole one if none is named."""
     raw: bool = False
     """Take the weights of the last training step instead of their moving average (EMA)."""
     device: Device = "cpu"
