@@ -126,6 +126,10 @@ class TestPng:
         with Image.open(file) as stored:
             assert stored.format == "PNG"
 
+    def test_text_that_utf8_cannot_hold_is_written_as_an_escape(self, tmp_path):
+        save_png(tmp_path / "a.png", noise(1)[0], {"latents": "\udcff.npy"})
+        assert read_text(tmp_path / "a.png") == {"latents": r"\udcff.npy"}
+
     def test_the_same_twice_gives_the_same_bytes_in_any_order_of_keys(self, tmp_path):
         save_png(tmp_path / "a.png", noise(1)[0], {"a": 1, "b": 2})
         save_png(tmp_path / "b.png", noise(1)[0], {"b": 2, "a": 1})
