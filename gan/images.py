@@ -102,8 +102,8 @@ def save_png(path: str | Path, image: NDArray[np.uint8], text: Mapping[str, obje
     """Write one image, uint8 [3, H, W], with `text` in the file's text chunks, sorted by key.
 
     The same image and text always give the same bytes. Values are written with `str`, in any
-    language; what UTF-8 cannot hold, such as a file's name in another code, as an escape like
-    `\\udcff`. Keys are Latin, 1 to 79 characters long.
+    language; what UTF-8 cannot hold, such as a file's name in another code, becomes an escape.
+    Keys are Latin, 1 to 79 characters long.
 
     Raises:
         OSError: the file cannot be written; an earlier one of that name is untouched.
