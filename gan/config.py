@@ -135,12 +135,12 @@ NETWORKS = (
 
 FREE = frozenset(
     {
-        *("folder", "name", "output", "cache", "preset", "plain", "steps", "minutes", "device", "workers"),
+        *("folder", "name", "output", "cache", "steps", "minutes", "device", "workers"),
         *("memory_share", "log_every", "sample_every", "checkpoint_every", "histogram_every", "keep"),
     }
 )
-"""What a resumed run may change: none of it alters the mathematics of a step by itself. (`preset` and
-`plain` only choose defaults; the data set is compared by its pixels.)"""
+"""What a resumed run may change: none of it alters the mathematics of a step by itself. (The data set is
+compared by its pixels, wherever it is.)"""
 
 
 def base(preset: Preset, plain: bool) -> Settings:
@@ -157,8 +157,8 @@ def check(settings: Settings) -> None:
             nearest = nearest[:1]
         good = " or ".join(str(near) for near in sorted(nearest))
         raise UserError(f"--image-size must be a multiple of 16 from 32 to 256, not {size}; nearest: {good}")
-    _at_least(settings, 1, "latent_size log_every sample_every checkpoint_every histogram_every keep")
-    _at_least(settings, 0, "seed workers weight_decay ema_half_life steps")
+    _at_least(settings, 1, "steps latent_size log_every sample_every checkpoint_every histogram_every keep")
+    _at_least(settings, 0, "seed workers weight_decay ema_half_life")
     if settings.seed >= 2**63:
         raise UserError(f"--seed must be less than 2**63, not {settings.seed}")
     for name in ("minutes", "learning_rate", "head_scale", "memory_share"):

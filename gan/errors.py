@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable
 
@@ -13,11 +14,15 @@ class UserError(Exception):
 def run_script(main: Callable[[], int | None]) -> None:
     """Run a script's `main` and leave the interpreter with its exit code.
 
-    A `UserError` is printed as one line on standard error and becomes exit code 2.
+    A `UserError` is printed as one line on standard error and becomes exit code 2; Ctrl-C, where a
+    script does nothing better with it, exit code 130.
     """
     try:
         code = main()
     except UserError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         code = 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        code = 128 + signal.SIGINT
     sys.exit(code or 0)

@@ -131,9 +131,9 @@ def open_run(plan: Plan, data: FaceSet, trainer: Trainer, name: str) -> tuple[Pa
     else:
         run = new_run(plan.settings.output, name, plan.settings.image_size)
     try:
+        recorder = Recorder(run, trainer.step_count)
         write_info(run, RunInfo(plan.settings, facts, here))
         data.write_skipped(run / "skipped.txt")
-        recorder = Recorder(run, trainer.step_count)
         if not plan.resumed:
             recorder.real_grid(_spread(data.images))
     except OSError as error:
@@ -185,10 +185,14 @@ def _same_networks(run: Path, theirs: Settings, settings: Settings) -> None:
 
 
 def _decided(settings: Settings) -> tuple[Settings, torch.device]:
-    """The settings, checked and with the precision decided, and the device they mean."""
+    """The settings, checked, with the precision decided and the folder absolute; and the device they mean."""
     check(settings)
     device = choose_device(settings.device)
-    return replace(settings, precision=choose_precision(settings.precision, device)), device
+    settings = replace(settings, precision=choose_precision(settings.precision, device))
+    if settings.folder is not None:
+        # A run may be resumed from another working directory.
+        settings = replace(settings, folder=str(Path(settings.folder).absolute()))
+    return settings, device
 
 
 def _named_run(name: str, output: Path) -> Path:

@@ -208,7 +208,7 @@ def test_what_a_run_leaves(pictures, train, capsys):
     run = newest()
     assert run.name == "0001-my-faces-32px"
     assert sorted(path.name for path in run.iterdir() if "tfevents" not in path.name) == [
-        *("checkpoints", "config.json", "metrics.jsonl", "real.png", "samples", "skipped.txt")
+        *(".lock", "checkpoints", "config.json", "metrics.jsonl", "real.png", "samples", "skipped.txt")
     ]
     assert len(list(run.glob("events.out.tfevents.*"))) == 1
     assert steps(samples(run)) == [0, 2, 4, 5]

@@ -37,7 +37,7 @@ VALID = st.builds(
     cache=PATHS,
     preset=st.sampled_from([None, "light", "paper"]),
     plain=st.booleans(),
-    steps=st.none() | st.integers(0, 10**9),
+    steps=st.none() | st.integers(1, 10**9),
     minutes=st.none() | POSITIVE,
     batch_size=st.integers(2, 10**6),
     image_size=st.sampled_from(IMAGE_SIZES),
@@ -135,7 +135,7 @@ NAN, INFINITE = float("nan"), float("inf")
 BAD = {
     "batch_size": (1, 0, -5),
     "seed": (-1, 2**63),
-    "steps": (-1,),
+    "steps": (-1, 0),
     "minutes": (0, -1.0, NAN, INFINITE),
     "workers": (-1,),
     "memory_share": (0, -0.5, NAN),
@@ -167,7 +167,7 @@ def test_what_is_out_of_range_is_refused_with_its_flag(name, value):
 def test_bounds_themselves_are_allowed():
     check(
         replace(
-            Settings(), batch_size=2, seed=0, steps=0, workers=0, beta1=0.0, beta2=0.0, weight_decay=0.0,
+            Settings(), batch_size=2, seed=0, steps=1, workers=0, beta1=0.0, beta2=0.0, weight_decay=0.0,
             ema_half_life=0.0, log_every=1, sample_every=1, checkpoint_every=1, histogram_every=1, keep=1,
             latent_size=1, generator_widths=(1, 1, 1, 1), discriminator_widths=(1, 1, 1, 1),
         )
@@ -225,7 +225,7 @@ def test_settings_of_another_version_are_refused_by_name():
 
 def test_changed_names_what_alters_the_mathematics_and_nothing_else():
     free = replace(
-        Settings(), folder="x", name="y", output=Path("z"), cache=Path("c"), preset="paper", plain=True,
+        Settings(), folder="x", name="y", output=Path("z"), cache=Path("c"),
         steps=1, minutes=2.0, device="cpu", workers=3, memory_share=0.5, log_every=7, sample_every=8,
         checkpoint_every=9, histogram_every=10, keep=11,
     )  # fmt: skip
@@ -236,6 +236,7 @@ def test_changed_names_what_alters_the_mathematics_and_nothing_else():
         "generator_widths": (1, 1, 1, 1), "discriminator_widths": (1, 1, 1, 1), "normalisation": "none",
         "head_scale": 0.5, "updates": "separate", "learning_rate": 2e-4, "beta1": 0.4, "beta2": 0.9,
         "weight_decay": 1e-5, "flip": False, "augmentation": ("cutout",), "ema_half_life": 5.0,
+        "preset": "paper", "plain": True,
     }  # fmt: skip
     for name, value in other.items():
         assert changed(Settings(), replace(free, **{name: value})) == [name]
