@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
 
 @contextlib.contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
+def replacing(path: str | Path, *, durable: bool = True) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success move what was written there over `path`.
 
     The folder is made where it is missing. After an exception the temporary file is removed and
-    `path` is untouched.
+    `path` is untouched. A durable file is on the disk before it takes its place, so that even a loss of
+    power leaves it whole; many small files that can be made again do without, as each has to wait for
+    the disk.
 
     Raises:
         OSError: the folder cannot be made or written to, or the disk is full.
@@ -22,21 +24,14 @@ def replacing(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     # The ending stays: libraries such as Pillow choose the format by it.
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = path.with_name(f".{path.stem}-{secrets.token_hex(6)}{path.suffix}")
+    temporary.touch(exist_ok=False)
     try:
         yield temporary
-        with temporary.open("rb+") as written:
-            os.fsync(written.fileno())
-        # mkstemp makes the file private; a result is as readable as any other new file.
-        temporary.chmod(0o666 & ~_umask())
+        if durable:
+            with temporary.open("rb+") as written:
+                os.fsync(written.fileno())
         temporary.replace(path)
-    finally:
+    except BaseException:
         temporary.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current
+        raise

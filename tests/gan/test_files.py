@@ -97,6 +97,18 @@ def test_a_result_is_as_readable_as_any_new_file(tmp_path, umask, mode):
     assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == mode
 
 
+def test_only_a_file_that_must_outlast_a_loss_of_power_waits_for_the_disk(tmp_path, monkeypatch):
+    waits = []
+    monkeypatch.setattr(os, "fsync", waits.append)
+    with replacing(tmp_path / "a", durable=False) as temporary:
+        temporary.write_text("new")
+    assert (tmp_path / "a").read_text() == "new"
+    assert waits == []
+    with replacing(tmp_path / "a") as temporary:
+        temporary.write_text("newer")
+    assert len(waits) == 1
+
+
 def leave(main) -> int:
     with pytest.raises(SystemExit) as stop:
         run_script(main)
