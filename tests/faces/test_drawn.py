@@ -100,7 +100,8 @@ def test_the_same_seed_draws_the_same_in_another_process():
 
 def test_drawing_needs_no_torch():
     code = "import sys, faces.drawn; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=Path(drawn_folder.__file__).parents[2]).returncode == 0
+    root = Path(drawn_folder.__file__).parents[2]
+    assert subprocess.run([sys.executable, "-c", code], cwd=root).returncode == 0
 
 
 NUMBERS = [
@@ -332,6 +333,14 @@ def test_an_interruption_leaves_whole_pictures_only(tmp_path, monkeypatch):
     monkeypatch.setattr(drawn_folder, "draw_face", drawing)
     assert write_folder(tmp_path, 6, size=32, workers=0) == 3
     assert len(table(tmp_path)) == 6
+
+
+def test_a_picture_that_a_loss_of_power_emptied_is_drawn_again(tmp_path):
+    write_folder(tmp_path, 3, size=32, workers=0)
+    whole = (tmp_path / "00001.png").read_bytes()
+    (tmp_path / "00001.png").write_bytes(b"")
+    assert write_folder(tmp_path, 3, size=32, workers=0) == 1
+    assert (tmp_path / "00001.png").read_bytes() == whole
 
 
 def test_a_larger_count_adds_to_a_folder(tmp_path):
