@@ -55,14 +55,23 @@ def even(low: float, high: float, count: int) -> np.ndarray:
 def ribbon(points: np.ndarray, widths: np.ndarray | float) -> np.ndarray:
     """The outlines [..., 2n, 2] of strokes along `points` [..., n, 2], `widths` ([n] or one) thick."""
     points = np.asarray(points)
-    along = np.empty_like(points)
-    along[..., 1:-1, :] = points[..., 2:, :] - points[..., :-2, :]
-    along[..., 0, :] = points[..., 1, :] - points[..., 0, :]
-    along[..., -1, :] = points[..., -1, :] - points[..., -2, :]
-    reach = 0.5 * np.asarray(widths) / (np.hypot(along[..., 0], along[..., 1]) + 1e-9)
-    across = along[..., ::-1] * reach[..., None]
-    across[..., 0] *= -1
-    return np.concatenate([points + across, (points - across)[..., ::-1, :]], axis=-2)
+    count = points.shape[-2]
+    after, before = _neighbours(count)
+    along = points.take(after, axis=-2) - points.take(before, axis=-2)
+    x, y = along[..., 0], along[..., 1]
+    reach = 0.5 * np.asarray(widths) / np.sqrt(x * x + y * y + 1e-18)
+    across = along[..., ::-1] * (reach[..., None] * (-1.0, 1.0))
+    outline = np.empty((*points.shape[:-2], 2 * count, 2))
+    np.add(points, across, out=outline[..., :count, :])
+    np.subtract(points, across, out=outline[..., : count - 1 : -1, :])
+    return outline
+
+
+@functools.lru_cache(maxsize=64)
+def _neighbours(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The numbers [count] of the points after and before each; the first and the last have one neighbour."""
+    numbers = np.arange(count)
+    return np.minimum(numbers + 1, count - 1), np.maximum(numbers - 1, 0)
 
 
 def disc(x: float, y: float, radius_x: float, radius_y: float | None = None, steps: int = 24) -> np.ndarray:
@@ -93,20 +102,20 @@ def oklch(lightness: float, chroma: float, hue: float) -> np.ndarray:
     Lightness in [0, 1], chroma from 0 (grey) to about 0.3, hue in turns (0 = pink, 0.25 = yellow).
     Colours beyond sRGB are clipped.
     """
-    a, b = chroma * np.cos(2 * np.pi * hue), chroma * np.sin(2 * np.pi * hue)
+    a, b = chroma * math.cos(2 * math.pi * hue), chroma * math.sin(2 * math.pi * hue)
     long = (lightness + 0.3963377774 * a + 0.2158037573 * b) ** 3
     medium = (lightness - 0.1055613458 * a - 0.0638541728 * b) ** 3
     short = (lightness - 0.0894841775 * a - 1.2914855480 * b) ** 3
-    linear = np.clip(
-        [
-            4.0767416621 * long - 3.3077115913 * medium + 0.2309699292 * short,
-            -1.2684380046 * long + 2.6097574011 * medium - 0.3413193965 * short,
-            -0.0041960863 * long - 0.7034186147 * medium + 1.7076147010 * short,
-        ],
-        0,
-        1,
+    linear = (
+        4.0767416621 * long - 3.3077115913 * medium + 0.2309699292 * short,
+        -1.2684380046 * long + 2.6097574011 * medium - 0.3413193965 * short,
+        -0.0041960863 * long - 0.7034186147 * medium + 1.7076147010 * short,
     )
-    return 255 * np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+    return 255 * np.array([_gamma(min(max(value, 0.0), 1.0)) for value in linear])
+
+
+def _gamma(linear: float) -> float:
+    return 12.92 * linear if linear <= 0.0031308 else 1.055 * linear ** (1 / 2.4) - 0.055
 
 
 def mix(first: np.ndarray, second: np.ndarray, share: np.ndarray | float) -> np.ndarray:
@@ -187,15 +196,23 @@ class Canvas:
         return self._soften(mask, softness) if softness else mask
 
     def _soften(self, mask: Image.Image, softness: float) -> Image.Image:
-        # Done on a smaller copy, which costs a tenth.
+        # Blurred at the size of the finished picture, which costs a tenth and shows no finer detail.
         small = mask.convert("L").reduce(self.scale).filter(ImageFilter.GaussianBlur(softness * self.size))
-        return small.resize(mask.size, Image.Resampling.BILINEAR)
+        return small.resize(mask.size, Image.Resampling.NEAREST)
+
+    def coverage(self, *polygons: np.ndarray, softness: float) -> np.ndarray:
+        """How much of each place `polygons` cover, blurred by `softness`: float32 [SOFT, SOFT] in [0, 1]."""
+        field = self.mask(*polygons).convert("L").reduce(self.scale)
+        field = field.resize((SOFT, SOFT), Image.Resampling.BOX).filter(
+            ImageFilter.GaussianBlur(softness * SOFT)
+        )
+        return np.asarray(field, np.float32) / 255
 
     def paint(
         self, layer: np.ndarray | Shading, mask: Image.Image | None = None, opacity: float = 1.0
     ) -> None:
         """Lay `layer` over the canvas where `mask` lets it: a colour [3], a shading, or [SOFT, SOFT, 3]."""
-        box = (0, 0, self.side, self.side) if mask is None else mask.getbbox()
+        box = (0, 0, self.side, self.side) if mask is None else self._whole_pixels(mask.getbbox())
         if box is None:
             return
         if mask is not None:
@@ -206,14 +223,17 @@ class Canvas:
             self.image.paste(tuple(np.clip(layer, 0, 255).astype(int).tolist()), box, mask)
             return
         field = layer.value if isinstance(layer, Shading) else np.clip(layer, 0, 255).astype(np.uint8)
-        scale = SOFT / self.side
+        # What is smooth needs no more than the pixels of the finished picture; only masks are finer.
+        width, height = box[2] - box[0], box[3] - box[1]
         soft = Image.fromarray(field).resize(
-            (box[2] - box[0], box[3] - box[1]), Image.Resampling.BILINEAR, tuple(edge * scale for edge in box)
+            (width // self.scale, height // self.scale),
+            Image.Resampling.BILINEAR,
+            tuple(edge * SOFT / self.side for edge in box),
         )
         if isinstance(layer, Shading):
             soft.putpalette(layer.palette.tobytes())
             soft = soft.convert("RGB")
-        self.image.paste(soft, box, mask)
+        self.image.paste(soft.resize((width, height), Image.Resampling.NEAREST), box, mask)
 
     def overlay(self, other: Canvas, mask: Image.Image) -> None:
         """Lay what was painted apart on `other` over the canvas where `mask` lets it."""
@@ -224,6 +244,13 @@ class Canvas:
     def finish(self) -> np.ndarray:
         """The picture, uint8 [size, size, 3]."""
         return np.asarray(self.image.reduce(self.scale))
+
+    def _whole_pixels(self, box: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        """`box`, if there is one, widened to the pixels of the finished picture that it touches."""
+        if box is None:
+            return None
+        step, (left, top, right, bottom) = self.scale, box
+        return left // step * step, top // step * step, -(-right // step) * step, -(-bottom // step) * step
 
     def _pixels(self, points: np.ndarray) -> list[list[float]]:
         pixels = np.asarray(points) * self.side - 0.5

@@ -97,7 +97,7 @@ class Hair:
 
     def _sheen(self) -> np.ndarray:
         x, y = self.light.flat[..., 0], self.light.flat[..., 1]
-        ring = np.hypot(x * 1.05, (y + 0.02) * 0.95)
+        ring = np.sqrt((x * 1.05) ** 2 + ((y + 0.02) * 0.95) ** 2)
         glow = np.exp(-(((ring - 0.315) / 0.032) ** 2)) * np.clip(self.light.round + 0.77, 0, 1)
         return 0.42 * glow - 0.30 * smoothstep(0.0, 0.5, y)
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from PIL import ImageChops
 
-from faces.drawn.canvas import Canvas
+from faces.drawn.canvas import Canvas, mix, shifted
 from faces.drawn.features import paint_brows, paint_ears, paint_eyes, paint_lines, paint_mouth, paint_nose
 from faces.drawn.hair import Hair, natural_hair_colour, paint_beard
 from faces.drawn.shape import Head
@@ -14,7 +13,7 @@ from faces.drawn.traits import Face
 from faces.drawn.wear import Hat, paint_body, paint_glasses
 from gan.errors import UserError
 
-DRAWING = 1
+DRAWING = 2
 """Raised whenever the same parameters come to look otherwise, so that no folder mixes two drawings."""
 
 
@@ -40,14 +39,13 @@ def draw_face(face: Face, size: int = 112) -> tuple[np.ndarray, np.ndarray]:
     if hat.kind != "headscarf":
         paint_ears(canvas, head, light)
     outline = canvas.mask(head.outline())
-    canvas.paint(light.face(), outline)
+    skin = light.face()
     overhead = [*hair.outline(), *hat.outline()]
     if overhead:
-        shadow = canvas.mask(*overhead, softness=0.022)
-        shadow = ImageChops.offset(
-            shadow, round(-0.024 * light.side * canvas.side), round(0.022 * canvas.side)
-        )
-        canvas.paint(skin_colour(head) * 0.38, ImageChops.multiply(shadow, outline.convert("L")), 0.42)
+        fallen = [shifted(polygon, -0.024 * light.side, 0.022) for polygon in overhead]
+        shadow = canvas.coverage(*fallen, softness=0.022)
+        skin = mix(skin, (skin_colour(head) * 0.38).astype(np.float32), 0.42 * shadow)
+    canvas.paint(skin, outline)
     paint_lines(canvas, head)
     paint_nose(canvas, head, light)
     paint_beard(canvas, head, light)

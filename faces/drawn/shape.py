@@ -48,6 +48,7 @@ AREAS = {
 
 
 _CHEEK_Y, _JAW_Y = 0.10, 0.225
+_SIDES = np.array([(-1.0, 1.0), (1.0, 1.0)])
 _DEPTH_AT = np.linspace(0, 1, 33)
 _DEPTH = 0.19 * smoothstep(0, 1, _DEPTH_AT) ** 1.3
 
@@ -93,17 +94,19 @@ class Head:
         ]
         left = [(-x, y) for x, y in right[-2:0:-1]]
         self.right_side = smooth([*right, *left], closed=True)[: 7 * 8 + 1]
+        self._side_x, self._side_y = np.ascontiguousarray(self.right_side.T)
+        self._depth_y = _DEPTH_AT * self.chin_y
         self.width, self.cheek, self.jaw = width, cheek, jaw
 
     # The way to the picture
 
     def half_width(self, y: np.ndarray | float) -> np.ndarray:
         """Half the head's width at height y."""
-        return np.interp(y, self.right_side[:, 1], self.right_side[:, 0])
+        return np.interp(y, self._side_y, self._side_x)
 
     def slice_depth(self, y: np.ndarray | float) -> np.ndarray:
         """Depth of the middle of the level cut through the head at y: the chin lies before the neck."""
-        return np.interp(y, _DEPTH_AT * self.chin_y, _DEPTH)
+        return np.interp(y, self._depth_y, _DEPTH)
 
     def place(self, x: np.ndarray, y: np.ndarray, z: np.ndarray | float) -> np.ndarray:
         """Head coordinates, [n] each or one for all, to places in the picture [n, 2]."""
@@ -124,7 +127,7 @@ class Head:
     def surface(self, points: np.ndarray | list, lift: float | np.ndarray = 0) -> np.ndarray:
         """Places of `points` [..., 2] (x, y) on the front of the head, or `lift` before it."""
         points = np.asarray(points, dtype=float)
-        x, y = points.reshape(-1, 2).T
+        x, y = np.ascontiguousarray(points.reshape(-1, 2).T)
         return self.place(x, y, self.depth(x, y) + lift).reshape(points.shape)
 
     def at(self, points: np.ndarray | list, depth: np.ndarray | float) -> np.ndarray:
@@ -251,7 +254,7 @@ def _stacked(x: np.ndarray, y: np.ndarray, z: np.ndarray | float) -> np.ndarray:
 def both(points: np.ndarray) -> np.ndarray:
     """`points` [..., 2] of the right side and their mirror image on the left: [2, ..., 2], left first."""
     points = np.asarray(points)
-    return np.stack([points * (-1, 1), points])
+    return points * _SIDES.reshape(2, *[1] * (points.ndim - 1), 2)
 
 
 NOSE_LIFT = {"bridge": 0.01, "tip": 0.055, "base": 0.02, "wing": 0.012}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 
 import numpy as np
 
@@ -19,6 +20,18 @@ SKIN = np.array([
 def _places() -> np.ndarray:
     centres = (np.arange(SOFT) + 0.5) / SOFT
     return np.stack(np.meshgrid(centres, centres), axis=-1).astype(np.float32)
+
+
+@functools.lru_cache(maxsize=1)
+def _steps_of_light() -> np.ndarray:
+    """Shares [256, 3] of the shadow, the colour and the bright colour in each step of a palette."""
+    step = np.linspace(-1.15, 1, 256)
+    dark, bright = np.maximum(-step, 0), 0.85 * np.maximum(step, 0)
+    return np.stack([dark, 1 - dark - bright, bright], axis=1)
+
+
+def _bytes(values: np.ndarray) -> np.ndarray:
+    return np.minimum(np.maximum(values, 0), 255).astype(np.uint8)
 
 
 def skin_colour(head: Head) -> np.ndarray:
@@ -50,7 +63,7 @@ class Light:
         x, y = self.flat[..., 0], self.flat[..., 1]
         self._basis = np.stack([x * x, x, y * y, y, np.ones_like(x)]).reshape(5, -1)
         width = np.maximum(head.half_width(np.clip(y, head.crown_y, head.chin_y)), 0.12)
-        middle = (head.slice_depth(np.minimum(y, head.chin_y)) - 0.16) * head.sin
+        middle = ((head.slice_depth(np.minimum(y, head.chin_y)) - 0.16) * head.sin).astype(np.float32)
         self.across = np.clip((x - middle) / (width * 1.06), -1, 1).astype(np.float32)
         self.along = np.clip((y - 0.02) / 0.46, -1, 1)
         towards = np.sqrt(np.clip(1 - self.across**2 - 0.5 * self.along**2, 0, 1))
@@ -71,8 +84,10 @@ class Light:
         x, y, radius_x, radius_y, height = np.array([(*place, *rest) for place, *rest in spots], np.float32).T
         wide, high = radius_x**-2.0, radius_y**-2.0
         exponents = np.stack([-wide, 2 * x * wide, -high, 2 * y * high, -wide * x**2 - high * y**2], axis=1)
-        # einsum, not a matrix product: its sums are the same whatever the number of threads.
-        bells = np.exp(np.einsum("ij,jk->ik", exponents, self._basis))
+        # einsum, not a matrix product: its sums are the same whatever the number of threads. Far from a spot
+        # it is e^-40, not less: numbers below the normal ones cost ten times as much.
+        bells = np.einsum("ij,jk->ik", exponents, self._basis)
+        np.exp(np.maximum(bells, -40, out=bells), out=bells)
         return np.einsum("i,ij->j", height, bells).reshape(SOFT, SOFT)
 
     def shade(self, colour: np.ndarray, relief: np.ndarray | float = 0, contrast: float = 1.0) -> Shading:
@@ -88,16 +103,12 @@ class Light:
     def _shading(
         self, colour: np.ndarray, lit: np.ndarray, relief: np.ndarray | float, contrast: float
     ) -> Shading:
-        value = (1.25 * self.strength * contrast) * lit + relief
-        step = even(-1.15, 1, 256)
+        value = (1.25 * self.strength * contrast) * lit + (relief + 1.15)
         # Shadows on living things keep their warmth: red falls off the least.
         shadow = colour * (0.60, 0.47, 0.47) + (2, 0, 8)
         bright = np.minimum(mix(colour, np.array([255, 247, 236.0]), 0.34) * 1.05, 255)
-        palette = (
-            mix(mix(colour, shadow, np.maximum(-step, 0)), bright, np.maximum(step, 0) * 0.85) * self.tint
-        )
-        index = np.clip((value + 1.15) * (255 / 2.15), 0, 255)
-        return Shading(index.astype(np.uint8), np.clip(palette, 0, 255).astype(np.uint8))
+        palette = _steps_of_light() @ (np.array([shadow, colour, bright]) * self.tint)
+        return Shading(_bytes(value * (255 / 2.15)), _bytes(palette))
 
     def face(self) -> np.ndarray:
         """The skin of the head with its hollows, ridges and blush: float [SOFT, SOFT, 3] in [0, 255]."""
@@ -133,7 +144,7 @@ class Light:
             blush.append((0.160 * left_right, 0.120, 0.0, 0.075, 0.055, 0.9))
         colour = skin_colour(head)
         shading = self.shade_skin(colour, self.spots(self._flatten(relief)))
-        shaded = shading.palette.astype(np.float32)[shading.value]
+        shaded = shading.palette.astype(np.float32).take(shading.value, axis=0)
         flushed = (colour * (1.0, 0.64, 0.62) + (8, 0, 4)).astype(np.float32)
         depth = 0.32 - 0.10 * person.skin_warmth + 0.12 * smiling
         shaded = mix(shaded, flushed, np.clip(self.spots(self._flatten(blush)), 0, 1) * depth)
@@ -158,7 +169,7 @@ def background(head: Head) -> Shading:
     dark = oklch(lightness - 0.14, chroma * 1.15, moment.background_hue + 0.075)
     bright = mix(wall, np.array([255, 250, 240.0]), 0.45)
     angle = 2 * np.pi * moment.background_direction
-    slope = smoothstep(-0.6, 0.6, x * np.cos(angle) + y * np.sin(angle))
+    slope = smoothstep(-0.6, 0.6, x * math.cos(angle) + y * math.sin(angle))
     glow = np.exp(-((x + 0.22 * moment.light_side) ** 2 + (y + 0.08) ** 2) / 0.13)
     value = 0.5 * slope + 0.5 * glow * (0.4 + 0.6 * slope)
     step = even(0, 1, 256)

@@ -6,6 +6,7 @@ What stays with a person, what belongs to a moment, and how both are picked at r
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import numpy as np
 
@@ -137,10 +138,11 @@ class Face:
 
     def labels(self) -> dict[str, int | float | str]:
         """Every trait by name: `person` (the number), then the lasting ones, then those of the moment."""
-        lasting = dataclasses.asdict(self.person)
-        return {"person": lasting.pop("number"), **lasting, **dataclasses.asdict(self.moment)}
+        lasting = dict(vars(self.person))
+        return {"person": lasting.pop("number"), **lasting, **vars(self.moment)}
 
 
+@functools.lru_cache(maxsize=16)
 def sample_person(seed: int, number: int) -> Person:
     """The person `number` of the people that `seed` stands for: always the same one.
 
