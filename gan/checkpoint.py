@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from gan.config import Device, Settings
 from gan.errors import UserError
 from gan.files import replacing
-from gan.hardware import choose_device
+from gan.hardware import choose_device, exact_float32
 from gan.health import DivergedError
 from gan.images import to_uint8
 from gan.networks import Generator
@@ -65,7 +65,8 @@ class LoadedGenerator:
         """
         vectors = torch.from_numpy(np.array(z, dtype=np.float32))
         device = next(self.network.parameters()).device
-        parts = [to_uint8(self.network(part.to(device)).cpu()) for part in vectors.split(SAMPLING_BATCH)]
+        with exact_float32():
+            parts = [to_uint8(self.network(part.to(device)).cpu()) for part in vectors.split(SAMPLING_BATCH)]
         return np.concatenate([np.asarray(part) for part in parts])
 
 

@@ -48,8 +48,8 @@ class FaceChoice(RunChoice):
     """Step or file of the checkpoint; the newest whole one if none is named."""
     raw: bool = False
     """Take the weights of the last training step instead of their moving average (EMA)."""
-    device: Device = "cpu"
-    """Where to compute, always in float32."""
+    device: Device = "auto"
+    """Where to compute, always in float32; auto takes CUDA, then Apple's MPS, then the CPU."""
     seed: int | None = None
     """Seed of the faces; the run's own if none is given, whose faces are those of its sample grids."""
     latents: Path | None = None

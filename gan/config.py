@@ -231,7 +231,7 @@ def settings_table() -> str:
             default = " ".join(map(str, default))
         elif isinstance(default, bool):
             default = json.dumps(default)
-        shown = "" if default is None else f"`{default}`"
+        shown = "" if default in (None, "") else f"`{default}`"
         rows.append(f"| `{name}` | {shown} | {documentation[field.name]} |")
     return "\n".join(rows)
 

@@ -28,12 +28,15 @@ SMOOTHED_POINTS = 30
 def read_metrics(run: Path) -> Metrics:
     """The columns of a run's metrics.jsonl, `step` among them, each with one value per logged step.
 
+    A last line without its end, as a run leaves it that is writing or was killed, is passed over.
+
     Raises:
         UserError: there are no metrics, or they are not readable.
     """
     path = run / "metrics.jsonl"
     try:
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        complete = path.read_text(encoding="utf-8").rpartition("\n")[0]
+        rows = [json.loads(line) for line in complete.splitlines()]
         if not rows:
             raise UserError(f"{path} is empty: nothing was logged yet")
         return {name: [row[name] for row in rows] for name in rows[0]}

@@ -7,6 +7,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from gan.hardware import exact_float32
 from gan.networks import Generator
 
 RAMP = 0.1
@@ -62,9 +63,10 @@ def estimate_batch_norm(generator: Generator, seed: int) -> None:
     generator.train()
     device = next(generator.parameters()).device
     draws = torch.Generator().manual_seed(seed)
-    for _ in range(STATISTICS_BATCHES):
-        z = torch.rand(STATISTICS_BATCH, generator.latent_size, generator=draws) * 2 - 1
-        generator(z.to(device))
+    with exact_float32():
+        for _ in range(STATISTICS_BATCHES):
+            z = torch.rand(STATISTICS_BATCH, generator.latent_size, generator=draws) * 2 - 1
+            generator(z.to(device))
     generator.train(was_training)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import signal
 import sys
 from collections.abc import Callable
@@ -17,6 +18,10 @@ def run_script(main: Callable[[], int | None]) -> None:
     A `UserError` is printed as one line on standard error and becomes exit code 2; Ctrl-C, where a
     script does nothing better with it, exit code 130.
     """
+    for stream in (sys.stdout, sys.stderr):
+        # A path with letters that a redirected stream's encoding lacks must not end the run.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = main()
     except UserError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import time
@@ -47,6 +48,17 @@ def choose_precision(wanted: Precision, device: torch.device) -> Precision:
         return "float32"
     gain = _product_seconds(torch.float32) / _product_seconds(torch.bfloat16)
     return "bfloat16" if gain >= PROBE_GAIN else "float32"
+
+
+def exact_float32() -> contextlib.AbstractContextManager[None]:
+    """In this context float32 convolutions on a GPU are float32, not the shorter TF32 that cuDNN prefers."""
+    cudnn = torch.backends.cudnn
+    return cudnn.flags(
+        enabled=cudnn.enabled,
+        benchmark=cudnn.benchmark,
+        deterministic=cudnn.deterministic,
+        allow_tf32=False,
+    )
 
 
 def environment(device: torch.device) -> dict[str, Any]:

@@ -1,17 +1,20 @@
-"""Ctrl-C and SIGTERM: the first asks the training to finish its step, the second ends it at once."""
+"""Ctrl-C, SIGTERM and SIGHUP: the first asks the training to finish its step, the second ends it at once."""
 
 from __future__ import annotations
 
 import signal
 from types import FrameType, TracebackType
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
+"""Ctrl-C, a polite kill, and a terminal that was closed, where the system has that."""
 
 
 class Interrupt:
-    """While its block runs, remembers the first SIGINT or SIGTERM instead of dying of it.
+    """While its block runs, remembers the first of `SIGNALS` instead of dying of it.
 
-    From then on both have their usual effect again, so that a second one leaves at once.
+    From then on all have their usual effect again, so that a second one leaves at once.
     """
 
     def __init__(self) -> None:
@@ -19,11 +22,13 @@ class Interrupt:
 
     @property
     def exit_code(self) -> int:
-        """128 plus the signal's number, as shells have it: 130 or 143; 0 if there was none."""
+        """128 plus the signal's number, as shells have it: 130, 143 or 129; 0 if there was none."""
         return 128 + self.received if self.received else 0
 
     def __enter__(self) -> Interrupt:
-        self._before = {number: signal.signal(number, self._remember) for number in SIGNALS}
+        # What is ignored stays so: that is how nohup keeps a run going.
+        heeded = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+        self._before = {number: signal.signal(number, self._remember) for number in heeded}
         return self
 
     def __exit__(
@@ -34,5 +39,5 @@ class Interrupt:
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
         self.received = signal.Signals(number)
-        for other in SIGNALS:
+        for other in self._before:
             signal.signal(other, signal.SIG_DFL)

@@ -150,8 +150,14 @@ def _resuming(words: Sequence[str], request: Request) -> Plan:
     assert request.resume is not None
     run = _named_run(request.resume, request.output)
     before = read_info(run).settings
-    request = read_request(words, default=before)
+    if request.steps is not None or request.minutes is not None:
+        # A new end replaces the old one, also where that was of the other kind.
+        request = read_request(words, default=replace(before, steps=None, minutes=None))
+    else:
+        request = read_request(words, default=before)
     settings, device = _decided(request.settings)
+    if (settings.preset, settings.plain) != (before.preset, before.plain):
+        raise UserError(f"--preset and --plain choose the settings of a new run; {run} has its own")
     differences = changed(before, settings)
     if differences and not request.force:
         raise UserError(
@@ -167,6 +173,8 @@ def _beginning(words: Sequence[str], request: Request) -> Plan:
     defaults = base(request.preset or ("light" if light else "paper"), request.plain)
     source = _named_run(request.init_from, request.output) if request.init_from else None
     theirs = read_info(source).settings if source else defaults
+    if request.plain and not theirs.plain:
+        raise UserError(f"--plain asks for other networks than those of {source}: leave that out")
     defaults = replace(defaults, **{name: getattr(theirs, name) for name in NETWORKS})
     settings, device = _decided(read_request(words, default=defaults).settings)
     if source:

@@ -59,7 +59,7 @@ def _train(trainer: Trainer, recorder: Recorder, run: Path) -> Outcome:
             bar.update()
             ending = clock.over(step) or interrupt.received is not None
             due = _Due(settings, step, last=ending)
-            if due.log or due.sample or due.save:
+            if due.log or due.sample or due.histogram or due.save:
                 trainer.check_finite()
             if due.log:
                 values = trainer.statistics() | {"speed/images_per_second": clock.images_per_second(step)}

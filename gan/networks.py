@@ -107,7 +107,9 @@ class Discriminator(nn.Module):
                 for layer in self.layers:
                     getattr(layer, "weight", None)
             features = self.layers(images.contiguous(memory_format=torch.channels_last))
-        return self.head(features.flatten(1)) * self.head_scale
+        # In float32 too: bfloat16 would round a logit of 10 to steps of 0.06.
+        with torch.autocast(images.device.type, enabled=False):
+            return self.head(features.flatten(1).to(self.head.weight.dtype)) * self.head_scale
 
 
 def _upsample(inputs: int, outputs: int, *, bias: bool) -> nn.ConvTranspose2d:

@@ -14,6 +14,7 @@ from gan.augment import augment, flip_half
 from gan.batches import batch_indices
 from gan.config import Settings
 from gan.ema import AveragedGenerator, estimate_batch_norm
+from gan.hardware import exact_float32
 from gan.health import FiniteLatch
 from gan.images import to_float, to_uint8
 from gan.latent import draw
@@ -127,9 +128,10 @@ class Trainer:
         network = self._sampling_generator()
         was_training = network.training
         network.eval()
-        images = [to_uint8(network(z.to(self.device)).cpu()).numpy() for z in self._sample_latents.split(16)]
+        with exact_float32():
+            images = [to_uint8(network(z.to(self.device)).cpu()) for z in self._sample_latents.split(16)]
         network.train(was_training)
-        return np.concatenate(images)
+        return torch.cat(images).numpy()
 
     def networks(self) -> dict[str, torch.nn.Module]:
         """The networks trained, by name."""
@@ -239,7 +241,7 @@ class Trainer:
             len(self._images), self.settings.batch_size, self.step_count, self.settings.seed
         )
         if self._images_on_device is not None:
-            batch = self._images_on_device[torch.from_numpy(indices).to(self.device)]
+            batch = self._images_on_device[torch.from_numpy(indices).to(self.device, non_blocking=True)]
         else:
             batch = torch.from_numpy(self._images[indices]).to(self.device, non_blocking=True)
         images = to_float(batch)

@@ -21,7 +21,16 @@ from gan.checkpoint import load, load_generator
 from gan.errors import UserError
 from gan.images import load_png
 from gan.latent import draw
-from gan.runs import checkpoint_path, checkpoints, new_run, sample_path, samples, step_of
+from gan.runs import (
+    checkpoint_path,
+    checkpoints,
+    find_checkpoint,
+    new_run,
+    read_info,
+    sample_path,
+    samples,
+    step_of,
+)
 from gan.trainer import Trainer
 from tests.conftest import ROOT, TINY
 from tests.in_process import call
@@ -526,3 +535,29 @@ def test_an_output_folder_that_cannot_be_made_is_one_line(pictures, train, tmp_p
 def test_it_does_without_fork_and_without_workers(pictures, train, monkeypatch):
     monkeypatch.setattr(os, "fork", None)
     assert train(pictures, "--steps", 2, "--workers", 0) == 0
+
+
+def test_without_a_folder_it_draws_faces_and_says_so(train, capsys, monkeypatch):
+    import train_gan
+
+    monkeypatch.setattr(train_gan, "DRAWN_COUNT", 12)
+    assert train("--steps", 1) == 0
+    told = capsys.readouterr().out
+    assert "drawn faces" in told
+    assert "train_gan.py FOLDER" in told
+    assert "12 images" in told
+
+
+def test_a_new_end_replaces_one_of_the_other_kind(pictures, train):
+    assert train(pictures, "--steps", 2) == 0
+    assert train("--resume", "--minutes", 0.02) == 0
+    settings = read_info(newest()).settings
+    assert (settings.steps, settings.minutes) == (None, 0.02)
+    assert step_of(find_checkpoint(newest(), None)) > 2
+
+
+def test_what_only_chooses_a_new_runs_settings_is_refused_at_resume(pictures, train):
+    assert train(pictures, "--steps", 2) == 0
+    for words in (["--plain"], ["--preset", "paper"]):
+        with pytest.raises(UserError, match="has its own"):
+            train("--resume", "--steps", 4, "--force", *words)

@@ -29,10 +29,15 @@ def test_the_picture_shows_other_curves_for_other_values(tiny_run: Path, tmp_pat
     assert 0 < (a != b).mean() < 0.5
 
 
-@pytest.mark.parametrize("content", [None, "", '{"step": 1', '{"step": 1}\n{"other": 2}', "[1]"])
+@pytest.mark.parametrize("content", [None, "", '{"step": 1', '{"step": 1}\n{"other": 2}\n', "[1]\n"])
 def test_missing_empty_or_broken_metrics_are_one_line(content: str | None, tmp_path: Path):
     if content is not None:
         (tmp_path / "metrics.jsonl").write_text(content)
     with pytest.raises(UserError, match=r"metrics\.jsonl") as told:
         read_metrics(tmp_path)
     assert "\n" not in str(told.value)
+
+
+def test_a_last_line_that_is_not_finished_is_passed_over(tmp_path: Path):
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1, "a": 2}\n{"step": 2, "a"')
+    assert read_metrics(tmp_path) == {"step": [1], "a": [2]}

@@ -212,9 +212,12 @@ def test_spectral_norms_are_taken_in_float32_under_bfloat16():
             layer.parametrizations.weight[0].register_forward_pre_hook(
                 lambda *_: lowered.append(torch.is_autocast_enabled("cpu"))
             )
+    features: list[torch.Tensor] = []
+    network.layers.register_forward_hook(lambda *call: features.append(call[-1]))
     with torch.autocast("cpu", torch.bfloat16):
         logits = network(torch.rand(2, 3, 32, 32))
-    assert logits.dtype == torch.bfloat16
+    assert features[0].dtype == torch.bfloat16
+    assert logits.dtype == torch.float32
     # A GPU would lower the products inside the norm, a CPU does not: what counts is that none may.
     assert lowered == [False] * 4
     assert len(used) == 4
