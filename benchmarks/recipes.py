@@ -29,7 +29,7 @@ from gan.dataset import load_folder
 from gan.errors import UserError, run_script
 from gan.images import save_png, tile
 from gan.latent import draw
-from gan.metrics import checkerboard_energy, distances
+from gan.metrics import checkerboard_to_real, nearest_to_real
 from gan.runs import checkpoints, read_info, step_of
 
 RECIPES: dict[str, tuple[str, ...]] = {
@@ -147,9 +147,8 @@ def _training(run: Path) -> list[str]:
 
 
 def _row(name: str, images: NDArray[np.uint8], real: NDArray[np.uint8], training: list[str]) -> str:
-    nearest = distances(images[:GRID]).min() / np.percentile(distances(real[:GRID]), 1)
-    energy = checkerboard_energy(images) / checkerboard_energy(real)
-    cells = [name, *(training or ["", "", "", "", ""]), f"{nearest:.2f}", f"{energy:.2f}"]
+    measures = [nearest_to_real(images[:GRID], real), checkerboard_to_real(images, real)]
+    cells = [name, *(training or [""] * 5), *(f"{measure:.2f}" for measure in measures)]
     return f"| {' | '.join(cells)} |"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gan.metrics import checkerboard_energy, distances
+from gan.metrics import checkerboard_energy, checkerboard_to_real, distances, nearest_to_real
 
 
 def test_distances_of_plain_images_are_those_of_their_levels():
@@ -35,3 +35,19 @@ def test_a_checkerboard_has_energy_where_a_slope_has_none():
     for pattern in ((rows + columns) % 2, rows % 2, columns % 2):
         checkered = (slope.astype(int) + 8 * pattern).clip(0, 255).astype(np.uint8)
         assert checkerboard_energy(checkered) > 50 * checkerboard_energy(slope)
+
+
+def test_a_repeated_image_is_nearer_than_real_ones_and_real_ones_are_not():
+    real = np.random.default_rng(0).integers(0, 256, (32, 3, 8, 8), np.uint8)
+    other = np.random.default_rng(1).integers(0, 256, (16, 3, 8, 8), np.uint8)
+    assert 0.8 < nearest_to_real(other, real) < 1.2
+    other[5] = other[11]
+    assert nearest_to_real(other, real) == pytest.approx(0, abs=1e-6)
+
+
+def test_checkerboards_are_counted_against_the_real_images():
+    real = np.random.default_rng(0).integers(100, 110, (16, 3, 16, 16), np.uint8)
+    assert checkerboard_to_real(real, real) == 1
+    # Twice the amplitude is four times the energy.
+    doubled = ((real - 100.0) * 2 + 100).astype(np.uint8)
+    assert checkerboard_to_real(doubled, real) == pytest.approx(4, rel=0.2)

@@ -1,0 +1,69 @@
+"""Judge a run by two numbers that need no network: are its faces different, and are they checkered?
+
+    python benchmarks/judge.py [RUN]
+
+Each is given against real images of the run's own data set, for several draws of 64 faces: the smallest
+distance of two faces over the 1st percentile among as many real ones (1 or more is good), and the energy
+at the highest image frequencies over that of the real ones (1 is good). Real images against others of
+the set stand beside them, as the floor.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, stdev
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from gan.checkpoint import load_generator
+from gan.choices import RunChoice
+from gan.command import parse
+from gan.dataset import load_folder
+from gan.errors import run_script
+from gan.latent import draw
+from gan.metrics import checkerboard_to_real, nearest_to_real
+from gan.runs import read_info
+
+FACES = 64
+DRAWS = 5
+
+
+@dataclass(frozen=True)
+class JudgeChoice(RunChoice):
+    """Which run, and which of its generators."""
+
+    checkpoint: str | None = None
+    """Step or file of the checkpoint; the newest whole one if none is named."""
+    raw: bool = False
+    """Take the weights of the last training step instead of their moving average (EMA)."""
+
+
+def main() -> None:
+    """Draw, compare, print."""
+    choice = parse(JudgeChoice, description=__doc__)
+    run = choice.folder()
+    generator = load_generator(run, choice.checkpoint, raw=choice.raw)
+    info = read_info(run)
+    folder = info.data["folder"]
+    images = load_folder(folder, generator.image_size, cache=info.settings.cache, workers=2).images
+    random = np.random.default_rng(0)
+    rows: dict[str, list[tuple[float, float]]] = {"real against real": [], run.name: []}
+    for seed in range(generator.seed, generator.seed + DRAWS):
+        order = random.permutation(len(images))
+        real, others = images[np.sort(order[:FACES])], images[np.sort(order[FACES : 2 * FACES])]
+        faces = generator.images(draw(FACES, generator.latent_size, seed))
+        for name, judged in zip(rows, (others, faces), strict=True):
+            rows[name].append((nearest_to_real(judged, real), checkerboard_to_real(judged, real)))
+    print(f"step {generator.step:,}, {generator.weights} weights, {DRAWS} draws of {FACES} faces\n")
+    print("| | nearest two, to real | checkerboard, to real |\n|---|---|---|")
+    for name, pairs in rows.items():
+        cells = [f"{mean(values):.2f} ± {stdev(values):.2f}" for values in zip(*pairs, strict=True)]
+        print(f"| {name} | {' | '.join(cells)} |")
+
+
+if __name__ == "__main__":
+    run_script(main)
