@@ -49,7 +49,7 @@ def main() -> int:
 def _draw(settings: Settings) -> Path:
     """The embedded default: a folder of drawn faces."""
     from faces.drawn import write_folder
-    from gan.hardware import worker_count
+    from gan.processes import worker_count
 
     budget = f" for {settings.minutes:g} minutes" if settings.minutes else ""
     print(

@@ -3,16 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
-import multiprocessing.connection
-import os
-import signal
-import threading
 import warnings
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,7 +13,7 @@ import numpy as np
 import PIL
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from gan.errors import UserError
+from gan.processes import spread
 
 DECODER = f"1, Pillow {PIL.__version__}"
 """Names the way pixels are made; arrays decoded under another name are out of date."""
@@ -36,9 +29,6 @@ CHUNK = 16
 
 FEWEST_FOR_WORKERS = 64
 """Starting processes costs more than it saves for fewer files than this."""
-
-MOST_WORKERS = 32
-"""More than these are never fed by the one process that collects their images."""
 
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -92,10 +82,9 @@ def decode_files(paths: Sequence[str | Path], size: int, workers: int) -> Iterat
     Args:
         paths: the files.
         size: side of the images in pixels.
-        workers: processes that decode; 0 decodes in this one. They are spawned, never forked, so
-            that they are safe beside threads; a script that calls this with workers needs its
-            `if __name__ == "__main__"`. Processes, because small JPEGs spend most of their time
-            holding Python's lock: two threads decode them hardly faster than one.
+        workers: processes that decode (see `spread`); 0 decodes in this one. Processes, because small
+            JPEGs spend most of their time holding Python's lock: two threads decode them hardly
+            faster than one.
 
     Raises:
         UserError: a worker was ended from outside or could not start.
@@ -105,22 +94,9 @@ def decode_files(paths: Sequence[str | Path], size: int, workers: int) -> Iterat
             yield from _decode_chunk([path], size)
         return
     chunks = [paths[start : start + CHUNK] for start in range(0, len(paths), CHUNK)]
-    workers = min(workers, len(chunks), MOST_WORKERS)
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_start_worker)
-    waiting: deque[Future[list[np.ndarray | str]]] = deque()
-    try:
-        for chunk in chunks:
-            waiting.append(pool.submit(_decode_chunk, chunk, size))
-            if len(waiting) > 2 * workers:
-                yield from waiting.popleft().result()
-        while waiting:
-            yield from waiting.popleft().result()
-    except BrokenProcessPool:
-        raise UserError(
-            "a process that decodes images ended early (out of memory?); --workers 0 decodes without them"
-        ) from None
-    finally:
-        pool.shutdown(cancel_futures=True)
+    with contextlib.closing(spread(partial(_decode_chunk, size=size), chunks, workers)) as decoded:
+        for images in decoded:
+            yield from images
 
 
 def _decode(file: BinaryIO, size: int) -> np.ndarray:
@@ -181,20 +157,6 @@ def _decode_chunk(paths: Sequence[str | Path], size: int) -> list[np.ndarray | s
         except UnusableImage as unusable:
             results.append(str(unusable))
     return results
-
-
-def _start_worker() -> None:
-    # Ctrl-C reaches every process of a terminal; the parent alone answers it.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """Leave when the parent is gone; a pool's workers would wait for its next task for ever."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        multiprocessing.connection.wait([parent.sentinel])
-        os._exit(1)
 
 
 def _one_line(error: Exception) -> str:

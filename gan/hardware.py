@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import platform
 import time
 from importlib.metadata import version
@@ -73,15 +72,6 @@ def environment(device: torch.device) -> dict[str, Any]:
         "instruction_set": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
     }
-
-
-def worker_count(wanted: int | None) -> int:
-    """Processes to decode or draw with; one for each core this process may use if None."""
-    if wanted is not None:
-        return wanted
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _product_seconds(precision: torch.dtype) -> float:

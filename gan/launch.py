@@ -14,7 +14,8 @@ from gan.checkpoint import load_newest
 from gan.config import DEFAULT_STEPS, FEWEST_IMAGES, NETWORKS, Settings, base, changed, check, flag
 from gan.dataset import FaceSet, load_folder
 from gan.errors import UserError
-from gan.hardware import choose_device, choose_precision, environment, worker_count
+from gan.hardware import choose_device, choose_precision, environment
+from gan.processes import worker_count
 from gan.recorder import Recorder
 from gan.request import NEWEST, Request, read_request
 from gan.runs import RunInfo, find_run, new_run, read_info, write_info

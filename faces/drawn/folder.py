@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import concurrent.futures
+import contextlib
 import csv
 import dataclasses
 import functools
 import json
-import multiprocessing
-import os
-import signal
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +19,7 @@ from faces.drawn.shape import Head
 from faces.drawn.traits import sample_face
 from gan.errors import UserError
 from gan.files import replacing
+from gan.processes import spread, worker_count
 
 
 def write_folder(
@@ -58,7 +55,9 @@ def write_folder(
         if not missing and _rows(folder / "labels.csv") == count:
             return 0
         jobs = [(index, _name(index) not in present) for index in range(count)]
-        rows = list(tqdm(_work(folder, recipe, jobs, workers), "drawing faces", count, unit=" faces"))
+        draw = functools.partial(_make, folder, recipe)
+        with contextlib.closing(spread(draw, jobs, worker_count(workers))) as drawn:
+            rows = list(tqdm(drawn, "drawing faces", count, unit=" faces"))
         with replacing(folder / "labels.csv") as path, path.open("w", newline="", encoding="utf-8") as file:
             table = csv.DictWriter(file, rows[0])
             table.writeheader()
@@ -107,29 +106,6 @@ def _present(folder: Path, recipe: _Recipe, count: int) -> set[str]:
     if beyond:
         raise UserError(f"{folder} holds more than {count} faces, such as {min(beyond)}; name another folder")
     return pictures
-
-
-def _work(
-    folder: Path, recipe: _Recipe, jobs: list[tuple[int, bool]], workers: int | None
-) -> Iterator[dict[str, int | float | str]]:
-    task = functools.partial(_make, folder, recipe)
-    if workers is None:
-        workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if workers == 0:
-        yield from map(task, jobs)
-        return
-    # Spawned, not forked: it works on every system, and beside threads.
-    pool = concurrent.futures.ProcessPoolExecutor(
-        workers, multiprocessing.get_context("spawn"), initializer=_leave_interrupts_to_the_parent
-    )
-    try:
-        yield from pool.map(task, jobs, chunksize=16)
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _leave_interrupts_to_the_parent() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _make(folder: Path, recipe: _Recipe, job: tuple[int, bool]) -> dict[str, int | float | str]:

@@ -1,11 +1,10 @@
-import os
 
 import pytest
 import torch
 
 from gan import hardware
 from gan.errors import UserError
-from gan.hardware import choose_device, choose_precision, environment, worker_count
+from gan.hardware import choose_device, choose_precision, environment
 
 CPU, CUDA, MPS = torch.device("cpu"), torch.device("cuda"), torch.device("mps")
 
@@ -106,15 +105,3 @@ def test_what_repetition_depends_on_is_told():
 def test_threads_count(monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 77)
     assert environment(CPU)["threads"] == 77
-
-
-def test_one_worker_for_each_core_this_process_may_use(monkeypatch):
-    assert worker_count(0) == 0
-    assert worker_count(5) == 5
-    monkeypatch.setattr(os, "cpu_count", lambda: 64)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {1, 5, 6}, raising=False)
-    assert worker_count(None) == 3
-    monkeypatch.delattr(os, "sched_getaffinity")
-    assert worker_count(None) == 64
-    monkeypatch.setattr(os, "cpu_count", lambda: None)
-    assert worker_count(None) == 1
