@@ -32,6 +32,13 @@ TINY = (
 )
 """Flags of a training that takes seconds."""
 
+FORMS = {
+    "default": (),
+    "default, bfloat16": ("--precision", "bfloat16"),
+    "plain, in turn": ("--plain", "--updates", "separate"),
+}
+"""Flags of runs that differ in their mathematics."""
+
 
 @pytest.fixture(scope="session")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -1,0 +1,30 @@
+"""Trainers with networks so small that a step takes milliseconds."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from gan.config import base
+from gan.trainer import Trainer
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (30, 3, 32, 32), np.uint8)
+SMALL = {
+    "image_size": 32,
+    "batch_size": 8,
+    "generator_widths": (12, 10, 8, 6),
+    "discriminator_widths": (6, 8, 10, 12),
+    "precision": "float32",
+}
+
+
+def trainer(*, plain: bool = False, **changes) -> Trainer:
+    """One on the CPU, on `IMAGES`, with changes to its settings."""
+    return Trainer(replace(base("light", plain), **SMALL | changes), IMAGES, torch.device("cpu"))
+
+
+def weights(of: Trainer) -> list[torch.Tensor]:
+    """Copies of all weights that are trained."""
+    return [weight.detach().clone() for network in of.networks().values() for weight in network.parameters()]

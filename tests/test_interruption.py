@@ -1,0 +1,136 @@
+"""A run that is killed, or asked to end by a signal, and goes on bit for bit."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gan.runs import checkpoints, samples, step_of
+from gan.trainer import Trainer
+from tests.conftest import FORMS, ROOT, TINY
+from tests.run_contents import assert_same_run, config, lines, newest, steps
+
+UNEVEN = ("--batch-size", 7, "--log-every", 3, "--sample-every", 6, "--checkpoint-every", 5)
+"""Of 24 images: no save at a log, nor at the end of an epoch."""
+
+
+class Killed(BaseException):
+    """The end of a process, as far as a test in one process can have it."""
+
+
+def kill_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the training die in the middle of a step, once."""
+    whole = Trainer.step
+
+    def dying(self: Trainer) -> None:
+        whole(self)
+        if self.step_count == step:
+            monkeypatch.setattr(Trainer, "step", whole)
+            raise Killed
+
+    monkeypatch.setattr(Trainer, "step", dying)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_killed_run_goes_on_bit_for_bit(pictures, train, monkeypatch, form):
+    words = (pictures, *FORMS[form], *UNEVEN, "--steps", 16)
+    train(*words, "--name", "straight")
+    kill_at(14, monkeypatch)
+    with pytest.raises(Killed):
+        train(*words, "--name", "killed")
+    straight, killed = sorted(Path("outputs").iterdir())
+    assert steps(checkpoints(killed)) == [5, 10]
+    assert lines(killed)[-1]["step"] == 12  # beyond the checkpoint: to be cut
+    assert steps(samples(killed)) == [0, 6, 12]
+    with (killed / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 13, "loss/dis')
+    assert train("--resume") == 0
+    assert_same_run(straight, killed)
+    assert config(killed)["settings"] == config(straight)["settings"] | {"name": "killed"}
+
+
+def started(*words: object, folder: Path, program: str | None = None) -> subprocess.Popen[str]:
+    """Start train_gan.py in another process."""
+    command = [sys.executable, *(["-c", program] if program else [ROOT / "train_gan.py"]), *map(str, words)]
+    return subprocess.Popen(
+        command,
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_until(seen: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    for _ in range(6_000):
+        if seen():
+            return
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+    raise AssertionError("it does not come")
+
+
+def run_in(folder: Path) -> Path | None:
+    return max((folder / "outputs").glob("0*"), default=None)
+
+
+def test_kill_9_in_another_process_and_a_resume_in_this_one(pictures, train, tmp_path):
+    words = (pictures, *UNEVEN, "--sample-every", 8, "--keep", 2)
+    process = started(*TINY, *words, "--steps", 100_000, folder=tmp_path)
+
+    def beyond_a_checkpoint() -> bool:
+        run = run_in(tmp_path)
+        if run is None or not (saved := checkpoints(run)):
+            return False
+        logged = (run / "metrics.jsonl").read_text().rpartition('{"step": ')[2].partition(",")[0]
+        return logged.isdigit() and int(logged) > step_of(saved[-1])
+
+    wait_until(beyond_a_checkpoint, process)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    process.communicate()
+    killed = run_in(tmp_path)
+    end = step_of(checkpoints(killed)[-1]) + 6
+    assert train("--resume", killed, "--steps", end) == 0
+    assert train(*words, "--steps", end, "--name", "straight") == 0
+    assert_same_run(newest(), killed)
+    assert not list((killed / "checkpoints").glob(".*"))
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_ctrl_c_and_sigterm_finish_the_step_save_and_say_where(pictures, train, tmp_path, number, code):
+    process = started(pictures, *TINY, "--checkpoint-every", 100_000, "--steps", 100_000, folder=tmp_path)
+    wait_until(lambda: (run := run_in(tmp_path)) is not None and bool(samples(run)), process)
+    process.send_signal(number)
+    out, error = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert "Traceback" not in error
+    run = run_in(tmp_path)
+    (saved,) = checkpoints(run)
+    assert f"saved in {saved.relative_to(tmp_path)}" in out
+    assert step_of(saved) == steps(samples(run))[-1]
+    assert train("--resume", run, "--steps", step_of(saved) + 1) == 0
+    assert step_of(checkpoints(run)[-1]) == step_of(saved) + 1
+
+
+def test_a_second_ctrl_c_leaves_at_once(pictures, tmp_path):
+    program = (
+        "import time; from pathlib import Path; from gan.trainer import Trainer\n"
+        "def step(self): Path('stepping').touch(); time.sleep(600)\n"
+        "Trainer.step = step\n"
+        "import train_gan; from gan.errors import run_script; run_script(train_gan.main)"
+    )
+    process = started(pictures, *TINY, folder=tmp_path, program=program)
+    wait_until((tmp_path / "stepping").exists, process)
+    process.send_signal(signal.SIGINT)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(0.5)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(20) == -signal.SIGINT
+    process.communicate()

@@ -1,0 +1,169 @@
+"""Going on with a run, or from another's networks: what is allowed, what is refused, what is said."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from gan.checkpoint import load
+from gan.errors import UserError
+from gan.runs import checkpoint_path, checkpoints, find_checkpoint, read_info, samples, step_of
+from tests.run_contents import config, lines, newest, steps
+from tests.states import assert_equal
+
+
+@pytest.fixture
+def run(tiny_run, pictures, train, tmp_path) -> Path:
+    """A run of 6 steps to go on with, in the folder where `train` finds it."""
+    return Path(shutil.copytree(tiny_run, tmp_path / "outputs" / tiny_run.name))
+
+
+OTHERS = [
+    ("--batch-size", 6),
+    ("--seed", 9),
+    ("--learning-rate", 1e-3),
+    ("--beta1", 0.9),
+    ("--weight-decay", 0.1),
+    ("--updates", "separate"),
+    ("--ema-half-life", 5),
+    ("--precision", "bfloat16"),
+]
+
+
+def test_settings_that_change_the_mathematics_are_refused_by_name(run, train):
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    for flag, value in OTHERS:
+        with pytest.raises(UserError, match=f"another {flag};"):
+            train("--resume", run, "--steps", 8, flag, value)
+    with pytest.raises(UserError, match="another --seed, --learning-rate, --flip;"):
+        train("--resume", run, "--no-flip", "--learning-rate", 1, "--seed", 5)
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
+def test_force_lets_them_and_they_count(run, train):
+    words = [str(word) for flag, value in OTHERS for word in (flag, value)]
+    assert train("--resume", run, "--steps", 8, "--force", *words) == 0
+    assert config(run)["settings"]["learning_rate"] == 1e-3
+    (group,) = load(checkpoint_path(run, 8))["generator_optimizer"]["param_groups"]
+    assert (group["lr"], group["betas"], group["weight_decay"]) == (1e-3, (0.9, 0.999), 0.1)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--image-size", "48"),
+        ("--generator-widths", "12", "10", "8", "7"),
+        ("--normalisation", "batch"),
+        ("--latent-size", "50"),
+    ],
+)
+def test_other_networks_cannot_be_had_even_by_force(run, train, words):
+    with pytest.raises(UserError, match=f"another {words[0]}: leave that out"):
+        train("--resume", run, "--steps", 8, "--force", *words)
+
+
+def test_what_does_not_change_the_mathematics_is_welcome(run, train):
+    words = ("--log-every", 2, "--sample-every", 3, "--checkpoint-every", 4, "--keep", 1, "--workers", 0)
+    assert train("--resume", run.name, "--steps", 9, *words) == 0
+    assert steps(checkpoints(run)) == [9]
+    assert [line["step"] for line in lines(run)] == [1, 2, 3, 4, 5, 6, 8]
+
+
+def test_a_finished_run_says_so(run, train):
+    with pytest.raises(UserError, match=r"is at its end, step 6 of 6.*--steps"):
+        train("--resume", run)
+
+
+def test_resuming_finds_the_newest_run_or_says_that_there_is_none(run, train, tmp_path):
+    shutil.copytree(run, run.with_name("0007-newer-32px"))
+    assert train("--resume", "--steps", 7) == 0
+    assert steps(checkpoints(run.with_name("0007-newer-32px")))[-1] == 7
+    assert steps(checkpoints(run))[-1] == 6
+    assert train("--resume", 1, "--steps", 7) == 0
+    assert steps(checkpoints(run))[-1] == 7
+    with pytest.raises(UserError, match="no run in"):
+        train("--resume", "--output", tmp_path / "elsewhere")
+
+
+def test_data_that_changed_are_refused_and_data_that_moved_are_not(run, train, pictures, tmp_path):
+    moved = Path(shutil.copytree(pictures, tmp_path / "новая папка"))
+    assert train(moved, "--resume", run, "--steps", 7) == 0
+    assert config(run)["data"]["folder"] == str(moved)
+    Image.new("RGB", (40, 40), "red").save(moved / "more.png")
+    with pytest.raises(UserError, match=r"has changed since .*24 images then, 25 now"):
+        train("--resume", run, "--steps", 8)
+    assert train("--resume", run, "--steps", 8, "--force") == 0
+    assert config(run)["data"]["images"] == 25
+
+
+def test_a_damaged_newest_checkpoint_is_told_and_the_one_before_taken(run, train, capsys):
+    whole = load(checkpoint_path(run, 6), mapped=False)
+    checkpoint_path(run, 6).write_bytes(checkpoint_path(run, 6).read_bytes()[:5000])
+    assert train("--resume", run) == 0
+    out = capsys.readouterr().out
+    assert f"warning: {checkpoint_path(run, 6)} is damaged" in out
+    assert f"going on from {checkpoint_path(run, 4)}" in out
+    assert_equal(load(checkpoint_path(run, 6)), whole)
+    for path in checkpoints(run):
+        path.write_bytes(b"")
+    with pytest.raises(UserError, match=r"every checkpoint of .* is damaged"):
+        train("--resume", run, "--steps", 8)
+
+
+def test_a_run_without_a_checkpoint_cannot_be_gone_on_with(run, train):
+    shutil.rmtree(run / "checkpoints")
+    with pytest.raises(UserError, match="no checkpoint yet"):
+        train("--resume", run, "--steps", 8)
+
+
+def test_another_machine_is_told(run, train, capsys):
+    info = (run / "config.json").read_text(encoding="utf-8")
+    (run / "config.json").write_text(info.replace('"threads": 1', '"threads": 64'), encoding="utf-8")
+    assert train("--resume", run, "--steps", 7) == 0
+    assert "threads was 64 and is now 1" in capsys.readouterr().out
+
+
+def test_a_new_run_begins_with_anothers_networks(run, train, pictures, tmp_path, capsys):
+    few = tmp_path / "ten"
+    few.mkdir()
+    for path in sorted(pictures.iterdir())[:10]:
+        shutil.copy(path, few)
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    source = load(checkpoints(run)[-1], mapped=False)
+    assert train(few, "--init-from", run.name, "--steps", 1, "--batch-size", 10, "--seed", 8) == 0
+    begun = newest()
+    assert begun.name == "0002-ten-32px"
+    named = checkpoint_path(Path("outputs", run.name), 6)
+    assert f"beginning with the networks of {named}" in capsys.readouterr().out
+    after = load(checkpoints(begun)[-1])
+    for network in ("generator", "discriminator"):
+        for name, weight in source[network].items():
+            if name.endswith("weight") and weight.dim() > 1:
+                assert (after[network][name] - weight).abs().max() <= 1.001e-4  # one step of Adam
+    assert after["generator_optimizer"]["state"][0]["step"] == 1
+    assert steps(samples(begun)) == [0, 1]
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("words", [("--normalisation", "none"), ("--image-size", 64), ("--latent-size", 9)])
+def test_networks_unlike_those_begun_with_are_refused_by_name(run, train, pictures, words):
+    with pytest.raises(UserError, match=rf"the networks of .* have another {words[0]}"):
+        train(pictures, "--init-from", run, *words)
+    with pytest.raises(UserError, match=r"--resume .*--init-from"):
+        train(pictures, "--init-from", run, "--resume", run)
+
+
+def test_a_new_end_replaces_one_of_the_other_kind(pictures, train):
+    assert train(pictures, "--steps", 2) == 0
+    assert train("--resume", "--minutes", 0.02) == 0
+    settings = read_info(newest()).settings
+    assert (settings.steps, settings.minutes) == (None, 0.02)
+    assert step_of(find_checkpoint(newest(), None)) > 2
+
+
+def test_what_only_chooses_a_new_runs_settings_is_refused_at_resume(pictures, train):
+    assert train(pictures, "--steps", 2) == 0
+    for words in (["--plain"], ["--preset", "paper"]):
+        with pytest.raises(UserError, match="has its own"):
+            train("--resume", "--steps", 4, "--force", *words)
