@@ -33,15 +33,14 @@ def main() -> int:
         print(summary(plan.settings, plan.device, data))
         return 0
     trainer = make_trainer(plan, data)
-    run, recorder = open_run(plan, data, trainer, plan.settings.name or folder.resolve().name)
-    print(f"writing to {run}; to watch: tensorboard --logdir {plan.settings.output}")
-    try:
-        outcome = train(trainer, recorder, run)
-    except DivergedError as seen:
-        print(f"stopped: {seen}; whatever checkpoints {run} holds are from before that", file=sys.stderr)
-        return EXIT_CODE
-    finally:
-        recorder.close()
+    with open_run(plan, data, trainer, plan.settings.name or folder.resolve().name) as recorder:
+        run = recorder.run
+        print(f"writing to {run}; to watch: tensorboard --logdir {plan.settings.output}")
+        try:
+            outcome = train(trainer, recorder, run)
+        except DivergedError as seen:
+            print(f"stopped: {seen}; whatever checkpoints {run} holds are from before that", file=sys.stderr)
+            return EXIT_CODE
     print(f"step {outcome.step:,} after {outcome.seconds / 60:.1f} minutes, saved in {outcome.checkpoint}")
     return outcome.exit_code
 

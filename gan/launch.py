@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +17,7 @@ from gan.config import DEFAULT_STEPS, FEWEST_IMAGES, NETWORKS, Settings, base, c
 from gan.dataset import FaceSet, load_folder
 from gan.errors import UserError
 from gan.hardware import choose_device, choose_precision, environment
+from gan.lock import locked
 from gan.processes import worker_count
 from gan.recorder import Recorder
 from gan.request import NEWEST, Request, read_request
@@ -82,22 +85,54 @@ def load_data(plan: Plan, folder: Path) -> tuple[FaceSet, Plan]:
 
 
 def make_trainer(plan: Plan, data: FaceSet) -> Trainer:
-    """The trainer, with the networks of the run resumed or begun from, if any.
+    """A trainer at step 0, with the networks of the run begun from, if any. Nothing is written yet.
 
     Raises:
-        UserError: that run has no usable checkpoint, or is already at its end.
+        UserError: that run has no usable checkpoint.
     """
     trainer = Trainer(plan.settings, data.images, plan.device)
-    named = plan.resumed or plan.source
-    if named is None:
-        return trainer
-    path, state, damaged = load_newest(named, mapped=False)
-    for other in damaged:
-        print(f"warning: {other} is damaged and left aside")
     if plan.source:
+        path, state = _newest_state(plan.source)
         trainer.load_networks(state)
         print(f"beginning with the networks of {path}")
-        return trainer
+    return trainer
+
+
+@contextmanager
+def open_run(plan: Plan, data: FaceSet, trainer: Trainer, name: str) -> Iterator[Recorder]:
+    """Have a run to oneself while the block runs, and a recorder that is closed at its end.
+
+    The run is a new folder, or the resumed one. The trainer takes over the state of the latter only
+    here: until the folder is locked, another process may train on in it.
+
+    Raises:
+        UserError: another process is training in the folder, it cannot be written to, or the resumed
+            run has no usable checkpoint or is already at its end.
+    """
+    run = plan.resumed or new_run(plan.settings.output, name, plan.settings.image_size)
+    with locked(run):
+        if plan.resumed:
+            _go_on(plan, trainer)
+        with _written_to(run):
+            recorder = Recorder(run, trainer.step_count)
+        with closing(recorder):
+            with _written_to(run):
+                _describe(plan, data, recorder)
+            yield recorder
+
+
+def _newest_state(run: Path) -> tuple[Path, dict[str, Any]]:
+    """The newest checkpoint that is whole, and what it holds."""
+    path, state, damaged = load_newest(run, mapped=False)
+    for other in damaged:
+        print(f"warning: {other} is damaged and left aside")
+    return path, state
+
+
+def _go_on(plan: Plan, trainer: Trainer) -> None:
+    """Put the trainer where the resumed run ended."""
+    assert plan.resumed is not None
+    path, state = _newest_state(plan.resumed)
     trainer.load_state(state)
     steps = plan.settings.steps
     if steps is not None and trainer.step_count >= steps:
@@ -106,16 +141,15 @@ def make_trainer(plan: Plan, data: FaceSet) -> Trainer:
             f"give more, such as --steps {2 * trainer.step_count}"
         )
     print(f"going on from {path}")
-    return trainer
-
-
-def open_run(plan: Plan, data: FaceSet, trainer: Trainer, name: str) -> tuple[Path, Recorder]:
-    """The run's folder and its recorder: a new folder, or the resumed one with its settings renewed.
-
-    Raises:
-        UserError: the folder cannot be written to.
-    """
     here = environment(plan.device)
+    for what, then in read_info(plan.resumed).environment.items():
+        if here.get(what) != then:
+            now = here.get(what)
+            print(f"note: {what} was {then} and is now {now}; steps may differ in the last bits")
+
+
+def _describe(plan: Plan, data: FaceSet, recorder: Recorder) -> None:
+    """Write what the run is trained with, and on what."""
     facts = {
         "folder": str(data.folder),
         "digest": data.digest,
@@ -123,23 +157,19 @@ def open_run(plan: Plan, data: FaceSet, trainer: Trainer, name: str) -> tuple[Pa
         "skipped": len(data.skipped),
         "duplicates": data.duplicates,
     }
-    if plan.resumed:
-        run = plan.resumed
-        for what, then in read_info(run).environment.items():
-            if here.get(what) != then:
-                now = here.get(what)
-                print(f"note: {what} was {then} and is now {now}; steps may differ in the last bits")
-    else:
-        run = new_run(plan.settings.output, name, plan.settings.image_size)
+    write_info(recorder.run, RunInfo(plan.settings, facts, environment(plan.device)))
+    data.write_skipped(recorder.run / "skipped.txt")
+    if not plan.resumed:
+        recorder.real_grid(_spread(data.images))
+
+
+@contextmanager
+def _written_to(run: Path) -> Iterator[None]:
+    """Tell of a full or read-only disk in one line."""
     try:
-        recorder = Recorder(run, trainer.step_count)
-        write_info(run, RunInfo(plan.settings, facts, here))
-        data.write_skipped(run / "skipped.txt")
-        if not plan.resumed:
-            recorder.real_grid(_spread(data.images))
+        yield
     except OSError as error:
         raise UserError(f"{run} cannot be written to: {error.strerror}") from None
-    return run, recorder
 
 
 def _spread(images: NDArray[np.uint8]) -> NDArray[np.uint8]:

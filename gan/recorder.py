@@ -7,7 +7,6 @@ import json
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
 from tensorboard.compat.proto.event_pb2 import Event
@@ -15,7 +14,6 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
-from gan.errors import UserError
 from gan.files import replacing
 from gan.images import save_png, tile
 from gan.runs import sample_path, samples, step_of
@@ -27,22 +25,16 @@ class Recorder:
     """Writes a run's curves and pictures, from the step at which it starts or goes on.
 
     Args:
-        run: the run's folder, which no other process may write to until `close`.
+        run: the run's folder, which no other process may write to until `close`: see `gan.lock`.
         step: steps done so far. What an earlier sitting recorded beyond it is removed first, so that
             no step stands twice in the curves.
 
     Raises:
-        UserError: another process is writing to the run.
         OSError: the folder cannot be written to.
     """
 
     def __init__(self, run: Path, step: int) -> None:
         self.run = run
-        self._lock = FileLock(run / ".lock", timeout=0)
-        try:
-            self._lock.acquire()
-        except Timeout:
-            raise UserError(f"another process is training in {run}: stop it first") from None
         _cut(run, step)
         self._metrics = (run / "metrics.jsonl").open("a", encoding="utf-8")
         self._board = SummaryWriter(str(run))
@@ -82,7 +74,6 @@ class Recorder:
         for file in (self._metrics, self._board):
             with contextlib.suppress(OSError):
                 file.close()
-        self._lock.release()
 
 
 def _cut(run: Path, step: int) -> None:

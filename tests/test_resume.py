@@ -4,10 +4,12 @@ import shutil
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from PIL import Image
 
 from gan.checkpoint import load
 from gan.errors import UserError
+from gan.lock import locked
 from gan.runs import checkpoint_path, checkpoints, find_checkpoint, read_info, samples, step_of
 from tests.run_contents import config, lines, newest, steps
 from tests.states import assert_equal
@@ -17,6 +19,11 @@ from tests.states import assert_equal
 def run(tiny_run, pictures, train, tmp_path) -> Path:
     """A run of 6 steps to go on with, in the folder where `train` finds it."""
     return Path(shutil.copytree(tiny_run, tmp_path / "outputs" / tiny_run.name))
+
+
+def contents(run: Path) -> dict[Path, bytes]:
+    """Every file of a run."""
+    return {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
 
 
 OTHERS = [
@@ -32,13 +39,13 @@ OTHERS = [
 
 
 def test_settings_that_change_the_mathematics_are_refused_by_name(run, train):
-    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    before = contents(run)
     for flag, value in OTHERS:
         with pytest.raises(UserError, match=f"another {flag};"):
             train("--resume", run, "--steps", 8, flag, value)
     with pytest.raises(UserError, match="another --seed, --learning-rate, --flip;"):
         train("--resume", run, "--no-flip", "--learning-rate", 1, "--seed", 5)
-    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+    assert contents(run) == before
 
 
 def test_force_lets_them_and_they_count(run, train):
@@ -73,6 +80,31 @@ def test_what_does_not_change_the_mathematics_is_welcome(run, train):
 def test_a_finished_run_says_so(run, train):
     with pytest.raises(UserError, match=r"is at its end, step 6 of 6.*--steps"):
         train("--resume", run)
+
+
+def test_a_run_in_which_another_process_trains_is_left_alone(run, train):
+    with locked(run):
+        before = contents(run)
+        with pytest.raises(UserError, match="another process is training in"):
+            train("--resume", run, "--steps", 8)
+        assert contents(run) == before
+
+
+def test_what_another_process_trains_in_the_last_moment_is_not_trained_again(run, train, monkeypatch):
+    """It has the run until this one locks it; only then is it settled where to go on from."""
+    acquire = FileLock.acquire
+    trained: dict[Path, bytes] = {}
+
+    def late(lock: FileLock) -> object:
+        monkeypatch.setattr(FileLock, "acquire", acquire)
+        assert train("--resume", run, "--steps", 8) == 0
+        trained.update(contents(run))
+        return lock.acquire()
+
+    monkeypatch.setattr(FileLock, "acquire", late)
+    with pytest.raises(UserError, match="is at its end, step 8 of 8"):
+        train("--resume", run, "--steps", 8)
+    assert contents(run) == trained
 
 
 def test_resuming_finds_the_newest_run_or_says_that_there_is_none(run, train, tmp_path):
@@ -129,7 +161,7 @@ def test_a_new_run_begins_with_anothers_networks(run, train, pictures, tmp_path,
     few.mkdir()
     for path in sorted(pictures.iterdir())[:10]:
         shutil.copy(path, few)
-    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    before = contents(run)
     source = load(checkpoints(run)[-1], mapped=False)
     assert train(few, "--init-from", run.name, "--steps", 1, "--batch-size", 10, "--seed", 8) == 0
     begun = newest()
@@ -143,7 +175,15 @@ def test_a_new_run_begins_with_anothers_networks(run, train, pictures, tmp_path,
                 assert (after[network][name] - weight).abs().max() <= 1.001e-4  # one step of Adam
     assert after["generator_optimizer"]["state"][0]["step"] == 1
     assert steps(samples(begun)) == [0, 1]
-    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+    assert contents(run) == before
+
+
+def test_networks_that_cannot_be_read_begin_no_run(run, train, pictures):
+    for path in checkpoints(run):
+        path.write_bytes(b"")
+    with pytest.raises(UserError, match=r"every checkpoint of .* is damaged"):
+        train(pictures, "--init-from", run, "--steps", 1)
+    assert list(Path("outputs").iterdir()) == [Path("outputs", run.name)]
 
 
 @pytest.mark.parametrize("words", [("--normalisation", "none"), ("--image-size", 64), ("--latent-size", 9)])

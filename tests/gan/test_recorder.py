@@ -7,7 +7,6 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
-from gan.errors import UserError
 from gan.images import load_png, read_text, tile
 from gan.recorder import Recorder
 from gan.runs import sample_path, samples, step_of
@@ -141,11 +140,3 @@ def test_what_others_keep_in_the_run_folder_stays(tmp_path):
         path.write_text("mine")
     record(tmp_path, 2, 3)
     assert all(path.read_text() == "mine" for path in mine)
-
-
-def test_a_run_is_written_by_one_process_at_a_time(tmp_path: Path):
-    first = Recorder(tmp_path, 0)
-    with pytest.raises(UserError, match="another process is training"):
-        Recorder(tmp_path, 0)
-    first.close()
-    Recorder(tmp_path, 0).close()

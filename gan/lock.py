@@ -1,0 +1,28 @@
+"""One process to a run: two that train in the same folder would spoil each other's records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from gan.errors import UserError
+
+
+@contextmanager
+def locked(run: Path) -> Iterator[None]:
+    """While the block runs, no other process has this run; a process that dies lets go of it.
+
+    Raises:
+        UserError: another process has it, or its folder cannot be written to.
+    """
+    try:
+        lock = FileLock(run / ".lock", timeout=0).acquire()
+    except Timeout:
+        raise UserError(f"another process is training in {run}: stop it first") from None
+    except OSError as error:
+        raise UserError(f"{run} cannot be written to: {error.strerror}") from None
+    with lock:
+        yield
