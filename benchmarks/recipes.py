@@ -36,13 +36,18 @@ RECIPES: dict[str, tuple[str, ...]] = {
     "default": (),
     "plain": ("--plain",),
     "plain, averaged": ("--plain", "--ema-half-life", "10000"),
-    "batch norm": ("--normalisation", "batch"),
     "batch norm but first": ("--normalisation", "batch-but-first"),
+    "spectral norm": ("--normalisation", "spectral"),
     "no norm": ("--normalisation", "none"),
+    "batch norm but first, translation": (
+        *("--normalisation", "batch-but-first", "--augmentation", "translation"),
+    ),
+    "batch norm, colour and translation": (
+        *("--normalisation", "batch", "--augmentation", "colour", "translation"),
+    ),
+    "spectral norm, translation": ("--normalisation", "spectral", "--augmentation", "translation"),
     "head 0.25": ("--head-scale", "0.25"),
     "head 4": ("--head-scale", "4"),
-    "translation": ("--augmentation", "translation"),
-    "colour and translation": ("--augmentation", "colour", "translation"),
     "separate updates": ("--updates", "separate"),
     "beta2 0.99": ("--beta2", "0.99"),
 }

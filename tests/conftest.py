@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,6 +20,9 @@ sys.path.insert(0, str(ROOT))
 # Small tensors gain nothing from threads, and bit-for-bit tests want their number fixed. It is set here
 # because torch reads it when it is imported, and most tests do not import it at all.
 os.environ["OMP_NUM_THREADS"] = "1"
+
+# A job in the background of a shell is started deaf to Ctrl-C, and so would be what the tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # On a busy machine one slow example is no failure.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
