@@ -76,7 +76,7 @@ class Settings:
     """Channels after each of D's convolutions."""
     latent_size: int = 100
     """Values in a latent vector, each uniform in [-1, 1]."""
-    normalisation: Normalisation = "spectral"
+    normalisation: Normalisation = "batch-but-first"
     """In D: batch norm on all layers, on all but the first (Radford et al. 2015), spectral norm of the
     weights (Miyato et al. 2018), or none."""
     head_scale: float = 1.0
@@ -93,7 +93,7 @@ class Settings:
     """L2 penalty on all weights, as Adam's: added to the gradient."""
     flip: bool = True
     """Mirror half of the real images."""
-    augmentation: tuple[Augmentation, ...] = ()
+    augmentation: tuple[Augmentation, ...] = ("translation",)
     """What is done to real and generated images in front of D (Zhao et al. 2020)."""
     ema_half_life: float = 10_000.0
     """Images after which a weight of G counts half in the averaged generator; 0 for none."""

@@ -11,6 +11,7 @@ from gan.dataset import FaceSet
 from gan.summary import summary
 
 CPU = torch.device("cpu")
+LIGHT = replace(base("light", plain=False), normalisation="spectral")
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +44,7 @@ def layers(text: list[str]) -> list[tuple[str, str, int]]:
 
 
 def test_every_layer_is_there_with_its_output_and_parameters():
-    text = lines(replace(base("light", plain=False), precision="float32"), faces(96))
+    text = lines(replace(LIGHT, precision="float32"), faces(96))
     generator = [
         ("Linear", "9000", 900_000),
         ("BatchNorm2d", "250 x 6 x 6", 500),
@@ -83,7 +84,7 @@ def test_plain_shows_the_batch_norms_of_the_discriminator():
 
 
 def test_memory_is_counted_by_hand():
-    settings = replace(base("light", plain=False), precision="float32")
+    settings = replace(LIGHT, precision="float32")
     of_generator, of_discriminator = 2_301_641, 4_343_426
     # Weights, gradients and two moments of both, and the averaged generator, 4 bytes each.
     weights = 4 * (4 * (of_generator + of_discriminator) + of_generator)
@@ -103,7 +104,7 @@ def test_memory_is_counted_by_hand():
 
 
 def test_memory_follows_precision_averages_and_mapping():
-    settings = replace(base("light", plain=False), precision="bfloat16", ema_half_life=0.0)
+    settings = replace(LIGHT, precision="bfloat16", ema_half_life=0.0)
     (memory,) = [line for line in lines(settings, faces(96, mapped=True)) if line.startswith("memory: ")]
     # 4 * 4 * 6,645,067 bytes, and half of the outputs.
     assert memory == (
