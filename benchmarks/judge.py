@@ -25,7 +25,7 @@ from gan.command import parse
 from gan.dataset import load_folder
 from gan.errors import run_script
 from gan.latent import draw
-from gan.metrics import checkerboard_to_real, nearest_to_real
+from gan.metrics.pixels import checkerboard_to_real, nearest_to_real
 from gan.runs import read_info
 
 FACES = 64

@@ -29,7 +29,7 @@ from gan.dataset import load_folder
 from gan.errors import UserError, run_script
 from gan.images import save_png, tile
 from gan.latent import draw
-from gan.metrics import checkerboard_to_real, nearest_to_real
+from gan.metrics.pixels import checkerboard_to_real, nearest_to_real
 from gan.runs import checkpoints, read_info, step_of
 
 RECIPES: dict[str, tuple[str, ...]] = {

@@ -12,7 +12,7 @@ import pytest
 
 from gan.checkpoint import load_generator
 from gan.images import load_png
-from gan.metrics import checkerboard_energy, distances
+from gan.metrics.pixels import checkerboard_energy, distances
 from gan.runs import find_run
 
 FACES = os.environ.get("FACE_LAB_FACES")

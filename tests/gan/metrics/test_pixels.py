@@ -1,11 +1,11 @@
-"""Measures, against numbers by hand."""
+"""Measures on pixels, against numbers by hand."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from gan.metrics import checkerboard_energy, checkerboard_to_real, distances, nearest_to_real
+from gan.metrics.pixels import checkerboard_energy, checkerboard_to_real, distances, nearest_to_real
 
 
 def test_distances_of_plain_images_are_those_of_their_levels():
