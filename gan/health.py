@@ -70,8 +70,9 @@ class Limits:
     """The numbers that define the alarms; steps are counted at a learning rate of 1e-4 or more.
 
     They keep to the quiet side, as a false alarm costs a run more than one that comes late. Beside each
-    stands the extreme of healthy runs on photos of faces, of 300 to 1,200 steps at 32 and 48 px: batch,
-    spectral and no norm in D, with and without augmentation, averaging and `--plain`.
+    stands the extreme of healthy runs on photos of faces, of 450 to 1,200 steps at 32 and 48 px: batch,
+    spectral and no norm in D, with and without augmentation, and `--plain` (samples of 14 runs, losses
+    and gradients of 8 of them).
     """
 
     grace: int = 500
@@ -79,13 +80,13 @@ class Limits:
     with ease and all samples are one grey or one blurred face: the healthy runs' had begun to differ,
     or their D had lost its lead, by step 450 at the latest."""
     window: int = 300
-    """Steps for which D must win, or G's gradient be gone, without a break. No healthy run's D loss was
-    under 0.02 for longer than 20 steps; with G frozen it stayed there from the 20th step on."""
+    """Steps for which D must win, or G's gradient be gone, without a break. In one healthy run D won for
+    10 steps, and in none for longer."""
     discriminator_loss: float = 0.01
     """[nats] D wins while its loss is below. As -log is convex and D's loss is at least the mean of
     -log(1 - D(G(z))), G's loss is then over 4.6 = -log 0.01 against the same D, and no more than one
-    image in 69 is judged wrongly. The lowest healthy mean of ten steps was 0.02; with G frozen the loss
-    is 0.01 after 40 steps and 0.002 after 200."""
+    image in 69 is judged wrongly. Healthy losses, means of ten steps, were from 0.02 to 1.8, but for one
+    of 0.005; with G frozen it was under 0.01 after 40 steps and 0.002 after 200."""
     gradient_share: float = 0.01
     """G's gradient is gone while its norm is below this share of its own earlier median. No healthy one
     fell under a tenth."""
@@ -96,15 +97,15 @@ class Limits:
     averaged generator changes with a half-life of about 100 steps, so one look can be a passing state."""
     one_share: float = 0.02
     """Samples are one while their mean pairwise distance is below this share of that of real images. The
-    lowest healthy one was 0.05, of a run that had yet to leave its first blurred face."""
-    fallen_share: float = 0.15
+    lowest healthy one was 0.04, of a `--plain` run that had yet to leave its first blurred face."""
+    fallen_share: float = 0.1
     """Or while it is below this share of the real images', in a set that was once more diverse,"""
-    fallen_from: float = 0.4
-    """and below this share of its own best. The deepest healthy fall was to 0.6 of the best."""
+    fallen_from: float = 0.3
+    """and below this share of its own best. The deepest healthy fall was to half of the best."""
     late: int = 3000
     """Or, from this step on, while it never was above"""
     late_share: float = 0.1
-    """this share of the real images': it should have become diverse. Healthy runs were by step 600."""
+    """this share of the real images': it should have become diverse. All healthy runs of 600 or more steps were by then."""
 
     def at(self, learning_rate: float) -> Limits:
         """The same with all steps stretched for a learning rate below 1e-4, at which each does less."""

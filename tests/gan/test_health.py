@@ -181,7 +181,7 @@ def test_a_g_made_constant():
 
 def test_a_set_that_was_diverse_and_falls_to_a_few_faces():
     watched = watch()
-    said = look(watched, [0.2, 0.45, 0.4, 0.28, 0.18, 0.07, 0.07, 0.06])
+    said = look(watched, [0.2, 0.45, 0.4, 0.28, 0.18, 0.05, 0.05, 0.04])
     assert [(alarm.step, alarm.certain) for alarm in said] == [(400, False), (450, True)]
     assert said[-1].since == 250  # from then on it was less than half of its best
 
