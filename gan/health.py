@@ -105,7 +105,8 @@ class Limits:
     late: int = 3000
     """Or, from this step on, while it never was above"""
     late_share: float = 0.1
-    """this share of the real images': it should have become diverse. All healthy runs of 600 or more steps were by then."""
+    """this share of the real images': it should have become diverse. The healthy runs that went as far as
+    step 600 were by then."""
 
     def at(self, learning_rate: float) -> Limits:
         """The same with all steps stretched for a learning rate below 1e-4, at which each does less."""
