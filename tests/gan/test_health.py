@@ -186,6 +186,10 @@ def test_a_set_that_was_diverse_and_falls_to_a_few_faces():
     assert said[-1].since == 250  # from then on it was less than half of its best
 
 
+def test_a_set_that_lost_much_but_is_still_diverse():
+    assert look(watch(), [0.55, 0.12, 0.12, 0.12, 0.12, 0.12]) == []
+
+
 def test_one_poor_look_is_no_alarm():
     watched = watch()
     assert look(watched, [0.4, 0.0, 0.4, 0.0, 0.4], every=90) == []
@@ -250,6 +254,17 @@ def test_one_that_goes_on_from_its_state_says_the_same(events, data):
     said(first, cut, len(events))  # what was given is no view of what goes on
     second.load_state(state)
     assert before + said(second, cut, len(events)) == without_stop
+
+
+def test_what_was_usual_is_not_forgotten_by_going_on_from_a_state():
+    first, second = watch(), watch()
+    observe(first, range(10, 201, 10), gradient=33.0)
+    look(first, [0.45, 0.4])
+    second.load_state(first.state())
+    (_, gone) = observe(second, range(210, 311, 10), gradient=0.2)
+    assert "its median was 33" in gone.message
+    (_, fallen) = look(second, [0.05, 0.05, 0.05], first=200)
+    assert fallen.since == 150
 
 
 def test_a_state_is_no_view():
