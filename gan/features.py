@@ -12,8 +12,6 @@ import io
 import pickle
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache
-from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +23,7 @@ from tqdm import tqdm
 
 from gan.errors import UserError
 from gan.hardware import exact_float32
+from gan.random_network import PREPROCESSING, RandomNetwork, load_arrays
 
 INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"
 """The file of the Inception network's weights, as torch-fidelity releases it."""
@@ -32,6 +31,9 @@ INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"
 INCEPTION_SIDE = 299
 
 CPU = torch.device("cpu")
+
+_DAMAGE = (RuntimeError, pickle.UnpicklingError, EOFError, TypeError, ValueError, LookupError, AttributeError)
+"""What torch raises at files that are cut short, of another kind, or of another network."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,7 @@ def extract(
     """The features of many images.
 
     Args:
+        space: whose features.
         images: uint8 [N, 3, S, S], also mapped from a file.
         batch_size: images in a pass. The features depend on it by no more than rounding.
         progress: what to write beside a progress bar; none without it.
@@ -111,6 +114,20 @@ def extract(
             features[start : start + len(batch)] = space(batch)
             bar.update(len(batch))
     return features
+
+
+def random_space(*, device: torch.device = CPU) -> FeatureSpace:
+    """The space of `gan.random_network`: 128 features, which need no download and take little time.
+
+    Args:
+        device: where to compute.
+    """
+    network = RandomNetwork(load_arrays(), device)
+    digest = hashlib.sha256(PREPROCESSING.encode())
+    for name, array in sorted(network.arrays.items()):
+        digest.update(f"{name} {array.dtype} {array.shape}".encode() + array.tobytes())
+    length = network.arrays["projection"].shape[1]
+    return FeatureSpace("random", digest.hexdigest()[:8], length, network, device)
 
 
 def inception_space(weights: Path | None = None, *, device: torch.device = CPU) -> FeatureSpace:
@@ -150,7 +167,7 @@ def inception_space(weights: Path | None = None, *, device: torch.device = CPU) 
         torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
         with contextlib.redirect_stdout(io.StringIO()):
             network = FeatureExtractorInceptionV3("inception", ["2048"], io.BytesIO(content)).to(device)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, TypeError, ValueError, KeyError, AttributeError) as error:
+    except _DAMAGE as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{path} is damaged, or holds no Inception weights: {reason}") from error
 

@@ -1,0 +1,104 @@
+"""Make gan/random_features.npz, the weights of the random feature space, anew.
+
+    python benchmarks/random_features.py FILE
+
+The weights are fixed: another file is another space, in which no earlier score holds. They follow from a
+seed and from 2,000 drawn faces, by which each layer's answers are brought to mean 0 and variance 1 and
+the features are whitened; no photo has a part in them. (Another version of torch may draw others.)
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm import tqdm
+from tyro.conf import Positional, arg
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from faces.drawn.portrait import draw_face
+from faces.drawn.traits import sample_face
+from gan.command import parse
+from gan.errors import run_script
+from gan.files import replacing
+from gan.random_network import LAYERS, SIDE, RandomNetwork, convolve, to_input
+
+SEED = 0
+FACES_SEED = 7
+FACES = 2000
+MEASURED = 300
+"""Faces of which the layers' answers are measured."""
+CHANNELS = (3, 24, 48, 96, 128)
+FILTER_SIDES = (7, 5, 3, 3)
+FEATURES = 128
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class FileChoice:
+    """Where to write."""
+
+    file: Annotated[Path, Positional, arg(metavar="FILE")]
+    """The file of weights to write."""
+
+
+def main() -> None:
+    """Draw, measure, write."""
+    choice = parse(FileChoice, description=__doc__)
+    arrays = make(drawn_faces())
+    with replacing(choice.file) as path:
+        np.savez_compressed(path, **arrays)
+    print(f"{choice.file}: {choice.file.stat().st_size / 1e3:.0f} kB")
+
+
+def drawn_faces() -> NDArray[np.uint8]:
+    """The faces to measure on, uint8 [2000, 3, 96, 96]."""
+    numbers = tqdm(range(FACES), "drawing", unit=" faces")
+    faces = np.stack([draw_face(sample_face(FACES_SEED, number), SIDE)[0] for number in numbers])
+    return np.ascontiguousarray(np.moveaxis(faces, -1, 1))
+
+
+def make(images: NDArray[np.uint8]) -> dict[str, NDArray]:
+    """The network's arrays, measured on images, uint8 [N, 3, 96, 96]."""
+    arrays: dict[str, NDArray] = {}
+    measured = torch.from_numpy(images[:MEASURED])
+    for index, filters in enumerate(random_filters(torch.Generator().manual_seed(SEED))):
+        network = RandomNetwork(arrays, CPU)
+        responses = convolve([to_input(measured), *network.layers(to_input(measured), index)][-1], filters)
+        deviation, mean = torch.std_mean(responses, (0, 2, 3))
+        arrays[f"filters_{index}"] = (filters / deviation[:, None, None, None]).numpy().astype(np.float16)
+        arrays[f"bias_{index}"] = (-mean / deviation).numpy()
+    network = RandomNetwork(arrays, CPU)
+    batches = torch.from_numpy(images).split(100)
+    descriptors = torch.cat([network.descriptors(batch) for batch in batches]).double()
+    # First each value to variance 1, as colours, means and deviations have no common unit.
+    deviation, centre = torch.std_mean(descriptors, 0)
+    strengths, directions = torch.linalg.eigh(torch.cov(((descriptors - centre) / deviation).T))
+    whitening = (directions / strengths.sqrt())[:, -FEATURES:].flip(1)
+    arrays["centre"] = centre.float().numpy()
+    arrays["projection"] = (whitening / deviation[:, None]).numpy().astype(np.float16)
+    return arrays
+
+
+def random_filters(generator: torch.Generator) -> list[Tensor]:
+    """Each layer's filters, float32 [C', C, K, K]: orthogonal, and in the first blind to flat colour."""
+    layers = []
+    for index in range(LAYERS):
+        channels, side = CHANNELS[index], FILTER_SIDES[index]
+        filters = torch.randn(CHANNELS[index + 1], channels, side**2, generator=generator)
+        if index == 0:
+            filters -= filters.mean(2, keepdim=True)
+        orthogonal, _ = torch.linalg.qr(filters.flatten(1).T)
+        layers.append(orthogonal.T.reshape(-1, channels, side, side))
+    return layers
+
+
+if __name__ == "__main__":
+    run_script(main)
