@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -57,7 +58,9 @@ def copying(faces: Tensor, train: Tensor, held_out: Tensor, *, seed: int = 0) ->
     it, and the second is the one to look at.
 
     The interval is the share and 1.96 standard errors to each side, which a bootstrap (Efron 1979)
-    over the faces, the training faces and the held-out ones gives. How few are held out mostly decides it.
+    over the faces, the training faces and the held-out ones gives: how few are held out mostly decides it.
+    Where all faces are alike that says nothing, so it is at least the interval of Wilson (1927) for as
+    many faces.
 
     Args:
         faces: features float32 [N, F], or [V, N, F] of V views of each face, such as its mirror image;
@@ -128,11 +131,21 @@ def _judge(
         sides = (to_train, _present(len(train), random)), (to_held_out, _present(len(held_out), random))
         shares = _shares(*(rank.nearest_present(present) for ranks, present in sides for rank in ranks))
         resampled.append(shares[torch.randint(len(shares), (len(shares),), generator=random)].mean(0))
+    errors = torch.stack(resampled).std(0)
     close, nearer = (
-        Share(value, max(value - INTERVAL * error, 0.0), min(value + INTERVAL * error, 1.0))
-        for value, error in zip(found.tolist(), torch.stack(resampled).std(0).tolist(), strict=True)
+        _with_interval(value, error, to_train[0].numbers.shape[1])
+        for value, error in zip(found.tolist(), errors.tolist(), strict=True)
     )
     return Copying(nearer, close, references)
+
+
+def _with_interval(value: float, error: float, count: int) -> Share:
+    """A share of `count` faces, and the wider of the two intervals on each side."""
+    shrunk = 1 + INTERVAL**2 / count
+    middle = (value + INTERVAL**2 / (2 * count)) / shrunk
+    half = INTERVAL / shrunk * math.sqrt(value * (1 - value) / count + (INTERVAL / (2 * count)) ** 2)
+    low, high = min(value - INTERVAL * error, middle - half), max(value + INTERVAL * error, middle + half)
+    return Share(value, max(low, 0.0), min(high, 1.0))
 
 
 def _present(count: int, random: torch.Generator) -> Tensor:

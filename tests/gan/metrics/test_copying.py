@@ -83,6 +83,13 @@ def test_the_interval_is_as_wide_as_other_draws_differ(length):
     assert 0.5 * deviation < told < 2.2 * deviation
 
 
+def test_where_no_face_is_close_the_interval_is_that_of_wilson():
+    found = copying(line(*range(50)), train=line(100, 101), held_out=line(99, 101))
+    # With z = 1.96: z^2 / (50 + z^2).
+    assert (found.close.value, found.close.low) == (0, 0)
+    assert found.close.high == pytest.approx(3.8416 / 53.8416, rel=1e-3)
+
+
 def test_equal_seeds_give_equal_shares():
     sets = points(50, 0), points(80, 1), points(40, 2)
     assert copying(*sets, seed=3) == copying(*sets, seed=3)

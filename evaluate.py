@@ -1,0 +1,132 @@
+"""Tell how good a run's generator is: how near to real faces, how varied, and how much of it is copied.
+
+Prints one table, in which each score stands beside its floor (the same score of real images in the place
+of generated ones), and writes it into the run's folder, under evaluation/, as JSON with two pictures:
+generated beside real faces, and those that look most like copies beside the nearest training faces.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from gan.choices import RunChoice
+from gan.command import parse
+from gan.config import Device
+from gan.errors import UserError, run_script
+from gan.latent import draw
+from gan.pictures import make_images
+from gan.runs import find_checkpoint, read_info
+
+if TYPE_CHECKING:
+    from gan.features import FeatureSpace
+
+Features = Literal["random", "inception"]
+
+
+@dataclass(frozen=True)
+class EvaluationChoice(RunChoice):
+    """Which generator, and how it is measured."""
+
+    real: Path | None = None
+    """Folder of real images to compare with; the one the run was trained on if none is given."""
+    checkpoint: str | None = None
+    """Step or file of the checkpoint, `best` or `newest`; the best if none is named, or the newest where
+    no step has a score yet."""
+    raw: bool = False
+    """Take the weights of the last training step instead of their moving average (EMA)."""
+    device: Device = "auto"
+    """Where to compute the generated images, always in float32; auto takes CUDA, then Apple's MPS, then
+    the CPU."""
+    count: int = 5000
+    """Generated images, and real ones they are compared with; half of the real images where they are
+    fewer than twice as many."""
+    only_held_out: bool = False
+    """Compare with real images alone that the run was not trained on."""
+    features: tuple[Features, ...] = ("random",)
+    """Feature spaces: random, which comes with the project; inception, the usual one, whose weights have
+    to be there."""
+    weights: Path | None = None
+    """File of the weights of inception; sought in the usual cache if none is given."""
+    k: int = 5
+    """Neighbours of precision, recall, density and coverage."""
+    draws: int = 3
+    """Draws over which the spread is taken."""
+    seed: int = 0
+    """Of the first draw; the others have the next ones."""
+
+    def __post_init__(self) -> None:
+        for name, value, least in (
+            *(("--count", self.count, 1), ("--k", self.k, 1)),
+            *(("--draws", self.draws, 2), ("--seed", self.seed, 0)),
+        ):
+            if value < least:
+                raise UserError(f"{name} must be {least} or more, not {value}")
+        if len(set(self.features)) < max(1, len(self.features)):
+            raise UserError("--features takes one or more feature spaces, each once")
+        if self.weights is not None and "inception" not in self.features:
+            raise UserError("--weights is of inception: add --features inception")
+
+    @property
+    def seeds(self) -> range:
+        """The seeds of the draws."""
+        return range(self.seed, self.seed + self.draws)
+
+    def spaces(self) -> list[FeatureSpace]:
+        """The feature spaces. Raises `UserError` where the weights of one are not there."""
+        from gan.features import inception_space, random_space
+
+        made = {"random": random_space, "inception": lambda: inception_space(self.weights)}
+        return [made[name]() for name in self.features]
+
+
+def main() -> None:
+    """Parse the command line, measure, print, and say where it is written."""
+    choice = parse(EvaluationChoice, description=__doc__)
+    run = choice.folder()
+    find_checkpoint(run, choice.checkpoint)
+    # These import torch, which takes seconds.
+    from gan.checkpoint import load_generator
+    from gan.comparison import images_a_side
+    from gan.evaluation import evaluate
+    from gan.references import load_reference
+    from gan.scorecard import conditions_of, save, table
+
+    spaces = choice.spaces()
+    generator = load_generator(run, choice.checkpoint, raw=choice.raw, device=choice.device)
+    reference = load_reference(read_info(run), choice.real, only_held_out=choice.only_held_out)
+    count = images_a_side(len(reference.faces.pool), choice.count, choice.k)
+
+    def generate(seed: int) -> NDArray[np.uint8]:
+        images = make_images(generator, draw(count, generator.latent_size, seed))
+        return np.stack(list(tqdm(images, "generating", count, unit=" images")))
+
+    evaluation = evaluate(
+        generate,
+        reference.faces,
+        spaces,
+        count=count,
+        k=choice.k,
+        seed=choice.seed,
+        draws=choice.draws,
+    )
+    conditions = conditions_of(
+        generator,
+        reference,
+        spaces,
+        count=count,
+        k=choice.k,
+        seeds=choice.seeds,
+        only_held_out=choice.only_held_out,
+    )
+    print(table(evaluation, conditions))
+    print(save(evaluation, conditions, run / "evaluation"))
+
+
+if __name__ == "__main__":
+    run_script(main)
