@@ -152,7 +152,7 @@ class _Features(torch.nn.Module):
 
 
 def _radii(features: Tensor, k: int) -> Tensor:
-    """The squared distance of each to its k-th nearest; each is the nearest to itself, which is not counted."""
+    """The squared distance of each to its k-th nearest, not counting itself, the nearest of all."""
     tables = _squared_distances(features, features)
     return torch.cat([squared.kthvalue(k + 1, dim=1).values for _, squared in tables])
 

@@ -1,4 +1,4 @@
-"""The sliced Wasserstein distance at each scale of a Laplacian pyramid (Karras et al. 2018); needs no network."""
+"""The sliced Wasserstein distance at each scale of a Laplacian pyramid (Karras et al. 2018)."""
 
 from __future__ import annotations
 

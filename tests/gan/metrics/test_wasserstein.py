@@ -39,7 +39,9 @@ def test_flat_images_have_no_detail_but_in_the_last_level():
     torch.testing.assert_close(last, torch.full((1, 3, 8, 8), 0.5))
 
 
-@pytest.mark.parametrize(("side", "levels"), [(16, [16]), (48, [48, 24]), (96, [96, 48, 24]), (80, [80, 40, 20])])
+@pytest.mark.parametrize(
+    ("side", "levels"), [(16, [16]), (48, [48, 24]), (80, [80, 40, 20]), (96, [96, 48, 24])]
+)
 def test_levels_end_at_16_pixels_or_before(side: int, levels: list[int]):
     images = noise(2, side, 0)
     assert list(sliced_wasserstein(images, images)) == levels
@@ -49,7 +51,7 @@ def test_a_set_has_no_distance_from_itself_and_less_from_its_like_than_from_blur
     images = noise(100, 16, 0)
     assert sliced_wasserstein(images, images) == {16: 0}
     like, unlike = (sliced_wasserstein(images, other)[16] for other in (noise(100, 16, 1), blurred(images)))
-    assert 0 < 2 * like < unlike
+    assert 0 < 1.5 * like < unlike
 
 
 def test_the_distance_of_flat_images_from_noise():
