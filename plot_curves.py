@@ -1,4 +1,4 @@
-"""Draw a run's curves (losses, D(x) and D(G(z)), accuracies, gradient norms) as a picture.
+"""Draw a run's curves (losses, D(x) and D(G(z)), accuracies, gradient norms, scores) as a picture.
 
 It goes into the run's folder, as curves.png, and replaces an earlier one.
 """

@@ -17,9 +17,10 @@ def main() -> int:
     """Parse, train, print."""
     words = sys.argv[1:]
     request = read_request(words)  # --help and most mistakes are answered before torch is imported
-    from gan.health import EXIT_CODE, DivergedError
-    from gan.launch import load_data, make_plan, make_trainer, open_run
+    from gan.health import EXIT_CODE
+    from gan.launch import load_data, make_course, make_plan, make_scorer, make_trainer, open_run
     from gan.loop import train
+    from gan.recovery import BeyondRepairError
     from gan.summary import summary
 
     plan = make_plan(words)
@@ -27,19 +28,20 @@ def main() -> int:
     data, plan = load_data(plan, folder)
     print(
         f"{len(data.images):,} images from {data.folder} ({len(data.skipped):,} files left out, "
-        f"{data.duplicates:,} exact duplicates); {plan.device}, {plan.settings.precision}"
+        f"{data.duplicates:,} exact duplicates), {data.held.sum():,} of them held out to score the run; "
+        f"{plan.device}, {plan.settings.precision}"
     )
     if request.dry_run:
         print(summary(plan.settings, plan.device, data))
         return 0
-    trainer = make_trainer(plan, data)
-    with open_run(plan, data, trainer, plan.settings.name or folder.resolve().name) as recorder:
+    trainer, course, scorer = make_trainer(plan, data), make_course(plan, data), make_scorer(plan, data)
+    with open_run(plan, data, trainer, course, plan.settings.name or folder.resolve().name) as recorder:
         run = recorder.run
         print(f"writing to {run}; to watch: tensorboard --logdir {plan.settings.output}")
         try:
-            outcome = train(trainer, recorder, run)
-        except DivergedError as seen:
-            print(f"stopped: {seen}; whatever checkpoints {run} holds are from before that", file=sys.stderr)
+            outcome = train(trainer, recorder, course, scorer)
+        except BeyondRepairError as seen:
+            print(f"stopped: {seen}; what {run}/checkpoints holds is from before that", file=sys.stderr)
             return EXIT_CODE
     print(f"step {outcome.step:,} after {outcome.seconds / 60:.1f} minutes, saved in {outcome.checkpoint}")
     return outcome.exit_code

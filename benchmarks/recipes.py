@@ -140,12 +140,13 @@ def _training(run: Path) -> list[str]:
     """Cells about the training: steps, seconds a step, and the losses of its last part."""
     metrics = read_metrics(run)
     settings = read_info(run).settings
-    rate = settings.batch_size / float(np.median(metrics["speed/images_per_second"]))
-    last = slice(-max(2, len(metrics["step"]) // LAST_PART), None)
-    losses = [metrics[f"loss/{network}"][last] for network in ("discriminator", "generator")]
-    accuracy = mean(metrics["accuracy/real"][last] + metrics["accuracy/fake"][last])
+    steps, speeds = metrics["speed/images_per_second"]
+    rate = settings.batch_size / float(np.median(speeds))
+    last = slice(-max(2, len(steps) // LAST_PART), None)
+    losses = [metrics[f"loss/{network}"][1][last] for network in ("discriminator", "generator")]
+    accuracy = mean(metrics["accuracy/real"][1][last] + metrics["accuracy/fake"][1][last])
     spreads = [f"{mean(values):.2f} ± {stdev(values):.2f}" for values in losses]
-    return [f"{metrics['step'][-1]:,}", f"{rate:.2f}", *spreads, f"{accuracy:.2f}"]
+    return [f"{steps[-1]:,}", f"{rate:.2f}", *spreads, f"{accuracy:.2f}"]
 
 
 def _row(name: str, images: NDArray[np.uint8], real: NDArray[np.uint8], training: list[str]) -> str:

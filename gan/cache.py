@@ -30,12 +30,14 @@ class Index:
     Attributes:
         files: one name for each image, in order.
         skipped: [name, reason] of each file that gave no image.
+        fingerprints: for each image the digest of its pixels, hex.
         digest: hex, of all pixels in order.
         duplicates: images that equal an earlier one.
     """
 
     files: list[str]
     skipped: list[list[str]]
+    fingerprints: list[str]
     digest: str
     duplicates: int
 

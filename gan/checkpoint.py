@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +19,18 @@ from gan.hardware import choose_device, exact_float32
 from gan.health import DivergedError
 from gan.images import to_uint8
 from gan.networks import Generator
-from gan.runs import checkpoint_path, checkpoints, find_checkpoint, find_run, read_info, step_of
+from gan.runs import (
+    NEWEST,
+    best_path,
+    checkpoint_path,
+    checkpoints,
+    find_checkpoint,
+    find_run,
+    read_info,
+    step_of,
+)
 
-FORMAT = 1
+FORMAT = 2
 """Counts changes of what a checkpoint holds."""
 NETWORKS = ("generator", "discriminator", "average")
 SAMPLING_BATCH = 16
@@ -40,6 +51,11 @@ class LoadedGenerator:
     weights: str
     """`ema` for the averaged ones, `raw` for those of the last step."""
     settings: Settings
+
+    @property
+    def is_best(self) -> bool:
+        """Whether these are the networks that the run keeps for their score."""
+        return self.checkpoint == best_path(self.run)
 
     @property
     def seed(self) -> int:
@@ -110,6 +126,22 @@ def save(run: Path, step: int, state: dict[str, Any], keep: int) -> Path:
     return path
 
 
+def keep_as_best(checkpoint: Path) -> Path:
+    """Have the run keep this checkpoint as its best, in place of the one before; where it is kept.
+
+    Raises:
+        OSError: it cannot be written; the one before is untouched.
+    """
+    best = checkpoint.with_name(best_path(checkpoint.parent.parent).name)
+    with replacing(best) as temporary:
+        temporary.unlink()
+        try:
+            temporary.hardlink_to(checkpoint)  # takes no room while both names stand
+        except OSError:  # a file system without links
+            shutil.copyfile(checkpoint, temporary)
+    return best
+
+
 def load(path: Path, *, mapped: bool = True) -> dict[str, Any]:
     """Read a checkpoint; if `mapped`, its tensors stay in the file until they are used.
 
@@ -145,7 +177,7 @@ def load_newest(run: Path, *, mapped: bool = True) -> tuple[Path, dict[str, Any]
             return path, load(path, mapped=mapped), damaged
         except DamagedCheckpointError:
             damaged.append(path)
-    find_checkpoint(run, None)  # says so where there is no checkpoint at all
+    find_checkpoint(run, NEWEST)  # says so where there is no checkpoint at all
     raise UserError(f"every checkpoint of {run} is damaged: {', '.join(path.name for path in damaged)}")
 
 
@@ -160,7 +192,8 @@ def load_generator(
 
     Args:
         run: its folder; the newest in outputs/ if None.
-        checkpoint: a step or a file; the newest whole one if None.
+        checkpoint: a step, a file, `best` or `newest`; if None the best or, where there is none that
+            is whole, the newest whole one.
         raw: take the weights of the last step even where averaged ones are kept.
         device: where to compute.
 
@@ -169,11 +202,7 @@ def load_generator(
     """
     folder = find_run(run)
     settings = read_info(folder).settings
-    if checkpoint is None:
-        path, state, _ = load_newest(folder)
-    else:
-        path = find_checkpoint(folder, checkpoint)
-        state = load(path)
+    path, state = _chosen(folder, checkpoint)
     weights = "raw" if raw or state["average"] is None else "ema"
     network = Generator(settings.generator_widths, settings.latent_size, settings.image_size)
     try:
@@ -184,10 +213,21 @@ def load_generator(
     return LoadedGenerator(network.eval(), folder, path, state["step"], weights, settings)
 
 
+def _chosen(run: Path, checkpoint: str | int | Path | None) -> tuple[Path, dict[str, Any]]:
+    if checkpoint is None and best_path(run).is_file():
+        with contextlib.suppress(DamagedCheckpointError):
+            return best_path(run), load(best_path(run))
+    if checkpoint in (None, NEWEST):
+        path, state, _ = load_newest(run)
+        return path, state
+    path = find_checkpoint(run, checkpoint)
+    return path, load(path)
+
+
 def _remove_others(newest: Path, keep: int) -> None:
     """Leave `newest` and the checkpoints before it, `keep` in all."""
     found = checkpoints(newest.parent.parent)
     history = [path for path in found if step_of(path) <= step_of(newest)]
-    unfinished = newest.parent.glob(".step_*.pt")
+    unfinished = newest.parent.glob(".*.pt")
     for path in {*found, *unfinished} - {*history[-keep:]}:
         path.unlink(missing_ok=True)

@@ -45,7 +45,8 @@ class FaceChoice(RunChoice):
     """Which generator of the run, and which faces."""
 
     checkpoint: str | None = None
-    """Step or file of the checkpoint; the newest whole one if none is named."""
+    """Step or file of the checkpoint, `best` or `newest`; the best if none is named, or the newest where
+    no step has a score yet."""
     raw: bool = False
     """Take the weights of the last training step instead of their moving average (EMA)."""
     device: Device = "auto"
@@ -92,5 +93,6 @@ class FaceChoice(RunChoice):
 
 def report(generator: LoadedGenerator, what: str, place: Path) -> None:
     """Print what was made by which weights and, on a line of its own, where it is."""
-    print(f"{what} by the {generator.weights} weights of {generator.checkpoint} (step {generator.step:,})")
+    step = f"step {generator.step:,}" + (", the run's best" if generator.is_best else "")
+    print(f"{what} by the {generator.weights} weights of {generator.checkpoint} ({step})")
     print(place)

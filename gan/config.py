@@ -69,6 +69,9 @@ class Settings:
     """Processes that decode images or draw faces; 0 is this one, none given one for each core."""
     memory_share: float = 0.25
     """Share of the memory the decoded images may take; larger sets are mapped from disk."""
+    held_out: float = 0.05
+    """Share of the images that is never trained on, to score the run against; at least 200 or, of few
+    images, a fifth. 0 for none, and no scores."""
 
     generator_widths: Widths = (250, 150, 90, 54)
     """Channels of G's first feature map and after each transposed convolution but the last."""
@@ -102,6 +105,8 @@ class Settings:
     """Steps between lines in metrics.jsonl and TensorBoard."""
     sample_every: int = 100
     """Steps between sample grids."""
+    score_every: int = 250
+    """Steps between scores against the held-out images; the best score's networks are kept."""
     checkpoint_every: int = 500
     """Steps between checkpoints."""
     histogram_every: int = 500
@@ -136,7 +141,8 @@ NETWORKS = (
 FREE = frozenset(
     {
         *("folder", "name", "output", "cache", "steps", "minutes", "device", "workers"),
-        *("memory_share", "log_every", "sample_every", "checkpoint_every", "histogram_every", "keep"),
+        *("memory_share", "keep", "log_every", "sample_every", "score_every", "checkpoint_every"),
+        "histogram_every",
     }
 )
 """What a resumed run may change: none of it alters the mathematics of a step by itself. (The data set is
@@ -157,7 +163,8 @@ def check(settings: Settings) -> None:
             nearest = nearest[:1]
         good = " or ".join(str(near) for near in sorted(nearest))
         raise UserError(f"--image-size must be a multiple of 16 from 32 to 256, not {size}; nearest: {good}")
-    _at_least(settings, 1, "steps latent_size log_every sample_every checkpoint_every histogram_every keep")
+    _at_least(settings, 1, "steps latent_size keep")
+    _at_least(settings, 1, "log_every sample_every score_every checkpoint_every histogram_every")
     _at_least(settings, 0, "seed workers weight_decay ema_half_life")
     if settings.seed >= 2**63:
         raise UserError(f"--seed must be less than 2**63, not {settings.seed}")
@@ -165,6 +172,8 @@ def check(settings: Settings) -> None:
         value = getattr(settings, name)
         if value is not None and not 0 < value < float("inf"):
             raise UserError(f"{flag(name)} must be more than 0, not {value}")
+    if not 0 <= settings.held_out <= 0.5:
+        raise UserError(f"--held-out must be 0 to 0.5, not {settings.held_out}")
     for name in ("beta1", "beta2"):
         if not 0 <= getattr(settings, name) < 1:
             raise UserError(f"{flag(name)} must be at least 0 and less than 1, not {getattr(settings, name)}")

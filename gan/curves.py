@@ -12,13 +12,16 @@ from gan.files import replacing
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Metrics = dict[str, list[float]]
+Metrics = dict[str, tuple[list[int], list[float]]]
+"""For each curve its steps and its values."""
 
 PANELS = (
     ("loss [nats]", {"loss/discriminator": "D", "loss/generator": "G"}),
     ("probability of being real", {"probability/real": "D(x)", "probability/fake": "D(G(z))"}),
     ("D's accuracy", {"accuracy/real": "real", "accuracy/fake": "generated"}),
     ("gradient norm", {"gradient/discriminator": "D", "gradient/generator": "G"}),
+    ("KID against held-out images", {"score/kid": "averaged G"}),
+    ("against real images", {"score/coverage": "coverage", "score/diversity": "diversity"}),
 )
 LOGARITHMIC = ("gradient norm",)
 SMOOTHED_POINTS = 30
@@ -26,7 +29,7 @@ SMOOTHED_POINTS = 30
 
 
 def read_metrics(run: Path) -> Metrics:
-    """The columns of a run's metrics.jsonl, `step` among them, each with one value per logged step.
+    """The curves in a run's metrics.jsonl.
 
     A last line without its end, as a run leaves it that is writing or was killed, is passed over.
 
@@ -39,13 +42,21 @@ def read_metrics(run: Path) -> Metrics:
         rows = [json.loads(line) for line in complete.splitlines()]
         if not rows:
             raise UserError(f"{path} is empty: nothing was logged yet")
-        return {name: [row[name] for row in rows] for name in rows[0]}
-    except (OSError, ValueError, LookupError, TypeError) as error:
+        metrics: Metrics = {}
+        for row in rows:
+            for name in row.keys() - {"step"}:
+                steps, values = metrics.setdefault(name, ([], []))
+                steps.append(int(row["step"]))
+                values.append(float(row[name]))
+        return metrics
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise UserError(f"{path} cannot be read: {error}") from None
 
 
 def save_curves(path: Path, metrics: Metrics, title: str) -> None:
-    """Draw losses, D(x) and D(G(z)), accuracies and gradient norms over the steps into a PNG.
+    """Draw losses, D(x) and D(G(z)), accuracies, gradient norms and scores over the steps into a PNG.
+
+    A curve that the run has not is left out.
 
     Raises:
         UserError: matplotlib, the extra `plots`, is not installed.
@@ -56,14 +67,16 @@ def save_curves(path: Path, metrics: Metrics, title: str) -> None:
         raise UserError(
             f"curves need the extra 'plots': pip install -e '.[plots]', or uv sync --extra plots ({missing})"
         ) from missing
-    figure = Figure(figsize=(10, 6.4), layout="constrained")
+    figure = Figure(figsize=(10, 9.6), layout="constrained")
     figure.suptitle(title)
-    for axes, (label, curves) in zip(figure.subplots(2, 2, sharex=True).flat, PANELS, strict=True):
+    for axes, (label, curves) in zip(figure.subplots(3, 2, sharex=True).flat, PANELS, strict=True):
         for name, shown in curves.items():
-            _draw(axes, metrics["step"], metrics[name], shown)
+            if name in metrics:
+                _draw(axes, *metrics[name], shown)
         axes.set_ylabel(label)
         axes.grid(alpha=0.3)
-        axes.legend()
+        if axes.lines:
+            axes.legend()
         if label in LOGARITHMIC:
             axes.set_yscale("log")
         if axes.get_subplotspec().is_last_row():
@@ -72,7 +85,7 @@ def save_curves(path: Path, metrics: Metrics, title: str) -> None:
         figure.savefig(temporary, dpi=110)
 
 
-def _draw(axes: Axes, steps: list[float], values: list[float], label: str) -> None:
+def _draw(axes: Axes, steps: list[int], values: list[float], label: str) -> None:
     (line,) = axes.plot(steps, values, alpha=0.3, linewidth=0.8)
     width = max(1, len(values) // SMOOTHED_POINTS)
     means = [sum(values[i : i + width]) / width for i in range(len(values) - width + 1)]

@@ -14,6 +14,7 @@ import numpy as np
 import psutil
 from tqdm import tqdm
 
+from gan import split
 from gan.cache import CacheEntry, Decode, Index, Keep
 from gan.decoding import DECODER, decode_files
 from gan.errors import UserError
@@ -28,22 +29,31 @@ class FaceSet:
     Attributes:
         images: uint8 [N, 3, S, S], RGB, read-only; in memory, or mapped from the cache.
         files: names relative to the folder, one for each image, sorted.
+        fingerprints: for each image the digest of its pixels, hex; equal images have equal ones.
         digest: hex, of all pixels in their order; equal digests mean equal images.
         skipped: (name, reason) of every file that promised an image and gave none, sorted.
         duplicates: images that equal an earlier one in every pixel; they stay in the set.
         mapped: whether `images` is mapped from disk.
         folder: where the files are, absolute.
         from_cache: whether an earlier call had decoded them.
+        held: bool [N], the images that are never to be trained on.
     """
 
     images: np.ndarray
     files: list[str]
+    fingerprints: list[str]
     digest: str
     skipped: list[tuple[str, str]]
     duplicates: int
     mapped: bool
     folder: Path
     from_cache: bool
+    held: np.ndarray
+
+    @property
+    def trained(self) -> np.ndarray:
+        """The images that may be trained on, int64 [T], as rows of `images`."""
+        return np.flatnonzero(~self.held)
 
     def write_skipped(self, path: str | Path) -> None:
         r"""Write the files that were left out: a line each, name, tab, reason; UTF-8.
@@ -65,6 +75,7 @@ def load_folder(
     cache: str | Path,
     workers: int,
     memory_share: float = 0.25,
+    held_out: float = 0.0,
     progress: bool = True,
 ) -> FaceSet:
     """Decode the images in a folder, or take them from the cache where no file changed.
@@ -81,6 +92,7 @@ def load_folder(
         workers: processes that decode; 0 decodes in this one.
         memory_share: the array is held in memory where it takes at most this share of the machine's
             (and no more than is free), else mapped from the cache.
+        held_out: share of the images that is held out; see `gan.split`.
         progress: whether to show a progress bar while decoding.
 
     Raises:
@@ -112,12 +124,14 @@ def load_folder(
     return FaceSet(
         images=images,
         files=index.files,
+        fingerprints=index.fingerprints,
         digest=index.digest,
         skipped=skipped,
         duplicates=index.duplicates,
         mapped=isinstance(images, np.memmap),
         folder=folder,
         from_cache=from_cache,
+        held=split.held_out(index.fingerprints, held_out),
     )
 
 
@@ -167,7 +181,7 @@ def _no_image(folder: Path, skipped: list[tuple[str, str]]) -> UserError:
 def _decode_all(folder: Path, files: list[str], size: int, workers: int, progress: bool, keep: Keep) -> Index:
     used: list[str] = []
     skipped: list[tuple[str, str]] = []
-    seen: set[bytes] = set()
+    fingerprints: list[str] = []
     pixels = hashlib.blake2b(digest_size=16)
     paths = [folder / name for name in files]
     with (
@@ -180,10 +194,11 @@ def _decode_all(folder: Path, files: list[str], size: int, workers: int, progres
                 continue
             keep(len(used), result)
             used.append(name)
-            fingerprint = hashlib.blake2b(result, digest_size=16).digest()
-            pixels.update(fingerprint)
-            seen.add(fingerprint)
-    return Index(used, skipped, pixels.hexdigest(), duplicates=len(used) - len(seen))
+            fingerprint = hashlib.blake2b(result, digest_size=16)
+            pixels.update(fingerprint.digest())
+            fingerprints.append(fingerprint.hexdigest())
+    duplicates = len(fingerprints) - len(set(fingerprints))
+    return Index(used, skipped, fingerprints, pixels.hexdigest(), duplicates)
 
 
 def _printable(text: str) -> str:

@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gan.checkpoint import load_newest
+from gan.checkpoint import keep_as_best, load_newest
 from gan.config import DEFAULT_STEPS, FEWEST_IMAGES, NETWORKS, Settings, base, changed, check, flag
+from gan.course import Course
 from gan.dataset import FaceSet, load_folder
 from gan.errors import UserError
 from gan.hardware import choose_device, choose_precision, environment
@@ -22,6 +23,7 @@ from gan.processes import worker_count
 from gan.recorder import Recorder
 from gan.request import NEWEST, Request, read_request
 from gan.runs import RunInfo, find_run, new_run, read_info, write_info
+from gan.scoring import FEWEST, Scorer
 from gan.trainer import SAMPLES, Trainer
 
 DEFAULT_MINUTES = 15.0
@@ -67,6 +69,7 @@ def load_data(plan: Plan, folder: Path) -> tuple[FaceSet, Plan]:
         cache=settings.cache,
         workers=worker_count(settings.workers),
         memory_share=settings.memory_share,
+        held_out=settings.held_out,
     )
     count = len(data.images)
     if count < FEWEST_IMAGES:
@@ -78,10 +81,24 @@ def load_data(plan: Plan, folder: Path) -> tuple[FaceSet, Plan]:
                 f"{folder} has changed since {plan.resumed} was trained on it ({before.get('images')} images "
                 f"then, {count} now): restore it, begin a new run with --init-from, or insist with --force"
             )
-    if count < settings.batch_size:
-        print(f"batch size {count} instead of {settings.batch_size}: there are no more images")
-        plan = replace(plan, settings=replace(settings, batch_size=count))
+    trained = len(data.trained)
+    if trained < settings.batch_size:
+        print(f"batch size {trained} instead of {settings.batch_size}: there are no more images to train on")
+        plan = replace(plan, settings=replace(settings, batch_size=trained))
     return data, plan
+
+
+def make_scorer(plan: Plan, data: FaceSet) -> Scorer | None:
+    """What scores the run against the images held out; None where those are too few to tell anything."""
+    if data.held.sum() >= FEWEST:
+        return Scorer(data.images, data.held, plan.device)
+    print(f"not scored: {data.held.sum()} images are held out, and it takes {FEWEST} or more")
+    return None
+
+
+def make_course(plan: Plan, data: FaceSet) -> Course:
+    """What watches over the run and remembers how it went."""
+    return Course(_spread(data.images), plan.settings.learning_rate)
 
 
 def make_trainer(plan: Plan, data: FaceSet) -> Trainer:
@@ -90,7 +107,7 @@ def make_trainer(plan: Plan, data: FaceSet) -> Trainer:
     Raises:
         UserError: that run has no usable checkpoint.
     """
-    trainer = Trainer(plan.settings, data.images, plan.device)
+    trainer = Trainer(plan.settings, data.images, plan.device, data.trained)
     if plan.source:
         path, state = _newest_state(plan.source)
         trainer.load_networks(state)
@@ -99,11 +116,13 @@ def make_trainer(plan: Plan, data: FaceSet) -> Trainer:
 
 
 @contextmanager
-def open_run(plan: Plan, data: FaceSet, trainer: Trainer, name: str) -> Iterator[Recorder]:
+def open_run(
+    plan: Plan, data: FaceSet, trainer: Trainer, course: Course, name: str
+) -> Iterator[Recorder]:
     """Have a run to oneself while the block runs, and a recorder that is closed at its end.
 
-    The run is a new folder, or the resumed one. The trainer takes over the state of the latter only
-    here: until the folder is locked, another process may train on in it.
+    The run is a new folder, or the resumed one. The trainer and the course take over the state of the
+    latter only here: until the folder is locked, another process may train on in it.
 
     Raises:
         UserError: another process is training in the folder, it cannot be written to, or the resumed
@@ -112,7 +131,7 @@ def open_run(plan: Plan, data: FaceSet, trainer: Trainer, name: str) -> Iterator
     run = plan.resumed or new_run(plan.settings.output, name, plan.settings.image_size)
     with locked(run):
         if plan.resumed:
-            _go_on(plan, trainer)
+            _go_on(plan, trainer, course)
         with _written_to(run):
             recorder = Recorder(run, trainer.step_count)
         with closing(recorder):
@@ -129,11 +148,15 @@ def _newest_state(run: Path) -> tuple[Path, dict[str, Any]]:
     return path, state
 
 
-def _go_on(plan: Plan, trainer: Trainer) -> None:
+def _go_on(plan: Plan, trainer: Trainer, course: Course) -> None:
     """Put the trainer where the resumed run ended."""
     assert plan.resumed is not None
     path, state = _newest_state(plan.resumed)
     trainer.load_state(state)
+    course.load_state(state["course"])
+    trainer.adopt(course.recovery)
+    if course.best.step == trainer.step_count:
+        keep_as_best(path)  # a kill may have come between writing it and keeping it
     steps = plan.settings.steps
     if steps is not None and trainer.step_count >= steps:
         raise UserError(
@@ -154,6 +177,7 @@ def _describe(plan: Plan, data: FaceSet, recorder: Recorder) -> None:
         "folder": str(data.folder),
         "digest": data.digest,
         "images": len(data.images),
+        "held_out": int(data.held.sum()),
         "skipped": len(data.skipped),
         "duplicates": data.duplicates,
     }

@@ -1,4 +1,4 @@
-"""The training loop: when to log, sample and save, and when to stop."""
+"""The training loop: when to log, sample, score and save, when to go back, and when to stop."""
 
 from __future__ import annotations
 
@@ -6,13 +6,19 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
-from gan.checkpoint import save
+from gan.checkpoint import keep_as_best, load_newest, save
 from gan.config import Settings
+from gan.course import Course
 from gan.errors import UserError
+from gan.health import Alarm, DivergedError, not_finite
 from gan.interrupt import Interrupt
 from gan.recorder import Recorder
+from gan.runs import checkpoints, step_of
+from gan.scoring import RANKED_BY, Scorer
 from gan.trainer import Trainer
 
 
@@ -27,66 +33,147 @@ class Outcome:
     """0, or 128 plus the number of the signal that ended it."""
 
 
-def train(trainer: Trainer, recorder: Recorder, run: Path) -> Outcome:
+def train(trainer: Trainer, recorder: Recorder, course: Course, scorer: Scorer | None = None) -> Outcome:
     """Train until the settings' steps or minutes are reached, or a signal asks for the end.
 
     At least one step is made; the last one is always sampled and saved. Curves hold means over the
-    steps since the last point.
+    steps since the last point. Where there is a scorer, the networks with the best score are kept. After
+    an alarm that is certain the run goes back to a checkpoint of before the trouble: see `gan.recovery`.
 
     Raises:
-        DivergedError: a value was not finite; the newest checkpoint is from before that.
+        BeyondRepairError: training went wrong after the last recovery too; the checkpoints that are
+            left, and the best, are of before that.
         UserError: a checkpoint, a sample or a line could not be written.
     """
     try:
-        return _train(trainer, recorder, run)
+        return _Sitting(trainer, recorder, course, scorer).train()
     except OSError as error:
         raise UserError(
-            f"{run} cannot be written to: {error.strerror or error}; its checkpoints are as they were"
+            f"{recorder.run} cannot be written to: {error.strerror or error}; "
+            "its checkpoints are as they were"
         ) from None
 
 
-def _train(trainer: Trainer, recorder: Recorder, run: Path) -> Outcome:
-    settings = trainer.settings
-    clock = _Clock(settings, trainer.step_count)
-    with Interrupt() as interrupt, _progress(trainer, clock) as bar:
-        if trainer.step_count == 0:
-            _sample(trainer, recorder)
-            recorder.histograms(0, trainer.networks())
-        ending = False
-        while not ending:
-            trainer.step()
-            step = trainer.step_count
-            bar.update()
-            ending = clock.over(step) or interrupt.received is not None
-            due = _Due(settings, step, last=ending)
-            if due.log or due.sample or due.histogram or due.save:
-                trainer.check_finite()
-            if due.log:
-                values = trainer.statistics() | {"speed/images_per_second": clock.images_per_second(step)}
-                recorder.scalars(step, values)
-                _show(bar, values, clock.expected_steps(step))
-            if due.sample:
-                _sample(trainer, recorder)
-            if due.histogram:
-                recorder.histograms(step, trainer.networks())
-            if due.save:
-                recorder.flush()
-                saved = save(run, step, trainer.state(), settings.keep)
-        exit_code = interrupt.exit_code
-    return Outcome(trainer.step_count, clock.seconds(), saved, exit_code)
+class _Sitting:
+    """One call of the script, from the step at which it begins or goes on."""
+
+    def __init__(self, trainer: Trainer, recorder: Recorder, course: Course, scorer: Scorer | None) -> None:
+        self._trainer = trainer
+        self._recorder = recorder
+        self._course = course
+        self._scorer = scorer
+        self._clock = _Clock(trainer.settings, trainer.step_count)
+        self._saved: Path | None = None
+
+    def train(self) -> Outcome:
+        trainer, clock = self._trainer, self._clock
+        with Interrupt() as interrupt, _progress(trainer, clock) as self._bar:
+            if trainer.step_count == 0:
+                self._sample()
+                self._recorder.histograms(0, trainer.networks())
+            ending = False
+            while not ending:
+                trainer.step()
+                self._bar.update()
+                ending = clock.over(trainer.step_count) or interrupt.received is not None
+                alarm = self._look(_Due(trainer.settings, trainer.step_count, last=ending))
+                if alarm and alarm.certain:
+                    self._go_back(alarm)
+                    ending = False
+            exit_code = interrupt.exit_code
+        assert self._saved is not None, "the last step is always saved"
+        return Outcome(trainer.step_count, clock.seconds(), self._saved, exit_code)
+
+    def _look(self, due: _Due) -> Alarm | None:
+        """Do what is due after a step; what is wrong with the training, if anything."""
+        step = self._trainer.step_count
+        try:
+            alarm = self._record(step, due)
+        except DivergedError as error:
+            alarm = not_finite(error, step)
+        if alarm:
+            self._tell(step, ("alarm: " if alarm.certain else "warning: ") + alarm.message)
+        return alarm
+
+    def _record(self, step: int, due: _Due) -> Alarm | None:
+        """Log, sample, score and save what is due; but score and save nothing that went wrong."""
+        trainer, course, recorder = self._trainer, self._course, self._recorder
+        alarm: Alarm | None = None
+        if due.anything:
+            trainer.check_finite()
+        values: dict[str, float] = {}
+        if due.log:
+            values = trainer.statistics() | {"speed/images_per_second": self._clock.images_per_second(step)}
+            _show(self._bar, values, self._clock.expected_steps(step))
+            alarm = course.watch.observe(step, values)
+        if due.sample:
+            samples = self._sample()
+            # Out of turn it is not judged either, so that a run that goes on remembers the same.
+            seen = course.watch.look(step, samples) if due.look else None
+            alarm = alarm if alarm and alarm.certain else seen or alarm
+        if alarm and alarm.certain:
+            return alarm
+        if due.score and self._scorer:
+            scores = self._scorer.scores(trainer)
+            course.best.add(step, scores[RANKED_BY])
+            values |= scores
+        if values:
+            recorder.scalars(step, values)
+        if due.histogram:
+            recorder.histograms(step, trainer.networks())
+        if due.save or course.best.step == step:
+            recorder.flush()
+            state = trainer.state() | {"course": course.state()}
+            self._saved = save(recorder.run, step, state, trainer.settings.keep)
+            if course.best.step == step:
+                keep_as_best(self._saved)
+        return alarm
+
+    def _go_back(self, alarm: Alarm) -> None:
+        """Go on from before the trouble, in a gentler form; or give up."""
+        trainer, course, run = self._trainer, self._course, self._recorder.run
+        from_step = trainer.step_count
+        recovery = course.recovery.next(alarm, map(step_of, checkpoints(run)))
+        state = None
+        for newer in checkpoints(run):
+            if step_of(newer) > recovery.from_step:
+                newer.unlink()
+        if recovery.from_step:
+            self._saved, state, _ = load_newest(run, mapped=False)
+        trainer.go_back(recovery, state)
+        course.go_back(recovery, state and state["course"])
+        step = trainer.step_count
+        self._recorder.go_back(step)
+        self._clock.went_back(from_step - step)
+        self._bar.n = step
+        self._bar.refresh()
+        self._tell(step, recovery.describe(trainer.settings.learning_rate))
+
+    def _sample(self) -> NDArray[np.uint8]:
+        """Write a sample grid; its images."""
+        images = self._trainer.samples()
+        self._recorder.sample_grid(self._trainer.step_count, images, self._trainer.settings.seed)
+        return images
+
+    def _tell(self, step: int, text: str) -> None:
+        self._bar.write(f"step {step:,}: {text}")
+        self._recorder.event(step, text)
 
 
 class _Due:
     """What is to be done after a step. The last one is always sampled and saved.
 
-    It is not logged out of turn: the means would be over fewer steps than a run that goes on has.
+    It is not logged or scored out of turn: the means would be over fewer steps than a run that goes on has.
     """
 
     def __init__(self, settings: Settings, step: int, *, last: bool) -> None:
         self.log = step % settings.log_every == 0
-        self.sample = last or step % settings.sample_every == 0
+        self.look = step % settings.sample_every == 0
+        self.sample = last or self.look
+        self.score = step % settings.score_every == 0
         self.histogram = step % settings.histogram_every == 0
         self.save = last or step % settings.checkpoint_every == 0
+        self.anything = self.log or self.sample or self.score or self.histogram or self.save
 
 
 class _Clock:
@@ -100,6 +187,11 @@ class _Clock:
 
     def seconds(self) -> float:
         return time.monotonic() - self._start
+
+    def went_back(self, steps: int) -> None:
+        """Take note that so many steps are to be made again."""
+        self._first_step -= steps
+        self._marked_step -= steps
 
     def over(self, step: int) -> bool:
         steps, minutes = self._settings.steps, self._settings.minutes
@@ -119,10 +211,11 @@ class _Clock:
         steps, minutes = self._settings.steps, self._settings.minutes
         if minutes is None:
             return steps
-        if step == self._first_step:
+        done = step - self._first_step
+        if done == 0:
             return None
-        per_step = self.seconds() / (step - self._first_step)
-        expected = self._first_step + round(60 * minutes / per_step)
+        left = max(0.0, 60 * minutes - self.seconds())
+        expected = step + round(left * done / self.seconds())
         return expected if steps is None else min(expected, steps)
 
 
@@ -143,7 +236,3 @@ def _show(bar: tqdm, values: dict[str, float], expected_steps: int | None) -> No
         f"D {values['loss/discriminator']:.3f}, G {values['loss/generator']:.3f}, "
         f"{values['speed/images_per_second']:.0f} images/s"
     )
-
-
-def _sample(trainer: Trainer, recorder: Recorder) -> None:
-    recorder.sample_grid(trainer.step_count, trainer.samples(), trainer.settings.seed)

@@ -35,9 +35,23 @@ class Recorder:
 
     def __init__(self, run: Path, step: int) -> None:
         self.run = run
-        _cut(run, step)
-        self._metrics = (run / "metrics.jsonl").open("a", encoding="utf-8")
-        self._board = SummaryWriter(str(run))
+        self._open(step)
+
+    def _open(self, step: int) -> None:
+        _cut(self.run, step)
+        self._metrics = (self.run / "metrics.jsonl").open("a", encoding="utf-8")
+        self._board = SummaryWriter(str(self.run))
+
+    def go_back(self, step: int) -> None:
+        """Remove what was recorded after a step from which training goes on once more."""
+        self.close()
+        self._open(step)
+
+    def event(self, step: int, text: str) -> None:
+        """Tell of something that happened to the run: a line in events.txt, which is only ever added to."""
+        with (self.run / "events.txt").open("a", encoding="utf-8") as file:
+            file.write(f"step {step}: {text}\n")
+        self._board.add_text("events", text, step)
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
         """Add a point to each curve; a line in metrics.jsonl holds them all."""

@@ -5,8 +5,10 @@
         samples/step_000100.png       the same latent vectors every time
         real.png                      a grid of the data set's images
         checkpoints/step_001000.pt    all that resuming needs
+        checkpoints/best.pt           that of the step with the best score
         metrics.jsonl                 one line a logging step
         events.out.tfevents.*         the same for TensorBoard
+        events.txt                    alarms, and what was done about them, if there were any
         skipped.txt                   files of the data folder that were left out, and why
 
 Nothing here imports torch.
@@ -27,6 +29,8 @@ from gan.files import replacing
 
 NUMBERED = re.compile(r"(\d{4,})-.+")
 STEP = re.compile(r"step_(\d{6,})")
+BEST, NEWEST = "best", "newest"
+"""Checkpoints that have names."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +109,11 @@ def checkpoint_path(run: Path, step: int) -> Path:
     return run / "checkpoints" / f"step_{step:06d}.pt"
 
 
+def best_path(run: Path) -> Path:
+    """Where the checkpoint with the best score is kept, once there is one."""
+    return run / "checkpoints" / f"{BEST}.pt"
+
+
 def samples(run: Path) -> list[Path]:
     """The run's sample grids, oldest first."""
     found = [path for path in (run / "samples").glob("step_*.png") if STEP.fullmatch(path.stem)]
@@ -128,13 +137,18 @@ def find_checkpoint(run: Path, checkpoint: str | int | Path | None) -> Path:
 
     Args:
         run: the run's folder.
-        checkpoint: its step, or its file; None for the newest.
+        checkpoint: its step, its file, `best` or `newest`; None for the best, or the newest where no
+            step has a score.
 
     Raises:
         UserError: the run has none, or not that one; the message lists the steps there are.
     """
-    found = checkpoints(run)
-    if checkpoint is None:
+    found, best = checkpoints(run), best_path(run)
+    if checkpoint in (None, BEST) and best.is_file():
+        return best
+    if checkpoint == BEST:
+        raise UserError(f"{run} has no best checkpoint: no step has a score yet")
+    if checkpoint in (None, NEWEST):
         if not found:
             raise UserError(f"{run} has no checkpoint yet")
         return found[-1]

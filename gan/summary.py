@@ -42,7 +42,7 @@ def summary(settings: Settings, device: torch.device, data: FaceSet) -> str:
             f"parameters: {of_generator:,} in the generator, {of_discriminator:,} in the discriminator",
             f"memory: {_mib(FLOAT * states)} of weights, gradients, moments and averages, "
             f"{_mib(width * kept)} of layer outputs, {_mib(data.images.nbytes)} of images {place}",
-            f"data: {len(data.images):,} images in {data.folder}, "
+            f"data: {len(data.images):,} images in {data.folder}, {data.held.sum():,} of them held out, "
             f"{len(data.skipped):,} files left out, {data.duplicates:,} exact duplicates",
             f"device: {device}, {settings.precision}",
         ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from gan.losses import (
     probability_real,
 )
 from gan.networks import Discriminator, Generator
+from gan.recovery import Recovery, salted
 
 STATISTICS = (
     "loss/discriminator",
@@ -40,6 +42,7 @@ STATISTICS = (
 real and of generated images that D judges rightly, and the norms of both gradients."""
 
 SAMPLES = 64
+SAMPLING_BATCH = 16
 DEVICE_SHARE = 0.5
 """Of a GPU's free memory that the data set may take to be held there."""
 
@@ -55,14 +58,30 @@ class Trainer:
         settings: with `precision` decided, not `auto`.
         images: the data set, uint8 [N, 3, S, S], in memory or mapped.
         device: where to compute.
+        trained: int64 [T], the images that are trained on; all of them if None.
     """
 
-    def __init__(self, settings: Settings, images: NDArray[np.uint8], device: torch.device) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        images: NDArray[np.uint8],
+        device: torch.device,
+        trained: NDArray[np.int64] | None = None,
+    ) -> None:
         self.settings = settings
         self.device = device
-        self.step_count = 0
+        self._random = torch.Generator(device)
+        self._images = images
+        self._trained = np.arange(len(images)) if trained is None else trained
+        self._images_on_device = _held_on(device, images)
+        self._sample_latents = torch.from_numpy(draw(SAMPLES, settings.latent_size, settings.seed))
+        self._begin(settings.seed)
+
+    def _begin(self, seed: int) -> None:
+        """Be at step 0, with networks whose weights `seed` decides."""
+        settings, device = self.settings, self.device
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(settings.seed)
+            torch.manual_seed(seed)
             generator = Generator(settings.generator_widths, settings.latent_size, settings.image_size)
             discriminator = Discriminator(
                 settings.discriminator_widths,
@@ -70,6 +89,7 @@ class Trainer:
                 settings.normalisation,
                 settings.head_scale,
             )
+        self.step_count = 0
         self.generator = generator.to(device, memory_format=torch.channels_last)
         self.discriminator = discriminator.to(device, memory_format=torch.channels_last)
         self.average = (
@@ -79,18 +99,14 @@ class Trainer:
         self._discriminator_weights = list(self.discriminator.parameters())
         self._generator_optimizer = self._adam(self._generator_weights)
         self._discriminator_optimizer = self._adam(self._discriminator_weights)
-        self._random = torch.Generator(device)
-        self._latch = FiniteLatch(device)
         self._sums = torch.zeros(len(STATISTICS), device=device)
         self._summed = 0
-        self._images = images
-        self._images_on_device = _held_on(device, images)
-        self._sample_latents = torch.from_numpy(draw(SAMPLES, settings.latent_size, settings.seed))
+        self.adopt(Recovery())
 
     def step(self) -> None:
         """Update both networks once, on one batch of real and one of generated images."""
         settings = self.settings
-        self._random.manual_seed(_step_seed(settings.seed, self.step_count))
+        self._random.manual_seed(_step_seed(self._seed, self.step_count))
         real = self._real_images()
         z = torch.rand(len(real), settings.latent_size, generator=self._random, device=self.device) * 2 - 1
         with self._autocast():
@@ -119,9 +135,13 @@ class Trainer:
         self._summed = 0
         return dict(zip(STATISTICS, means, strict=True))
 
-    @torch.no_grad()
     def samples(self) -> NDArray[np.uint8]:
-        """The run's 64 faces as they are now, uint8 [64, 3, S, S], always from the same vectors.
+        """The run's 64 faces as they are now, uint8 [64, 3, S, S], always from the same vectors."""
+        return self.generate(self._sample_latents)
+
+    @torch.no_grad()
+    def generate(self, latents: Tensor) -> NDArray[np.uint8]:
+        """Latent vectors, float32 [N, latent_size], to images uint8 [N, 3, S, S].
 
         By the averaged generator where there is one, in float32.
         """
@@ -129,9 +149,25 @@ class Trainer:
         was_training = network.training
         network.eval()
         with exact_float32():
-            images = [to_uint8(network(z.to(self.device)).cpu()) for z in self._sample_latents.split(16)]
+            images = [to_uint8(network(z.to(self.device)).cpu()) for z in latents.split(SAMPLING_BATCH)]
         network.train(was_training)
         return torch.cat(images).numpy()
+
+    @torch.no_grad()
+    def belief(self, images: NDArray[np.uint8]) -> float:
+        """The mean of D(x) in [0, 1] over real images, uint8 [N, 3, S, S], as they are.
+
+        With batch norm D judges a batch by its own statistics, as in training; batches are of one
+        size, so that the means over two sets can be compared. What is left over is not looked at.
+        """
+        judge = copy.deepcopy(self.discriminator)  # a look must leave no trace in running statistics
+        size = min(self.settings.batch_size, len(images))
+        beliefs = []
+        for first in range(0, len(images) - size + 1, size):
+            batch = to_float(torch.from_numpy(images[first : first + size]).to(self.device))
+            with self._autocast():
+                beliefs.append(probability_real(judge(batch)).mean())
+        return float(torch.stack(beliefs).mean())
 
     def networks(self) -> dict[str, torch.nn.Module]:
         """The networks trained, by name."""
@@ -153,7 +189,7 @@ class Trainer:
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on from what `state` gave, after the step that `state["step"]` tells.
 
-        Learning rate, betas and weight decay stay those of the settings.
+        Learning rate, betas and weight decay stay those of the settings; see `adopt` for the first.
         """
         self.load_networks(state)
         for name, optimizer in self._optimizers().items():
@@ -161,6 +197,27 @@ class Trainer:
         self._sums.copy_(state["sums"])
         self._summed = state["summed"]
         self.step_count = state["step"]
+
+    def go_back(self, recovery: Recovery, state: dict[str, Any] | None) -> None:
+        """Begin once more from an earlier step, in the gentler form of `recovery`.
+
+        Args:
+            recovery: how often the run has gone back, this time included.
+            state: what `state` gave at that step; None for step 0, with other weights than the first time.
+        """
+        if state is None:
+            self._begin(salted(self.settings.seed, recovery.salt))
+        else:
+            self.load_state(state)
+        self.adopt(recovery)
+
+    def adopt(self, recovery: Recovery) -> None:
+        """Draw what steps need, and choose the learning rate, as a run does after this recovery."""
+        self._seed = salted(self.settings.seed, recovery.salt)
+        self._latch = FiniteLatch(self.device)
+        for optimizer in self._optimizers().values():
+            for group in optimizer.param_groups:
+                group["lr"] = self.settings.learning_rate * recovery.rate_factor
 
     def load_networks(self, state: dict[str, Any]) -> None:
         """Take over the networks of a checkpoint and nothing else; an average it lacks starts anew."""
@@ -237,9 +294,10 @@ class Trainer:
         return norm
 
     def _real_images(self) -> Tensor:
-        indices = batch_indices(
-            len(self._images), self.settings.batch_size, self.step_count, self.settings.seed
+        chosen = batch_indices(
+            len(self._trained), self.settings.batch_size, self.step_count, self._seed
         )
+        indices = self._trained[chosen]
         if self._images_on_device is not None:
             batch = self._images_on_device[torch.from_numpy(indices).to(self.device, non_blocking=True)]
         else:

@@ -7,7 +7,9 @@ import pytest
 from gan.cache import CacheEntry, Index
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 3, 8, 8), np.uint8)
-INDEX = Index([f"{row}.png" for row in range(5)], [["\udcff.png", "broken"]], "d1ce", 1)
+INDEX = Index(
+    [f"{row}.png" for row in range(5)], [["\udcff.png", "broken"]], ["0a", "1b", "2c", "2c", "3d"], "d1ce", 1
+)
 EVERYTHING = 10**9
 
 
@@ -69,7 +71,7 @@ def test_a_new_state_takes_the_place_of_the_old_at_every_size(entry, tmp_path):
 
 def test_other_sizes_of_the_same_state_stay(entry, tmp_path):
     entry().write(5, decode)
-    entry(size=16).write(0, lambda keep: Index([], [], "", 0))
+    entry(size=16).write(0, lambda keep: Index([], [], [], "", 0))
     assert entry().read(EVERYTHING)
     assert entry(size=16).read(EVERYTHING)[0].shape == (0, 3, 16, 16)
 

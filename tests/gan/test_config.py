@@ -46,6 +46,7 @@ VALID = st.builds(
     precision=st.sampled_from(["auto", "float32", "bfloat16"]),
     workers=st.none() | st.integers(0, 64),
     memory_share=POSITIVE,
+    held_out=st.floats(0, 0.5),
     generator_widths=WIDTHS,
     discriminator_widths=WIDTHS,
     latent_size=COUNTS,
@@ -61,6 +62,7 @@ VALID = st.builds(
     ema_half_life=st.floats(0, 1e9),
     log_every=COUNTS,
     sample_every=COUNTS,
+    score_every=COUNTS,
     checkpoint_every=COUNTS,
     histogram_every=COUNTS,
     keep=COUNTS,
@@ -139,6 +141,7 @@ BAD = {
     "minutes": (0, -1.0, NAN, INFINITE),
     "workers": (-1,),
     "memory_share": (0, -0.5, NAN),
+    "held_out": (-0.1, 0.6, NAN),
     "latent_size": (0, -100),
     "generator_widths": ((250, 150, 0, 54), (-1, 1, 1, 1)),
     "discriminator_widths": ((64, 128, 256, 0),),
@@ -150,6 +153,7 @@ BAD = {
     "ema_half_life": (-1, NAN, INFINITE),
     "log_every": (0, -1),
     "sample_every": (0, -1),
+    "score_every": (0, -1),
     "checkpoint_every": (0, -1),
     "histogram_every": (0, -1),
     "keep": (0, -1),
@@ -168,7 +172,8 @@ def test_bounds_themselves_are_allowed():
     check(
         replace(
             Settings(), batch_size=2, seed=0, steps=1, workers=0, beta1=0.0, beta2=0.0, weight_decay=0.0,
-            ema_half_life=0.0, log_every=1, sample_every=1, checkpoint_every=1, histogram_every=1, keep=1,
+            ema_half_life=0.0, log_every=1, sample_every=1, score_every=1, checkpoint_every=1,
+            histogram_every=1, keep=1, held_out=0.0,
             latent_size=1, generator_widths=(1, 1, 1, 1), discriminator_widths=(1, 1, 1, 1),
         )
     )  # fmt: skip
@@ -227,7 +232,7 @@ def test_changed_names_what_alters_the_mathematics_and_nothing_else():
     free = replace(
         Settings(), folder="x", name="y", output=Path("z"), cache=Path("c"),
         steps=1, minutes=2.0, device="cpu", workers=3, memory_share=0.5, log_every=7, sample_every=8,
-        checkpoint_every=9, histogram_every=10, keep=11,
+        score_every=12, checkpoint_every=9, histogram_every=10, keep=11,
     )  # fmt: skip
     assert changed(Settings(), free) == []
     assert changed(Settings(), Settings()) == []
@@ -236,7 +241,7 @@ def test_changed_names_what_alters_the_mathematics_and_nothing_else():
         "generator_widths": (1, 1, 1, 1), "discriminator_widths": (1, 1, 1, 1), "normalisation": "none",
         "head_scale": 0.5, "updates": "separate", "learning_rate": 2e-4, "beta1": 0.4, "beta2": 0.9,
         "weight_decay": 1e-5, "flip": False, "augmentation": ("cutout",), "ema_half_life": 5.0,
-        "preset": "paper", "plain": True,
+        "preset": "paper", "plain": True, "held_out": 0.1,
     }  # fmt: skip
     for name, value in other.items():
         assert changed(Settings(), replace(free, **{name: value})) == [name]

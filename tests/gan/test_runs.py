@@ -10,6 +10,7 @@ from gan.config import Settings, to_json
 from gan.errors import UserError
 from gan.runs import (
     RunInfo,
+    best_path,
     checkpoint_path,
     checkpoints,
     find_checkpoint,
@@ -222,7 +223,17 @@ def test_a_checkpoint_is_found_by_step_name_and_path(tmp_path):
     assert find_checkpoint(tmp_path, str(mine)) == mine
 
 
-@pytest.mark.parametrize("wanted", ["700", 700, "best", "²", "checkpoints"])
+def test_the_best_goes_before_the_newest_where_there_is_one(tmp_path):
+    touch(checkpoint_path(tmp_path, 500))
+    with pytest.raises(UserError, match="has no best checkpoint"):
+        find_checkpoint(tmp_path, "best")
+    touch(best_path(tmp_path))
+    assert find_checkpoint(tmp_path, None) == find_checkpoint(tmp_path, "best") == best_path(tmp_path)
+    assert find_checkpoint(tmp_path, "newest") == checkpoint_path(tmp_path, 500)
+    assert checkpoints(tmp_path) == [checkpoint_path(tmp_path, 500)]
+
+
+@pytest.mark.parametrize("wanted", ["700", 700, "²", "checkpoints"])
 def test_a_checkpoint_that_is_not_there_is_told_with_those_that_are(tmp_path, wanted):
     touch(checkpoint_path(tmp_path, 1000), checkpoint_path(tmp_path, 500))
     with pytest.raises(UserError, match=rf"no checkpoint {wanted}; there are: 500, 1000$") as error:

@@ -24,12 +24,14 @@ def faces(size: int, *, mapped: bool = False) -> FaceSet:
     return FaceSet(
         images=np.zeros((1200, 3, size, size), np.uint8),
         files=[f"{index}.png" for index in range(1200)],
+        fingerprints=[f"{index:032x}" for index in range(1200)],
         digest="0",
         skipped=[("broken.jpg", "cut short"), ("empty.png", "empty")],
         duplicates=5,
         mapped=mapped,
         folder=Path("/faces of mine"),
         from_cache=False,
+        held=np.arange(1200) < 60,
     )
 
 
@@ -116,6 +118,7 @@ def test_memory_follows_precision_averages_and_mapping():
 @pytest.mark.parametrize("size", [32, 128])
 def test_data_and_device_are_told(size):
     text = lines(replace(Settings(), image_size=size, precision="bfloat16"), faces(size))
-    assert f"data: 1,200 images in {Path('/faces of mine')}, 2 files left out, 5 exact duplicates" in text
+    counts = "60 of them held out, 2 files left out, 5 exact duplicates"
+    assert f"data: 1,200 images in {Path('/faces of mine')}, {counts}" in text
     assert text[-1] == "device: cpu, bfloat16"
     assert layers(text)[13] == ("Tanh", f"3 x {size} x {size}", 0)

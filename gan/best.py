@@ -1,0 +1,49 @@
+"""Which of a run's networks were its best so far, by a score that single lucky draws cannot win."""
+
+from __future__ import annotations
+
+from typing import Any
+
+SMOOTHED = 3
+"""Scores over which a mean is taken."""
+
+
+class Best:
+    """Follows a score, of which less is better, and knows when its smoothed value is the best so far.
+
+    Attributes:
+        step: the step of the best; None before the first score, and after going back.
+        score: the best mean of `SMOOTHED` scores in a row, infinite before the first.
+    """
+
+    def __init__(self) -> None:
+        self.step: int | None = None
+        self.score = float("inf")
+        self._recent: list[float] = []
+
+    def add(self, step: int, score: float) -> bool:
+        """Take in a step's score; whether the mean with those before it is the best there was.
+
+        The first scores, which have fewer before them, are means of what there is.
+        """
+        self._recent = [*self._recent, score][-SMOOTHED:]
+        mean = sum(self._recent) / len(self._recent)
+        if not mean < self.score:
+            return False
+        self.step, self.score = step, mean
+        return True
+
+    def went_back(self) -> None:
+        """Forget of which step the best was, and the scores of those that will now be made otherwise.
+
+        The best itself stays one to be beaten: it is kept.
+        """
+        self.step, self._recent = None, []
+
+    def state(self) -> dict[str, Any]:
+        """What `load_state` needs to go on from here."""
+        return {"step": self.step, "score": self.score, "recent": self._recent}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on from what `state` gave."""
+        self.step, self.score, self._recent = state["step"], state["score"], list(state["recent"])

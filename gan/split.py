@@ -1,0 +1,41 @@
+"""Which images of a data set are never trained on, so that a run can be scored against them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+ENOUGH = 200
+"""Held-out images that are wanted even where the share asked for gives fewer ..."""
+MOST_OF_FEW = 0.2
+"""... as long as they are no more than this share of all."""
+HASH_DIGITS = 16
+"""Hexadecimal digits of a fingerprint that decide; 64 bits."""
+
+
+def held_out(fingerprints: Sequence[str], share: float) -> NDArray[np.bool_]:
+    """Which images are held out: at least `share` of the different ones, and `ENOUGH` or a fifth of them.
+
+    An image's own fingerprint decides: it is held out if, read as a fraction, it is below the share
+    wanted. So a folder that grows keeps its split: no image that was trained on is held out later, but
+    for the few that make up the number where chance gave too small a share. Equal images, which have
+    equal fingerprints, are never on both sides.
+
+    Args:
+        fingerprints: for each image the digest of its pixels, hexadecimal, of `HASH_DIGITS` or more.
+        share: of the images, from 0, which holds out none at all, to 0.5.
+
+    Returns:
+        bool [N]. Never more than half of the different images.
+    """
+    hashes = np.array([int(digest[:HASH_DIGITS], 16) for digest in fingerprints], np.uint64)
+    ranked = np.unique(hashes)
+    count = len(ranked)
+    if share == 0 or count < 2:
+        return np.zeros(len(hashes), bool)
+    wanted = max(share, min(ENOUGH / count, MOST_OF_FEW))
+    below = int(np.searchsorted(ranked, np.uint64(wanted * 2**64)))
+    held = min(max(below, int(wanted * count)), count // 2)
+    return np.isin(hashes, ranked[:held])

@@ -1,0 +1,36 @@
+import pytest
+
+from gan.best import Best
+
+
+def test_the_best_is_the_lowest_mean_of_three_in_a_row():
+    best = Best()
+    told = [best.add(step, score) for step, score in enumerate([9.0, 5.0, 7.0, 3.0, 6.0, 6.0], start=1)]
+    # Means: 9, 7, 7, 5, 5.33, 5.
+    assert told == [True, True, False, True, False, False]
+    assert (best.step, best.score) == (4, pytest.approx(5.0))
+
+
+def test_one_lucky_score_is_not_enough():
+    best = Best()
+    for step, score in enumerate([4.0, 4.0, 4.0], start=1):
+        best.add(step, score)
+    assert not best.add(4, 9.0)
+    assert not best.add(5, 1.0)
+    assert best.step == 1
+
+
+def test_a_score_that_is_no_number_is_never_the_best():
+    best = Best()
+    best.add(1, 2.0)
+    assert not best.add(2, float("nan"))
+    assert best.step == 1
+
+
+def test_it_goes_on_from_its_state():
+    best, other = Best(), Best()
+    for step, score in enumerate([5.0, 2.0], start=1):
+        best.add(step, score)
+    other.load_state(best.state())
+    assert other.add(3, 1.0) == best.add(3, 1.0)
+    assert other.state() == best.state()

@@ -1,0 +1,196 @@
+"""Trainings that are made to fail: seen, gone back from, and given up when nothing helps."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from gan import course as course_module
+from gan.checkpoint import load
+from gan.config import base
+from gan.course import Course
+from gan.health import Limits
+from gan.loop import Outcome, train
+from gan.recorder import Recorder
+from gan.recovery import BeyondRepairError
+from gan.runs import checkpoints, samples, step_of
+from gan.trainer import Trainer
+from tests.states import assert_equal
+
+RANDOM = np.random.default_rng(0)
+IMAGES = RANDOM.integers(0, 256, (40, 3, 4, 4)).repeat(8, axis=2).repeat(8, axis=3).astype(np.uint8)
+SETTINGS = replace(
+    base("light", plain=False),
+    image_size=32,
+    batch_size=8,
+    generator_widths=(8, 6, 4, 4),
+    discriminator_widths=(8, 8, 8, 8),
+    precision="float32",
+    log_every=5,
+    sample_every=10,
+    checkpoint_every=20,
+    histogram_every=10_000,
+    keep=100,
+)
+WIDE = {"generator_widths": (64, 48, 32, 16), "discriminator_widths": (16, 32, 64, 128)}
+"""Networks in which D can win soon."""
+QUICK = replace(Limits(), grace=30, window=30, look_window=20)
+"""Alarms that tests have not to wait for."""
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    monkeypatch.setattr(course_module, "Limits", lambda: QUICK)
+
+
+class Troubled(Trainer):
+    """A trainer that something befalls after each step, as long as it has gone back fewer times."""
+
+    def __init__(self, trouble, until: int = 1, **changes) -> None:
+        super().__init__(replace(SETTINGS, **changes), IMAGES, torch.device("cpu"))
+        self.trouble, self.until, self.times = trouble, until, 0
+
+    def go_back(self, recovery, state) -> None:
+        super().go_back(recovery, state)
+        self.times = recovery.times
+
+    def step(self) -> None:
+        super().step()
+        if self.times < self.until:
+            self.trouble(self)
+
+
+def poisoned(trainer: Trainer, at: int) -> None:
+    if trainer.step_count == at:
+        with torch.no_grad():
+            trainer.discriminator.head.weight[0, 0] = float("nan")
+
+
+def constant(trainer: Trainer) -> None:
+    """All latent vectors lead to one image, though its colours go on changing."""
+    if trainer.step_count >= 45:
+        with torch.no_grad():
+            for network in (trainer.generator, trainer.average.network):
+                network.project.weight.mul_(1e-9)
+
+
+def without_gradient(trainer: Trainer) -> None:
+    """As with a D that is so sure of itself that it tells G nothing any more."""
+    if trainer.step_count == 65:
+        for weight in trainer.generator.parameters():
+            weight.register_hook(lambda gradient: gradient * (1e-9 if trainer.times == 0 else 1))
+
+
+def frozen(trainer: Trainer, weights: list[torch.Tensor]) -> None:
+    """The generator stays as it was at the start, so that D wins."""
+    with torch.no_grad():
+        if not weights:
+            weights.extend(weight.clone() for weight in trainer.generator.parameters())
+        for weight, was in zip(trainer.generator.parameters(), weights, strict=True):
+            weight.copy_(was)
+
+
+def run_loop(trainer: Trainer, run: Path) -> tuple[Outcome, Course]:
+    run.mkdir(exist_ok=True)
+    recorder, course = Recorder(run, 0), Course(IMAGES, trainer.settings.learning_rate)
+    try:
+        return train(trainer, recorder, course), course
+    finally:
+        recorder.close()
+
+
+def events(run: Path) -> str:
+    return (run / "events.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    ("trouble", "widths", "seen"),
+    [
+        (partial(poisoned, at=50), {}, "NaN or infinite at step 51"),
+        (constant, {}, "samples are becoming one"),
+        (without_gradient, {}, "G's gradient is gone"),
+        (partial(frozen, weights=[]), WIDE, "D wins"),
+    ],
+    ids=["poisoned", "constant", "without gradient", "frozen"],
+)
+def test_what_goes_wrong_is_seen_and_the_run_goes_on_from_before(quick, tmp_path, trouble, widths, seen):
+    # So fast because D is to win over a frozen G within few steps.
+    outcome, course = run_loop(Troubled(trouble, steps=110, learning_rate=1e-3, **widths), tmp_path)
+    assert outcome.step == 110
+    assert course.recovery.times == 1
+    assert seen in events(tmp_path)
+    assert "recovery 1 of 3" in events(tmp_path)
+    (group,) = load(outcome.checkpoint)["generator_optimizer"]["param_groups"]
+    assert group["lr"] == 5e-4
+
+
+def test_a_learning_rate_a_hundred_times_too_high_is_seen_and_made_smaller(quick, tmp_path):
+    # Networks as small as these learn well at 1e-3: see the healthy runs below.
+    trainer = Troubled(lambda _: None, steps=200, learning_rate=0.1, **WIDE)
+    with contextlib.suppress(BeyondRepairError):
+        run_loop(trainer, tmp_path)
+    assert "alarm: " in events(tmp_path)
+    assert "the learning rate at 0.05: recovery 1 of 3" in events(tmp_path)
+    (group,) = trainer.state()["generator_optimizer"]["param_groups"]
+    assert group["lr"] <= 0.05
+
+
+def test_after_going_back_each_step_stands_once_and_nothing_of_the_trouble_is_left(quick, tmp_path):
+    run_loop(Troubled(partial(poisoned, at=50), steps=80), tmp_path)
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == list(range(5, 81, 5))
+    assert [step_of(path) for path in samples(tmp_path)] == list(range(0, 81, 10))
+    assert [step_of(path) for path in checkpoints(tmp_path)] == [20, 40, 60, 80]
+
+
+def test_other_random_numbers_are_drawn_than_the_first_time(quick, tmp_path):
+    run_loop(Troubled(partial(poisoned, at=50), steps=60), tmp_path / "back")
+    run_loop(Troubled(lambda _: None, steps=60, learning_rate=1e-4), tmp_path / "straight")
+    back, straight = (load(checkpoints(tmp_path / name)[-1]) for name in ("back", "straight"))
+    assert back["step"] == straight["step"] == 60
+    assert not torch.equal(back["generator"]["project.weight"], straight["generator"]["project.weight"])
+
+
+def test_with_no_checkpoint_yet_it_starts_again_with_other_weights(quick, tmp_path):
+    trainer = Troubled(partial(poisoned, at=7), steps=20)
+    before = trainer.generator.project.weight.detach().clone()
+    outcome, course = run_loop(trainer, tmp_path)
+    assert (outcome.step, course.recovery.from_step) == (20, 0)
+    assert "starting again from step 0" in events(tmp_path)
+    # Twenty steps at a rate of 5e-5 move a weight by 0.001 at most; these were drawn anew.
+    assert (trainer.generator.project.weight - before).abs().mean() > 0.01
+
+
+def test_what_nothing_mends_ends_the_run_with_its_checkpoints_kept(quick, tmp_path):
+    with pytest.raises(BeyondRepairError, match=r"step 51, once more after 3 recoveries$"):
+        run_loop(Troubled(partial(poisoned, at=50), until=9, steps=80), tmp_path)
+    assert [step_of(path) for path in checkpoints(tmp_path)][-1] <= 40
+    assert events(tmp_path).count("going back to") + events(tmp_path).count("starting again") == 3
+
+
+def test_a_run_that_went_back_goes_on_from_its_checkpoint_in_the_same_form(quick, tmp_path):
+    run_loop(Troubled(partial(poisoned, at=50), steps=80), tmp_path)
+    state = load(tmp_path / "checkpoints" / "step_000060.pt", mapped=False)
+    trainer, course = Troubled(lambda _: None, steps=80), Course(IMAGES, SETTINGS.learning_rate)
+    trainer.load_state(state)
+    course.load_state(state["course"])
+    trainer.adopt(course.recovery)
+    recorder = Recorder(tmp_path, 60)
+    straight = load(tmp_path / "checkpoints" / "step_000080.pt", mapped=False)
+    outcome = train(trainer, recorder, course)
+    recorder.close()
+    assert_equal(load(outcome.checkpoint), straight)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_healthy_runs_see_no_alarm(quick, tmp_path, seed):
+    _, course = run_loop(Troubled(lambda _: None, steps=110, learning_rate=1e-3, seed=seed), tmp_path)
+    assert course.recovery.times == 0
+    assert not (tmp_path / "events.txt").exists()
