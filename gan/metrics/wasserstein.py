@@ -17,8 +17,8 @@ PATCH = 7
 PATCHES = 128
 """Of an image at each scale, at random places."""
 
-MOST_PATCHES = 2**18
-"""Of a set at each scale: 154 MB. Of more images each gives fewer, which costs little: patches of one image
+MOST_PATCHES = 2**17
+"""Of a set at each scale: 77 MB. Of more images each gives fewer, which costs little: patches of one image
 are alike."""
 
 PROJECTIONS = 512
@@ -27,7 +27,7 @@ BATCH = 100
 """Images whose pyramids are held at once."""
 
 SLICES = 32
-"""Projections that are held at once, 34 MB of them."""
+"""Projections that are held at once, 17 MB of them."""
 
 
 def sliced_wasserstein(
@@ -36,7 +36,7 @@ def sliced_wasserstein(
     """How differently two sets of images are textured, at each scale.
 
     Karras et al. (2018), *Progressive Growing of GANs*: of every image 128 patches of 7x7 pixels from
-    each level of its Laplacian pyramid (fewer of more than 2,048 images, 2^18 in all); the values of a
+    each level of its Laplacian pyramid (fewer of more than 1,024 images, 2^17 in all); the values of a
     set's patches are normalised to mean 0 and variance 1 in each colour channel; and the distance is the
     mean over 512 random directions of the mean absolute difference between the sorted projections of the
     two sets. The i-th images of both sets have their patches at the same places, so that a set has no
@@ -49,8 +49,8 @@ def sliced_wasserstein(
 
     Returns:
         The distance at each level by the side of its images in pixels: S, S / 2 and so on, down to 16 or
-        more. The last level holds what the others leave, colours and large shapes; the first the finest
-        detail. (The paper prints them times 1,000.)
+        more. The last level holds what the others leave, the large shapes; the first the finest
+        detail. A shift of all colours alone is not seen. (The paper prints distances times 1,000.)
 
     Raises:
         ValueError: the sets differ in shape, or the side does not fit.
@@ -97,20 +97,27 @@ def _sides(side: int) -> list[int]:
     return sides
 
 
-_BINOMIAL = torch.tensor([1, 4, 6, 4, 1]) / 16
+_BINOMIAL = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
 
 
 def _blur(images: Tensor, stride: int = 1) -> Tensor:
-    kernel = (_BINOMIAL[:, None] * _BINOMIAL).expand(3, 1, 5, 5)
-    return F.conv2d(F.pad(images, (2, 2, 2, 2), "reflect"), kernel, stride=stride, groups=3)
+    height, width = images.shape[2:]
+    padded = F.pad(images, (2, 2, 2, 2), "reflect")
+    # On a CPU shifted sums take half the time of a convolution with one filter a channel.
+    down = sum(part * padded[:, :, at : at + height : stride] for at, part in enumerate(_BINOMIAL))
+    return sum(part * down[:, :, :, at : at + width : stride] for at, part in enumerate(_BINOMIAL))
 
 
 def _double(images: Tensor) -> Tensor:
-    """Twice the side: zeros between the pixels, blurred, and as bright as before."""
-    count, channels, height, width = images.shape
-    spread = torch.zeros(count, channels, 2 * height, 2 * width)
-    spread[:, :, ::2, ::2] = images
-    return 4 * _blur(spread)
+    """Twice the side: as if zeros were set between the pixels, then blurred, and as bright as before."""
+    for axis in (2, 3):
+        here = images.movedim(axis, 3)
+        padded = F.pad(F.pad(here, (1, 0, 0, 0), "reflect"), (0, 1, 0, 0), "replicate")
+        before, after = padded[..., :-2], padded[..., 2:]
+        # Of the five parts of the blur three fall on pixels at every second place, two between them.
+        doubled = torch.stack(((before + 6 * here + after) / 8, (here + after) / 2), dim=4).flatten(3)
+        images = doubled.movedim(3, axis)
+    return images
 
 
 def _patches(
