@@ -43,10 +43,9 @@ RECIPES: dict[str, tuple[str, ...]] = {
     "colour and translation": ("--augmentation", "colour", "translation"),
     "translation and cutout": ("--augmentation", "translation", "cutout"),
     "spectral norm, no augmentation": ("--normalisation", "spectral", "--augmentation"),
-    "head 0.25": ("--head-scale", "0.25"),
-    "head 4": ("--head-scale", "4"),
+    "head 1": ("--head-scale", "1"),
     "separate updates": ("--updates", "separate"),
-    "beta2 0.99": ("--beta2", "0.99"),
+    "beta2 0.999": ("--beta2", "0.999"),
 }
 JUDGED = 512
 """Generated and real images that are compared."""

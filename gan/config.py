@@ -47,8 +47,8 @@ class Settings:
     """Sizes of the generator and the batch: `light` (250 150 90 54, 96) or `paper` (1024 512 256 128, 128);
     the default is light on a CPU, paper on a GPU."""
     plain: bool = False
-    """The textbook form: batch norm on all of D, simultaneous updates, no averaged weights, no
-    augmentation."""
+    """The textbook form: batch norm on all of D, its logits as they are, beta2 0.999, simultaneous
+    updates, no averaged weights, no augmentation."""
 
     steps: int | None = None
     """Stop after this many steps; 7000 if neither steps nor minutes are given."""
@@ -82,7 +82,7 @@ class Settings:
     normalisation: Normalisation = "batch-but-first"
     """In D: batch norm on all layers, on all but the first (Radford et al. 2015), spectral norm of the
     weights (Miyato et al. 2018), or none."""
-    head_scale: float = 1.0
+    head_scale: float = 0.25
     """Factor on D's logits: below 1, a step of Adam on the wide head swings them less."""
     updates: Updates = "simultaneous"
     """D, then G against the new D; or both from one pass of D over the fakes, which is faster."""
@@ -90,8 +90,9 @@ class Settings:
     """Of Adam, for both networks."""
     beta1: float = 0.5
     """Adam's decay of the mean gradient [per step] (Radford et al. 2015)."""
-    beta2: float = 0.999
-    """Adam's decay of the mean squared gradient [per step]."""
+    beta2: float = 0.99
+    """Adam's decay of the mean squared gradient [per step]: it forgets the large gradients of the start
+    sooner than the customary 0.999, and learns faster."""
     weight_decay: float = 0.0
     """L2 penalty on all weights, as Adam's: added to the gradient."""
     flip: bool = True
@@ -123,6 +124,7 @@ PRESETS: dict[Preset, dict[str, Any]] = {
 PLAIN: dict[str, Any] = {
     "normalisation": "batch",
     "head_scale": 1.0,
+    "beta2": 0.999,
     "updates": "simultaneous",
     "augmentation": (),
     "ema_half_life": 0.0,

@@ -22,6 +22,7 @@ COMMANDS = re.findall(r"^    .*?(?:python|uv run) (\w+)\.py(.*)$", README, re.MU
 
 @pytest.mark.parametrize(("script", "words"), COMMANDS)
 def test_every_command_fits_its_script(script, words):
+    from evaluate import EvaluationChoice
     from interpolate import InterpolationChoice
     from sample import SampleChoice
     from timelapse import TimelapseChoice
@@ -31,6 +32,7 @@ def test_every_command_fits_its_script(script, words):
         "interpolate": InterpolationChoice,
         "timelapse": TimelapseChoice,
         "plot_curves": RunChoice,
+        "evaluate": EvaluationChoice,
     }
     given = shlex.split(words, comments=True)
     if script == "train_gan":

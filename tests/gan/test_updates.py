@@ -58,7 +58,8 @@ class Reference:
         self.settings: Settings = of.settings
         self.generator = copy.deepcopy(of.generator).double()
         self.discriminator = copy.deepcopy(of.discriminator).double()
-        options = {"lr": 1e-4, "betas": (0.5, 0.999), "weight_decay": of.settings.weight_decay}
+        settings = of.settings
+        options = {"lr": 1e-4, "betas": (0.5, settings.beta2), "weight_decay": settings.weight_decay}
         self.optimizers = [
             torch.optim.Adam(network.parameters(), **options)
             for network in (self.generator, self.discriminator)
