@@ -41,8 +41,7 @@ class EvaluationChoice(RunChoice):
     raw: bool = False
     """Take the weights of the last training step instead of their moving average (EMA)."""
     device: Device = "auto"
-    """Where to compute the generated images, always in float32; auto takes CUDA, then Apple's MPS, then
-    the CPU."""
+    """Where the networks compute, always in float32; auto takes CUDA, then Apple's MPS, then the CPU."""
     count: int = 5000
     """Generated images, and real ones they are compared with; half of the real images where they are
     fewer than twice as many."""
@@ -80,8 +79,13 @@ class EvaluationChoice(RunChoice):
     def spaces(self) -> list[FeatureSpace]:
         """The feature spaces. Raises `UserError` where the weights of one are not there."""
         from gan.features import inception_space, random_space
+        from gan.hardware import choose_device
 
-        made = {"random": random_space, "inception": lambda: inception_space(self.weights)}
+        device = choose_device(self.device)
+        made = {
+            "random": lambda: random_space(device=device),
+            "inception": lambda: inception_space(self.weights, device=device),
+        }
         return [made[name]() for name in self.features]
 
 

@@ -2,9 +2,9 @@
 
     python benchmarks/planted_failures.py [FOLDER] [--missing PATTERN]
 
-Without a folder, faces are drawn. A quarter of the images stands for the training set and is what all are
-compared with; another was never seen; of the other half as many images, spoiled, stand for the generated
-ones, and unspoiled for the floor. Prints a Markdown table: of each score the mean over the draws and,
+Without a folder, faces are drawn. Of each draw of images N stand for the training set, which all are
+compared with; N were never seen; and N others, spoiled, stand for the generated ones, unspoiled for the
+floor. Prints a Markdown table: of each score the mean over the draws and,
 in brackets, how many of the floor's standard deviations it is from the floor. **Bold** is worse than the
 floor by 5 or more, *italic* better by as much: there the score is deceived.
 """
@@ -138,19 +138,18 @@ def measure_failures(
     rows: Rows = {}
     for draw, order in enumerate(tqdm(splits, "draws")):
         random = np.random.default_rng([seed, draw, 1])
-        train, unseen = (sample(spaces, images[order[part : part + quarter]]) for part in (0, quarter))
-        rest = order[2 * quarter :]
-        reference, real = train.some(np.arange(count)), sample(spaces, images[rest[:count]])
+        known, unknown, rest = np.split(order, [quarter, 2 * quarter])
+        train, unseen, real = (sample(spaces, images[part[:count]]) for part in (known, unknown, rest))
         judged = {
             FLOOR: real,
             "few": real.some(np.resize(np.arange(min(FEW, count // 4)), count)),
             **{name: sample(spaces, spoil(real.images, random)) for name, spoil in SPOILED.items()},
-            "copies": train.some(random.permutation(quarter)[:count]),
+            "copies": train.some(random.permutation(count)),
         }
         if matched.any():
             judged["missing"] = sample(spaces, images[rest[~matched[rest]][:count]])
         for failure, what in judged.items():
-            scores = compare(reference, what, k=k, seed=seed + draw)
+            scores = compare(train, what, k=k, seed=seed + draw)
             for space, shares in copies(what, train, unseen, seed=seed + draw).items():
                 scores[space] |= {name: share.value for name, share in shares.items()}
             for space, named in scores.items():

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from gan.checkpoint import LoadedGenerator
-from gan.comparison import better
+from gan.comparison import PIXELS_OF, better
 from gan.decoding import DECODER
 from gan.evaluation import Evaluation, Score
 from gan.features import FeatureSpace
@@ -124,12 +124,16 @@ def table(evaluation: Evaluation, conditions: Conditions) -> str:
         f"{len(conditions.seeds)} draws, seeds {seeds}",
         f"copies: {conditions.copying}",
     ]
+    pixels_of = min(conditions.images, PIXELS_OF)
     titles = {
-        space.name: f"features: {space.name} (digest {space.digest}, {space.length:,} values)"
-        for space in conditions.spaces
+        "": f"pixels, no network (sliced Wasserstein and nearest two: of {pixels_of:,} images)",
+        **{
+            space.name: f"features: {space.name} (digest {space.digest}, {space.length:,} values)"
+            for space in conditions.spaces
+        },
     }
     rows = {
-        titles.get(space, "pixels, no network"): [_row(*named) for named in scores.items()]
+        titles[space]: [_row(*named) for named in scores.items()]
         for space, scores in evaluation.scores.items()
     }
     header = ("", "", "score", "floor")
