@@ -43,6 +43,8 @@ Rows = dict[tuple[str, str], dict[str, list[float]]]
 """By feature space and score, by failure: the values of all draws."""
 
 FLOOR = "floor"
+DRAWN = 5000
+"""Faces that are drawn; the same as those of train_gan.py."""
 FEW = 100
 """Different images where they are few; a quarter of small sets."""
 NOISE = 10
@@ -78,10 +80,8 @@ class FailureChoice:
     """Neighbours of precision, recall, density and coverage."""
     seed: int = 0
     """Of the first draw."""
-    drawn: int = 5000
-    """How many faces to draw, if no folder is given."""
     cache: Path = Path("data/cache")
-    """Folder of decoded images, and of drawn ones."""
+    """Folder of decoded images, beside which drawn ones are kept."""
 
 
 def main() -> None:
@@ -186,8 +186,8 @@ def _load(choice: FailureChoice) -> tuple[FaceSet, Sequence[str]]:
     """The images, and for each a name that tells what it shows."""
     folder = choice.folder
     if folder is None:
-        folder = choice.cache.parent / f"drawn-people-{choice.drawn}"
-        write_folder(folder, choice.drawn, faces_per_person=1)
+        folder = choice.cache.parent / f"drawn-{DRAWN}"
+        write_folder(folder, DRAWN)
     faces = load_folder(folder, choice.image_size, cache=choice.cache, workers=worker_count(None))
     if choice.folder:
         return faces, faces.files

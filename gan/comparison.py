@@ -48,8 +48,8 @@ SCORES: dict[str, Better] = {
 FEWEST = 4
 """Images that the scores need on each side, whatever k is."""
 PIXELS_OF = 500
-"""Images at most of which sliced Wasserstein distances are taken, and among which the two nearest are
-sought: with 5,000 the former would take half of all time."""
+"""Images at most by which textures and the two nearest are judged: with 5,000 this would take most of the
+time and of the memory."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def compare(real: Sample, judged: Sample, *, k: int = 5, seed: int = 0) -> dict[
         the empty name the scores that need no network: sliced Wasserstein for each level of the pyramid,
         `MS-SSIM` (mean similarity of two images of the judged set), `checkerboard` (energy of the highest
         frequencies over that of the real ones) and `nearest two` (the smallest distance of two images
-        over a small one of real images). The first and the last are of the first `PIXELS_OF` images.
+        over a small one of real images). All but `MS-SSIM` are of the first `PIXELS_OF` images.
     """
     scores = {}
     for name in real.features:
@@ -134,7 +134,7 @@ def compare(real: Sample, judged: Sample, *, k: int = 5, seed: int = 0) -> dict[
     scores[""] = {
         **{f"{SLICED} {side} px": distance for side, distance in levels.items()},
         "MS-SSIM": mean_similarity(judged.images, seed=seed),
-        "checkerboard": checkerboard_to_real(judged.images, real.images),
+        "checkerboard": checkerboard_to_real(few, few_real),
         "nearest two": nearest_to_real(few, few_real),
     }
     return scores

@@ -126,7 +126,7 @@ def table(evaluation: Evaluation, conditions: Conditions) -> str:
     ]
     pixels_of = min(conditions.images, PIXELS_OF)
     titles = {
-        "": f"pixels, no network (sliced Wasserstein and nearest two: of {pixels_of:,} images)",
+        "": f"pixels, no network (of {pixels_of:,} images; MS-SSIM of pairs of all)",
         **{
             space.name: f"features: {space.name} (digest {space.digest}, {space.length:,} values)"
             for space in conditions.spaces
