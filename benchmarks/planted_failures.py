@@ -74,8 +74,8 @@ class FailureChoice:
     """Images in each set; fewer where the folder holds too few for four of them."""
     features: tuple[Literal["random", "inception"], ...] = ("random",)
     """Feature spaces."""
-    draws: int = 4
-    """Draws of sets over which mean and spread are taken."""
+    draws: int = 8
+    """Draws of sets over which mean and spread are taken; of few, the spread is off by several times."""
     k: int = 5
     """Neighbours of precision, recall, density and coverage."""
     seed: int = 0
