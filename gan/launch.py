@@ -22,7 +22,7 @@ from gan.lock import locked
 from gan.processes import worker_count
 from gan.recorder import Recorder
 from gan.request import NEWEST, Request, read_request
-from gan.runs import RunInfo, find_run, new_run, read_info, write_info
+from gan.runs import RunInfo, find_run, new_run, read_info, write_info, written_to
 from gan.scoring import FEWEST, Scorer
 from gan.trainer import SAMPLES, Trainer
 
@@ -132,10 +132,10 @@ def open_run(
     with locked(run):
         if plan.resumed:
             _go_on(plan, trainer, course)
-        with _written_to(run):
+        with written_to(run):
             recorder = Recorder(run, trainer.step_count)
         with closing(recorder):
-            with _written_to(run):
+            with written_to(run):
                 _describe(plan, data, recorder)
             yield recorder
 
@@ -185,15 +185,6 @@ def _describe(plan: Plan, data: FaceSet, recorder: Recorder) -> None:
     data.write_skipped(recorder.run / "skipped.txt")
     if not plan.resumed:
         recorder.real_grid(_spread(data.images))
-
-
-@contextmanager
-def _written_to(run: Path) -> Iterator[None]:
-    """Tell of a full or read-only disk in one line."""
-    try:
-        yield
-    except OSError as error:
-        raise UserError(f"{run} cannot be written to: {error.strerror}") from None
 
 
 def _spread(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
