@@ -185,6 +185,14 @@ def load_newest(run: Path, *, mapped: bool = True) -> tuple[Path, dict[str, Any]
     raise UserError(f"every checkpoint of {run} is damaged: {', '.join(path.name for path in damaged)}")
 
 
+def load_newest_told(run: Path) -> tuple[Path, dict[str, Any]]:
+    """As `load_newest`, in memory; damaged checkpoints that are newer are told of in a line each."""
+    path, state, damaged = load_newest(run, mapped=False)
+    for other in damaged:
+        print(f"warning: {other} is damaged and left aside")
+    return path, state
+
+
 def load_generator(
     run: str | Path | None = None,
     checkpoint: str | int | Path | None = None,

@@ -6,18 +6,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gan.checkpoint import keep_as_best, load_newest
+from gan.checkpoint import keep_as_best, load_newest_told
 from gan.config import DEFAULT_STEPS, FEWEST_IMAGES, NETWORKS, Settings, base, changed, check, flag
 from gan.course import Course
 from gan.dataset import FaceSet, load_folder
 from gan.errors import UserError
-from gan.hardware import choose_device, choose_precision, environment
+from gan.hardware import choose_device, choose_precision, environment, tell_changes
 from gan.lock import locked
 from gan.processes import worker_count
 from gan.recorder import Recorder
@@ -109,7 +108,7 @@ def make_trainer(plan: Plan, data: FaceSet) -> Trainer:
     """
     trainer = Trainer(plan.settings, data.images, plan.device, data.trained)
     if plan.source:
-        path, state = _newest_state(plan.source)
+        path, state = load_newest_told(plan.source)
         trainer.load_networks(state)
         print(f"beginning with the networks of {path}")
     return trainer
@@ -140,18 +139,10 @@ def open_run(
             yield recorder
 
 
-def _newest_state(run: Path) -> tuple[Path, dict[str, Any]]:
-    """The newest checkpoint that is whole, and what it holds."""
-    path, state, damaged = load_newest(run, mapped=False)
-    for other in damaged:
-        print(f"warning: {other} is damaged and left aside")
-    return path, state
-
-
 def _go_on(plan: Plan, trainer: Trainer, course: Course) -> None:
     """Put the trainer where the resumed run ended."""
     assert plan.resumed is not None
-    path, state = _newest_state(plan.resumed)
+    path, state = load_newest_told(plan.resumed)
     trainer.load_state(state)
     course.load_state(state["course"])
     trainer.adopt(course.recovery)
@@ -164,11 +155,7 @@ def _go_on(plan: Plan, trainer: Trainer, course: Course) -> None:
             f"give more, such as --steps {2 * trainer.step_count}"
         )
     print(f"going on from {path}")
-    here = environment(plan.device)
-    for what, then in read_info(plan.resumed).environment.items():
-        if here.get(what) != then:
-            now = here.get(what)
-            print(f"note: {what} was {then} and is now {now}; steps may differ in the last bits")
+    tell_changes(read_info(plan.resumed).environment, plan.device)
 
 
 def _describe(plan: Plan, data: FaceSet, recorder: Recorder) -> None:

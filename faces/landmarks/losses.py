@@ -113,13 +113,11 @@ class AreaLoss:
 
 
 def wing_loss(predicted: Tensor, true: Tensor) -> Tensor:
-    """The wing loss (Feng et al. 2018), the mean over all coordinates of
+    """The wing loss (Feng et al. 2018), a mean over all coordinates, which still pulls at small errors.
 
-        w ln(1 + |e| / epsilon)    where |e| < w
-        |e| - c                    elsewhere, with c = w - w ln(1 + w / epsilon)
-
-    which, unlike squares, still pulls at errors that are small.
-    """  # noqa: D205 - the formula belongs to the sentence
+    It is w ln(1 + |e| / epsilon) where |e| < w, and |e| - c elsewhere, with c = w - w ln(1 + w / epsilon)
+    so that both meet.
+    """
     size = (predicted - true).abs()
     offset = WING_WIDTH - WING_WIDTH * math.log1p(WING_WIDTH / WING_CURVATURE)
     near = WING_WIDTH * torch.log1p(size / WING_CURVATURE)

@@ -145,7 +145,7 @@ def point_set(name: str | Path) -> PointSet:
         values = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(
-            f"there is no point set {name} ({error.strerror}); give a JSON file, or one of {', '.join(SHIPPED)}"
+            f"no point set {name} ({error.strerror}); give a JSON file, or one of {', '.join(SHIPPED)}"
         ) from None
     except ValueError as error:
         raise UserError(f"the point set {name} is no JSON: {error}") from None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,7 +24,6 @@ from gan.dataset import fill_and_read, memory_limit
 from gan.decoding import DECODER, UnusableImage, decode_whole
 from gan.errors import UserError
 from gan.processes import spread
-from gan.split import held_out
 
 TILE = 2.1
 """Side of a tile over the longer side of its landmarks' box."""
@@ -81,7 +81,7 @@ def load_tiles(
         image_size: side in pixels of the crops that will be cut from the tiles; the tiles' side follows.
         cache: folder for decoded arrays; see `gan.cache`.
         workers: processes that decode; 0 decodes in this one.
-        share_held: of the people, who are held out with all their images; see `gan.split`.
+        share_held: of the people, who are held out with all their images.
 
     Raises:
         UserError: no image can be read, or there is no room for the tiles.
@@ -98,8 +98,7 @@ def load_tiles(
     skipped = [(name, reason) for name, reason in index.skipped]
     if not index.files:
         raise UserError(f"no image of {folder} can be read; the first is {skipped[0][0]}: {skipped[0][1]}")
-    rows = [int(row.partition(" ")[0]) for row in index.files]
-    outside = np.array([int(row.rpartition(" ")[2]) for row in index.files])
+    rows, outside = np.array([name.split() for name in index.files], int).T
     pixels = annotations.points[rows]
     points = to_fractions(pixels, squares_of(boxes_of(pixels), TILE)).astype(np.float32)
     people = [annotations.people[row] for row in rows]
@@ -109,12 +108,29 @@ def load_tiles(
         points=points,
         files=[annotations.files[row] for row in rows],
         people=people,
-        held=held_out([hashlib.blake2b(name.encode(errors="replace")).hexdigest() for name in people], share_held),
+        held=hold_out(people, share_held),
         skipped=skipped,
         outside=(int(outside.sum()), int((outside > 0).sum())),
         digest=hashlib.blake2b(index.digest.encode() + points.tobytes(), digest_size=16).hexdigest(),
         folder=folder,
     )
+
+
+def hold_out(people: Sequence[str], share: float) -> NDArray[np.bool_]:
+    """Which faces are held out: all faces of this share of the people, of one person at least.
+
+    A digest of the name decides who, whatever the seed of a run, so that all runs can be compared.
+
+    Args:
+        people: of each face a name of who it is.
+        share: of the people, in [0, 1].
+
+    Returns:
+        bool [N].
+    """
+    ranked = sorted({*people}, key=lambda name: hashlib.blake2b(name.encode(errors="replace")).digest())
+    held = {*ranked[: max(1, round(share * len(ranked)))]}
+    return np.array([name in held for name in people])
 
 
 def tile_size(image_size: int) -> int:
@@ -155,6 +171,7 @@ def _cut_all(annotations: Annotations, size: int, workers: int, keep: Keep) -> I
                 continue
             image, outside = result
             keep(len(rows), image)
+            # A file can hold several faces, so the row says which one this is.
             rows.append(f"{row} {outside}")
             fingerprint = hashlib.blake2b(image, digest_size=16)
             fingerprints.append(fingerprint.hexdigest())
