@@ -74,12 +74,12 @@ class Backbone(nn.Module):
         weights = dict(self.body.named_parameters())
         ends = [place for place, name in enumerate(weights) if name.startswith(f"{last}.")]
         if not ends:
-            layers = ", ".join(name for name, layer in self.body.named_children() if any(layer.parameters()))
+            layers = ", ".join(name for name, layer in self.body.named_children() if _weights(layer))
             raise UserError(f"{self.name} has no layer {last} to freeze; it has: {layers}")
         for weight in list(weights.values())[: ends[-1] + 1]:
             weight.requires_grad_(False)
-        layers = [layer for layer in self.body.modules() if any(layer.parameters())]
-        self._frozen = [layer for layer in layers if not any(w.requires_grad for w in layer.parameters())]
+        layers = [layer for layer in self.body.modules() if _weights(layer)]
+        self._frozen = [layer for layer in layers if not any(w.requires_grad for w in _weights(layer))]
         self.train(self.training)
 
     def train(self, mode: bool = True) -> Self:
@@ -116,6 +116,10 @@ def load_weights(backbone: Backbone, weights: str) -> None:
             f"{weights} holds no weights of {backbone.name}: {prefix}{missing[0]} is missing or another shape"
         )
     backbone.body.load_state_dict(body.state_dict())
+
+
+def _weights(layer: nn.Module) -> list[nn.Parameter]:
+    return list(layer.parameters())
 
 
 def _small() -> nn.Sequential:
