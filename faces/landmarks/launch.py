@@ -81,7 +81,9 @@ def load_data(plan: Plan[LandmarkSettings], folder: Path) -> LandmarkData:
     count = annotations.points.shape[1]
     points = point_set(settings.points) if settings.points else point_set_of(count)
     if points.count != count:
-        raise UserError(f"{folder} has {count} points a face, but the point set {points.name} {points.count}")
+        raise UserError(
+            f"{folder} has {count} points a face, but the point set {points.name} has {points.count}"
+        )
     tiles = load_tiles(
         annotations,
         settings.image_size,

@@ -27,7 +27,8 @@ def table(folder: Path, *rows: str, header: str = HEADER, name: str = "landmarks
 
 
 def test_a_csv_and_who_its_faces_are(folder):
-    table(folder, "Ann_01.jpg,1,2,3,4", "Ann_02.jpg,-1,2.5,1e2,4", "", "Bo Li_1.jpg,0,0,1,1", "чужой.png,1,1,2,2")
+    rows = ("Ann_01.jpg,1,2,3,4", "Ann_02.jpg,-1,2.5,1e2,4", "", "Bo Li_1.jpg,0,0,1,1", "чужой.png,1,1,2,2")
+    table(folder, *rows)
     found = read_annotations(folder)
     assert found.files == ["Ann_01.jpg", "Ann_02.jpg", "Bo Li_1.jpg", "чужой.png"]
     assert found.points.shape == (4, 2, 2)

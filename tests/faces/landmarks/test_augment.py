@@ -93,7 +93,8 @@ def test_the_same_seed_gives_the_same_crops():
 
 def test_principal_colours_are_those_of_the_covariance():
     random = np.random.default_rng(0)
-    levels = 128 + 40 * random.normal(size=(5000, 1)) * [1, 1, 1] + 10 * random.normal(size=(5000, 1)) * [1, -1, 0]
+    light, tint = random.normal(0, 40, (5000, 1)), random.normal(0, 10, (5000, 1))
+    levels = 128 + light * [1, 1, 1] + tint * [1, -1, 0]
     image = levels.round().clip(0, 255).astype(np.uint8).T.reshape(1, 3, 50, 100)
     components = principal_colours(torch.from_numpy(image)).numpy()
     covariance = np.cov(image[0].reshape(3, -1) / 255)

@@ -70,7 +70,8 @@ def test_wing_near_zero_and_where_its_parts_meet():
 
 @given(st.integers(2, 9), st.integers(0, 1000))
 def test_distances_are_the_sum_of_dd_written_out(count, seed):
-    predicted, true = torch.rand(2, 4, count, 2, dtype=torch.float64, generator=torch.manual_seed(seed)).unbind()
+    random = torch.Generator().manual_seed(seed)
+    predicted, true = torch.rand(2, 4, count, 2, dtype=torch.float64, generator=random).unbind()
     names = tuple(f"p{number}" for number in range(count))
     points = PointSet("any", names, (), {}, (names[:1], names[1:2]), names[:2])
     total = (predicted - true).square().mean()

@@ -43,7 +43,8 @@ def test_the_68_points_mirror_as_ibug_numbers_them():
     for one, other in [(0, 16), (8, 8), (17, 26), (27, 27), (31, 35), (36, 45), (41, 46), (48, 54), (60, 64)]:
         assert mirror[one] == other
         assert mirror[other] == one
-    assert (mirror == np.arange(68)).sum() == 1 + 4 + 1 + 4  # chin, bridge, under the nose, middle of the lips
+    # The chin, the bridge, under the nose, the middle of the lips.
+    assert (mirror == np.arange(68)).sum() == 1 + 4 + 1 + 4
 
 
 def test_a_cats_points_mirror_so_that_outer_stays_outer():
@@ -108,10 +109,10 @@ def test_a_wrong_set_is_one_line(tmp_path, change, said):
 
 
 def test_a_set_that_is_not_there_or_no_json(tmp_path):
-    with pytest.raises(UserError, match="no point set dogs.*faces-68"):
+    with pytest.raises(UserError, match=r"no point set dogs.*faces-68"):
         point_set("dogs")
     (tmp_path / "text.json").write_text("eyes")
     with pytest.raises(UserError, match="is no JSON"):
         point_set(tmp_path / "text.json")
-    with pytest.raises(UserError, match="5 landmarks.*--points"):
+    with pytest.raises(UserError, match=r"5 landmarks.*--points"):
         point_set_of(5)
