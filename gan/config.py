@@ -25,7 +25,7 @@ Preset = Literal["light", "paper"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "float32", "bfloat16"]
 Updates = Literal["separate", "simultaneous"]
-Normalisation = Literal["batch", "batch-but-first", "spectral", "none"]
+Normalisation = Literal["batch", "batch-but-first", "layer", "spectral", "none"]
 Augmentation = Literal["colour", "translation", "cutout"]
 Widths = tuple[int, int, int, int]
 AnySettings = TypeVar("AnySettings")
@@ -85,8 +85,8 @@ class Settings:
     latent_size: int = 100
     """Values in a latent vector, each uniform in [-1, 1]."""
     normalisation: Normalisation = "batch-but-first"
-    """In D: batch norm on all layers, on all but the first (Radford et al. 2015), spectral norm of the
-    weights (Miyato et al. 2018), or none."""
+    """In D: batch norm on all layers, on all but the first (Radford et al. 2015), layer norm on all but the
+    first (Ba et al. 2016), spectral norm of the weights (Miyato et al. 2018), or none."""
     head_scale: float = 0.25
     """Factor on D's logits: below 1, a step of Adam on the wide head swings them less."""
     updates: Updates = "simultaneous"

@@ -22,6 +22,7 @@ FORMS = [
     ("simultaneous", "none"),
     ("simultaneous", "batch"),
     ("simultaneous", "batch-but-first"),
+    ("simultaneous", "layer"),
     ("separate", "spectral"),
     ("separate", "batch"),
 ]
