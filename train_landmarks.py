@@ -28,7 +28,7 @@ def main() -> int:
     folder = Path(plan.settings.folder) if plan.settings.folder else _draw(plan.settings.workers)
     data = load_data(plan, folder)
     print(data.summary())
-    learner, best = make_learner(plan, data), Best()
+    learner, best = make_learner(plan, data), Best(smoothed=1)
     if request.dry_run:
         print(summary(learner))
         return 0

@@ -76,13 +76,13 @@ class Line:
 def sitting(run, learner: Line, best: Best | None = None):
     recorder = Recorder(run, learner.step_count)
     try:
-        return train(learner, recorder, best or Best())
+        return train(learner, recorder, best or Best(smoothed=1))
     finally:
         recorder.close()
 
 
 def test_what_is_due_is_done(tmp_path):
-    learner, best = Line(), Best()
+    learner, best = Line(), Best(smoothed=1)
     outcome = sitting(tmp_path, learner, best)
     assert (outcome.step, outcome.exit_code) == (12, 0)
     assert outcome.checkpoint == checkpoints(tmp_path)[-1]
@@ -112,7 +112,7 @@ def test_a_sitting_that_was_killed_goes_on_bit_for_bit(tmp_path, end):
     for run in (straight, stopped):
         run.mkdir()
     sitting(straight, Line())
-    learner, best = Line(), Best()
+    learner, best = Line(), Best(smoothed=1)
 
     def die() -> None:
         if learner.step_count == end:
@@ -121,7 +121,7 @@ def test_a_sitting_that_was_killed_goes_on_bit_for_bit(tmp_path, end):
     learner.during = die
     with pytest.raises(KeyboardInterrupt):
         sitting(stopped, learner, best)
-    again, best = Line(), Best()
+    again, best = Line(), Best(smoothed=1)
     saved = checkpoints(stopped)
     if saved:
         state = load(saved[-1], mapped=False)
@@ -144,7 +144,7 @@ def test_a_signal_finishes_the_step_and_saves_it_out_of_turn(tmp_path):
     straight = tmp_path / "straight"
     straight.mkdir()
     sitting(straight, Line())
-    again, best = Line(), Best()
+    again, best = Line(), Best(smoothed=1)
     state = load(outcome.checkpoint, mapped=False)
     again.load_state(state)
     best.load_state(state["best"])
