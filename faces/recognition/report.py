@@ -88,7 +88,7 @@ def write_report(run: Path, data: Labelled) -> list[str]:
             (run / "mistakes.png").unlink(missing_ok=True)  # of an earlier sitting
         note = _draw(run, confusion, scores, data.classes)
     told = [
-        f"accuracy {_told(values, '')} (chance: {1 / len(data.classes):.1%}) on {len(rows):,} images held out "
+        f"accuracy {_told(values, '')} (chance {1 / len(data.classes):.1%}) on {len(rows):,} images held out "
         f"(best step: {recognizer.step:,})",
         f"on grey copies of them {_told(values, 'grey_')}",
         f"tables and pictures: {run}",
