@@ -69,15 +69,15 @@ class FrozenMaps:
         frozen = nn.Sequential(*(part for _, part in children[:cut]))
         self.rest = nn.Sequential(*(part for _, part in children[cut:]))
         device = next(backbone.parameters()).device
-        training = frozen.training
-        frozen.eval()
+        training = backbone.training
+        backbone.eval()
         maps = []
         with exact_float32():
             for first in tqdm(range(0, len(images), BATCH), "frozen layers", unit=" batches", disable=None):
                 batch = to_float(torch.from_numpy(np.array(images[first : first + BATCH])).to(device))
                 both = [frozen(backbone.normalised(view)).cpu() for view in (batch, batch.flip(-1))]
                 maps.append(torch.stack(both, 1))
-        frozen.train(training)
+        backbone.train(training)
         self._maps = torch.cat(maps).clone()
 
     def __call__(self, rows: NDArray[np.int64], mirrored: Tensor) -> Tensor:
