@@ -207,7 +207,7 @@ def test_from_any_of_ours_across_methods_and_classes(folder, arcface_run, landma
     kept = "backbone.body.0.weight"
     assert torch.equal(ours["network"][kept], theirs[kept]), "frozen up to the last block"
     assert ours["settings"]["backbone"] == "small"
-    assert ours["settings"]["freeze"] == "15"
+    assert ours["settings"]["freeze"] == "13"
     train(folder, *FEW, "--method", "arcface", "--from", landmark_run)
     train(folder, *FEW, "--from", best_path(scratch_run))
     assert load(checkpoints(runs()[-1])[-1])["settings"]["image_size"] == 32

@@ -23,14 +23,19 @@ def layers(backbone: Backbone) -> list[str]:
 def before_last_block(backbone: Backbone) -> str:
     """The last layer before the last block of convolutions.
 
-    Blocks of a VGG lie between its poolings; of other networks, the last part is the block.
+    That is the last part of the body or, where its parts are single layers as in a VGG, what follows the
+    last pooling or stride.
     """
-    names = layers(backbone)
-    children = list(backbone.body.named_children())
-    pooled = [place for place, (_, part) in enumerate(children) if isinstance(part, nn.MaxPool2d)]
-    if len(pooled) > 1 and pooled[-1] == len(children) - 1:
-        return next(name for name, _ in reversed(children[: pooled[-2]]) if name in names)
-    return names[-2]
+    names, children = layers(backbone), list(backbone.body.named_children())
+    if list(backbone.body.get_submodule(names[-1]).children()):
+        return names[-2]
+    last = max(place for place, (name, _) in enumerate(children) if name in names)
+    begin = max(place for place, (_, part) in enumerate(children[: last + 1]) if _makes_smaller(part))
+    return next(name for name, _ in reversed(children[:begin]) if name in names)
+
+
+def _makes_smaller(part: nn.Module) -> bool:
+    return isinstance(part, nn.MaxPool2d) or (isinstance(part, nn.Conv2d) and part.stride != (1, 1))
 
 
 def thaw(backbone: Backbone, stage: int, stages: int) -> None:

@@ -48,6 +48,7 @@ def test_vgg16_stays_as_it_is_up_to_its_last_block(monkeypatch):
     backbone = Backbone("vgg16")
     assert before_last_block(backbone) == "21"
     assert before_last_block(Backbone("squeezenet1_1")) == "11"
+    assert before_last_block(Backbone("small")) == "13"
     backbone.freeze("21")
     learning = [name for name, weight in backbone.body.named_parameters() if weight.requires_grad]
     assert learning == [f"{layer}.{kind}" for layer in (24, 26, 28) for kind in ("weight", "bias")]
