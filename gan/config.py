@@ -79,7 +79,7 @@ class Settings:
     """Channels after each of D's convolutions."""
     latent_size: int = 100
     """Values in a latent vector, each uniform in [-1, 1]."""
-    normalisation: Normalisation = "batch-but-first"
+    normalisation: Normalisation = "layer"
     """In D: batch norm on all layers, on all but the first (Radford et al. 2015), layer norm on all but the
     first (Ba et al. 2016), spectral norm of the weights (Miyato et al. 2018), or none."""
     head_scale: float = 0.25
