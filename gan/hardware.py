@@ -74,6 +74,14 @@ def environment(device: torch.device) -> dict[str, Any]:
     }
 
 
+def tell_changes(then: dict[str, Any], device: torch.device) -> None:
+    """Print in what the machine differs from one whose `environment` was this."""
+    here = environment(device)
+    for what, was in then.items():
+        if here.get(what) != was:
+            print(f"note: {what} was {was} and is now {here.get(what)}; steps may differ in the last bits")
+
+
 def _product_seconds(precision: torch.dtype) -> float:
     """The shortest of a few matrix products, after one to warm up."""
     left = torch.ones(PROBE_SIDE, PROBE_SIDE, dtype=precision)

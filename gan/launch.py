@@ -6,23 +6,22 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gan.checkpoint import keep_as_best, load_newest
+from gan.checkpoint import keep_as_best, load_newest_told
 from gan.config import DEFAULT_STEPS, FEWEST_IMAGES, NETWORKS, Settings, base, changed, check, flag
 from gan.course import Course
 from gan.dataset import FaceSet, load_folder
 from gan.errors import UserError
-from gan.hardware import choose_device, choose_precision, environment
+from gan.hardware import choose_device, choose_precision, environment, tell_changes
 from gan.lock import locked
 from gan.processes import worker_count
 from gan.recorder import Recorder
 from gan.request import NEWEST, Request, read_request
-from gan.runs import RunInfo, find_run, new_run, read_info, write_info
+from gan.runs import RunInfo, find_run, new_run, read_info, write_info, written_to
 from gan.scoring import FEWEST, Scorer
 from gan.trainer import SAMPLES, Trainer
 
@@ -109,7 +108,7 @@ def make_trainer(plan: Plan, data: FaceSet) -> Trainer:
     """
     trainer = Trainer(plan.settings, data.images, plan.device, data.trained)
     if plan.source:
-        path, state = _newest_state(plan.source)
+        path, state = load_newest_told(plan.source)
         trainer.load_networks(state)
         print(f"beginning with the networks of {path}")
     return trainer
@@ -132,26 +131,18 @@ def open_run(
     with locked(run):
         if plan.resumed:
             _go_on(plan, trainer, course)
-        with _written_to(run):
+        with written_to(run):
             recorder = Recorder(run, trainer.step_count)
         with closing(recorder):
-            with _written_to(run):
+            with written_to(run):
                 _describe(plan, data, recorder)
             yield recorder
-
-
-def _newest_state(run: Path) -> tuple[Path, dict[str, Any]]:
-    """The newest checkpoint that is whole, and what it holds."""
-    path, state, damaged = load_newest(run, mapped=False)
-    for other in damaged:
-        print(f"warning: {other} is damaged and left aside")
-    return path, state
 
 
 def _go_on(plan: Plan, trainer: Trainer, course: Course) -> None:
     """Put the trainer where the resumed run ended."""
     assert plan.resumed is not None
-    path, state = _newest_state(plan.resumed)
+    path, state = load_newest_told(plan.resumed)
     trainer.load_state(state)
     course.load_state(state["course"])
     trainer.adopt(course.recovery)
@@ -164,11 +155,7 @@ def _go_on(plan: Plan, trainer: Trainer, course: Course) -> None:
             f"give more, such as --steps {2 * trainer.step_count}"
         )
     print(f"going on from {path}")
-    here = environment(plan.device)
-    for what, then in read_info(plan.resumed).environment.items():
-        if here.get(what) != then:
-            now = here.get(what)
-            print(f"note: {what} was {then} and is now {now}; steps may differ in the last bits")
+    tell_changes(read_info(plan.resumed).environment, plan.device)
 
 
 def _describe(plan: Plan, data: FaceSet, recorder: Recorder) -> None:
@@ -185,15 +172,6 @@ def _describe(plan: Plan, data: FaceSet, recorder: Recorder) -> None:
     data.write_skipped(recorder.run / "skipped.txt")
     if not plan.resumed:
         recorder.real_grid(_spread(data.images))
-
-
-@contextmanager
-def _written_to(run: Path) -> Iterator[None]:
-    """Tell of a full or read-only disk in one line."""
-    try:
-        yield
-    except OSError as error:
-        raise UserError(f"{run} cannot be written to: {error.strerror}") from None
 
 
 def _spread(images: NDArray[np.uint8]) -> NDArray[np.uint8]:

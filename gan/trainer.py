@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.nn.utils import get_total_norm
 
 from gan.augment import augment, flip_half
-from gan.batches import batch_indices
+from gan.batches import batch_indices, step_seed
 from gan.config import Settings
-from gan.ema import AveragedGenerator, estimate_batch_norm
+from gan.ema import AveragedNetwork, estimate_batch_norm
 from gan.hardware import exact_float32
 from gan.health import FiniteLatch
 from gan.images import to_float, to_uint8
@@ -93,7 +93,7 @@ class Trainer:
         self.generator = generator.to(device, memory_format=torch.channels_last)
         self.discriminator = discriminator.to(device, memory_format=torch.channels_last)
         self.average = (
-            AveragedGenerator(self.generator, settings.ema_half_life) if settings.ema_half_life else None
+            AveragedNetwork(self.generator, settings.ema_half_life) if settings.ema_half_life else None
         )
         self._generator_weights = list(self.generator.parameters())
         self._discriminator_weights = list(self.discriminator.parameters())
@@ -106,7 +106,7 @@ class Trainer:
     def step(self) -> None:
         """Update both networks once, on one batch of real and one of generated images."""
         settings = self.settings
-        self._random.manual_seed(_step_seed(self._seed, self.step_count))
+        self._random.manual_seed(step_seed(self._seed, self.step_count))
         real = self._real_images()
         z = torch.rand(len(real), settings.latent_size, generator=self._random, device=self.device) * 2 - 1
         with self._autocast():
@@ -330,11 +330,6 @@ class Trainer:
             weight_decay=self.settings.weight_decay,
             fused=True,
         )
-
-
-def _step_seed(seed: int, step: int) -> int:
-    """A seed for what one step draws, unlike that of any other step or run; fits int64."""
-    return int(np.random.SeedSequence((seed, step)).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 def _held_on(device: torch.device, images: NDArray[np.uint8]) -> Tensor | None:
