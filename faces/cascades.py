@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faces.align import Square, cut, square_around
-from faces.detect import Box, Found
+from faces.found import Box, Found
 from faces.opencv import cascade, opencv
 from faces.pose import Pose
 
@@ -65,7 +65,7 @@ class CascadeDetector:
         cascade(FRONTAL)
 
     def __call__(self, image: NDArray[np.uint8], smallest: float = 0.0) -> list[Found]:
-        """See `faces.detect.Detector`."""
+        """See `faces.found.Detector`."""
         cv2 = opencv()
         levels = grey(image)
         scale = min(1.0, self._search_side / max(levels.shape))

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faces.align import iou
-from faces.detect import Found
+from faces.found import Found
 from faces.opencv import opencv
 from gan.errors import UserError
 
@@ -48,7 +48,7 @@ class YuNet:
             raise UserError(f"{path} is no YuNet that this OpenCV ({cv2.__version__}) reads") from error
 
     def __call__(self, image: NDArray[np.uint8], smallest: float = 0.0) -> list[Found]:
-        """See `faces.detect.Detector`."""
+        """See `faces.found.Detector`."""
         cv2 = opencv()
         pixels = cv2.cvtColor(np.ascontiguousarray(np.moveaxis(image, 0, -1)), cv2.COLOR_RGB2BGR)
         found: list[Found] = []

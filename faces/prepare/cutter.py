@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from faces.align import Square, cut, square_around, square_around_points
 from faces.cascades import CascadePose
-from faces.detect import Found, load_detector
+from faces.detect import load_detector
+from faces.found import Found
 from faces.pose import Pose, Predictor, pose_of_landmarks, pose_of_points
 from faces.prepare.choice import PrepareChoice
 from faces.prepare.judge import Verdict, difference_hash, sharpness, verdict
@@ -122,6 +123,8 @@ def work(choice: PrepareChoice, job: Job) -> Outcome:
     Raises:
         UserError: see `Cutter`.
     """
+    if job.problem is not None:
+        return Outcome([], job.problem)
     cutter, path = load_cutter(choice), choice.photos / job.source
     if job.stretch is None:
         try:

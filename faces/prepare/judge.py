@@ -26,8 +26,8 @@ def sharpness(crop: NDArray[np.uint8]) -> float:
     """The variance of a crop's Laplacian over the variance of its grey levels.
 
     The variance of the Laplacian (Pech-Pacheco et al. 2000) grows with contrast too; this ratio does not. It
-    depends on the scale at which it is taken: this is that of the crop, at which the crop will be learnt from.
-    Noise counts as sharp. 0 for a crop of one level.
+    depends on the scale at which it is taken: here the crop's, at which the face will be learnt. Noise counts
+    as sharp. 0 for a crop of one level.
 
     Args:
         crop: uint8 [3, S, S], S of at least 3.
@@ -41,7 +41,7 @@ def sharpness(crop: NDArray[np.uint8]) -> float:
 def difference_hash(crop: NDArray[np.uint8]) -> int:
     """A perceptual hash of 144 bits: whether each of 12 x 12 places is darker than the one to its right.
 
-    Krawetz 2013, "Kind of Like That", with 12 x 12 places for his 8 x 8: faces are more alike than photos are.
+    Krawetz 2013, "Kind of Like That", with 12 x 12 places for his 8 x 8: faces are more alike than photos.
 
     Args:
         crop: uint8 [3, S, S].

@@ -1,11 +1,11 @@
 """A folder of photos worked through, from where an earlier sitting stopped, and what stands in the end.
 
-    OUT/
-        faces/trip/IMG 12.jpg-0.jpg     crops, in folders as their sources are; train on this folder
-        left_out/...                    likewise, those that were left out
-        manifest.csv                    a row for each face, and each photo without one
-        kept.png, left_out.png          contact sheets
-        prepare.json                    with what it was made, and whether it is finished
+OUT/
+    faces/trip/IMG 12.jpg-0.jpg     crops, in folders as their sources are; train on this folder
+    left_out/...                    likewise, those that were left out
+    manifest.csv                    a row for each face, and each photo without one
+    kept.png, left_out.png          contact sheets
+    prepare.json                    with what it was made, and whether it is finished
 """
 
 from __future__ import annotations
@@ -38,6 +38,9 @@ KEPT, LEFT_OUT = "faces", "left_out"
 
 FORMAT = 1
 """Raised whenever the same choices come to give other crops, so that no folder mixes the two."""
+
+NOTE = "prepare.json"
+"""Where it is kept by which rules the folder is made, and whether it is finished."""
 
 _NAMED = 10
 """Unreadable files that the summary names; the manifest has them all."""
@@ -94,9 +97,9 @@ def prepare(choice: PrepareChoice) -> Summary:
         UserError: the folders do not fit, what is there was made otherwise, the detector or the network of
             landmarks cannot be loaded, or OUT cannot be written to.
     """
-    jobs, left_out = find_jobs(choice)
+    jobs = find_jobs(choice)
     try:
-        return _prepare(choice, jobs, left_out)
+        return _prepare(choice, jobs)
     except OSError as error:
         raise UserError(
             f"{choice.out} cannot be written to: {error.strerror or error}; what is done stays, and the same "
@@ -104,30 +107,33 @@ def prepare(choice: PrepareChoice) -> Summary:
         ) from None
 
 
-def _prepare(choice: PrepareChoice, jobs: list[Job], left_out: list[tuple[str, str]]) -> Summary:
+def _prepare(choice: PrepareChoice, jobs: list[Job]) -> Summary:
     out = choice.out
     _check_kind(choice)
-    missing_before = not (out / "prepare.json").exists()
-    load = partial(load_cutter, choice)
-    if missing_before:
-        load()  # so that nothing is left behind where it cannot be had
+    if not (out / NOTE).exists():
+        load_cutter(choice)  # where it cannot be had, nothing is left behind
     out.mkdir(parents=True, exist_ok=True)
     with locked(out, "preparing faces"):
-        whole = _finished(choice)
-        manifest = Manifest(out / "manifest.csv", whole=whole)
+        finished = bool(_read_note(out).get("finished"))
+        manifest = Manifest(out / "manifest.csv", whole=finished)
         done = manifest.done()
-        waiting = [job for job in jobs if (job.source, job.part) not in done]
-        exit_code = new = 0
-        if waiting or not whole:
-            load()
-            _note(choice, finished=False)
+        waiting = [job for job in jobs if job.key not in done]
+        new = exit_code = 0
+        if waiting or not finished:
+            load_cutter(choice)
+            _write_note(choice, finished=False)
             new, exit_code = _work_through(choice, waiting, len(jobs), manifest)
             _save_sheets(out, manifest.rows)
-            _note(choice, finished=not exit_code)
-    unreadable = [(row.source, row.note) for row in manifest.rows if row.verdict == UNREADABLE]
-    verdicts = Counter(row.verdict for row in manifest.rows)
-    done_now = len(jobs) - len(waiting) + new
-    return Summary(out, len(jobs), done_now, new, verdicts, [*left_out, *unreadable], exit_code)
+            _write_note(choice, finished=not exit_code)
+    return Summary(
+        out=out,
+        jobs=len(jobs),
+        done=len(jobs) - len(waiting) + new,
+        new=new,
+        verdicts=Counter(row.verdict for row in manifest.rows),
+        unreadable=[(row.source, row.note) for row in manifest.rows if row.verdict == UNREADABLE],
+        exit_code=exit_code,
+    )
 
 
 def _work_through(
@@ -138,13 +144,11 @@ def _work_through(
     for row in manifest.rows:
         if row.verdict == "kept":
             copies.keep(row.source.rpartition("/")[0], int(row.hash, 16))
-    workers = worker_count(choice.workers)
-    progress = tqdm(desc="faces", total=total, initial=total - len(waiting), unit=" photos", smoothing=0.05)
     done = 0
     with (
         Interrupt() as interrupt,
-        contextlib.closing(spread(partial(work, choice), waiting, workers)) as outcomes,
-        progress,
+        tqdm(desc="faces", total=total, initial=total - len(waiting), unit=" photos") as progress,
+        contextlib.closing(spread(partial(work, choice), waiting, worker_count(choice.workers))) as outcomes,
     ):
         for job, outcome in zip(waiting, outcomes, strict=True):
             manifest.add(_keep(choice, job, outcome, copies))
@@ -152,7 +156,7 @@ def _work_through(
             progress.update()
             if interrupt.received is not None:
                 break
-        return done, interrupt.exit_code
+    return done, interrupt.exit_code
 
 
 def _keep(choice: PrepareChoice, job: Job, outcome: Outcome, copies: NearCopies) -> list[Row]:
@@ -211,19 +215,15 @@ def _rules(choice: PrepareChoice) -> dict[str, Any]:
     return {"format": FORMAT, **choice.rules()}
 
 
-def _finished(choice: PrepareChoice) -> bool:
-    return bool(_read_note(choice.out).get("finished"))
-
-
-def _note(choice: PrepareChoice, *, finished: bool) -> None:
-    with replacing(choice.out / "prepare.json") as path:
+def _write_note(choice: PrepareChoice, *, finished: bool) -> None:
+    with replacing(choice.out / NOTE) as path:
         note = {"finished": finished, "rules": _rules(choice)}
         path.write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
 
 
 def _read_note(out: Path) -> dict[str, Any]:
     try:
-        note = json.loads((out / "prepare.json").read_text(encoding="utf-8"))
+        note = json.loads((out / NOTE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return note if isinstance(note, dict) else {}

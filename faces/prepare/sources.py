@@ -27,11 +27,18 @@ class Job:
         source: name relative to the folder of photos, with `/` between its parts.
         part: number of the stretch; 0 for a photo.
         stretch: frames of a video; None for a photo.
+        problem: why the file cannot even be opened; None where it can.
     """
 
     source: str
     part: int = 0
     stretch: Stretch | None = None
+    problem: str | None = None
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """Source and part, by which the job is known."""
+        return self.source, self.part
 
     @property
     def folder(self) -> str:
@@ -39,8 +46,8 @@ class Job:
         return self.source.rpartition("/")[0]
 
 
-def find_jobs(choice: PrepareChoice) -> tuple[list[Job], list[tuple[str, str]]]:
-    """The jobs in the order of their sources' names, and (name, reason) of files that cannot be read.
+def find_jobs(choice: PrepareChoice) -> list[Job]:
+    """The jobs in the order of their sources' names; files that cannot be opened come last.
 
     Raises:
         UserError: the folder of photos is missing or holds none, or one of the folders lies in the other.
@@ -65,7 +72,7 @@ def find_jobs(choice: PrepareChoice) -> tuple[list[Job], list[tuple[str, str]]]:
     if not jobs:
         problem = f"; {': '.join(listing.left_out[0])}" if listing.left_out else ""
         raise UserError(f"no photo or video in {choice.photos}{problem}; give a folder that holds some")
-    return jobs, listing.left_out
+    return [*jobs, *(Job(name, problem=reason) for name, reason in listing.left_out)]
 
 
 def crop_name(job: Job, frame: int | None, index: int, ending: str) -> str:

@@ -62,9 +62,7 @@ def stretches(path: Path, fps: float, frames_each: int) -> list[Stretch]:
     firsts: list[int] = []
     while (first := round(len(firsts) * frames_each * step)) < count:
         firsts.append(first)
-    return [
-        Stretch(first, step, end) for first, end in zip(firsts, [*firsts[1:], count], strict=True)
-    ]
+    return [Stretch(first, step, end) for first, end in zip(firsts, [*firsts[1:], count], strict=True)]
 
 
 def read_frames(path: Path, stretch: Stretch) -> Iterator[tuple[int, NDArray[np.uint8]]]:
