@@ -17,7 +17,7 @@ class Found:
     """A face that a detector found.
 
     Attributes:
-        box: around the landmarks, from the brows to the chin, as well as the detector can tell; so what is cut
+        box: around the landmarks, from the brows to the chin, as well as the detector can tell; what is cut
             out depends little on which detector it was.
         score: how sure the detector is; its scale is the detector's own.
         eyes: float64 [2, 2], the middles of the left and the right eye as the picture shows them, x and y in
