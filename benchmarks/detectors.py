@@ -65,7 +65,7 @@ def frames(choice: Choice) -> list[tuple[Path, NDArray[np.float64]]]:
 
 def detectors() -> Iterator[tuple[str, Callable[[NDArray[np.uint8]], Boxes]]]:
     """Name of each, and what gives an image's boxes [N, 4]."""
-    for agreeing in (1, 2, 3, 4, 6):
+    for agreeing in (2, 3, 4, 6):
         found = CascadeDetector(least_score=agreeing)
         yield (
             f"this project's, {agreeing} windows",
@@ -75,25 +75,22 @@ def detectors() -> Iterator[tuple[str, Callable[[NDArray[np.uint8]], Boxes]]]:
         file = f"haarcascade_{name if name.startswith('profile') else f'frontalface_{name}'}"
 
         def windows(image: NDArray[np.uint8], file: str = file) -> Boxes:
-            found = cascade(file).detectMultiScale(grey(image), 1.1, cascades.AGREEING, 0, (24, 24))
+            found = cascade(file).detectMultiScale(grey(image), 1.1, cascades.AGREEING - 1, 0, (24, 24))
             return boxes([(x, y, x + width, y + height) for x, y, width, height in found])
 
-        yield f"cascade {name}, 3 windows, its own box", windows
+        yield f"cascade {name}, 4 windows, its own box", windows
     try:
         import dlib
     except ImportError:
         return
     hog = dlib.get_frontal_face_detector()
-    for doublings in (0, 1, 2):
-        for least in (0.0, -0.3):
+    for doublings, least in ((0, 0.0), (1, 0.0), (1, -0.3), (2, 0.0)):
 
-            def rectangles(
-                image: NDArray[np.uint8], doublings: int = doublings, least: float = least
-            ) -> Boxes:
-                found, _, _ = hog.run(grey(image), doublings, least)
-                return boxes([(box.left(), box.top(), box.right(), box.bottom()) for box in found])
+        def rectangles(image: NDArray[np.uint8], doublings: int = doublings, least: float = least) -> Boxes:
+            found, _, _ = hog.run(grey(image), doublings, least)
+            return boxes([(box.left(), box.top(), box.right(), box.bottom()) for box in found])
 
-            yield f"dlib HOG, {doublings} doublings, score above {least:g}", rectangles
+        yield f"dlib HOG, {doublings} doublings, score above {least:g}, its own box", rectangles
 
 
 def boxes(rows: list[tuple[float, float, float, float]]) -> Boxes:

@@ -24,8 +24,8 @@ LANDMARK_SHIFT = 0.165
 centre lies, in sides of the window. Medians over half of the people of docs/preparation.md; on the other half
 they are 0.906 and 0.167."""
 
-AGREEING = 3
-"""Windows that must agree on a face: at most as many false ones as missed faces (docs/preparation.md)."""
+AGREEING = 4
+"""Windows that must agree on a face; docs/preparation.md has what more and fewer give."""
 
 ANGLES = np.arange(-36.0, 37.0, 12.0)
 """Degrees by which a face is turned to find its roll."""
@@ -65,7 +65,8 @@ class CascadeDetector:
 
     def __init__(self, search_side: int = 1600, least_score: float | None = None) -> None:
         self._search_side = search_side
-        self._agreeing = AGREEING if least_score is None else max(1, math.ceil(least_score))
+        # OpenCV wants to hear of the most windows that are not enough; 0 would leave them ungrouped.
+        self._too_few = (AGREEING if least_score is None else max(2, math.ceil(least_score))) - 1
         cascade(FRONTAL)
 
     def __call__(self, image: NDArray[np.uint8], smallest: float = 0.0) -> list[Found]:
@@ -77,7 +78,7 @@ class CascadeDetector:
             levels = cv2.resize(levels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
         least = max(WINDOW, int(smallest / LANDMARK_SIDE * scale))
         windows, agreeing = cascade(FRONTAL).detectMultiScale2(
-            levels, scaleFactor=1.1, minNeighbors=self._agreeing, minSize=(least, least)
+            levels, scaleFactor=1.1, minNeighbors=self._too_few, minSize=(least, least)
         )
         found = [
             Found(_landmark_box(np.asarray(window, float) / scale), float(count))

@@ -41,7 +41,7 @@ class PrepareChoice:
     detector: Path | None = None
     """ONNX file of a YuNet; without one OpenCV's frontal cascade finds the faces."""
     least_score: float | None = None
-    """Of a face: 3 windows that agree for the cascades, 0.7 for a YuNet, if not given."""
+    """Of a face: 4 windows that agree for the cascades, 0.7 for a YuNet, if not given."""
     search_side: int = 1600
     """Longer side in pixels to which larger photos are reduced for the cascades to search them. The smallest
     face they find is a 65th of it; the time grows with its square."""

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from faces.prepare.cutter import Crop
 from faces.prepare.sources import Job
+from gan.errors import UserError
 from gan.files import replacing
 
 NO_FACE, UNREADABLE = "no face", "unreadable"
@@ -110,7 +111,7 @@ class Manifest:
 
     Raises:
         OSError: the file cannot be read or written.
-        ValueError: it is no manifest.
+        UserError: it is no manifest.
     """
 
     def __init__(self, path: Path, *, whole: bool) -> None:
@@ -141,7 +142,7 @@ def _read(path: Path) -> Iterator[Row]:
     with _open(path, "r") as file:
         lines = csv.reader(file)
         if next(lines, COLUMNS) != COLUMNS:
-            raise ValueError(f"{path} has other columns than a manifest")
+            raise UserError(f"{path} has other columns than a manifest; name another folder to write to")
         for line in lines:
             if len(line) == len(COLUMNS) and line[1].isdecimal():
                 yield Row(*line)
