@@ -23,6 +23,7 @@ COMMANDS = re.findall(r"^    .*?(?:python|uv run) (\w+)\.py(.*)$", README, re.MU
 @pytest.mark.parametrize(("script", "words"), COMMANDS)
 def test_every_command_fits_its_script(script, words):
     from evaluate import EvaluationChoice
+    from faces.prepare import PrepareChoice
     from interpolate import InterpolationChoice
     from sample import SampleChoice
     from timelapse import TimelapseChoice
@@ -33,6 +34,7 @@ def test_every_command_fits_its_script(script, words):
         "timelapse": TimelapseChoice,
         "plot_curves": RunChoice,
         "evaluate": EvaluationChoice,
+        "prepare_faces": PrepareChoice,
     }
     given = shlex.split(words, comments=True)
     if script == "train_gan":

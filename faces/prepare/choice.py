@@ -80,10 +80,6 @@ class PrepareChoice:
                 raise UserError(f"--{field.name.replace('_', '-')} must be {span}, not {value}")
         if not 0 < self.fps <= 1000:
             raise UserError(f"--fps must be above 0 and at most 1000, not {self.fps:g}")
-        for name in ("landmarks", "detector"):
-            path = getattr(self, name)
-            if path is not None and not path.exists():
-                raise UserError(f"no file {path} for --{name}")
 
     @property
     def smallest_crop(self) -> int:

@@ -319,16 +319,17 @@ def test_a_link_into_the_folder_that_is_written_to_is_seen(tmp_path):
         (("--near-copy", 145), "--near-copy must be -1 to 144"),
         (("--fps", 0), "--fps must be above 0"),
         (("--sharpness", -1), "--sharpness must be 0 or more"),
-        (("--detector", "missing.onnx"), "no file missing.onnx for --detector"),
-        (("--landmarks", "missing.pt"), "no file missing.pt for --landmarks"),
+        (("--detector", "missing.onnx"), "no file missing.onnx; --detector takes the ONNX file of a YuNet"),
         (("--form", "gif"), "gif"),
     ],
 )
 def test_words_that_do_not_fit_are_one_line(words, expected, tmp_path):
-    told = call("prepare_faces.py", tmp_path, tmp_path / "out", *words)
+    save_photo(tmp_path / "in" / "a.png", 1)
+    told = call("prepare_faces.py", tmp_path / "in", tmp_path / "out", *words)
     assert told.code == 2
     assert expected in told.error
     assert told.error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_folder_that_cannot_be_written_to_is_one_line(tmp_path, monkeypatch):
@@ -347,17 +348,17 @@ def test_a_folder_that_cannot_be_written_to_is_one_line(tmp_path, monkeypatch):
 def test_each_reason_is_given_counted_and_shown(tmp_path):
     whole, _ = photo(1)
     points = photo(1)[1]
-    edge = round(points[:, 0].min()) + 8
+    edge = round(points[:, 0].min()) - 2
     blurred = to_pillow(photo(3)[0]).filter(ImageFilter.GaussianBlur(3.5))
     folder = folder_of(
         tmp_path,
         whole,
-        photo(5, side=60)[0],
+        photo(5, side=50)[0],
         np.ascontiguousarray(whole[:, :, edge:]),
         np.array(blurred).transpose(2, 0, 1),
         whole,
     )
-    summary = quick(folder, tmp_path / "out", most_outside=0.02)
+    summary = quick(folder, tmp_path / "out", enlarge=2.0, smallest=90)
     assert [row["verdict"] for row in manifest(tmp_path / "out")] == [
         "kept",
         "too small",
