@@ -75,7 +75,8 @@ class CascadeDetector:
         levels = grey(image)
         scale = min(1.0, self._search_side / max(levels.shape))
         if scale < 1:
-            levels = cv2.resize(levels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+            size = [max(1, round(length * scale)) for length in levels.shape[::-1]]
+            levels = cv2.resize(levels, size, interpolation=cv2.INTER_AREA)
         least = max(WINDOW, int(smallest / LANDMARK_SIDE * scale))
         windows, agreeing = cascade(FRONTAL).detectMultiScale2(
             levels, scaleFactor=1.1, minNeighbors=self._too_few, minSize=(least, least)

@@ -56,3 +56,12 @@ def cascade(name: str) -> cv2.CascadeClassifier:
             "OpenCV is older than 5, or give --detector the ONNX file of a YuNet"
         )
     return classifier
+
+
+def can_open(path: Path) -> bool:
+    """Whether OpenCV can be handed this name at all: one that is not UTF-8 would end the process."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True

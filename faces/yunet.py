@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from faces.align import iou
 from faces.found import Found
-from faces.opencv import opencv
+from faces.opencv import can_open, opencv
 from gan.errors import UserError
 
 LEAST_SCORE = 0.7
@@ -40,6 +40,8 @@ class YuNet:
         cv2 = opencv()
         if not path.is_file():
             raise UserError(f"no file {path}; --detector takes the ONNX file of a YuNet, or leave it out")
+        if not can_open(path):
+            raise UserError(f"the name of {path} is not UTF-8, as OpenCV needs it: rename the file")
         score = LEAST_SCORE if least_score is None else least_score
         try:
             self._network = cv2.FaceDetectorYN.create(str(path), "", (32, 32), score_threshold=score)

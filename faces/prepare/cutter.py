@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from faces.align import Square, cut, square_around, square_around_points
+from faces.align import Square, cut, iou, square_around, square_around_points
 from faces.cascades import CascadePose
 from faces.detect import load_detector
 from faces.found import Found
@@ -19,6 +19,9 @@ from faces.prepare.judge import Verdict, difference_hash, sharpness, verdict
 from faces.prepare.sources import Job
 from faces.prepare.video import read_frames
 from gan.decoding import UnusableImage, decode_whole
+
+BELIEVED = 0.2
+"""Landmarks whose box has a smaller intersection over union with the detector's are not believed."""
 
 COUNTED = 0.5
 """Faces down to this share of the smallest wanted are looked for, so that they can be counted."""
@@ -32,7 +35,8 @@ class Crop:
         frame: number of the video's frame; None for a photo.
         index: of the face in its photo or frame, the surest first.
         found: what the detector said.
-        landmarks: float32 [K, 2], in pixels of the photo or frame; None without a network of landmarks.
+        landmarks: float32 [K, 2], in pixels of the photo or frame; None without a network of landmarks, or
+            where its answer lies elsewhere than the face.
         pose: how the face is turned.
         square: what was cut out.
         sharpness: see `faces.prepare.judge.sharpness`.
@@ -91,9 +95,7 @@ class Cutter:
         """The faces in an image, uint8 [3, H, W], the surest first."""
         choice = self._choice
         faces = self._detector(image, COUNTED * choice.smallest_crop / choice.enlarge)
-        landmarks: list[NDArray[np.float32] | None] = [None] * len(faces)
-        if self._predictor is not None and faces:
-            landmarks = [*self._predictor.points(image, [face.box for face in faces])]
+        landmarks = self._landmarks(image, faces)
         for index, (found, points) in enumerate(zip(faces, landmarks, strict=True)):
             pose = self._pose_of(image, found, points)
             angle = pose.roll if choice.upright else 0.0
@@ -108,6 +110,17 @@ class Cutter:
             decided = verdict(choice, square, width, height, pose, sharp)
             fingerprint = difference_hash(crop)
             yield Crop(frame, index, found, points, pose, square, sharp, fingerprint, decided, crop)
+
+    def _landmarks(
+        self, image: NDArray[np.uint8], faces: Sequence[Found]
+    ) -> list[NDArray[np.float32] | None]:
+        if self._predictor is None or not faces:
+            return [None] * len(faces)
+        seen = self._predictor.points(image, [face.box for face in faces])
+        overlaps = iou(np.concatenate([seen.min(1), seen.max(1)], axis=1), [face.box for face in faces])
+        return [
+            points if overlap >= BELIEVED else None for points, overlap in zip(seen, overlaps, strict=True)
+        ]
 
     def _pose_of(self, image: NDArray[np.uint8], found: Found, landmarks: NDArray[np.float32] | None) -> Pose:
         if self._predictor is not None and landmarks is not None:

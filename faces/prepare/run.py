@@ -115,6 +115,8 @@ def _prepare(choice: PrepareChoice, jobs: list[Job]) -> Summary:
     out.mkdir(parents=True, exist_ok=True)
     with locked(out, "preparing faces"):
         finished = bool(_read_note(out).get("finished"))
+        if not finished:
+            _write_note(choice, finished=False)  # first, so that what is here is always known
         manifest = Manifest(out / "manifest.csv", whole=finished)
         done = manifest.done()
         waiting = [job for job in jobs if job.key not in done]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from faces.opencv import opencv
+from faces.opencv import can_open, opencv
 from gan.decoding import UnusableImage
 
 if TYPE_CHECKING:
@@ -72,6 +72,8 @@ def read_frames(path: Path, stretch: Stretch) -> Iterator[tuple[int, NDArray[np.
         UnusableImage: the video cannot be read, or it ends a second or more before it says it does.
     """
     cv2 = opencv()
+    if not can_open(path):
+        raise UnusableImage("its name is not UTF-8, as OpenCV's reader needs it: rename it")
     with _opened(path) as video:
         at = _go_to(video, stretch.first)
         for frame in stretch.frames():
@@ -93,7 +95,7 @@ def read_frames(path: Path, stretch: Stretch) -> Iterator[tuple[int, NDArray[np.
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[cv2.VideoCapture]:
-    video = opencv().VideoCapture(str(path))
+    video = opencv().VideoCapture(*([str(path)] if can_open(path) else []))
     try:
         yield video
     finally:

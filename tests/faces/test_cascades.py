@@ -46,7 +46,14 @@ def test_two_faces_come_surest_first():
 
 def test_no_face_is_found_where_there_is_none():
     assert CascadeDetector()(np.full((3, 100, 120), 90, np.uint8)) == []
-    assert CascadeDetector()(np.zeros((3, 1, 1), np.uint8)) == []
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 900), (900, 1), (30, 2000), (25, 23)])
+def test_odd_shapes_are_searched(shape):
+    assert (
+        CascadeDetector(search_side=64)(np.random.default_rng(0).integers(0, 256, (3, *shape), np.uint8))
+        == []
+    )
 
 
 def test_a_large_photo_is_searched_reduced_and_answered_in_its_own_pixels():

@@ -188,6 +188,19 @@ class Killed(BaseException):
     pass
 
 
+def test_killed_before_anything_is_done_it_can_begin_again(tmp_path, monkeypatch):
+    save_photo(tmp_path / "in" / "a.png", 1)
+
+    def die(*_, **__):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "Manifest", die)
+        with pytest.raises(Killed):
+            quick(tmp_path / "in", tmp_path / "out")
+    assert quick(tmp_path / "in", tmp_path / "out").new == 1
+
+
 @pytest.mark.parametrize("where", ["between", "in the middle of a manifest's line", "before the sheets"])
 def test_killed_anywhere_it_goes_on_to_the_same_end(photos, made, tmp_path, monkeypatch, where):
     out = tmp_path / "out"
@@ -449,6 +462,31 @@ def test_landmarks_frame_the_face_and_turn_it_exactly(tmp_path, monkeypatch):
     roll = pose_of_landmarks(straight, DrawnPoints()).roll
     assert float(row["roll"]) == pytest.approx(roll + 12, abs=0.1)
     assert np.abs(crop - cut(upright, square_around_points(straight, roll, 1.2), 112)).mean() < 4
+
+
+def test_landmarks_that_lie_elsewhere_are_not_believed(tmp_path, monkeypatch):
+    folder = folder_of(tmp_path, photo(3, tilt=12)[0])
+    module = type(sys)("faces.predictor")
+    module.load_predictor = lambda path: Drawn()
+    monkeypatch.setitem(sys.modules, "faces.predictor", module)
+    monkeypatch.setattr(Drawn, "points", lambda *_: np.full((1, 29, 2), 1e5, np.float32))
+    quick(folder, tmp_path / "lost", landmarks=tmp_path / "lost.pt")
+    quick(folder, tmp_path / "none")
+    assert (tmp_path / "lost" / "manifest.csv").read_bytes() == (
+        tmp_path / "none" / "manifest.csv"
+    ).read_bytes()
+
+
+def test_names_that_are_not_utf_8(tmp_path):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    save_photo(folder / "a.png", 1)
+    raw = os.fsdecode(b"caf\xe9")
+    (folder / "a.png").rename(folder / f"{raw}.png")
+    shutil.copy(folder / f"{raw}.png", folder / f"{raw}.mp4")
+    ((name, reason),) = quick(folder, out).unreadable
+    assert (name, reason[:23]) == (f"{raw}.mp4", "its name is not UTF-8, ")
+    assert (out / "faces" / f"{raw}.png-0.jpg").is_file()
+    assert quick(folder, out).new == 0
 
 
 @pytest.mark.parametrize("orientation", [3, 6, 8])
