@@ -56,7 +56,7 @@ class PrepareChoice:
     in distances between the eyes. 0.5 and more is a profile."""
     most_outside: float = 0.1
     """Share of a crop that may lie outside the photo, where it repeats the photo's edge."""
-    near_copy: int = 20
+    near_copy: int = 24
     """Crops of one folder are near-copies, and all but the first left out, where at most so many of the 144
     bits of their perceptual hashes differ; -1 keeps all."""
     workers: int | None = None

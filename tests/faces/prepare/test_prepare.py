@@ -160,7 +160,7 @@ def test_other_rules_are_refused_and_named(made, photos):
     for words, named in (
         (("--size", 96), "begun with --size 112, and now it is 96"),
         (("--no-upright",), "begun with --upright True, and now it is False"),
-        (("--near-copy", -1), "--near-copy 20, and now it is -1"),
+        (("--near-copy", -1), "--near-copy 24, and now it is -1"),
     ):
         told = call("prepare_faces.py", photos, out, *words)
         assert told.code == 2
