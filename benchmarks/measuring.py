@@ -7,6 +7,7 @@ drop, as it could pages of files. Reading it needs Linux.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import multiprocessing
 import multiprocessing.pool
@@ -22,14 +23,13 @@ from statistics import median
 from typing import Any, TypeVar
 
 import numpy as np
-import psutil
 
 from gan.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
 Value = TypeVar("Value")
 
-LOOK_EVERY = 0.05
+LOOK_EVERY = 0.1
 """Seconds between looks at the memory; shorter peaks can be missed."""
 
 
@@ -149,12 +149,22 @@ def anonymous(pid: int | None = None) -> float:
     Raises:
         UserError: on another system than Linux.
     """
-    try:
-        process = psutil.Process(pid)
-        family = [process, *process.children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return 0.0
-    return sum(_anonymous(member.pid) for member in family)
+    return sum(map(_anonymous, _family(os.getpid() if pid is None else pid)))
+
+
+def forget_peak() -> None:
+    """Let `peak_anonymous` be of what comes after this."""
+    _on_linux(lambda: Path("/proc/self/clear_refs").write_text("5"))  # see proc_pid_clear_refs(5)
+
+
+def peak_anonymous() -> float:
+    """The largest anonymous memory of this process [MB], however short it lasted.
+
+    It is low by at most the pages of files that came in after the peak.
+    """
+    status = _on_linux(Path("/proc/self/status").read_text)
+    sizes = {line.split(":")[0]: line.split()[1] for line in status.splitlines() if line.endswith(" kB")}
+    return (int(sizes["VmHWM"]) - int(sizes["RssFile"]) - int(sizes["RssShmem"])) * 1024e-6
 
 
 def in_turn(tasks: Mapping[str, Callable[[], Value]], times: int) -> dict[str, list[Value]]:
@@ -188,15 +198,28 @@ def _send(there: Connection, task: Callable[..., Any], arguments: tuple[object, 
     there.send(task(*arguments))
 
 
+def _family(pid: int) -> list[int]:
+    """A process and those it started, and so on, as far as they still run."""
+    children: list[int] = []
+    with contextlib.suppress(OSError):
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            children += map(int, (thread / "children").read_text().split())
+    return [pid, *(member for child in children for member in _family(child))]
+
+
 def _anonymous(pid: int) -> float:
     try:
-        rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+        rollup = _on_linux(Path(f"/proc/{pid}/smaps_rollup").read_text)
     except OSError:
-        if sys.platform != "linux":
-            raise UserError("anonymous memory can be read on Linux alone") from None
         return 0.0  # it has just ended
     # Of pages that a forked process shares with its parent each has a part (PSS).
     return sum(int(line.split()[1]) * 1024e-6 for line in rollup.splitlines() if line.startswith("Pss_Anon"))
+
+
+def _on_linux(look: Callable[[], Value]) -> Value:
+    if sys.platform != "linux":
+        raise UserError("memory is told on Linux alone")
+    return look()
 
 
 def _cpu_seconds_of_children() -> float:
