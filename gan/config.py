@@ -73,7 +73,8 @@ class Settings:
     workers: int | None = None
     """Processes that decode images or draw faces; 0 is this one, none given one for each core."""
     memory_share: float = 0.25
-    """Share of the memory the decoded images may take; larger sets are mapped from disk."""
+    """Share of the memory that images may take where they cannot be kept in the cache, from which they are
+    mapped otherwise."""
     held_out: float = 0.05
     """Share of the images that is never trained on, to score the run against; at least 200 or, of few
     images, a fifth. 0 for none, and no scores."""

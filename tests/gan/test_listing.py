@@ -1,6 +1,7 @@
 import os
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -112,19 +113,19 @@ def test_a_folder_inside_that_may_not_be_read_is_left_out(tmp_path):
 def test_a_folder_inside_that_the_system_refuses_is_left_out(tmp_path, monkeypatch):
     add(tmp_path / "face.png")
     add(tmp_path / "secret/face.png")
-    scandir = os.scandir
+    listdir = os.listdir
 
     def refuse(path):
-        return no_permission() if os.path.basename(path) == "secret" else scandir(path)  # noqa: PTH119
+        return no_permission() if Path(path).name == "secret" else listdir(path)
 
-    monkeypatch.setattr(os, "scandir", refuse)
+    monkeypatch.setattr(os, "listdir", refuse)
     listing = list_images(tmp_path)
     assert listing.files == ["face.png"]
     assert listing.left_out == [("secret/", "cannot be read: Permission denied")]
 
 
 def test_a_folder_that_the_system_refuses_is_an_error(tmp_path, monkeypatch):
-    monkeypatch.setattr(os, "scandir", no_permission)
+    monkeypatch.setattr(os, "listdir", no_permission)
     with pytest.raises(PermissionError):
         list_images(tmp_path)
 
