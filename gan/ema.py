@@ -31,19 +31,27 @@ class AveragedGenerator:
         self.half_life = half_life
         self.network = copy.deepcopy(generator).requires_grad_(False)
 
-    @torch.no_grad()
-    def update(self, generator: Generator, batch_size: int, images_seen: int) -> None:
-        """Move the average towards `generator` after a step of `batch_size` images.
+    def share(self, batch_size: int, images_seen: int) -> float:
+        """How far in (0, 1) of the way to the generator a step takes the average.
 
         Args:
-            generator: the network followed.
             batch_size: images in this step.
             images_seen: images in all steps so far, this one included.
         """
         half_life = min(self.half_life, RAMP * images_seen)
-        share = 1 - 0.5 ** (batch_size / half_life)
-        averages: list[Tensor] = list(self.network.parameters())
-        torch._foreach_lerp_(averages, list(generator.parameters()), share)
+        return 1 - 0.5 ** (batch_size / half_life)
+
+    @torch.no_grad()
+    def update(self, generator: Generator, share: Tensor) -> None:
+        """Move the average towards `generator` by a share of the way.
+
+        Args:
+            generator: the network followed.
+            share: what `share` tells, float32 [], where the networks are: in a step that is recorded once
+                and replayed, a number would stay what it was at the recording.
+        """
+        for average, weight in zip(self.network.parameters(), generator.parameters(), strict=True):
+            average.lerp_(weight, share)
 
 
 @torch.no_grad()
