@@ -68,7 +68,7 @@ class Updates:
     The losses are means over the batch of all processes. What a part of it contributes, be it another
     process's share or a part that this one goes through after another (gradient accumulation), is
     weighted by its number of images and summed: the gradients are those of the whole batch, but that
-    batch norm takes the statistics of each part by itself.
+    batch norm takes the statistics of each part by itself, and spectral norm improves its estimate at each.
 
     Args:
         generator: with all weights float32, as those of
