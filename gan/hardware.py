@@ -60,7 +60,7 @@ def exact_float32() -> contextlib.AbstractContextManager[None]:
     )
 
 
-def environment(device: torch.device) -> dict[str, Any]:
+def environment(device: torch.device, processes: int = 1) -> dict[str, Any]:
     """What repetition bit for bit depends on beside the settings."""
     on_gpu = device.type == "cuda"
     return {
@@ -71,6 +71,7 @@ def environment(device: torch.device) -> dict[str, Any]:
         "processor": platform.machine(),
         "instruction_set": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
+        "processes": processes,
     }
 
 

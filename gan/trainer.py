@@ -68,7 +68,7 @@ class Trainer:
         self._images_on_device = _held_on(device, images)
         self._sample_latents = torch.from_numpy(draw(SAMPLES, settings.latent_size, settings.seed))
         # What a step is given from outside stands in tensors that stay where they are: see `Recorded`.
-        count = self._rows.stop - self._rows.start
+        count = self.images_of_its_own
         if self._images_on_device is None:
             self._given = torch.empty((count, *images.shape[1:]), dtype=torch.uint8, device=device)
         else:
@@ -196,6 +196,11 @@ class Trainer:
             with self._autocast():
                 beliefs.append(probability_real(judge(batch)).mean())
         return float(torch.stack(beliefs).mean())
+
+    @property
+    def images_of_its_own(self) -> int:
+        """This process's share of a batch."""
+        return self._rows.stop - self._rows.start
 
     def networks(self) -> dict[str, torch.nn.Module]:
         """The networks trained, by name."""
