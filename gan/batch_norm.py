@@ -78,7 +78,7 @@ class _Normalised(torch.autograd.Function):
         slope = -weight * scale * scale * sums[0] / count
         offset = -weight * scale * sums[1] / count - slope * mean
         per_channel = [values[:, None, None] for values in (weight * scale, slope, offset)]
-        of_inputs = gradient.float() * per_channel[0] + (inputs.float() * per_channel[1] + per_channel[2])
+        of_inputs = _wide(gradient) * per_channel[0] + (_wide(inputs) * per_channel[1] + per_channel[2])
         return of_inputs.to(inputs.dtype), of_weight, of_bias, None, None
 
 
@@ -88,7 +88,7 @@ def _statistics(inputs: Tensor, world: World) -> tuple[Tensor, Tensor, Tensor]:
     Means and variances are combined, not sums of squares, in which a small variance would be lost beside
     a large mean (Chan et al. 1979).
     """
-    own_variance, own_mean = torch.var_mean(inputs.float(), PIXELS, correction=0)
+    own_variance, own_mean = torch.var_mean(_wide(inputs), PIXELS, correction=0)
     own_count = own_mean.new_full((1,), inputs.numel() // inputs.shape[1])
     all_of = world.gathered(torch.cat([own_mean, own_variance, own_count]))
     means, variances, counts = all_of.split([len(own_mean), len(own_mean), 1], dim=1)
@@ -96,3 +96,8 @@ def _statistics(inputs: Tensor, world: World) -> tuple[Tensor, Tensor, Tensor]:
     mean = (means * counts).sum(0) / count
     variance = ((variances + (means - mean) ** 2) * counts).sum(0) / count
     return mean, variance, count
+
+
+def _wide(values: Tensor) -> Tensor:
+    """In float32 what comes in bfloat16, whose sums would be rounded."""
+    return values.float() if values.dtype == torch.bfloat16 else values

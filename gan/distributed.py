@@ -214,7 +214,7 @@ def joined() -> Iterator[World]:
         _tell_once(told, str(error))
         raise SystemExit(2) from None
     except LostError as error:
-        _tell_once(told, str(error))
+        _tell_once(told, f"{error}{_how_to_go_on(world)}")
         _leave_at_once()
     finally:
         dist.destroy_process_group()
@@ -269,6 +269,13 @@ def _tell_once(store: dist.Store, message: str) -> None:
             store.set("told", "")
         else:
             store.wait(["told"], TELLING)
+
+
+def _how_to_go_on(world: World) -> str:
+    with contextlib.suppress(dist.DistError):
+        if run := world.remembered():
+            return f"; what {run}/checkpoints holds is whole: --resume {run} goes on from there"
+    return ""
 
 
 def _leave_at_once() -> NoReturn:
