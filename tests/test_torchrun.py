@@ -19,6 +19,7 @@ from gan.runs import checkpoints
 from gan.trainer import Trainer
 from tests.conftest import ROOT, TINY
 from tests.run_contents import assert_same_run, config, steps
+from tests.together import warm_up
 
 WORDS = (*TINY, "--histogram-every", 1000, "--steps", 9)
 
@@ -64,6 +65,7 @@ def launched(*words: object, restarts: int = 0, die: tuple[int, int] | None = No
         start_method="fork",
         logs_specs=DefaultLogsSpecs("logs"),
     )
+    warm_up()
     elastic_launch(started, entry)()
 
 

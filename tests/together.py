@@ -8,10 +8,12 @@ import pickle
 import socket
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from gan.distributed import World, joined
+from tests.small_trainer import trainer
 
 
 class Ended(NamedTuple):
@@ -24,11 +26,20 @@ class Ended(NamedTuple):
     """What all of them wrote to standard error."""
 
 
+@cache
+def warm_up() -> None:
+    """Make a step, so that what torch loads and compiles at the first is there in forked processes."""
+    made = trainer(batch_size=4)
+    made.step()
+    made.samples()
+
+
 def together(work: Callable[[World], Any], folder: Path, size: int = 2) -> Ended:
     """Do `work` in so many processes of one world, as if torchrun had started them."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
+    warm_up()
     context = multiprocessing.get_context("fork")
     processes = [context.Process(target=_one, args=(work, folder, rank, size, port)) for rank in range(size)]
     for process in processes:

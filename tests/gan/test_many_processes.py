@@ -126,6 +126,7 @@ def done(work, folder: Path, size: int) -> dict:
 
 
 LOOP = {"log_every": 3, "sample_every": 4, "checkpoint_every": 5, "histogram_every": 100, "keep": 10}
+LOOP |= {"ema_half_life": 0.0}  # its statistics are most of the time
 
 
 class Disturbed(Trainer):
