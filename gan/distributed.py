@@ -4,11 +4,11 @@ Each process has the same networks and a share of every batch; gradients are sum
 first process, of rank 0, alone decides, writes and prints; the others follow. A training by one process is
 a world of one, in which all of this does nothing.
 
-torch's DistributedDataParallel is not used. It expects one backward pass, through all weights, for each
-forward pass of a network it wraps; here one forward pass of D serves two losses, with a backward pass for
-the weights of one network each, or one whose gradient is scaled on its way from D into G. So gradients are
-summed when they are complete, all of them at once: that gives what the wrapper gives, the same sums in every
-process and hence the same weights, but does not overlap with the backward pass.
+Gradients are summed when they are complete, both networks' and the step's statistics in one piece. torch's
+DistributedDataParallel gives the same gradients for the passes that a step is made of (it was tried), and
+sums them during the backward pass. It was left out because it weighs all processes alike, whereas shares
+of a batch may differ by an image; because it has to be told of every part that is accumulated; and because a
+step could then be recorded as a CUDA graph only under its rules. docs/scale.md tells what that costs.
 """
 
 from __future__ import annotations

@@ -220,6 +220,14 @@ def test_a_value_out_of_range_is_refused_by_name():
         from_json(edited(learning_rate=NAN))
 
 
+def test_a_run_from_before_a_setting_was_added_has_its_default():
+    values = edited(accumulate=3)
+    for name in ("accumulate", "sync_batch_norm", "cuda_graph"):
+        del values[name]
+    settings = from_json(values)
+    assert (settings.accumulate, settings.sync_batch_norm, settings.cuda_graph) == (1, True, True)
+
+
 def test_settings_of_another_version_are_refused_by_name():
     with pytest.raises(UserError, match=r"differs in: colour_of_the_sky$"):
         from_json(edited(colour_of_the_sky="blue"))
