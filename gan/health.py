@@ -38,10 +38,15 @@ class FiniteLatch:
     def __init__(self, device: torch.device) -> None:
         self._first = torch.full((), -1, dtype=torch.int64, device=device)
 
-    def watch(self, step: int, values: Tensor) -> None:
-        """Look at a step's losses and gradient norms, float [K], without reading them back."""
+    def watch(self, step: Tensor, values: Tensor) -> None:
+        """Look at a step's losses and gradient norms, float [K], without reading them back.
+
+        Args:
+            step: its number, int64 [], on the device.
+            values: what must be finite, on the device.
+        """
         bad = ~torch.isfinite(values).all() & (self._first < 0)
-        self._first.masked_fill_(bad, step)
+        self._first.copy_(torch.where(bad, step, self._first))
 
     def check(self) -> None:
         """Raise `DivergedError` if any step so far was not finite."""
