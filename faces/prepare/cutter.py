@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -85,9 +86,13 @@ class Cutter:
         self._detector = load_detector(choice.detector, choice.search_side, choice.least_score)
         self._predictor: Predictor | None = None
         if choice.landmarks is not None:
-            # It imports torch, which takes seconds.
+            # These import torch, which takes seconds.
+            import torch
+
             from faces.predictor import load_predictor
 
+            if multiprocessing.parent_process() is not None:
+                torch.set_num_threads(1)  # every core has a process of its own
             self._predictor = load_predictor(choice.landmarks)
         self._pose = CascadePose() if choice.detector is None else None
 

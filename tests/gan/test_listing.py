@@ -30,6 +30,15 @@ def test_upper_case_missing_and_wrong_suffixes_are_seen_through(tmp_path, form):
     assert len(list_images(tmp_path).files) == 4
 
 
+def test_other_endings_can_be_asked_for(tmp_path):
+    add(tmp_path / "face.png")
+    for name in ("film.mp4", "b/FILM.MP4", "film.avi"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"frames")
+    assert list_images(tmp_path).files == ["face.png"]
+    assert list_images(tmp_path, {".mp4"}).files == ["b/FILM.MP4", "face.png", "film.mp4"]
+
+
 def test_what_never_said_it_was_an_image_is_ignored(tmp_path):
     add(tmp_path / "face.png")
     (tmp_path / "labels.csv").write_text("BMI,height\n22,180\n")
