@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import stat
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -56,16 +57,21 @@ class FaceSet:
         return np.flatnonzero(~self.held)
 
     def write_skipped(self, path: str | Path) -> None:
-        r"""Write the files that were left out: a line each, name, tab, reason; UTF-8.
+        """Write the files that were left out: see `write_skipped`."""
+        write_skipped(path, self.skipped)
 
-        What UTF-8 or a line cannot hold is written as an escape, such as `\xff`, `\t` or `\n`.
 
-        Raises:
-            OSError: the file cannot be written.
-        """
-        lines = [f"{_printable(name)}\t{_printable(reason)}\n" for name, reason in self.skipped]
-        with replacing(path) as temporary:
-            temporary.write_text("".join(lines), encoding="utf-8")
+def write_skipped(path: str | Path, skipped: Iterable[tuple[str, str]]) -> None:
+    r"""Write what was left out, (name, reason): a line each, name, tab, reason; UTF-8.
+
+    What UTF-8 or a line cannot hold is written as an escape, such as `\xff`, `\t` or `\n`.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    lines = [f"{_printable(name)}\t{_printable(reason)}\n" for name, reason in skipped]
+    with replacing(path) as temporary:
+        temporary.write_text("".join(lines), encoding="utf-8")
 
 
 def load_folder(
@@ -108,14 +114,13 @@ def load_folder(
         ) from None
     if not listing.files:
         raise _no_image(folder, listing.left_out)
-    memory = psutil.virtual_memory()
-    limit = int(min(memory_share * memory.total, memory.available))
+    limit = memory_limit(memory_share)
     entry = CacheEntry(Path(cache), folder, size, state=f"{listing.digest}, {DECODER}")
     loaded = entry.read(limit)
     from_cache = loaded is not None
     if loaded is None:
         decode = partial(_decode_all, folder, listing.files, size, workers, progress)
-        loaded = _fill_and_read(entry, decode, len(listing.files), size, limit)
+        loaded = fill_and_read(entry, decode, len(listing.files), size, limit)
     images, index = loaded
     skipped = sorted([*listing.left_out, *((name, reason) for name, reason in index.skipped)])
     if not index.files:
@@ -135,10 +140,30 @@ def load_folder(
     )
 
 
-def _fill_and_read(
+def memory_limit(share: float) -> int:
+    """Bytes that decoded images may take: this share of the machine's memory, but no more than is free."""
+    memory = psutil.virtual_memory()
+    return int(min(share * memory.total, memory.available))
+
+
+def fill_and_read(
     entry: CacheEntry, decode: Decode, count: int, size: int, limit: int
 ) -> tuple[np.ndarray, Index]:
-    """Decode into the cache and read from there; where that cannot be, decode into memory."""
+    """Decode into the cache and read from there; where that cannot be, decode into memory.
+
+    Args:
+        entry: the place in the cache.
+        decode: makes the images.
+        count: images that there may be.
+        size: side S of the images in pixels.
+        limit: bytes of memory that they may take.
+
+    Returns:
+        The images, uint8 [N, 3, S, S], and their index.
+
+    Raises:
+        UserError: there is room neither in the cache nor in memory.
+    """
     try:
         entry.write(count, decode)
         if loaded := entry.read(limit):

@@ -1,10 +1,10 @@
-"""An image file, of whatever kind a folder may hold, to a square uint8 array; many of them in parallel."""
+"""An image file, of whatever kind a folder may hold, to a uint8 array; many of them in parallel."""
 
 from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
@@ -58,10 +58,24 @@ def decode(path: str | Path, size: int) -> np.ndarray:
         UnusableImage: the file is broken, cut short, too small, too large to be safe, or no image
             of one of the `FORMATS`.
     """
+    return _guarded(path, partial(_decode_square, size=size))
+
+
+def decode_whole(path: str | Path) -> np.ndarray:
+    """Read an image file: all of it, upright, as uint8 [3, H, W], RGB; otherwise as `decode` does.
+
+    Raises:
+        UnusableImage: the file is broken, cut short, too large to be safe, or no image of one of the
+            `FORMATS`.
+    """
+    return _guarded(path, _decode_whole)
+
+
+def _guarded(path: str | Path, read: Callable[[BinaryIO], np.ndarray]) -> np.ndarray:
     try:
         # Pillow warns of odd metadata; what counts here is whether the pixels can be had.
         with warnings.catch_warnings(action="ignore"), Path(path).open("rb") as file:
-            return _decode(file, size)
+            return read(file)
     except UnusableImage:
         raise
     except UnidentifiedImageError:
@@ -99,7 +113,15 @@ def decode_files(paths: Sequence[str | Path], size: int, workers: int) -> Iterat
             yield from images
 
 
-def _decode(file: BinaryIO, size: int) -> np.ndarray:
+def _decode_whole(file: BinaryIO) -> np.ndarray:
+    with Image.open(file, formats=FORMATS) as image:
+        image.load()  # before the orientation is read, as below
+        turn = TURNS.get(_orientation(image))
+        whole = _to_rgb(image)
+    return _channels_first(whole if turn is None else whole.transpose(turn))
+
+
+def _decode_square(file: BinaryIO, size: int) -> np.ndarray:
     with Image.open(file, formats=FORMATS) as image:
         least = SMALLEST_SHARE * size
         if min(image.size) < least:
@@ -112,7 +134,11 @@ def _decode(file: BinaryIO, size: int) -> np.ndarray:
         square = _resized_centre(_to_rgb(image), size)
     if turn is not None:
         square = square.transpose(turn)
-    return np.ascontiguousarray(np.asarray(square).transpose(2, 0, 1))
+    return _channels_first(square)
+
+
+def _channels_first(image: Image.Image) -> np.ndarray:
+    return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
 
 
 def _orientation(image: Image.Image) -> int:

@@ -75,6 +75,13 @@ def environment(device: torch.device, processes: int = 1) -> dict[str, Any]:
     }
 
 
+def tell_changes(then: dict[str, Any], here: dict[str, Any]) -> None:
+    """Print in what this machine's `environment` differs from an earlier one."""
+    for what, was in then.items():
+        if here.get(what) != was:
+            print(f"note: {what} was {was} and is now {here.get(what)}; steps may differ in the last bits")
+
+
 def _product_seconds(precision: torch.dtype) -> float:
     """The shortest of a few matrix products, after one to warm up."""
     left = torch.ones(PROBE_SIDE, PROBE_SIDE, dtype=precision)

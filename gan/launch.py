@@ -12,18 +12,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gan.checkpoint import keep_as_best, load_newest
+from gan.checkpoint import keep_as_best, load_newest_told
 from gan.config import DEFAULT_STEPS, FEWEST_IMAGES, NETWORKS, Settings, base, changed, check, flag
 from gan.course import Course
 from gan.dataset import FaceSet, load_folder
 from gan.distributed import World
 from gan.errors import UserError
-from gan.hardware import choose_device, choose_precision, environment
+from gan.hardware import choose_device, choose_precision, environment, tell_changes
 from gan.lock import locked
 from gan.processes import worker_count
 from gan.recorder import Recorder
 from gan.request import NEWEST, Request, read_request
-from gan.runs import RunInfo, checkpoints, find_run, new_run, read_info, write_info
+from gan.runs import RunInfo, checkpoints, find_run, new_run, read_info, write_info, written_to
 from gan.scoring import FEWEST, Scorer
 from gan.trainer import SAMPLES, Trainer
 
@@ -134,7 +134,7 @@ def make_trainer(plan: Plan, data: FaceSet, world: World | None = None) -> Train
     world, source = world or World(), plan.source
     trainer = Trainer(plan.settings, data.images, plan.device, data.trained, world)
     if source:
-        path, state = world.led(lambda: _newest_state(source))
+        path, state = world.led(lambda: load_newest_told(source))
         trainer.load_networks(state)
         print(f"beginning with the networks of {path}")
     return trainer
@@ -165,10 +165,10 @@ def open_run(
             run = plan.resumed or new_run(plan.settings.output, name, plan.settings.image_size)
             stack.enter_context(locked(run))
             world.remember(run)
-            return run, _newest_state(run) if plan.resumed else None
+            return run, load_newest_told(run) if plan.resumed else None
 
         def record() -> None:
-            with _written_to(run):
+            with written_to(run):
                 recorder = stack.enter_context(closing(Recorder(run, trainer.step_count)))
                 _describe(plan, data, recorder, world)
             recorders.append(recorder)
@@ -178,14 +178,6 @@ def open_run(
             _go_on(plan, trainer, course, *newest)
         world.led(record)
         yield run, recorders[0] if recorders else None
-
-
-def _newest_state(run: Path) -> tuple[Path, dict[str, Any]]:
-    """The newest checkpoint that is whole, and what it holds."""
-    path, state, damaged = load_newest(run, mapped=False)
-    for other in damaged:
-        print(f"warning: {other} is damaged and left aside")
-    return path, state
 
 
 def _go_on(plan: Plan, trainer: Trainer, course: Course, path: Path, state: dict[str, Any]) -> None:
@@ -203,13 +195,9 @@ def _go_on(plan: Plan, trainer: Trainer, course: Course, path: Path, state: dict
             f"give more, such as --steps {2 * trainer.step_count}"
         )
     print(f"going on from {path}")
-    here = environment(plan.device, world.size)
-    then = world.led(lambda: _before(plan).environment)
-    for what, value in ({"processes": 1} | then).items():
-        if here.get(what) != value:
-            now = here.get(what)
-            print(f"note: {what} was {value} and is now {now}; steps may differ in the last bits")
-    if here["processes"] != then.get("processes", 1) and not settings.sync_batch_norm:
+    before = world.led(lambda: _before(plan).environment)
+    tell_changes({"processes": 1} | before, environment(plan.device, world.size))
+    if world.size != before.get("processes", 1) and not settings.sync_batch_norm:
         share = trainer.images_of_its_own
         print(f"note: batch norm's statistics are now over {share} images, each process's share of the batch")
 
@@ -244,15 +232,6 @@ def _describe(plan: Plan, data: FaceSet, recorder: Recorder, world: World) -> No
     data.write_skipped(recorder.run / "skipped.txt")
     if not plan.resumed:
         recorder.real_grid(_spread(data.images))
-
-
-@contextmanager
-def _written_to(run: Path) -> Iterator[None]:
-    """Tell of a full or read-only disk in one line."""
-    try:
-        yield
-    except OSError as error:
-        raise UserError(f"{run} cannot be written to: {error.strerror}") from None
 
 
 def _spread(images: NDArray[np.uint8]) -> NDArray[np.uint8]:

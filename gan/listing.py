@@ -6,6 +6,7 @@ import hashlib
 import os
 import stat
 from collections import deque
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,16 +34,18 @@ class Listing:
     digest: str
 
 
-def list_images(folder: Path) -> Listing:
+def list_images(folder: Path, also: Collection[str] = ()) -> Listing:
     """Find the images in `folder` and the folders in it.
 
     A file counts as an image where its ending says so, in whatever case, or, with another ending or
-    none, its first bytes do. All other files are ignored, and so is every name that begins with a dot.
-    Links are followed; a folder that can be reached by several ways is entered once.
+    none, its first bytes do; and so does one with an ending of `also` (lower case, with the dot). All other
+    files are ignored, and so is every name that begins with a dot. Links are followed; a folder that can be
+    reached by several ways is entered once.
 
     Raises:
         OSError: `folder` itself cannot be read.
     """
+    suffixes = IMAGE_SUFFIXES.union(also)
     stamps: dict[str, tuple[int, int, int]] = {}
     left_out: list[tuple[str, str]] = []
     entered: set[tuple[int, int]] = set()
@@ -71,7 +74,7 @@ def list_images(folder: Path) -> Listing:
                 status = entry.stat()
                 if stat.S_ISDIR(status.st_mode):
                     (folders.appendleft if entry.is_symlink() else folders.append)(name + "/")
-                elif not _promises_image(entry, status):
+                elif not _promises_image(entry, status, suffixes):
                     continue
                 elif not stat.S_ISREG(status.st_mode):
                     left_out.append((name, "not a regular file"))
@@ -86,8 +89,8 @@ def list_images(folder: Path) -> Listing:
     return Listing(sorted(stamps), sorted(left_out), _digest(stamps))
 
 
-def _promises_image(entry: os.DirEntry[str], status: os.stat_result) -> bool:
-    if os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES:  # noqa: PTH122 - Path is slow here
+def _promises_image(entry: os.DirEntry[str], status: os.stat_result, suffixes: set[str]) -> bool:
+    if os.path.splitext(entry.name)[1].lower() in suffixes:  # noqa: PTH122 - Path is slow here
         return True
     # Opening anything but a file could wait for ever.
     if not stat.S_ISREG(status.st_mode):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -13,6 +11,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from gan.checkpoint import keep_as_best, load_newest, save
+from gan.clock import Clock, Outcome
 from gan.config import Settings
 from gan.course import Course
 from gan.errors import UserError
@@ -25,17 +24,6 @@ from gan.scoring import RANKED_BY, Scorer
 from gan.trainer import Trainer
 
 Result = TypeVar("Result")
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a sitting ended."""
-
-    step: int
-    seconds: float
-    checkpoint: Path
-    exit_code: int
-    """0, or 128 plus the number of the signal that ended it."""
 
 
 def train(
@@ -69,15 +57,15 @@ class _Sitting:
         self._world = trainer.world
         self._course = course
         self._scorer = scorer
-        self._clock = _Clock(trainer.settings, trainer.step_count)
+        self._clock = Clock(trainer.settings, trainer.step_count)
         self._saved: Path | None = None
         # Only the first process comes to use it, and there it is.
         self._recorder = cast(Recorder, recorder)
 
     def train(self) -> Outcome:
         trainer, clock, world = self._trainer, self._clock, self._world
-        patience = PATIENCE if world.launched else None
-        with Interrupt(patience) as interrupt, _progress(trainer, clock) as self._bar:
+        interrupt = Interrupt(PATIENCE if world.launched else None)
+        with interrupt, clock.progress(trainer.step_count, shown=world.is_first) as self._bar:
             if trainer.step_count == 0:
                 self._by_the_first(self._start)
             ending = False
@@ -214,61 +202,6 @@ class _Due:
         self.histogram = step % settings.histogram_every == 0
         self.save = last or step % settings.checkpoint_every == 0
         self.anything = self.log or self.sample or self.score or self.histogram or self.save
-
-
-class _Clock:
-    """Time and steps of this sitting against what the settings allow."""
-
-    def __init__(self, settings: Settings, step: int) -> None:
-        self._settings = settings
-        self._start = time.monotonic()
-        self._first_step = step
-        self._marked_step, self._marked_time = step, self._start
-
-    def seconds(self) -> float:
-        return time.monotonic() - self._start
-
-    def went_back(self, steps: int) -> None:
-        """Take note that so many steps are to be made again."""
-        self._first_step -= steps
-        self._marked_step -= steps
-
-    def over(self, step: int) -> bool:
-        steps, minutes = self._settings.steps, self._settings.minutes
-        return (steps is not None and step >= steps) or (
-            minutes is not None and self.seconds() >= 60 * minutes
-        )
-
-    def images_per_second(self, step: int) -> float:
-        """Since the last call, everything included."""
-        now = time.monotonic()
-        rate = (step - self._marked_step) * self._settings.batch_size / max(now - self._marked_time, 1e-9)
-        self._marked_step, self._marked_time = step, now
-        return rate
-
-    def expected_steps(self, step: int) -> int | None:
-        """The step at which the run will end, as far as can be told; None before the first step."""
-        steps, minutes = self._settings.steps, self._settings.minutes
-        if minutes is None:
-            return steps
-        done = step - self._first_step
-        if done == 0:
-            return None
-        left = max(0.0, 60 * minutes - self.seconds())
-        expected = step + round(left * done / self.seconds())
-        return expected if steps is None else min(expected, steps)
-
-
-def _progress(trainer: Trainer, clock: _Clock) -> tqdm:
-    return tqdm(
-        initial=trainer.step_count,
-        total=clock.expected_steps(trainer.step_count),
-        desc="training",
-        unit=" steps",
-        dynamic_ncols=True,
-        smoothing=0.05,
-        disable=not trainer.world.is_first,
-    )
 
 
 def _show(bar: tqdm, values: dict[str, float], expected_steps: int | None) -> None:

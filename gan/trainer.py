@@ -14,10 +14,10 @@ from torch import Tensor
 
 from gan.augment import amounts_needed, flip_half
 from gan.batch_norm import synchronise
-from gan.batches import batch_indices
+from gan.batches import batch_indices, step_seed
 from gan.config import Settings
 from gan.distributed import World
-from gan.ema import AveragedGenerator, estimate_batch_norm
+from gan.ema import AveragedNetwork, estimate_batch_norm
 from gan.graph import Recorded, RecordingError
 from gan.hardware import exact_float32
 from gan.health import FiniteLatch
@@ -93,7 +93,7 @@ class Trainer:
         self.generator = generator.to(device, memory_format=torch.channels_last)
         self.discriminator = discriminator.to(device, memory_format=torch.channels_last)
         self.average = (
-            AveragedGenerator(self.generator, settings.ema_half_life) if settings.ema_half_life else None
+            AveragedNetwork(self.generator, settings.ema_half_life) if settings.ema_half_life else None
         )
         if settings.sync_batch_norm and self.world.size > 1:
             for network in self.networks().values():
@@ -119,7 +119,7 @@ class Trainer:
     def _prepare(self) -> None:
         """Set all that differs from step to step."""
         settings, number = self.settings, self.step_count + 1
-        self._random.manual_seed(_step_seed(self._seed, self.step_count))
+        self._random.manual_seed(step_seed(self._seed, self.step_count))
         self._number.fill_(number)
         if self.average:
             share = self.average.share(settings.batch_size, number * settings.batch_size)
@@ -285,11 +285,6 @@ class Trainer:
             "generator_optimizer": self._updates.generator_optimizer,
             "discriminator_optimizer": self._updates.discriminator_optimizer,
         }
-
-
-def _step_seed(seed: int, step: int) -> int:
-    """A seed for what one step draws, unlike that of any other step or run; fits int64."""
-    return int(np.random.SeedSequence((seed, step)).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 def _held_on(device: torch.device, images: NDArray[np.uint8]) -> Tensor | None:

@@ -91,6 +91,37 @@ def tiny_run(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
+LANDMARK_FLAGS = (
+    *("--image-size", 32, "--device", "cpu", "--workers", 0),
+    *("--cache", "cache", "--histogram-every", 50),
+)
+"""Flags of a training of landmarks that takes seconds."""
+
+
+@pytest.fixture(scope="session")
+def drawn_faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of 90 drawn faces of 30 people, 64 pixels a side, with labels.csv; do not change it."""
+    from faces.drawn import write_folder
+
+    folder = tmp_path_factory.mktemp("faces") / "drawn"
+    write_folder(folder, 90, seed=5, size=64, faces_per_person=3, workers=0)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def landmark_run(drawn_faces: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished training of landmarks on `drawn_faces`, which learnt something; do not change it."""
+    from tests.in_process import call
+
+    output = tmp_path_factory.mktemp("landmarks")
+    flags = (*LANDMARK_FLAGS, "--cache", output / "cache", "--output", output / "runs")
+    words = ("--steps", 150, "--batch-size", 32, "--score-every", 50, "--ema-half-life", 300)
+    told = call("train_landmarks.py", drawn_faces, *flags, *words, "--turn", 5)
+    assert told.code == 0, told.error
+    (run,) = (output / "runs").iterdir()
+    return run
+
+
 def script(name: str, *words: object, folder: Path, **kwargs) -> subprocess.CompletedProcess[str]:
     """Run a script of the project in another process, in `folder`."""
     return subprocess.run(

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from gan.ema import AveragedGenerator, estimate_batch_norm
+from gan.ema import AveragedNetwork, estimate_batch_norm
 from gan.networks import Generator
 
 MANY = 1_000_000
@@ -21,7 +21,7 @@ def fill(network: Generator, value: float) -> None:
             weight.fill_(value)
 
 
-def value_of(average: AveragedGenerator) -> float:
+def value_of(average: AveragedNetwork) -> float:
     """The one value of all weights."""
     low = min(weight.min().item() for weight in average.network.parameters())
     high = max(weight.max().item() for weight in average.network.parameters())
@@ -29,15 +29,15 @@ def value_of(average: AveragedGenerator) -> float:
     return low
 
 
-def update(average: AveragedGenerator, generator: Generator, batch_size: int, images_seen: int) -> None:
+def update(average: AveragedNetwork, generator: Generator, batch_size: int, images_seen: int) -> None:
     average.update(generator, torch.tensor(average.share(batch_size, images_seen)))
 
 
-def from_0_to_1(half_life: float) -> tuple[AveragedGenerator, Generator]:
+def from_0_to_1(half_life: float) -> tuple[AveragedNetwork, Generator]:
     """An average of zeros that follows a generator of ones."""
     generator = make()
     fill(generator, 0)
-    average = AveragedGenerator(generator, half_life)
+    average = AveragedNetwork(generator, half_life)
     fill(generator, 1)
     return average, generator
 
@@ -81,7 +81,7 @@ def test_early_averages_forget_the_start():
 
 def test_the_average_starts_as_a_copy_that_needs_no_gradients():
     generator = make()
-    average = AveragedGenerator(generator, 1000)
+    average = AveragedNetwork(generator, 1000)
     for own, theirs in zip(average.network.parameters(), generator.parameters(), strict=True):
         assert torch.equal(own, theirs)
         assert own.data_ptr() != theirs.data_ptr()

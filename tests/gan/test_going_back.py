@@ -15,10 +15,11 @@ import torch
 from gan import course as course_module
 from gan import ema
 from gan.checkpoint import load
+from gan.clock import Outcome
 from gan.config import base
 from gan.course import Course
 from gan.health import Limits
-from gan.loop import Outcome, train
+from gan.loop import train
 from gan.recorder import Recorder
 from gan.recovery import BeyondRepairError
 from gan.runs import checkpoints, samples, step_of

@@ -10,11 +10,12 @@ import torch
 
 from gan import loop
 from gan.checkpoint import load, load_newest
+from gan.clock import Outcome
 from gan.config import base
 from gan.course import Course
 from gan.errors import UserError
 from gan.images import load_png
-from gan.loop import Outcome, train
+from gan.loop import train
 from gan.recorder import Recorder
 from gan.recovery import BeyondRepairError
 from gan.runs import checkpoints, sample_path, samples, step_of

@@ -23,6 +23,7 @@ FORMS = [
     ("simultaneous", "none"),
     ("simultaneous", "batch"),
     ("simultaneous", "batch-but-first"),
+    ("simultaneous", "layer"),
     ("separate", "spectral"),
     ("separate", "batch"),
 ]
@@ -146,7 +147,7 @@ def test_a_step_is_the_one_defined(updates, normalisation, weight_decay):
     assert not torch.equal(latents[0], latents[1])
 
 
-@pytest.mark.parametrize("normalisation", ["spectral", "none"])
+@pytest.mark.parametrize("normalisation", ["layer", "spectral", "none"])
 @pytest.mark.parametrize("lead", [0, 8, 15, 30])
 def test_one_backward_pass_gives_the_gradients_of_two(normalisation, lead):
     """Also where the discriminator is all but sure (`lead` of one logit), and through augmentation."""
