@@ -72,14 +72,12 @@ class Updater:
         self._optimizer.zero_grad(set_to_none=True)
         self.step_count += 1
         if self._average:
-            share = self._average.share(images, self.step_count * images)
-            self._average.update(self.network, torch.tensor(share, device=loss.device))
+            self._average.update(self.network, self._average.share(images, self.step_count * images))
         named = {name.replace("__", "/"): value for name, value in values.items()}
         for name, value in {"loss/training": loss, "gradient/norm": norm, **named}.items():
             self._sums[name] = self._sums.get(name, torch.zeros_like(value)) + value.detach()
         self._summed += 1
-        number = torch.tensor(self.step_count, device=loss.device)
-        self._latch.watch(number, torch.stack([loss.detach(), norm]))
+        self._latch.watch(self.step_count, torch.stack([loss.detach(), norm]))
 
     def check_finite(self) -> None:
         """Raise `DivergedError`, naming the step, if a loss or gradient norm of any step was not finite."""

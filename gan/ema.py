@@ -43,13 +43,13 @@ class AveragedNetwork:
         return 1 - 0.5 ** (batch_size / half_life)
 
     @torch.no_grad()
-    def update(self, network: nn.Module, share: Tensor) -> None:
+    def update(self, network: nn.Module, share: float | Tensor) -> None:
         """Move the average towards `network` by a share of the way.
 
         Args:
             network: the one followed.
-            share: what `share` tells, float32 [], where the networks are: in a step that is recorded once
-                and replayed, a number would stay what it was at the recording.
+            share: what `share` tells; in a step that is recorded once and replayed, where a number would stay
+                what it was at the recording, as a tensor, float32 [].
         """
         for average, weight in zip(self.network.parameters(), network.parameters(), strict=True):
             average.lerp_(weight, share)

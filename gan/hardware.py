@@ -76,7 +76,7 @@ def environment(device: torch.device, processes: int = 1) -> dict[str, Any]:
 
 
 def tell_changes(then: dict[str, Any], here: dict[str, Any]) -> None:
-    """Print in what the `environment` of a run's step differs from that of the steps before."""
+    """Print in what this machine's `environment` differs from an earlier one."""
     for what, was in then.items():
         if here.get(what) != was:
             print(f"note: {what} was {was} and is now {here.get(what)}; steps may differ in the last bits")

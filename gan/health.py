@@ -38,11 +38,11 @@ class FiniteLatch:
     def __init__(self, device: torch.device) -> None:
         self._first = torch.full((), -1, dtype=torch.int64, device=device)
 
-    def watch(self, step: Tensor, values: Tensor) -> None:
+    def watch(self, step: int | Tensor, values: Tensor) -> None:
         """Look at a step's losses and gradient norms, float [K], without reading them back.
 
         Args:
-            step: its number, int64 [], on the device.
+            step: its number; as a tensor, int64 [], where the step is recorded once and replayed.
             values: what must be finite, on the device.
         """
         bad = ~torch.isfinite(values).all() & (self._first < 0)

@@ -37,6 +37,11 @@ class Interrupt:
         self.received: signal.Signals | None = None
         self._patience = patience
 
+    @property
+    def exit_code(self) -> int:
+        """128 plus the signal's number, as shells have it: 130, 143 or 129; 0 if there was none."""
+        return 128 + self.received if self.received else 0
+
     def __enter__(self) -> Interrupt:
         # What is ignored stays so: that is how nohup keeps a run going.
         heeded = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]

@@ -195,9 +195,9 @@ def _go_on(plan: Plan, trainer: Trainer, course: Course, path: Path, state: dict
             f"give more, such as --steps {2 * trainer.step_count}"
         )
     print(f"going on from {path}")
-    then = world.led(lambda: _before(plan).environment)
-    tell_changes(then, environment(plan.device, world.size))
-    if then["processes"] != world.size and not settings.sync_batch_norm:
+    before = world.led(lambda: _before(plan).environment)
+    tell_changes({"processes": 1} | before, environment(plan.device, world.size))
+    if world.size != before.get("processes", 1) and not settings.sync_batch_norm:
         share = trainer.images_of_its_own
         print(f"note: batch norm's statistics are now over {share} images, each process's share of the batch")
 

@@ -16,7 +16,7 @@ from gan.config import Settings
 from gan.course import Course
 from gan.errors import UserError
 from gan.health import Alarm, DivergedError, not_finite
-from gan.interrupt import PATIENCE, Interrupt, exit_code
+from gan.interrupt import PATIENCE, Interrupt
 from gan.recorder import Recorder
 from gan.recovery import Recovery
 from gan.runs import checkpoints, step_of
@@ -64,9 +64,8 @@ class _Sitting:
 
     def train(self) -> Outcome:
         trainer, clock, world = self._trainer, self._clock, self._world
-        patience = PATIENCE if world.launched else None
-        progress = clock.progress(trainer.step_count, shown=world.is_first)
-        with Interrupt(patience) as interrupt, progress as self._bar:
+        interrupt = Interrupt(PATIENCE if world.launched else None)
+        with interrupt, clock.progress(trainer.step_count, shown=world.is_first) as self._bar:
             if trainer.step_count == 0:
                 self._by_the_first(self._start)
             ending = False
@@ -83,7 +82,7 @@ class _Sitting:
                     ending = False
         saved = world.led(lambda: self._saved)
         assert saved is not None, "the last step is always saved"
-        return Outcome(trainer.step_count, clock.seconds(), saved, exit_code(number))
+        return Outcome(trainer.step_count, clock.seconds(), saved, 128 + number if number else 0)
 
     def _by_the_first(self, work: Callable[[], Result]) -> Result:
         """What the first process alone does: whatever looks at the training, or writes."""

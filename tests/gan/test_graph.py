@@ -62,10 +62,11 @@ def _tensors(value: Any) -> list[torch.Tensor]:
 
 
 FORMS = {
-    "batch norm": {},
+    "default": {},
+    "batch norm": {"normalisation": "batch-but-first"},
     "plain": {"plain": True},
     "one backward pass": {"normalisation": "spectral", "augmentation": ("colour", "translation", "cutout")},
-    "in turn": {"updates": "separate", "weight_decay": 0.1},
+    "in turn": {"updates": "separate", "normalisation": "batch", "weight_decay": 0.1},
     "in parts": {"accumulate": 2},
     "bfloat16": {"precision": "bfloat16"},
 }

@@ -13,9 +13,10 @@ import pytest
 import torch
 
 from gan.checkpoint import load
+from gan.clock import Outcome
 from gan.course import Course
 from gan.distributed import World
-from gan.loop import Outcome, train
+from gan.loop import train
 from gan.recorder import Recorder
 from gan.runs import checkpoints, samples, step_of
 from gan.trainer import Trainer
@@ -24,15 +25,18 @@ from tests.states import assert_equal
 from tests.together import together
 
 FORMS = {
-    "batch norm": ({}, {}),
-    "in turn": ({"updates": "separate"}, {}),
+    "default, unequal shares": ({"batch_size": 7}, {}),
+    "batch norm": ({"normalisation": "batch", "batch_size": 7}, {}),
+    "in turn": ({"normalisation": "batch-but-first", "updates": "separate"}, {}),
     "one backward pass": (
         {"normalisation": "spectral", "augmentation": ("colour", "translation", "cutout")},
         {},
     ),
-    "unequal shares": ({"batch_size": 7}, {}),
     # As one process that goes through the shares, or their parts, one after another.
-    "norms of each by itself": ({"sync_batch_norm": False}, {"accumulate": 2}),
+    "norms of each by itself": (
+        {"normalisation": "batch", "sync_batch_norm": False},
+        {"accumulate": 2},
+    ),
     "in parts": ({"sync_batch_norm": False, "accumulate": 2}, {"accumulate": 4}),
 }
 """Settings of two processes, and changes for one alone that does the same."""
