@@ -109,6 +109,18 @@ def test_d_wins_for_good():
     )
 
 
+def test_d_fails_for_good():
+    watched = watch()
+    assert observe(watched, range(10, 201, 10), discriminator=4.9) == []
+    said = observe(watched, range(210, 311, 10), discriminator=45.0)
+    assert [(alarm.step, alarm.certain) for alarm in said] == [(260, False), (310, True)]
+    assert {(alarm.kind, alarm.since) for alarm in said} == {("D fails", 200)}
+    assert said[1].message == (
+        "D fails: its loss is over 5 since step 200, at step 310 45, where one that knows nothing has 1.39"
+    )
+    assert observe(watched, range(320, 400, 10), discriminator=1.4) == []
+
+
 def test_a_d_that_loses_once_does_not_win_for_good():
     watched = watch()
     for start in range(100, 3000, 100):
