@@ -1,7 +1,8 @@
 """What can go wrong with a training, and how it is seen.
 
 Five alarms, each with its number in `Limits`: a value that is not finite (`FiniteLatch`), D winning for
-good or failing for good, G's gradient gone, and samples becoming one (`Watch`). What is done about them: `gan.recovery`.
+good or failing for good, G's gradient gone, and samples becoming one (`Watch`). What is done about them:
+`gan.recovery`.
 """
 
 from __future__ import annotations
@@ -85,8 +86,8 @@ class Limits:
     with ease and all samples are one grey or one blurred face: the healthy runs' had begun to differ,
     or their D had lost its lead, by step 450 at the latest."""
     window: int = 300
-    """Steps for which D must win or fail, or G's gradient be gone, without a break. In one healthy run D won for
-    10 steps, and in none for longer."""
+    """Steps for which D must win or fail, or G's gradient be gone, without a break. In one healthy run D
+    won for 10 steps, and in none for longer."""
     discriminator_loss: float = 0.01
     """[nats] D wins while its loss is below. As -log is convex and D's loss is at least the mean of
     -log(1 - D(G(z))), G's loss is then over 4.6 = -log 0.01 against the same D, and no more than one
