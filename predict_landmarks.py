@@ -47,10 +47,10 @@ class PredictionChoice:
 def main() -> None:
     """Parse the command line, find the landmarks, say where they are."""
     choice = parse(PredictionChoice, description=__doc__)
-    from faces.landmarks.prediction import list_photos, predict, read_boxes
+    from faces.landmarks.prediction import boxes_in, list_photos, predict, whole_image
 
     photos = list_photos(choice.photos)
-    boxes = read_boxes(choice.boxes) if choice.boxes else None
+    find = boxes_in(choice.boxes) if choice.boxes else whole_image
     from gan.runs import find_run
 
     path = Path(choice.checkpoint)
@@ -59,7 +59,7 @@ def main() -> None:
     from faces.predictor import load_predictor  # imports torch, which takes seconds
 
     predictor = load_predictor(path, device=choice.device)
-    outcome = predict(predictor, photos, choice.output, boxes=boxes, looks=choice.looks)
+    outcome = predict(predictor, photos, choice.output, find=find, looks=choice.looks)
     print(
         f"{outcome.faces:,} faces in {outcome.photos:,} photos ({len(outcome.skipped):,} left out), "
         f"{predictor.point_set.count} points each, by {predictor.checkpoint} (step {predictor.step:,})"

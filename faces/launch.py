@@ -165,7 +165,7 @@ def _go_on(plan: Plan[Any], learner: Learner, best: Best) -> None:
             "a new run with --init-from, or insist with --steps and --force"
         )
     print(f"going on from {path}")
-    tell_changes(plan.kind.read_info(plan.resumed).environment, plan.device)
+    tell_changes(plan.kind.read_info(plan.resumed).environment, environment(plan.device))
 
 
 def _same_network(run: Path, before: Any, settings: Any, names: tuple[str, ...]) -> None:

@@ -21,7 +21,7 @@ from gan.best import Best
 from gan.checkpoint import keep_as_best, save
 from gan.clock import Clock, Outcome
 from gan.errors import UserError
-from gan.interrupt import Interrupt
+from gan.interrupt import Interrupt, exit_code
 from gan.recorder import Recorder
 
 
@@ -116,9 +116,8 @@ class _Sitting:
                 bar.update()
                 ending = clock.over(learner.step_count) or interrupt.received is not None
                 self._record(bar, ending=ending)
-            exit_code = interrupt.exit_code
         assert self._saved is not None, "the last step is always saved"
-        return Outcome(learner.step_count, clock.seconds(), self._saved, exit_code)
+        return Outcome(learner.step_count, clock.seconds(), self._saved, exit_code(interrupt.received))
 
     def _record(self, bar: tqdm, *, ending: bool) -> None:
         """Log, show, score and save what is due after a step.

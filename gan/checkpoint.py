@@ -31,7 +31,7 @@ from gan.runs import (
     step_of,
 )
 
-FORMAT = 2
+FORMAT = 3
 """Counts changes of what a checkpoint holds."""
 NETWORKS = ("generator", "discriminator", "average")
 SAMPLING_BATCH = 16

@@ -81,7 +81,7 @@ class Clock:
         expected = step + round(left * done / self.seconds())
         return expected if steps is None else min(expected, steps)
 
-    def progress(self, step: int) -> tqdm:
+    def progress(self, step: int, *, shown: bool = True) -> tqdm:
         """A progress bar over steps that stands at this one."""
         return tqdm(
             initial=step,
@@ -90,4 +90,5 @@ class Clock:
             unit=" steps",
             dynamic_ncols=True,
             smoothing=0.05,
+            disable=not shown,
         )

@@ -60,7 +60,15 @@ class Settings:
     minutes: float | None = None
     """Stop after this many minutes of this sitting."""
     batch_size: int = 96
-    """Images a step; as many generated ones."""
+    """Images a step, of all processes together; as many generated ones."""
+    accumulate: int = 1
+    """Parts of its share of the batch that a process works on one after another, which takes less memory;
+    batch norm takes the statistics of each part by itself."""
+    sync_batch_norm: bool = True
+    """Of several processes: batch norm's statistics over the batch of all of them, or of each by itself,
+    which is faster."""
+    cuda_graph: bool = True
+    """On a GPU: record a step once as a CUDA graph and replay it, which spares the launch of each kernel."""
     image_size: int = 96
     """Side of the images in pixels: a multiple of 16 from 32 to 256."""
     seed: int = 0
@@ -73,7 +81,8 @@ class Settings:
     workers: int | None = None
     """Processes that decode images or draw faces; 0 is this one, none given one for each core."""
     memory_share: float = 0.25
-    """Share of the memory the decoded images may take; larger sets are mapped from disk."""
+    """Share of the memory that images may take where they cannot be kept in the cache, from which they are
+    mapped otherwise."""
     held_out: float = 0.05
     """Share of the images that is never trained on, to score the run against; at least 200 or, of few
     images, a fifth. 0 for none, and no scores."""
@@ -84,7 +93,7 @@ class Settings:
     """Channels after each of D's convolutions."""
     latent_size: int = 100
     """Values in a latent vector, each uniform in [-1, 1]."""
-    normalisation: Normalisation = "batch-but-first"
+    normalisation: Normalisation = "layer"
     """In D: batch norm on all layers, on all but the first (Radford et al. 2015), layer norm on all but the
     first (Ba et al. 2016), spectral norm of the weights (Miyato et al. 2018), or none."""
     head_scale: float = 0.25
@@ -149,11 +158,14 @@ FREE = frozenset(
     {
         *("folder", "name", "output", "cache", "steps", "minutes", "device", "workers"),
         *("memory_share", "keep", "log_every", "sample_every", "score_every", "checkpoint_every"),
-        "histogram_every",
+        *("histogram_every", "cuda_graph"),
     }
 )
 """What a resumed run may change: none of it alters the mathematics of a step by itself. (The data set is
 compared by its pixels, wherever it is.)"""
+
+LATER = frozenset({"accumulate", "sync_batch_norm", "cuda_graph"})
+"""What runs of earlier versions did not have as a setting: they were trained with the defaults."""
 
 
 def base(preset: Preset, plain: bool) -> Settings:
@@ -170,7 +182,7 @@ def check(settings: Settings) -> None:
             nearest = nearest[:1]
         good = " or ".join(str(near) for near in sorted(nearest))
         raise UserError(f"--image-size must be a multiple of 16 from 32 to 256, not {size}; nearest: {good}")
-    at_least(settings, 1, "steps latent_size keep")
+    at_least(settings, 1, "steps latent_size keep accumulate")
     at_least(settings, 1, "log_every sample_every score_every checkpoint_every histogram_every")
     at_least(settings, 0, "seed workers weight_decay ema_half_life")
     if settings.seed >= 2**63:
@@ -231,8 +243,8 @@ def from_json(
     """
     hints = get_type_hints(kind)
     names = {field.name for field in fields(kind)}
-    if values.keys() != names:
-        odd = ", ".join(sorted(values.keys() ^ names))
+    if odd := (values.keys() ^ names) - (LATER - values.keys()):
+        odd = ", ".join(sorted(odd))
         raise UserError(f"the run's settings do not fit this version, which differs in: {odd}")
     typed: dict[str, Any] = {}
     for name, value in values.items():

@@ -87,28 +87,32 @@ def _guarded(path: str | Path, read: Callable[[BinaryIO], np.ndarray]) -> np.nda
         raise UnusableImage(f"cannot be decoded: {_one_line(error)}") from error
 
 
-def decode_files(paths: Sequence[str | Path], size: int, workers: int) -> Iterator[np.ndarray | str]:
+def decode_files(
+    files: Sequence[str | Path], size: int, workers: int, folder: str | Path = ""
+) -> Iterator[np.ndarray | str]:
     """Decode files in parallel; yield for each, in order, its image or the reason why there is none.
 
     Images are uint8 [3, size, size]. No more than a few chunks of them wait to be taken. Close the
     iterator (`contextlib.closing`) where it may not be used up.
 
     Args:
-        paths: the files.
+        files: the files, relative to `folder`.
         size: side of the images in pixels.
         workers: processes that decode (see `spread`); 0 decodes in this one. Processes, because small
             JPEGs spend most of their time holding Python's lock: two threads decode them hardly
             faster than one.
+        folder: where the files are; the working directory if not given.
 
     Raises:
         UserError: a worker was ended from outside or could not start.
     """
-    if workers == 0 or len(paths) < FEWEST_FOR_WORKERS:
-        for path in paths:
-            yield from _decode_chunk([path], size)
+    task = partial(_decode_chunk, folder=Path(folder), size=size)
+    if workers == 0 or len(files) < FEWEST_FOR_WORKERS:
+        for file in files:
+            yield from task([file])
         return
-    chunks = [paths[start : start + CHUNK] for start in range(0, len(paths), CHUNK)]
-    with contextlib.closing(spread(partial(_decode_chunk, size=size), chunks, workers)) as decoded:
+    chunks = [files[start : start + CHUNK] for start in range(0, len(files), CHUNK)]
+    with contextlib.closing(spread(task, chunks, workers)) as decoded:
         for images in decoded:
             yield from images
 
@@ -175,11 +179,11 @@ def _resized_centre(image: Image.Image, size: int) -> Image.Image:
     return square.resize((size, size), Image.Resampling.LANCZOS, reducing_gap=3)
 
 
-def _decode_chunk(paths: Sequence[str | Path], size: int) -> list[np.ndarray | str]:
+def _decode_chunk(files: Sequence[str | Path], folder: Path, size: int) -> list[np.ndarray | str]:
     results: list[np.ndarray | str] = []
-    for path in paths:
+    for file in files:
         try:
-            results.append(decode(path, size))
+            results.append(decode(folder / file, size))
         except UnusableImage as unusable:
             results.append(str(unusable))
     return results

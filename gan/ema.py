@@ -32,19 +32,27 @@ class AveragedNetwork:
         self.half_life = half_life
         self.network = copy.deepcopy(network).requires_grad_(False)
 
-    @torch.no_grad()
-    def update(self, network: nn.Module, batch_size: int, images_seen: int) -> None:
-        """Move the average towards `network` after a step of `batch_size` images.
+    def share(self, batch_size: int, images_seen: int) -> float:
+        """How far in (0, 1) of the way to the network a step takes the average.
 
         Args:
-            network: the one followed.
             batch_size: images in this step.
             images_seen: images in all steps so far, this one included.
         """
         half_life = min(self.half_life, RAMP * images_seen)
-        share = 1 - 0.5 ** (batch_size / half_life)
-        averages: list[Tensor] = list(self.network.parameters())
-        torch._foreach_lerp_(averages, list(network.parameters()), share)
+        return 1 - 0.5 ** (batch_size / half_life)
+
+    @torch.no_grad()
+    def update(self, network: nn.Module, share: float | Tensor) -> None:
+        """Move the average towards `network` by a share of the way.
+
+        Args:
+            network: the one followed.
+            share: what `share` tells; in a step that is recorded once and replayed, where a number would stay
+                what it was at the recording, as a tensor, float32 [].
+        """
+        for average, weight in zip(self.network.parameters(), network.parameters(), strict=True):
+            average.lerp_(weight, share)
 
 
 def estimate_batch_norm(generator: Generator, seed: int) -> None:

@@ -11,8 +11,8 @@ from torch.nn.utils import parametrize
 from torch.nn.utils.parametrizations import spectral_norm
 
 from gan.config import Normalisation
+from gan.convolution import Conv2d, ConvTranspose2d
 
-KERNEL = 5
 LEAK = 0.2
 WEIGHT_STD = 0.02
 LAYERS = 4
@@ -41,8 +41,9 @@ class Generator(nn.Module):
         layers: list[nn.Module] = [nn.BatchNorm2d(widths[0]), nn.ReLU(inplace=True)]
         for inputs, outputs in pairwise(widths):
             # Batch norm subtracts the mean, so a bias before it would be a weight without effect.
-            layers += [_upsample(inputs, outputs, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
-        layers += [_upsample(widths[-1], 3, bias=True), nn.Tanh()]
+            layers.append(ConvTranspose2d(inputs, outputs, bias=False))
+            layers += [nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
+        layers += [ConvTranspose2d(widths[-1], 3, bias=True), nn.Tanh()]
         self.layers = nn.Sequential(*layers)
         self.apply(_initialise)
 
@@ -83,7 +84,7 @@ class Discriminator(nn.Module):
         layers: list[nn.Module] = []
         for index, (inputs, outputs) in enumerate(zip((3, *widths[:-1]), widths, strict=True)):
             batch_norm = normalisation == "batch" or (normalisation == "batch-but-first" and index > 0)
-            layers.append(nn.Conv2d(inputs, outputs, KERNEL, 2, KERNEL // 2, bias=not batch_norm))
+            layers.append(Conv2d(inputs, outputs, bias=not batch_norm))
             if batch_norm:
                 layers.append(nn.BatchNorm2d(outputs))
             elif normalisation == "layer" and index > 0:
@@ -113,11 +114,6 @@ class Discriminator(nn.Module):
         # In float32 too: bfloat16 would round a logit of 10 to steps of 0.06.
         with torch.autocast(images.device.type, enabled=False):
             return self.head(features.flatten(1).to(self.head.weight.dtype)) * self.head_scale
-
-
-def _upsample(inputs: int, outputs: int, *, bias: bool) -> nn.ConvTranspose2d:
-    """A transposed convolution that exactly doubles the side of its feature map."""
-    return nn.ConvTranspose2d(inputs, outputs, KERNEL, 2, KERNEL // 2, output_padding=1, bias=bias)
 
 
 def _initialise(module: nn.Module) -> None:

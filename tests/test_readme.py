@@ -24,6 +24,7 @@ COMMANDS = re.findall(r"^    .*?(?:python|uv run) (\w+)\.py(.*)$", README, re.MU
 def test_every_command_fits_its_script(script, words):
     from evaluate import EvaluationChoice
     from faces.landmarks.settings import LandmarkRequest
+    from faces.prepare import PrepareChoice
     from interpolate import InterpolationChoice
     from predict_landmarks import PredictionChoice
     from sample import SampleChoice
@@ -36,6 +37,7 @@ def test_every_command_fits_its_script(script, words):
         "plot_curves": RunChoice,
         "evaluate": EvaluationChoice,
         "predict_landmarks": PredictionChoice,
+        "prepare_faces": PrepareChoice,
     }
     given = shlex.split(words, comments=True)
     if script == "train_gan":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
 COLUMNS = ("file", "left", "top", "right", "bottom")
 
-Boxes = Mapping[str, Sequence[tuple[float, ...]]]
-"""Of each photo, by its path or its name alone, the faces' boxes."""
+Box = tuple[float, ...]
+Find = Callable[[Path, NDArray[np.uint8]], Sequence[Box]]
+"""Of a photo, its path and its pixels uint8 [3, H, W], to the boxes of the faces in it."""
 
 
 @dataclass(frozen=True)
@@ -57,30 +58,39 @@ def list_photos(given: Sequence[Path]) -> list[Path]:
     return list(photos)
 
 
-def read_boxes(path: Path) -> Boxes:
-    """The faces' boxes from a CSV with the columns `file, left, top, right, bottom` and any others.
+def whole_image(photo: Path, image: NDArray[np.uint8]) -> list[Box]:
+    """For crops of one face: the box by which the network sees the image's centre square."""
+    height, width = image.shape[1:]
+    half = min(height, width) / ENLARGE / 2
+    return [(width / 2 - half, height / 2 - half, width / 2 + half, height / 2 + half)]
+
+
+def boxes_in(table: Path) -> Find:
+    """The boxes in a CSV with the columns `file, left, top, right, bottom` and any others.
+
+    A row's file is a photo's path or its name alone; photos that are in no row have no faces.
 
     Raises:
         UserError: one line with file and row for what cannot be read, or is no box.
     """
-    boxes: dict[str, list[tuple[float, ...]]] = {}
+    boxes: dict[str, list[Box]] = {}
     try:
-        with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
+        with table.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
             for number, row in enumerate(csv.DictReader(file, skipinitialspace=True), 2):
                 missing = [name for name in COLUMNS if row.get(name) is None]
                 if missing or None in row:
                     what = f"no column {missing[0]}" if missing else "more columns than the header"
-                    raise UserError(f"{path}, row {number}: {what}; it takes {', '.join(COLUMNS)}")
-                boxes.setdefault(row["file"], []).append(_box(row, f"{path}, row {number}"))
+                    raise UserError(f"{table}, row {number}: {what}; it takes {', '.join(COLUMNS)}")
+                boxes.setdefault(row["file"], []).append(_box(row, f"{table}, row {number}"))
     except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+        raise UserError(f"{table} cannot be read: {error.strerror}") from None
     except csv.Error as error:
-        raise UserError(f"{path} is no CSV: {error}") from None
-    return boxes
+        raise UserError(f"{table} is no CSV: {error}") from None
+    return lambda photo, image: boxes.get(str(photo), boxes.get(photo.name, []))
 
 
 def predict(
-    predictor: Predictor, photos: Sequence[Path], output: Path, *, boxes: Boxes | None, looks: int
+    predictor: Predictor, photos: Sequence[Path], output: Path, *, find: Find, looks: int
 ) -> Outcome:
     """Find the landmarks of all faces, draw them on copies, and write landmarks.csv.
 
@@ -88,7 +98,7 @@ def predict(
         predictor: that finds them.
         photos: which; one that cannot be read is left out.
         output: folder for the copies and the CSV; made where it is missing.
-        boxes: the faces; None takes each photo to be a crop of one.
+        find: the faces.
         looks: how often the network looks at each.
 
     Raises:
@@ -105,7 +115,7 @@ def predict(
             except UnusableImage as unusable:
                 skipped.append((str(photo), str(unusable)))
                 continue
-            here = _whole(image) if boxes is None else boxes.get(str(photo), boxes.get(photo.name, []))
+            here = find(photo, image)
             points = predictor.points(image, here, looks=looks)
             save_png(output / names[photo], draw_points(image, [(face, PREDICTED) for face in points], here))
             files += [str(photo)] * len(points)
@@ -116,13 +126,6 @@ def predict(
     except OSError as error:
         raise UserError(f"{output} cannot be written to: {error.strerror or error}") from None
     return Outcome(len(found), len(files), skipped)
-
-
-def _whole(image: NDArray[np.uint8]) -> list[tuple[float, ...]]:
-    """The box of which the crop that the network sees is the image's centre square."""
-    height, width = image.shape[1:]
-    half = min(height, width) / ENLARGE / 2
-    return [(width / 2 - half, height / 2 - half, width / 2 + half, height / 2 + half)]
 
 
 def _copies(photos: Sequence[Path]) -> dict[Path, str]:
@@ -139,7 +142,7 @@ def _copies(photos: Sequence[Path]) -> dict[Path, str]:
     return names
 
 
-def _box(row: Mapping[str, str], place: str) -> tuple[float, ...]:
+def _box(row: Mapping[str, str], place: str) -> Box:
     try:
         box = tuple(float(row[name]) for name in COLUMNS[1:])
     except ValueError:

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from faces.landmarks.annotations import Annotations
 from faces.landmarks.crops import ENLARGE, boxes_of, cut, squares_of, to_fractions
 from gan.cache import CacheEntry, Index, Keep
-from gan.dataset import fill_and_read, memory_limit
+from gan.dataset import fill_and_read
 from gan.decoding import DECODER, UnusableImage, decode_whole
 from gan.errors import UserError
 from gan.processes import spread
@@ -29,6 +29,8 @@ TILE = 2.1
 """Side of a tile over the longer side of its landmarks' box."""
 CUT = "1"
 """Names the way tiles are cut; what is in a cache under another name is out of date."""
+MEMORY_SHARE = 0.25
+"""Of the machine's memory, that tiles may take where the cache cannot keep them."""
 CHUNK = 32
 """Faces handed to a worker at once."""
 
@@ -43,7 +45,7 @@ class Tiles:
         files: of each face the image, relative to the folder.
         people: of each face who it is.
         held: bool [N], faces of people that are never trained on.
-        skipped: (name, reason) of each face whose image cannot be read.
+        skipped: (name, reason) of each image that cannot be read.
         outside: landmarks that lie outside their image, and faces that have any. That is usual at an
             image's border; such points are learnt where they lie.
         digest: hex, of all pixels and landmarks in their order.
@@ -89,16 +91,16 @@ def load_tiles(
     folder = annotations.folder.resolve()
     size = tile_size(image_size)
     entry = CacheEntry(cache, folder, size, f"{_state(annotations)}, {DECODER}, {CUT}")
-    limit = memory_limit(0.25)
-    loaded = entry.read(limit)
+    loaded = entry.read()
     if loaded is None:
         cut_all = partial(_cut_all, annotations, size, workers)
-        loaded = fill_and_read(entry, cut_all, len(annotations.files), size, limit)
+        loaded = fill_and_read(entry, cut_all, len(annotations.files), size, MEMORY_SHARE)
     images, index = loaded
-    skipped = [(name, reason) for name, reason in index.skipped]
-    if not index.files:
+    skipped = sorted(index.skipped.items())
+    if not len(images):
         raise UserError(f"no image of {folder} can be read; the first is {skipped[0][0]}: {skipped[0][1]}")
-    rows, outside = np.array([name.split() for name in index.files], int).T
+    rows = np.array([row for row, name in enumerate(annotations.files) if name not in index.skipped])
+    outside = np.array(index.facts["outside"])
     pixels = annotations.points[rows]
     points = to_fractions(pixels, squares_of(boxes_of(pixels), TILE)).astype(np.float32)
     people = [annotations.people[row] for row in rows]
@@ -149,9 +151,9 @@ def _state(annotations: Annotations) -> str:
 
 
 def _cut_all(annotations: Annotations, size: int, workers: int, keep: Keep) -> Index:
-    rows: list[str] = []
-    skipped: list[list[str]] = []
-    fingerprints: list[str] = []
+    skipped: dict[str, str] = {}
+    outside: list[int] = []
+    fingerprints: list[int] = []
     pixels = hashlib.blake2b(digest_size=16)
     count = len(annotations.files)
     chunks = [range(first, min(first + CHUNK, count)) for first in range(0, count, CHUNK)]
@@ -167,16 +169,16 @@ def _cut_all(annotations: Annotations, size: int, workers: int, keep: Keep) -> I
         for row, result in enumerate(one for results in made for one in results):
             bar.update()
             if isinstance(result, str):
-                skipped.append([annotations.files[row], result])
+                skipped[annotations.files[row]] = result
                 continue
-            image, outside = result
-            keep(len(rows), image)
-            # A file can hold several faces, so the row says which one this is.
-            rows.append(f"{row} {outside}")
-            fingerprint = hashlib.blake2b(image, digest_size=16)
-            fingerprints.append(fingerprint.hexdigest())
-            pixels.update(fingerprint.digest())
-    return Index(rows, skipped, fingerprints, pixels.hexdigest(), len(rows) - len({*fingerprints}))
+            image, count_outside = result
+            keep(len(outside), image)
+            outside.append(count_outside)
+            digest = hashlib.blake2b(image, digest_size=16).digest()
+            fingerprints.append(int.from_bytes(digest[:8], "big"))
+            pixels.update(digest)
+    prints = np.array(fingerprints, np.uint64)
+    return Index(skipped, prints, pixels.hexdigest(), {"outside": outside})
 
 
 def _cut_chunk(

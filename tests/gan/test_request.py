@@ -123,7 +123,7 @@ def test_an_empty_name_of_a_run_is_no_name(name):
         (["--device", "tpu"], "--device"),
         (["--generator-widths", "1", "2", "3"], "--generator-widths"),
         (["--augmentation", "colour", "blur"], "'blur'"),
-        (["--normalisation", "layer"], "--normalisation"),
+        (["--normalisation", "instance"], "--normalisation"),
         (["one folder", "another"], "another"),
         (["--seed", "1", "2", "3", "--what", "4"], "--what"),
         (["--init-from"], "--init-from"),

@@ -1,0 +1,188 @@
+"""The networks' layers, 5x5 with stride 2: torch's, but for where a faster way to the same numbers is known.
+
+While a network learns in float32 on a CPU, layers that are wide enough are computed by `gan/winograd.py`, and
+images of few channels are made by a convolution that fills the processor's vectors. In bfloat16, on a GPU,
+and wherever no gradient is wanted, they are torch's own layers. Their parameters always are.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from functools import lru_cache
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gan.winograd import POINTS, Form, derivatives, tiling
+
+KERNEL, STRIDE, PADDING = 5, 2, 2
+FEW = 8
+"""Channels of an image below which torch's transposed convolution leaves most of each vector empty."""
+
+# The choice between the two ways compares their multiplications, in units of one in a large matrix product.
+# The weights were fitted to one core with AVX-512 (docs/speed.md).
+TORCH = {"result": 0.9, "image": 1.25, "kernel": 1.25}
+"""What a multiplication costs in torch's convolution, transposed convolution and gradient of the kernel."""
+TRANSFORM = 200
+"""What it costs to take one number of an image or a result to the points or back."""
+KERNEL_TRANSFORM = 100
+"""The same for a kernel."""
+LEAST_GAIN = 1.1
+"""Speed-up to be expected of what is not left to torch."""
+
+
+class Conv2d(nn.Conv2d):
+    """A convolution that halves the side of an image of even side."""
+
+    def __init__(self, inputs: int, outputs: int, *, bias: bool) -> None:
+        super().__init__(inputs, outputs, KERNEL, STRIDE, PADDING, bias=bias)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """[B, inputs, 2 S, 2 S] to [B, outputs, S, S]."""
+        if not _learning_on_cpu(image, self.weight) or image.shape[2] % 2:
+            return super().forward(image)
+        return _Convolution.apply(image, self.weight, self.bias)
+
+
+class ConvTranspose2d(nn.ConvTranspose2d):
+    """A transposed convolution that doubles the side of its features."""
+
+    def __init__(self, inputs: int, outputs: int, *, bias: bool) -> None:
+        super().__init__(inputs, outputs, KERNEL, STRIDE, PADDING, output_padding=1, bias=bias)
+
+    def forward(self, features: Tensor, output_size: list[int] | None = None) -> Tensor:
+        """[B, inputs, S, S] to [B, outputs, 2 S, 2 S]; `output_size` is nn.ConvTranspose2d's."""
+        if not _learning_on_cpu(features, self.weight) or output_size is not None:
+            return super().forward(features, output_size)
+        return _TransposedConvolution.apply(features, self.weight, self.bias)
+
+
+class _Convolution(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, image: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(image, kernel)
+        result = _derivatives(Form(image=image, kernel=kernel), ["result"]).result
+        return result if bias is None else result.add_(bias[:, None, None])
+
+    @staticmethod
+    def backward(ctx: Any, result: Tensor) -> tuple[Tensor | None, ...]:
+        image, kernel = ctx.saved_tensors
+        of_image, of_kernel, of_bias = _asked_for(ctx)
+        made = _derivatives(Form(image, kernel, result), ["image"] * of_image + ["kernel"] * of_kernel)
+        return made.image, made.kernel, result.sum((0, 2, 3)) if of_bias else None
+
+
+class _TransposedConvolution(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, result: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(result, kernel)
+        image = _derivatives(Form(kernel=kernel, result=result), ["image"]).image
+        return image if bias is None else image.add_(bias[:, None, None])
+
+    @staticmethod
+    def backward(ctx: Any, image: Tensor) -> tuple[Tensor | None, ...]:
+        result, kernel = ctx.saved_tensors
+        of_result, of_kernel, of_bias = _asked_for(ctx)
+        made = _derivatives(Form(image, kernel, result), ["result"] * of_result + ["kernel"] * of_kernel)
+        return made.result, made.kernel, image.sum((0, 2, 3)) if of_bias else None
+
+
+def _learning_on_cpu(features: Tensor, weight: Tensor) -> bool:
+    height, width = features.shape[2:]
+    return (
+        torch.is_grad_enabled()
+        and features.device.type == "cpu"
+        and features.dtype == weight.dtype == torch.float32
+        and not torch.is_autocast_enabled("cpu")
+        and height == width
+    )
+
+
+def _asked_for(ctx: Any) -> list[bool]:
+    """Which inputs' gradients this backward pass is run for.
+
+    `ctx.needs_input_grad` tells which could be: by that, the generator's loss would pay for gradients of
+    the discriminator's weights, which nobody asks for.
+    """
+    asked = list(ctx.needs_input_grad)
+    for index, (node, _) in enumerate(ctx.next_functions):  # without a bias there are but two
+        # Not answered where torch.autograd.grad asks for a weight: then all are computed.
+        with contextlib.suppress(RuntimeError):
+            asked[index] = asked[index] and torch._C._will_engine_execute_node(node)
+    return asked
+
+
+def _derivatives(form: Form, wanted: list[str]) -> Form:
+    """As `gan.winograd.derivatives`, by the way that should be faster."""
+    if not wanted:
+        return Form()
+    needed = {other for name in wanted for other in Form._fields if other != name}
+    outputs, inputs = form.kernel.shape[:2]
+    batch = len(form.image if form.result is None else form.result)
+    tile, gain = _best_tile(_side(form), batch, inputs, outputs, frozenset(needed), frozenset(wanted))
+    # Grad mode is on where the gradient's own gradient may be asked for: torch's operations have one.
+    if gain < LEAST_GAIN or torch.is_grad_enabled():
+        return _by_torch(form, wanted)
+    given = {name: value for name, value in form._asdict().items() if name in needed}
+    return derivatives(tiling(_side(form), tile), Form(**given), wanted)
+
+
+@lru_cache
+def _best_tile(
+    side: int, batch: int, inputs: int, outputs: int, needed: frozenset[str], wanted: frozenset[str]
+) -> tuple[int, float]:
+    """The tile that should be fastest, and how much faster than torch."""
+
+    def cost(tile: int) -> float:
+        tiles = batch * (-(-side // tile)) ** 2
+        pairs = 4 * inputs * outputs
+        transforms = {
+            "image": TRANSFORM * tiles * 4 * inputs,
+            "kernel": KERNEL_TRANSFORM * pairs,
+            "result": TRANSFORM * tiles * outputs,
+        }
+        there_and_back = sum(transforms[name] for name in (*needed, *wanted))
+        return (tile + 2) ** 2 * (len(wanted) * tiles * pairs + there_and_back)
+
+    tile = min(POINTS, key=cost)
+    by_torch = sum(TORCH[name] for name in wanted) * KERNEL**2 * side**2 * batch * inputs * outputs
+    return tile, by_torch / cost(tile)
+
+
+def _side(form: Form) -> int:
+    """Of the result."""
+    return form.image.shape[2] // 2 if form.result is None else form.result.shape[2]
+
+
+def _by_torch(form: Form, wanted: list[str]) -> Form:
+    image = kernel = result = None
+    few = form.kernel.shape[1] < FEW
+    if "result" in wanted:
+        result = F.conv2d(form.image, form.kernel, None, STRIDE, PADDING)
+    if "image" in wanted and few:
+        image = _with_few_channels(form.result, form.kernel)
+    elif wanted == ["image"]:
+        image = F.conv_transpose2d(form.result, form.kernel, None, STRIDE, PADDING, 1)
+    elif "image" in wanted:
+        image, kernel = _gradients(form, [True, True, False])
+    if "kernel" in wanted and kernel is None:
+        _, kernel = _gradients(form, [False, True, False])
+    return Form(image, kernel, result)
+
+
+def _gradients(form: Form, wanted: list[bool]) -> tuple[Tensor, Tensor]:
+    """Of the image and of the kernel."""
+    geometry = ([STRIDE] * 2, [PADDING] * 2, [1, 1], False, [0, 0], 1)
+    arguments = (form.result, form.image, form.kernel, None, *geometry, wanted)
+    return torch.ops.aten.convolution_backward(*arguments)[:2]
+
+
+def _with_few_channels(features: Tensor, kernel: Tensor) -> Tensor:
+    """The transposed convolution: the four pixels that each becomes are channels of a 3x3 convolution."""
+    inputs, outputs = kernel.shape[:2]
+    taps = F.pad(kernel, (0, 1, 0, 1)).view(inputs, outputs, 3, 2, 3, 2).permute(1, 3, 5, 0, 2, 4)
+    taps = taps.reshape(4 * outputs, inputs, 3, 3).flip(2, 3)
+    pixels = F.conv2d(features, taps.contiguous(memory_format=torch.channels_last), padding=1)
+    return F.pixel_shuffle(pixels, 2)

@@ -1,0 +1,130 @@
+"""The layers are torch's, in what they compute and in what they keep."""
+
+import pytest
+import torch
+from torch import nn
+
+from gan import convolution
+from gan.convolution import Conv2d, ConvTranspose2d
+from gan.winograd import Form
+
+GEOMETRY = {"kernel_size": 5, "stride": 2, "padding": 2}
+
+
+def pair(kind: type, inputs: int, outputs: int, bias: bool = True) -> tuple[nn.Module, nn.Module]:
+    """Our layer and torch's, with the same weights."""
+    torch.manual_seed(0)
+    ours = kind(inputs, outputs, bias=bias)
+    theirs = nn.Conv2d if kind is Conv2d else nn.ConvTranspose2d
+    further = {} if kind is Conv2d else {"output_padding": 1}
+    plain = theirs(inputs, outputs, bias=bias, **GEOMETRY, **further)
+    plain.load_state_dict(ours.state_dict())
+    ours.load_state_dict(plain.state_dict())
+    return ours, plain
+
+
+def passes(layer: nn.Module, x: torch.Tensor) -> list[torch.Tensor]:
+    """The result, and the gradients of the input and all weights."""
+    x = x.clone().requires_grad_()
+    y = layer(x)
+    weights = list(layer.parameters())
+    return [y, *torch.autograd.grad(y, [x, *weights], torch.sin(3 * y.detach()))]
+
+
+@pytest.fixture
+def used(monkeypatch) -> list[list[str]]:
+    """What is computed by minimal filtering."""
+    seen: list[list[str]] = []
+    derivatives = convolution.derivatives
+
+    def noted(by, form, wanted):
+        seen.append(list(wanted))
+        return derivatives(by, form, wanted)
+
+    monkeypatch.setattr(convolution, "derivatives", noted)
+    return seen
+
+
+@pytest.mark.parametrize("least_gain", [0.0, 1e9])
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize(
+    ("kind", "inputs", "outputs", "side"),
+    [(Conv2d, 3, 8, 12), (Conv2d, 20, 9, 14), (ConvTranspose2d, 8, 3, 5), (ConvTranspose2d, 9, 20, 6)],
+)
+def test_a_layer_computes_what_torchs_does(kind, inputs, outputs, side, bias, least_gain, monkeypatch, used):
+    monkeypatch.setattr(convolution, "LEAST_GAIN", least_gain)
+    ours, plain = pair(kind, inputs, outputs, bias)
+    x = torch.randn(5, inputs, side, side)
+    for value, true in zip(passes(ours, x), passes(plain.double(), x.double()), strict=True):
+        assert float((value - true).detach().norm() / true.detach().norm()) < 2e-5
+    assert bool(used) is (least_gain == 0)
+
+
+@pytest.mark.parametrize("wanted", ["input", "weight", "bias"])
+def test_only_the_gradients_asked_for_are_computed(wanted, monkeypatch, used):
+    monkeypatch.setattr(convolution, "LEAST_GAIN", 0)
+    layer, plain = pair(Conv2d, 10, 12)
+    x = torch.randn(2, 10, 12, 12, requires_grad=True)
+    gradients = []
+    for each in (layer, plain):
+        leaf = {"input": x, **dict(each.named_parameters())}[wanted]
+        leaf.grad = None
+        each(x).sum().backward(inputs=[leaf])
+        gradients.append(leaf.grad)
+    torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-3)
+    assert used == [["result"], *{"input": [["image"]], "weight": [["kernel"]], "bias": []}[wanted]]
+
+
+@pytest.mark.parametrize("kind", [Conv2d, ConvTranspose2d])
+def test_gradients_of_gradients_can_be_had(kind, monkeypatch):
+    """As a gradient penalty asks for."""
+    monkeypatch.setattr(convolution, "LEAST_GAIN", 0)
+    x = torch.randn(2, 6, 6, 6)
+    penalties = []
+    for layer in pair(kind, 6, 9):
+        seen = x.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(layer(seen).square().sum(), seen, create_graph=True)
+        penalties.append(torch.autograd.grad(gradient.square().sum(), list(layer.parameters())))
+    for value, true in zip(*penalties, strict=True):
+        torch.testing.assert_close(value, true, rtol=1e-4, atol=1e-2)
+
+
+@pytest.mark.parametrize("kind", [Conv2d, ConvTranspose2d])
+def test_sampling_and_bfloat16_are_torchs_to_the_bit(kind, monkeypatch, used):
+    monkeypatch.setattr(convolution, "LEAST_GAIN", 0)
+    ours, plain = pair(kind, 6, 9)
+    x = torch.randn(2, 6, 6, 6)
+    with torch.no_grad():
+        assert torch.equal(ours(x), plain(x))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert all(map(torch.equal, passes(ours, x), passes(plain, x)))
+    odd = torch.randn(2, 6, 7, 5)
+    assert all(map(torch.equal, passes(ours, odd), passes(plain, odd)))
+    assert not used
+
+
+def test_the_same_input_gives_the_same_bits(used):
+    layer = Conv2d(64, 512, bias=False)
+    x = torch.randn(64, 64, 12, 12)
+    assert all(map(torch.equal, passes(layer, x), passes(layer, x)))
+    assert ["image", "kernel"] in used
+
+
+def tile(side: int, inputs: int, outputs: int, batch: int, wanted: list[str]) -> int | None:
+    """The tile chosen for a layer."""
+    needed = frozenset(other for name in wanted for other in Form._fields if other != name)
+    best, gain = convolution._best_tile(side, batch, inputs, outputs, needed, frozenset(wanted))
+    return best if gain >= convolution.LEAST_GAIN else None
+
+
+def test_layers_that_gain_are_chosen_and_no_others():
+    shapes = [(48, 3, 64), (24, 64, 128), (12, 128, 256), (6, 256, 512)]
+    directions = {"forward": ["result"], "backward": ["image", "kernel"]}
+    chosen = {
+        direction: [tile(*shape, 96, wanted) is not None for shape in shapes]
+        for direction, wanted in directions.items()
+    }
+    assert chosen == {"forward": [False, False, True, True], "backward": [False, True, True, True]}
+    # A few images do not pay for the transforms of so many weights, nor small networks for any.
+    assert not tile(6, 256, 512, 2, ["image", "kernel"])
+    assert not any(tile(side, 12, 12, 96, ["kernel"]) for side in (2, 4, 8, 16))
