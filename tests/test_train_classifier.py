@@ -221,7 +221,7 @@ def test_from_any_of_ours_across_methods_and_classes(folder, arcface_run, landma
 
 def test_from_the_gan_or_nothing(folder, tiny_run):
     assert "of no network that looks at faces" in refused(folder, *FEW, "--from", tiny_run)
-    assert "cannot be opened" in refused(folder, *FEW, "--from", "gone.pt")
+    assert "gone.pt is no run" in refused(folder, *FEW, "--from", "gone.pt")
 
 
 def test_frozen_features_computed_once_learn_as_well(drawn_people, arcface_run, tmp_path, monkeypatch):
