@@ -191,12 +191,9 @@ def _class_folder(file: str, given: bool) -> str | None:
 def _by_label(faces: FaceSet, label: str) -> list[str | None]:
     """The class of each file by a column of the table, or by its name; None where that tells none."""
     table = faces.folder / TABLE
-    if table.is_file():
-        with table.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-            reader = csv.DictReader(file, skipinitialspace=True)
-            if label in (reader.fieldnames or ()) and "file" in (reader.fieldnames or ()):
-                known = {row["file"]: row[label] for row in reader}
-                return [known.get(name) or None for name in faces.files]
+    known = _column(table, label) if table.is_file() else None
+    if known is not None:
+        return [known.get(name) or None for name in faces.files]
     try:
         pattern = re.compile(label)
     except re.error as error:
@@ -207,6 +204,18 @@ def _by_label(faces: FaceSet, label: str) -> list[str | None]:
         )
     found = [pattern.search(name) for name in faces.files]
     return [match[1] if match else None for match in found]
+
+
+def _column(table: Path, name: str) -> dict[str, str] | None:
+    """A table's column by its files; None where it has no column of that name."""
+    try:
+        with table.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
+            reader = csv.DictReader(file, skipinitialspace=True)
+            if not {"file", name} <= {*(reader.fieldnames or ())}:
+                return None
+            return {row["file"]: row[name] for row in reader}
+    except (OSError, csv.Error) as error:
+        raise UserError(f"{table} cannot be read: {error}") from None
 
 
 def _check_none_empty(faces: FaceSet, given: bool) -> None:
