@@ -17,7 +17,7 @@ from gan.config import DEFAULT_STEPS, FEWEST_IMAGES, NETWORKS, Settings, base, c
 from gan.course import Course
 from gan.dataset import FaceSet, load_folder
 from gan.errors import UserError
-from gan.hardware import choose_device, choose_precision, environment
+from gan.hardware import choose_device, choose_precision, environment, keep_freed_memory
 from gan.lock import locked
 from gan.processes import worker_count
 from gan.recorder import Recorder
@@ -107,6 +107,7 @@ def make_trainer(plan: Plan, data: FaceSet) -> Trainer:
     Raises:
         UserError: that run has no usable checkpoint.
     """
+    keep_freed_memory()
     trainer = Trainer(plan.settings, data.images, plan.device, data.trained)
     if plan.source:
         path, state = _newest_state(plan.source)
