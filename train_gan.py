@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gan.config import Settings
 from gan.errors import run_script
 from gan.request import read_request
+
+if TYPE_CHECKING:
+    from gan.distributed import World
 
 DRAWN = Path("data/drawn-5000")
 DRAWN_COUNT = 5000
@@ -17,26 +21,37 @@ def main() -> int:
     """Parse, train, print."""
     words = sys.argv[1:]
     request = read_request(words)  # --help and most mistakes are answered before torch is imported
+    from gan.distributed import joined
+
+    with joined() as world:
+        return _train(words, request.dry_run, world)
+
+
+def _train(words: list[str], dry_run: bool, world: World) -> int:
     from gan.health import EXIT_CODE
     from gan.launch import load_data, make_course, make_plan, make_scorer, make_trainer, open_run
     from gan.loop import train
     from gan.recovery import BeyondRepairError
     from gan.summary import summary
 
-    plan = make_plan(words)
-    folder = Path(plan.settings.folder) if plan.settings.folder else _draw(plan.settings)
-    data, plan = load_data(plan, folder)
+    plan = world.led(lambda: make_plan(words, world))
+    folder = Path(plan.settings.folder or DRAWN)
+    if not plan.settings.folder:
+        world.in_order(lambda: _draw(plan.settings))
+    data, plan = load_data(plan, folder, world)
+    processes = f", {world.size} processes" if world.size > 1 else ""
     print(
         f"{len(data.images):,} images from {data.folder} ({len(data.skipped):,} files left out, "
         f"{data.duplicates:,} exact duplicates), {data.held.sum():,} of them held out to score the run; "
-        f"{plan.device}, {plan.settings.precision}"
+        f"{plan.device}, {plan.settings.precision}{processes}"
     )
-    if request.dry_run:
+    if dry_run:
         print(summary(plan.settings, plan.device, data))
         return 0
-    trainer, course, scorer = make_trainer(plan, data), make_course(plan, data), make_scorer(plan, data)
-    with open_run(plan, data, trainer, course, plan.settings.name or folder.resolve().name) as recorder:
-        run = recorder.run
+    trainer, course = make_trainer(plan, data, world), make_course(plan, data)
+    scorer = make_scorer(plan, data) if world.is_first else None
+    name = plan.settings.name or folder.resolve().name
+    with open_run(plan, data, trainer, course, name) as (run, recorder):
         print(f"writing to {run}; to watch: tensorboard --logdir {plan.settings.output}")
         try:
             outcome = train(trainer, recorder, course, scorer)
@@ -47,7 +62,7 @@ def main() -> int:
     return outcome.exit_code
 
 
-def _draw(settings: Settings) -> Path:
+def _draw(settings: Settings) -> None:
     """The embedded default: a folder of drawn faces."""
     from faces.drawn import write_folder
     from gan.processes import worker_count
@@ -58,7 +73,6 @@ def _draw(settings: Settings) -> Path:
         "`python train_gan.py FOLDER` trains on your photos"
     )
     write_folder(DRAWN, DRAWN_COUNT, seed=0, workers=worker_count(settings.workers))
-    return DRAWN
 
 
 if __name__ == "__main__":

@@ -37,6 +37,7 @@ RECIPES: dict[str, tuple[str, ...]] = {
     "plain": ("--plain",),
     "plain, averaged": ("--plain", "--ema-half-life", "10000"),
     "batch norm everywhere": ("--normalisation", "batch"),
+    "batch norm but first": ("--normalisation", "batch-but-first"),
     "spectral norm": ("--normalisation", "spectral"),
     "no norm": ("--normalisation", "none"),
     "no augmentation": ("--augmentation",),

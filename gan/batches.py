@@ -1,4 +1,4 @@
-"""The order in which training sees the images: a function of the seed and the step, with no state."""
+"""What each step of a training sees and draws: functions of the seed and the step, with no state."""
 
 from __future__ import annotations
 
@@ -34,6 +34,11 @@ def batch_indices(count: int, batch_size: int, step: int, seed: int) -> np.ndarr
         parts.append(part)
         position += len(part)
     return np.concatenate(parts)
+
+
+def step_seed(seed: int, step: int) -> int:
+    """A seed for what one step draws, unlike that of any other step or run: in [0, 2**63)."""
+    return int(np.random.SeedSequence((seed, step)).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 @lru_cache(maxsize=2)

@@ -5,18 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 SMOOTHED = 3
-"""Scores over which a mean is taken."""
+"""Scores over which a mean is taken where each is of a few random draws."""
 
 
 class Best:
     """Follows a score, of which less is better, and knows when its smoothed value is the best so far.
 
+    Args:
+        smoothed: scores over which a mean is taken.
+
     Attributes:
         step: the step of the best; None before the first score, and after going back.
-        score: the best mean of `SMOOTHED` scores in a row, infinite before the first.
+        score: the best mean of so many scores in a row, infinite before the first.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, smoothed: int = SMOOTHED) -> None:
+        self._smoothed = smoothed
         self.step: int | None = None
         self.score = float("inf")
         self._recent: list[float] = []
@@ -26,7 +30,7 @@ class Best:
 
         The first scores, which have fewer before them, are means of what there is.
         """
-        self._recent = [*self._recent, score][-SMOOTHED:]
+        self._recent = [*self._recent, score][-self._smoothed :]
         mean = sum(self._recent) / len(self._recent)
         if not mean < self.score:
             return False

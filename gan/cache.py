@@ -11,11 +11,12 @@ import re
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gan.files import replacing
 
@@ -28,18 +29,28 @@ class Index:
     """What is known of an array of images beside its pixels.
 
     Attributes:
-        files: one name for each image, in order.
-        skipped: [name, reason] of each file that gave no image.
-        fingerprints: for each image the digest of its pixels, hex.
+        skipped: reasons of the files that gave no image, by their names.
+        fingerprints: uint64 [N], for each image, in order, the first 64 bits of the digest of its pixels.
         digest: hex, of all pixels in order.
-        duplicates: images that equal an earlier one.
+        facts: what else whoever made the images wants to know again, as JSON has it.
     """
 
-    files: list[str]
-    skipped: list[list[str]]
-    fingerprints: list[str]
+    skipped: dict[str, str]
+    fingerprints: NDArray[np.uint64]
     digest: str
-    duplicates: int
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """As text, in which the fingerprints are 16 hexadecimal digits each."""
+        prints = self.fingerprints.astype(">u8").tobytes().hex()
+        return json.dumps(asdict(self) | {"fingerprints": prints})
+
+    @classmethod
+    def from_json(cls, text: str) -> Index:
+        """What `to_json` gave. Raises KeyError, TypeError or ValueError for anything else."""
+        values = json.loads(text)
+        prints = np.frombuffer(bytes.fromhex(values["fingerprints"]), ">u8").astype(np.uint64)
+        return cls(dict(values["skipped"]), prints, values["digest"], dict(values["facts"]))
 
 
 Keep = Callable[[int, np.ndarray], object]
@@ -72,17 +83,17 @@ class CacheEntry:
         self._index = self._array.with_suffix(".json")
         self._size = size
 
-    def read(self, limit: int) -> tuple[np.ndarray, Index] | None:
-        """The images, uint8 [N, 3, S, S], and their index; None where they are not here, or not whole.
+    def read(self) -> tuple[np.memmap, Index] | None:
+        """The images, uint8 [N, 3, S, S], mapped, and their index; None where they are not here or not whole.
 
-        Args:
-            limit: bytes that may be read into memory; a larger array is mapped from the file.
+        The system keeps in memory what is used of the file, and all processes that map it share that. A
+        batch is gathered about as fast as from an array of one's own.
         """
         try:
-            index = Index(**json.loads(self._index.read_text(encoding="utf-8")))
-            shape = (len(index.files), 3, self._size, self._size)
-            images = np.load(self._array, mmap_mode="r" if np.prod(shape) > limit else None)
-        except (OSError, ValueError, TypeError, EOFError):
+            index = Index.from_json(self._index.read_text(encoding="utf-8"))
+            shape = (len(index.fingerprints), 3, self._size, self._size)
+            images = np.load(self._array, mmap_mode="r")
+        except (OSError, ValueError, TypeError, KeyError, EOFError):
             return None
         return (images, index) if images.shape == shape and images.dtype == np.uint8 else None
 
@@ -107,9 +118,9 @@ class CacheEntry:
             self._write_header(file, most)
             index = decode(lambda row, image: file.write(image))
             file.seek(0)
-            self._write_header(file, len(index.files))
+            self._write_header(file, len(index.fingerprints))
         with replacing(self._index) as temporary:
-            temporary.write_text(json.dumps(asdict(index)), encoding="utf-8")
+            temporary.write_text(index.to_json(), encoding="utf-8")
         self._remove_outdated()
 
     def _write_header(self, file: BinaryIO, count: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from gan.runs import (
     step_of,
 )
 
-FORMAT = 2
+FORMAT = 3
 """Counts changes of what a checkpoint holds."""
 NETWORKS = ("generator", "discriminator", "average")
 SAMPLING_BATCH = 16
@@ -86,7 +87,9 @@ class LoadedGenerator:
         return np.concatenate([np.asarray(part) for part in parts])
 
 
-def save(run: Path, step: int, state: dict[str, Any], keep: int) -> Path:
+def save(
+    run: Path, step: int, state: dict[str, Any], keep: int, networks: Sequence[str] = NETWORKS
+) -> Path:
     """Write the checkpoint of a step, then remove all but the newest `keep` up to it.
 
     What is newer stems from an earlier sitting that this one could not go on from: it is damaged, and
@@ -97,6 +100,7 @@ def save(run: Path, step: int, state: dict[str, Any], keep: int) -> Path:
         step: steps done.
         state: nested dicts and lists of tensors, numbers and strings.
         keep: checkpoints to keep, at least 1.
+        networks: what in `state` are weights, by name, or None; they must be finite.
 
     Returns:
         The file written.
@@ -105,7 +109,7 @@ def save(run: Path, step: int, state: dict[str, Any], keep: int) -> Path:
         DivergedError: a weight is not finite; nothing was written.
         UserError: the disk is full or not writable; earlier checkpoints are untouched.
     """
-    for name in NETWORKS:
+    for name in networks:
         for key, tensor in (state.get(name) or {}).items():
             if not torch.isfinite(tensor).all():
                 raise DivergedError(f"a weight ({name}, {key}) was NaN or infinite at step {step}")
@@ -181,6 +185,14 @@ def load_newest(run: Path, *, mapped: bool = True) -> tuple[Path, dict[str, Any]
     raise UserError(f"every checkpoint of {run} is damaged: {', '.join(path.name for path in damaged)}")
 
 
+def load_newest_told(run: Path) -> tuple[Path, dict[str, Any]]:
+    """As `load_newest`, in memory; damaged checkpoints that are newer are told of in a line each."""
+    path, state, damaged = load_newest(run, mapped=False)
+    for other in damaged:
+        print(f"warning: {other} is damaged and left aside")
+    return path, state
+
+
 def load_generator(
     run: str | Path | None = None,
     checkpoint: str | int | Path | None = None,
@@ -202,7 +214,7 @@ def load_generator(
     """
     folder = find_run(run)
     settings = read_info(folder).settings
-    path, state = _chosen(folder, checkpoint)
+    path, state = load_chosen(folder, checkpoint)
     weights = "raw" if raw or state["average"] is None else "ema"
     network = Generator(settings.generator_widths, settings.latent_size, settings.image_size)
     try:
@@ -213,7 +225,16 @@ def load_generator(
     return LoadedGenerator(network.eval(), folder, path, state["step"], weights, settings)
 
 
-def _chosen(run: Path, checkpoint: str | int | Path | None) -> tuple[Path, dict[str, Any]]:
+def load_chosen(run: Path, checkpoint: str | int | Path | None) -> tuple[Path, dict[str, Any]]:
+    """A run's checkpoint and what it holds.
+
+    Args:
+        run: the run's folder.
+        checkpoint: as for `load_generator`.
+
+    Raises:
+        UserError: there is no such checkpoint, or it is damaged.
+    """
     if checkpoint is None and best_path(run).is_file():
         with contextlib.suppress(DamagedCheckpointError):
             return best_path(run), load(best_path(run))

@@ -1,7 +1,8 @@
 """Every setting of a run, once: its default, unit and meaning, and the presets.
 
 The command line of train_gan.py, a run's config.json and the README's table of settings are all made
-from the class `Settings`; the string under each field is its documentation in all three.
+from the class `Settings`; the string under each field is its documentation in all three. The functions
+that make them work for any such class, as other trainings have their own.
 """
 
 from __future__ import annotations
@@ -10,9 +11,11 @@ import ast
 import inspect
 import json
 import types
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, fields, replace
+from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from tyro.conf import Positional, arg
 
@@ -22,9 +25,11 @@ Preset = Literal["light", "paper"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "float32", "bfloat16"]
 Updates = Literal["separate", "simultaneous"]
-Normalisation = Literal["batch", "batch-but-first", "spectral", "none"]
+Normalisation = Literal["batch", "batch-but-first", "layer", "spectral", "none"]
 Augmentation = Literal["colour", "translation", "cutout"]
 Widths = tuple[int, int, int, int]
+AnySettings = TypeVar("AnySettings")
+"""A frozen dataclass in which each field has a default and its documentation under it."""
 
 IMAGE_SIZES = range(32, 257, 16)
 FEWEST_IMAGES = 8
@@ -55,7 +60,15 @@ class Settings:
     minutes: float | None = None
     """Stop after this many minutes of this sitting."""
     batch_size: int = 96
-    """Images a step; as many generated ones."""
+    """Images a step, of all processes together; as many generated ones."""
+    accumulate: int = 1
+    """Parts of its share of the batch that a process works on one after another, which takes less memory;
+    batch norm takes the statistics of each part by itself."""
+    sync_batch_norm: bool = True
+    """Of several processes: batch norm's statistics over the batch of all of them, or of each by itself,
+    which is faster."""
+    cuda_graph: bool = True
+    """On a GPU: record a step once as a CUDA graph and replay it, which spares the launch of each kernel."""
     image_size: int = 96
     """Side of the images in pixels: a multiple of 16 from 32 to 256."""
     seed: int = 0
@@ -68,7 +81,8 @@ class Settings:
     workers: int | None = None
     """Processes that decode images or draw faces; 0 is this one, none given one for each core."""
     memory_share: float = 0.25
-    """Share of the memory the decoded images may take; larger sets are mapped from disk."""
+    """Share of the memory that images may take where they cannot be kept in the cache, from which they are
+    mapped otherwise."""
     held_out: float = 0.05
     """Share of the images that is never trained on, to score the run against; at least 200 or, of few
     images, a fifth. 0 for none, and no scores."""
@@ -79,9 +93,9 @@ class Settings:
     """Channels after each of D's convolutions."""
     latent_size: int = 100
     """Values in a latent vector, each uniform in [-1, 1]."""
-    normalisation: Normalisation = "batch-but-first"
-    """In D: batch norm on all layers, on all but the first (Radford et al. 2015), spectral norm of the
-    weights (Miyato et al. 2018), or none."""
+    normalisation: Normalisation = "layer"
+    """In D: batch norm on all layers, on all but the first (Radford et al. 2015), layer norm on all but the
+    first (Ba et al. 2016), spectral norm of the weights (Miyato et al. 2018), or none."""
     head_scale: float = 0.25
     """Factor on D's logits: below 1, a step of Adam on the wide head swings them less."""
     updates: Updates = "simultaneous"
@@ -144,11 +158,14 @@ FREE = frozenset(
     {
         *("folder", "name", "output", "cache", "steps", "minutes", "device", "workers"),
         *("memory_share", "keep", "log_every", "sample_every", "score_every", "checkpoint_every"),
-        "histogram_every",
+        *("histogram_every", "cuda_graph"),
     }
 )
 """What a resumed run may change: none of it alters the mathematics of a step by itself. (The data set is
 compared by its pixels, wherever it is.)"""
+
+LATER = frozenset({"accumulate", "sync_batch_norm", "cuda_graph"})
+"""What runs of earlier versions did not have as a setting: they were trained with the defaults."""
 
 
 def base(preset: Preset, plain: bool) -> Settings:
@@ -165,9 +182,9 @@ def check(settings: Settings) -> None:
             nearest = nearest[:1]
         good = " or ".join(str(near) for near in sorted(nearest))
         raise UserError(f"--image-size must be a multiple of 16 from 32 to 256, not {size}; nearest: {good}")
-    _at_least(settings, 1, "steps latent_size keep")
-    _at_least(settings, 1, "log_every sample_every score_every checkpoint_every histogram_every")
-    _at_least(settings, 0, "seed workers weight_decay ema_half_life")
+    at_least(settings, 1, "steps latent_size keep accumulate")
+    at_least(settings, 1, "log_every sample_every score_every checkpoint_every histogram_every")
+    at_least(settings, 0, "seed workers weight_decay ema_half_life")
     if settings.seed >= 2**63:
         raise UserError(f"--seed must be less than 2**63, not {settings.seed}")
     for name in ("minutes", "learning_rate", "head_scale", "memory_share"):
@@ -188,12 +205,12 @@ def check(settings: Settings) -> None:
         )
 
 
-def changed(old: Settings, new: Settings) -> list[str]:
-    """Names of the settings outside `FREE` in which two runs differ."""
+def changed(old: AnySettings, new: AnySettings, free: Collection[str] = FREE) -> list[str]:
+    """Names of the settings, but for the `free` ones, in which two runs differ."""
     return [
         field.name
-        for field in fields(Settings)
-        if field.name not in FREE and getattr(old, field.name) != getattr(new, field.name)
+        for field in fields(old)
+        if field.name not in free and getattr(old, field.name) != getattr(new, field.name)
     ]
 
 
@@ -202,23 +219,32 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def to_json(settings: Settings) -> dict[str, Any]:
+def to_json(settings: Any) -> dict[str, Any]:
     """The settings as values JSON knows."""
     values = asdict(settings)
     return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
 
 
-def from_json(values: dict[str, Any]) -> Settings:
+def from_json(
+    values: dict[str, Any],
+    kind: type[AnySettings] = Settings,
+    check: Callable[[AnySettings], None] = check,
+) -> AnySettings:
     """Settings from what `to_json` gave, also after a trip through a file.
+
+    Args:
+        values: as JSON has them.
+        kind: class of the settings.
+        check: raises `UserError` for a setting that is out of its range.
 
     Raises:
         UserError: a value is missing, unknown, of the wrong type or out of its range, as in a file
             edited by hand.
     """
-    hints = get_type_hints(Settings)
-    names = {field.name for field in fields(Settings)}
-    if values.keys() != names:
-        odd = ", ".join(sorted(values.keys() ^ names))
+    hints = get_type_hints(kind)
+    names = {field.name for field in fields(kind)}
+    if odd := (values.keys() ^ names) - (LATER - values.keys()):
+        odd = ", ".join(sorted(odd))
         raise UserError(f"the run's settings do not fit this version, which differs in: {odd}")
     typed: dict[str, Any] = {}
     for name, value in values.items():
@@ -226,16 +252,16 @@ def from_json(values: dict[str, Any]) -> Settings:
             typed[name] = _typed(hints[name], value)
         except (TypeError, ValueError, OverflowError) as error:
             raise UserError(f"the run's setting {name} cannot be read: {error}") from None
-    settings = Settings(**typed)
+    settings = kind(**typed)
     check(settings)
     return settings
 
 
-def settings_table() -> str:
-    """The README's table of settings, in Markdown: flag, default, meaning."""
+def settings_table(kind: type = Settings) -> str:
+    """A table of settings in Markdown: flag, default, meaning."""
     rows = ["| setting | default | meaning |", "|---|---|---|"]
-    documentation = _documentation()
-    for field in fields(Settings):
+    documentation = _documentation(kind)
+    for field in fields(kind):
         name = "FOLDER" if field.name == "folder" else flag(field.name)
         default = field.default
         if isinstance(default, tuple):
@@ -247,13 +273,16 @@ def settings_table() -> str:
     return "\n".join(rows)
 
 
-def _documentation() -> dict[str, str]:
-    """The string under each field, on one line."""
-    (body,) = ast.parse(inspect.getsource(Settings)).body
-    assert isinstance(body, ast.ClassDef)
+def _documentation(kind: type) -> dict[str, str]:
+    """The string under each field, those of inherited ones included, on one line."""
+    statements: list[ast.stmt] = []
+    for ancestor in kind.__mro__[-2::-1]:  # all but object, which has no source
+        (body,) = ast.parse(inspect.getsource(ancestor)).body
+        assert isinstance(body, ast.ClassDef)
+        statements += body.body
     return {
         field.target.id: " ".join(text.value.value.split())
-        for field, text in zip(body.body, body.body[1:], strict=False)
+        for field, text in pairwise(statements)
         if isinstance(field, ast.AnnAssign)
         and isinstance(field.target, ast.Name)
         and isinstance(text, ast.Expr)
@@ -261,7 +290,8 @@ def _documentation() -> dict[str, str]:
     }
 
 
-def _at_least(settings: Settings, least: int, names: str) -> None:
+def at_least(settings: Any, least: int, names: str) -> None:
+    """Raise `UserError` for the first of these settings, named in one string, that is less, or no number."""
     for name in names.split():
         value = getattr(settings, name)
         if value is not None and not least <= value < float("inf"):

@@ -6,12 +6,15 @@ import contextlib
 import hashlib
 import stat
 import sys
+from array import array
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import psutil
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from gan import split
@@ -27,9 +30,10 @@ class FaceSet:
     """The images of a folder, decoded.
 
     Attributes:
-        images: uint8 [N, 3, S, S], RGB, read-only; in memory, or mapped from the cache.
+        images: uint8 [N, 3, S, S], RGB, read-only; mapped from the cache, or else in memory.
         files: names relative to the folder, one for each image, sorted.
-        fingerprints: for each image the digest of its pixels, hex; equal images have equal ones.
+        fingerprints: uint64 [N], for each image the first 64 bits of the digest of its pixels; equal
+            images have equal ones, others the same by chance with 5e-20 a pair.
         digest: hex, of all pixels in their order; equal digests mean equal images.
         skipped: (name, reason) of every file that promised an image and gave none, sorted.
         duplicates: images that equal an earlier one in every pixel; they stay in the set.
@@ -41,7 +45,7 @@ class FaceSet:
 
     images: np.ndarray
     files: list[str]
-    fingerprints: list[str]
+    fingerprints: NDArray[np.uint64]
     digest: str
     skipped: list[tuple[str, str]]
     duplicates: int
@@ -56,16 +60,21 @@ class FaceSet:
         return np.flatnonzero(~self.held)
 
     def write_skipped(self, path: str | Path) -> None:
-        r"""Write the files that were left out: a line each, name, tab, reason; UTF-8.
+        """Write the files that were left out: see `write_skipped`."""
+        write_skipped(path, self.skipped)
 
-        What UTF-8 or a line cannot hold is written as an escape, such as `\xff`, `\t` or `\n`.
 
-        Raises:
-            OSError: the file cannot be written.
-        """
-        lines = [f"{_printable(name)}\t{_printable(reason)}\n" for name, reason in self.skipped]
-        with replacing(path) as temporary:
-            temporary.write_text("".join(lines), encoding="utf-8")
+def write_skipped(path: str | Path, skipped: Iterable[tuple[str, str]]) -> None:
+    r"""Write what was left out, (name, reason): a line each, name, tab, reason; UTF-8.
+
+    What UTF-8 or a line cannot hold is written as an escape, such as `\xff`, `\t` or `\n`.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    lines = [f"{_printable(name)}\t{_printable(reason)}\n" for name, reason in skipped]
+    with replacing(path) as temporary:
+        temporary.write_text("".join(lines), encoding="utf-8")
 
 
 def load_folder(
@@ -82,16 +91,17 @@ def load_folder(
 
     The cache keeps, for each folder and size, one array (`.npy`) and one index (`.json`). Their names hold
     a digest of the files' names, sizes and times, so that what is found is right; what is
-    outdated is removed when its successor is complete. Where the cache cannot be written, a line on standard
-    error says so and the images are kept in memory alone.
+    outdated is removed when its successor is complete. The array is mapped from there, so that hundreds of
+    thousands of images take no more memory than a few. Where the cache cannot be written, a line on
+    standard error says so and the images are kept in memory alone.
 
     Args:
         folder: holds the images, itself or in folders inside it; `list_images` says what counts.
         size: side S of the images in pixels.
         cache: folder for decoded arrays; made where it is missing.
         workers: processes that decode; 0 decodes in this one.
-        memory_share: the array is held in memory where it takes at most this share of the machine's
-            (and no more than is free), else mapped from the cache.
+        memory_share: of the machine's memory, that images may take where they cannot be kept in the cache;
+            never more than is free.
         held_out: share of the images that is held out; see `gan.split`.
         progress: whether to show a progress bar while decoding.
 
@@ -108,26 +118,24 @@ def load_folder(
         ) from None
     if not listing.files:
         raise _no_image(folder, listing.left_out)
-    memory = psutil.virtual_memory()
-    limit = int(min(memory_share * memory.total, memory.available))
     entry = CacheEntry(Path(cache), folder, size, state=f"{listing.digest}, {DECODER}")
-    loaded = entry.read(limit)
+    loaded = entry.read()
     from_cache = loaded is not None
     if loaded is None:
         decode = partial(_decode_all, folder, listing.files, size, workers, progress)
-        loaded = _fill_and_read(entry, decode, len(listing.files), size, limit)
+        loaded = fill_and_read(entry, decode, len(listing.files), size, memory_share)
     images, index = loaded
-    skipped = sorted([*listing.left_out, *((name, reason) for name, reason in index.skipped)])
-    if not index.files:
+    skipped = sorted([*listing.left_out, *index.skipped.items()])
+    if not len(images):
         raise _no_image(folder, skipped)
     images.flags.writeable = False
     return FaceSet(
         images=images,
-        files=index.files,
+        files=[name for name in listing.files if name not in index.skipped],
         fingerprints=index.fingerprints,
         digest=index.digest,
         skipped=skipped,
-        duplicates=index.duplicates,
+        duplicates=len(images) - len(np.unique(index.fingerprints)),
         mapped=isinstance(images, np.memmap),
         folder=folder,
         from_cache=from_cache,
@@ -135,18 +143,34 @@ def load_folder(
     )
 
 
-def _fill_and_read(
-    entry: CacheEntry, decode: Decode, count: int, size: int, limit: int
+def fill_and_read(
+    entry: CacheEntry, decode: Decode, count: int, size: int, memory_share: float
 ) -> tuple[np.ndarray, Index]:
-    """Decode into the cache and read from there; where that cannot be, decode into memory."""
+    """Decode into the cache and read from there; where that cannot be, decode into memory.
+
+    Args:
+        entry: the place in the cache.
+        decode: makes the images.
+        count: images that there may be.
+        size: side S of the images in pixels.
+        memory_share: of the machine's memory, that they may take where the cache cannot keep them.
+
+    Returns:
+        The images, uint8 [N, 3, S, S], and their index.
+
+    Raises:
+        UserError: there is room neither in the cache nor in memory.
+    """
     try:
         entry.write(count, decode)
-        if loaded := entry.read(limit):
+        if loaded := entry.read():
             return loaded
         cause = "another process removed them"
     except OSError as error:
         cause = error.strerror or str(error)
     problem = f"cannot keep decoded images in {entry.folder} ({cause})"
+    memory = psutil.virtual_memory()
+    limit = min(memory_share * memory.total, memory.available)
     needed = count * 3 * size**2
     if needed > limit:
         raise UserError(
@@ -156,7 +180,7 @@ def _fill_and_read(
     print(f"warning: {problem}; they stay in memory and are decoded again at every start", file=sys.stderr)
     images = np.empty((count, 3, size, size), np.uint8)
     index = decode(images.__setitem__)
-    return images[: len(index.files)], index
+    return images[: len(index.fingerprints)], index
 
 
 def _existing(folder: Path) -> Path:
@@ -179,26 +203,22 @@ def _no_image(folder: Path, skipped: list[tuple[str, str]]) -> UserError:
 
 
 def _decode_all(folder: Path, files: list[str], size: int, workers: int, progress: bool, keep: Keep) -> Index:
-    used: list[str] = []
-    skipped: list[tuple[str, str]] = []
-    fingerprints: list[str] = []
+    skipped: dict[str, str] = {}
+    fingerprints = array("Q")
     pixels = hashlib.blake2b(digest_size=16)
-    paths = [folder / name for name in files]
     with (
-        contextlib.closing(decode_files(paths, size, workers)) as decoded,
+        contextlib.closing(decode_files(files, size, workers, folder)) as decoded,
         tqdm(decoded, "decoding", len(files), unit=" images", disable=not progress) as results,
     ):
         for name, result in zip(files, results, strict=True):
             if isinstance(result, str):
-                skipped.append((name, result))
+                skipped[name] = result
                 continue
-            keep(len(used), result)
-            used.append(name)
-            fingerprint = hashlib.blake2b(result, digest_size=16)
-            pixels.update(fingerprint.digest())
-            fingerprints.append(fingerprint.hexdigest())
-    duplicates = len(fingerprints) - len(set(fingerprints))
-    return Index(used, skipped, fingerprints, pixels.hexdigest(), duplicates)
+            keep(len(fingerprints), result)
+            digest = hashlib.blake2b(result, digest_size=16).digest()
+            pixels.update(digest)
+            fingerprints.append(int.from_bytes(digest[:8], "big"))
+    return Index(skipped, np.array(fingerprints, np.uint64), pixels.hexdigest())
 
 
 def _printable(text: str) -> str:

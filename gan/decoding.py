@@ -1,10 +1,10 @@
-"""An image file, of whatever kind a folder may hold, to a square uint8 array; many of them in parallel."""
+"""An image file, of whatever kind a folder may hold, to a uint8 array; many of them in parallel."""
 
 from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
@@ -58,10 +58,24 @@ def decode(path: str | Path, size: int) -> np.ndarray:
         UnusableImage: the file is broken, cut short, too small, too large to be safe, or no image
             of one of the `FORMATS`.
     """
+    return _guarded(path, partial(_decode_square, size=size))
+
+
+def decode_whole(path: str | Path) -> np.ndarray:
+    """Read an image file: all of it, upright, as uint8 [3, H, W], RGB; otherwise as `decode` does.
+
+    Raises:
+        UnusableImage: the file is broken, cut short, too large to be safe, or no image of one of the
+            `FORMATS`.
+    """
+    return _guarded(path, _decode_whole)
+
+
+def _guarded(path: str | Path, read: Callable[[BinaryIO], np.ndarray]) -> np.ndarray:
     try:
         # Pillow warns of odd metadata; what counts here is whether the pixels can be had.
         with warnings.catch_warnings(action="ignore"), Path(path).open("rb") as file:
-            return _decode(file, size)
+            return read(file)
     except UnusableImage:
         raise
     except UnidentifiedImageError:
@@ -73,33 +87,45 @@ def decode(path: str | Path, size: int) -> np.ndarray:
         raise UnusableImage(f"cannot be decoded: {_one_line(error)}") from error
 
 
-def decode_files(paths: Sequence[str | Path], size: int, workers: int) -> Iterator[np.ndarray | str]:
+def decode_files(
+    files: Sequence[str | Path], size: int, workers: int, folder: str | Path = ""
+) -> Iterator[np.ndarray | str]:
     """Decode files in parallel; yield for each, in order, its image or the reason why there is none.
 
     Images are uint8 [3, size, size]. No more than a few chunks of them wait to be taken. Close the
     iterator (`contextlib.closing`) where it may not be used up.
 
     Args:
-        paths: the files.
+        files: the files, relative to `folder`.
         size: side of the images in pixels.
         workers: processes that decode (see `spread`); 0 decodes in this one. Processes, because small
             JPEGs spend most of their time holding Python's lock: two threads decode them hardly
             faster than one.
+        folder: where the files are; the working directory if not given.
 
     Raises:
         UserError: a worker was ended from outside or could not start.
     """
-    if workers == 0 or len(paths) < FEWEST_FOR_WORKERS:
-        for path in paths:
-            yield from _decode_chunk([path], size)
+    task = partial(_decode_chunk, folder=Path(folder), size=size)
+    if workers == 0 or len(files) < FEWEST_FOR_WORKERS:
+        for file in files:
+            yield from task([file])
         return
-    chunks = [paths[start : start + CHUNK] for start in range(0, len(paths), CHUNK)]
-    with contextlib.closing(spread(partial(_decode_chunk, size=size), chunks, workers)) as decoded:
+    chunks = [files[start : start + CHUNK] for start in range(0, len(files), CHUNK)]
+    with contextlib.closing(spread(task, chunks, workers)) as decoded:
         for images in decoded:
             yield from images
 
 
-def _decode(file: BinaryIO, size: int) -> np.ndarray:
+def _decode_whole(file: BinaryIO) -> np.ndarray:
+    with Image.open(file, formats=FORMATS) as image:
+        image.load()  # before the orientation is read, as below
+        turn = TURNS.get(_orientation(image))
+        whole = _to_rgb(image)
+    return _channels_first(whole if turn is None else whole.transpose(turn))
+
+
+def _decode_square(file: BinaryIO, size: int) -> np.ndarray:
     with Image.open(file, formats=FORMATS) as image:
         least = SMALLEST_SHARE * size
         if min(image.size) < least:
@@ -112,7 +138,11 @@ def _decode(file: BinaryIO, size: int) -> np.ndarray:
         square = _resized_centre(_to_rgb(image), size)
     if turn is not None:
         square = square.transpose(turn)
-    return np.ascontiguousarray(np.asarray(square).transpose(2, 0, 1))
+    return _channels_first(square)
+
+
+def _channels_first(image: Image.Image) -> np.ndarray:
+    return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
 
 
 def _orientation(image: Image.Image) -> int:
@@ -149,11 +179,11 @@ def _resized_centre(image: Image.Image, size: int) -> Image.Image:
     return square.resize((size, size), Image.Resampling.LANCZOS, reducing_gap=3)
 
 
-def _decode_chunk(paths: Sequence[str | Path], size: int) -> list[np.ndarray | str]:
+def _decode_chunk(files: Sequence[str | Path], folder: Path, size: int) -> list[np.ndarray | str]:
     results: list[np.ndarray | str] = []
-    for path in paths:
+    for file in files:
         try:
-            results.append(decode(path, size))
+            results.append(decode(folder / file, size))
         except UnusableImage as unusable:
             results.append(str(unusable))
     return results

@@ -1,8 +1,9 @@
-"""The averaged generator: an exponential moving average of G's weights with statistics of its own."""
+"""Averaged networks: an exponential moving average of the weights, with batch-norm statistics of its own."""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -16,37 +17,44 @@ STATISTICS_BATCHES = 5
 STATISTICS_BATCH = 100
 
 
-class AveragedGenerator:
-    """An exponential moving average of a generator's weights, kept in float32.
+class AveragedNetwork:
+    """An exponential moving average of a network's weights, kept in float32.
 
     Its half-life is given in images, so that it means the same for every batch size (Karras et al.
     2023, "Analyzing and Improving the Training Dynamics of Diffusion Models").
 
     Args:
-        generator: the network to follow; the average starts as a copy of it.
+        network: the one to follow; the average starts as a copy of it.
         half_life: images after which a weight's share of the average has halved.
     """
 
-    def __init__(self, generator: Generator, half_life: float) -> None:
+    def __init__(self, network: nn.Module, half_life: float) -> None:
         self.half_life = half_life
-        self.network = copy.deepcopy(generator).requires_grad_(False)
+        self.network = copy.deepcopy(network).requires_grad_(False)
 
-    @torch.no_grad()
-    def update(self, generator: Generator, batch_size: int, images_seen: int) -> None:
-        """Move the average towards `generator` after a step of `batch_size` images.
+    def share(self, batch_size: int, images_seen: int) -> float:
+        """How far in (0, 1) of the way to the network a step takes the average.
 
         Args:
-            generator: the network followed.
             batch_size: images in this step.
             images_seen: images in all steps so far, this one included.
         """
         half_life = min(self.half_life, RAMP * images_seen)
-        share = 1 - 0.5 ** (batch_size / half_life)
-        averages: list[Tensor] = list(self.network.parameters())
-        torch._foreach_lerp_(averages, list(generator.parameters()), share)
+        return 1 - 0.5 ** (batch_size / half_life)
+
+    @torch.no_grad()
+    def update(self, network: nn.Module, share: float | Tensor) -> None:
+        """Move the average towards `network` by a share of the way.
+
+        Args:
+            network: the one followed.
+            share: what `share` tells; in a step that is recorded once and replayed, where a number would stay
+                what it was at the recording, as a tensor, float32 [].
+        """
+        for average, weight in zip(self.network.parameters(), network.parameters(), strict=True):
+            average.lerp_(weight, share)
 
 
-@torch.no_grad()
 def estimate_batch_norm(generator: Generator, seed: int) -> None:
     """Give a generator's batch norms the statistics that its present weights produce, in place.
 
@@ -54,19 +62,36 @@ def estimate_batch_norm(generator: Generator, seed: int) -> None:
     come out wrong. The mean and variance are estimated on 500 latent vectors that depend on the seed
     alone, with the network in float32.
     """
-    norms = [layer for layer in generator.modules() if isinstance(layer, nn.BatchNorm2d)]
-    was_training = generator.training
+    estimate_statistics(generator, _latents(generator, seed))
+
+
+@torch.no_grad()
+def estimate_statistics(network: nn.Module, inputs: Iterable[Tensor]) -> None:
+    """Give the batch norms that are in training the plain mean of these inputs' statistics, in place.
+
+    Args:
+        network: in whatever mode; it is left in that. What `train()` leaves as it is, such as frozen
+            layers, keeps its statistics.
+        inputs: batches as the network takes them, on its device, all of one size.
+    """
+    was_training = network.training
+    network.train()
+    norms = [layer for layer in network.modules() if isinstance(layer, nn.BatchNorm2d) and layer.training]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # the plain mean over the batches below
-    generator.train()
-    device = next(generator.parameters()).device
-    draws = torch.Generator().manual_seed(seed)
     with exact_float32():
-        for _ in range(STATISTICS_BATCHES):
-            z = torch.rand(STATISTICS_BATCH, generator.latent_size, generator=draws) * 2 - 1
-            generator(z.to(device))
-    generator.train(was_training)
+        for batch in inputs:
+            network(batch)
+    network.train(was_training)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
+
+
+def _latents(generator: Generator, seed: int) -> Iterator[Tensor]:
+    device = next(generator.parameters()).device
+    draws = torch.Generator().manual_seed(seed)
+    for _ in range(STATISTICS_BATCHES):
+        z = torch.rand(STATISTICS_BATCH, generator.latent_size, generator=draws) * 2 - 1
+        yield z.to(device)

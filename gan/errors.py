@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 
 
@@ -16,7 +18,7 @@ def run_script(main: Callable[[], int | None]) -> None:
     """Run a script's `main` and leave the interpreter with its exit code.
 
     A `UserError` is printed as one line on standard error and becomes exit code 2; Ctrl-C, where a
-    script does nothing better with it, exit code 130.
+    script does nothing better with it, exit code 130. Of several processes the first prints it.
     """
     for stream in (sys.stdout, sys.stderr):
         # A path with letters that a redirected stream's encoding lacks must not end the run.
@@ -25,7 +27,10 @@ def run_script(main: Callable[[], int | None]) -> None:
     try:
         code = main()
     except UserError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        if os.environ.get("RANK", "0") == "0":
+            print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        else:  # one of several processes, all of which torchrun ends when one has ended
+            time.sleep(1)
         code = 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

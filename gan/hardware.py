@@ -75,7 +75,7 @@ def keep_freed_memory() -> None:
             library.mallopt(parameter, value)
 
 
-def environment(device: torch.device) -> dict[str, Any]:
+def environment(device: torch.device, processes: int = 1) -> dict[str, Any]:
     """What repetition bit for bit depends on beside the settings."""
     on_gpu = device.type == "cuda"
     return {
@@ -86,7 +86,15 @@ def environment(device: torch.device) -> dict[str, Any]:
         "processor": platform.machine(),
         "instruction_set": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
+        "processes": processes,
     }
+
+
+def tell_changes(then: dict[str, Any], here: dict[str, Any]) -> None:
+    """Print in what this machine's `environment` differs from an earlier one."""
+    for what, was in then.items():
+        if here.get(what) != was:
+            print(f"note: {what} was {was} and is now {here.get(what)}; steps may differ in the last bits")
 
 
 def _product_seconds(precision: torch.dtype) -> float:

@@ -1,7 +1,8 @@
 """What can go wrong with a training, and how it is seen.
 
-Four alarms, each with its number in `Limits`: a value that is not finite (`FiniteLatch`), D winning for
-good, G's gradient gone, and samples becoming one (`Watch`). What is done about them: `gan.recovery`.
+Five alarms, each with its number in `Limits`: a value that is not finite (`FiniteLatch`), D winning for
+good or failing for good, G's gradient gone, and samples becoming one (`Watch`). What is done about them:
+`gan.recovery`.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from gan.metrics.pixels import distances
 EXIT_CODE = 3
 """Of a script whose training went wrong beyond repair."""
 
-Kind = Literal["not finite", "D wins", "gradient gone", "samples one"]
+Kind = Literal["not finite", "D wins", "D fails", "gradient gone", "samples one"]
 
 
 class DivergedError(Exception):
@@ -38,10 +39,15 @@ class FiniteLatch:
     def __init__(self, device: torch.device) -> None:
         self._first = torch.full((), -1, dtype=torch.int64, device=device)
 
-    def watch(self, step: int, values: Tensor) -> None:
-        """Look at a step's losses and gradient norms, float [K], without reading them back."""
+    def watch(self, step: int | Tensor, values: Tensor) -> None:
+        """Look at a step's losses and gradient norms, float [K], without reading them back.
+
+        Args:
+            step: its number; as a tensor, int64 [], where the step is recorded once and replayed.
+            values: what must be finite, on the device.
+        """
         bad = ~torch.isfinite(values).all() & (self._first < 0)
-        self._first.masked_fill_(bad, step)
+        self._first.copy_(torch.where(bad, step, self._first))
 
     def check(self) -> None:
         """Raise `DivergedError` if any step so far was not finite."""
@@ -80,13 +86,17 @@ class Limits:
     with ease and all samples are one grey or one blurred face: the healthy runs' had begun to differ,
     or their D had lost its lead, by step 450 at the latest."""
     window: int = 300
-    """Steps for which D must win, or G's gradient be gone, without a break. In one healthy run D won for
-    10 steps, and in none for longer."""
+    """Steps for which D must win or fail, or G's gradient be gone, without a break. In one healthy run D
+    won for 10 steps, and in none for longer."""
     discriminator_loss: float = 0.01
     """[nats] D wins while its loss is below. As -log is convex and D's loss is at least the mean of
     -log(1 - D(G(z))), G's loss is then over 4.6 = -log 0.01 against the same D, and no more than one
     image in 69 is judged wrongly. Healthy losses, means of ten steps, were from 0.02 to 1.8, but for one
     of 0.005; with G frozen it was under 0.01 after 40 steps and 0.002 after 200."""
+    failing_loss: float = 5.0
+    """[nats] D fails while its loss is above: one that tells nothing apart has 1.39 = log 4, so this one
+    is sure of what is wrong, as when updates are too large. Healthy losses, means of ten steps, were
+    at most 1.8."""
     gradient_share: float = 0.01
     """G's gradient is gone while its norm is below this share of its own earlier median. No healthy one
     fell under a tenth."""
@@ -144,6 +154,7 @@ class Watch:
         self.limits = limits or Limits()
         self._real_distance = float(distances(real).mean())
         self._winning = _Spell()
+        self._failing = _Spell()
         self._vanished = _Spell()
         self._alike = _Spell()
         self._gradients: list[float] = []
@@ -159,7 +170,8 @@ class Watch:
         Returns:
             What is wrong, a certain alarm before a warning; None if nothing is, or nothing new.
         """
-        found = [self._discriminator_wins(step, statistics), self._gradient_gone(step, statistics)]
+        looks = (self._discriminator_wins, self._discriminator_fails, self._gradient_gone)
+        found = [look(step, statistics) for look in looks]
         return max((alarm for alarm in found if alarm), key=lambda alarm: alarm.certain, default=None)
 
     def look(self, step: int, samples: NDArray[np.uint8]) -> Alarm | None:
@@ -191,6 +203,7 @@ class Watch:
         """All that it remembers, as numbers, lists and dicts."""
         return {
             "winning": asdict(self._winning),
+            "failing": asdict(self._failing),
             "vanished": asdict(self._vanished),
             "alike": asdict(self._alike),
             "gradients": list(self._gradients),
@@ -200,6 +213,7 @@ class Watch:
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state` gave."""
         self._winning = _Spell(**state["winning"])
+        self._failing = _Spell(**state["failing"])
         self._vanished = _Spell(**state["vanished"])
         self._alike = _Spell(**state["alike"])
         self._gradients = list(state["gradients"])
@@ -215,6 +229,17 @@ class Watch:
             f"{step} {loss:.2g}, and G's loss {statistics['loss/generator']:.3g}"
         )
         return _alarm("D wins", step, spell.since, message, certain)
+
+    def _discriminator_fails(self, step: int, statistics: Mapping[str, float]) -> Alarm | None:
+        limits, spell = self.limits, self._failing
+        loss = statistics["loss/discriminator"]
+        bad = step > limits.grace and loss > limits.failing_loss
+        certain = spell.extend(step, bad=bad, good=not bad, window=limits.window)
+        message = (
+            f"D fails: its loss is over {limits.failing_loss:g} since step {spell.since}, at step {step} "
+            f"{loss:.3g}, where one that knows nothing has 1.39"
+        )
+        return _alarm("D fails", step, spell.since, message, certain)
 
     def _gradient_gone(self, step: int, statistics: Mapping[str, float]) -> Alarm | None:
         limits, spell, norms = self.limits, self._vanished, self._gradients

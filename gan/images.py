@@ -70,12 +70,12 @@ def tile(images: NDArray[np.uint8], columns: int) -> NDArray[np.uint8]:
     return picture
 
 
-def number_tiles(images: NDArray[np.uint8], numbers: Sequence[int] | None = None) -> NDArray[np.uint8]:
+def number_tiles(images: NDArray[np.uint8], numbers: Sequence[int | str] | None = None) -> NDArray[np.uint8]:
     """A copy of the images with a number in the top left corner of each, white edged with black.
 
     Args:
         images: uint8 [N, 3, H, W].
-        numbers: N numbers; 0 to N - 1 where none are given.
+        numbers: N numbers, or short words; 0 to N - 1 where none are given.
     """
     numbers = range(len(images)) if numbers is None else numbers
     numbered = [_write_in_corner(image, str(number)) for image, number in zip(images, numbers, strict=True)]

@@ -2,23 +2,40 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
+import threading
+from collections.abc import Iterator
 from types import FrameType, TracebackType
 
 SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 )
 """Ctrl-C, a polite kill, and a terminal that was closed, where the system has that."""
+PATIENCE = 20.0
+"""Seconds that one of several processes has to end well; after 30 torchrun kills what is left."""
+
+
+def exit_code(received: int | None) -> int:
+    """128 plus a signal's number, as shells have it: 130, 143 or 129; 0 where there was none."""
+    return 128 + received if received else 0
 
 
 class Interrupt:
     """While its block runs, remembers the first of `SIGNALS` instead of dying of it.
 
     From then on all have their usual effect again, so that a second one leaves at once.
+
+    Args:
+        patience: for a process that torchrun started, which may get each signal twice, from the terminal and
+            from torchrun, and may be waiting for a process that is gone: it does not heed a second
+            signal but ends, whatever it is at, this many seconds after the first.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, patience: float | None = None) -> None:
         self.received: signal.Signals | None = None
+        self._patience = patience
 
     @property
     def exit_code(self) -> int:
@@ -29,15 +46,46 @@ class Interrupt:
         # What is ignored stays so: that is how nohup keeps a run going.
         heeded = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
         self._before = {number: signal.signal(number, self._remember) for number in heeded}
+        self._watch = contextlib.ExitStack()
+        if self._patience is not None:
+            self._watch.enter_context(_ending_late(self._patience))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._watch.close()
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
-        self.received = signal.Signals(number)
-        for other in self._before:
-            signal.signal(other, signal.SIG_DFL)
+        self.received = self.received or signal.Signals(number)
+        if self._patience is None:
+            for other in self._before:
+                signal.signal(other, signal.SIG_DFL)
+
+
+@contextlib.contextmanager
+def _ending_late(patience: float) -> Iterator[None]:
+    """End the process so many seconds after its first signal, unless the block has ended by then.
+
+    A handler of Python's would wait for a library's call that never returns; a thread does not.
+    """
+    over = threading.Event()
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+
+    def watch() -> None:
+        told = os.read(reading, 1)
+        if told and not over.wait(patience):
+            os._exit(128 + told[0])
+        os.close(reading)
+
+    threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
+        signal.set_wakeup_fd(before)
+        os.close(writing)

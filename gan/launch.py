@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,17 +12,24 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gan.checkpoint import keep_as_best, load_newest
+from gan.checkpoint import keep_as_best, load_newest_told
 from gan.config import DEFAULT_STEPS, FEWEST_IMAGES, NETWORKS, Settings, base, changed, check, flag
 from gan.course import Course
 from gan.dataset import FaceSet, load_folder
+from gan.distributed import World
 from gan.errors import UserError
-from gan.hardware import choose_device, choose_precision, environment, keep_freed_memory
+from gan.hardware import (
+    choose_device,
+    choose_precision,
+    environment,
+    keep_freed_memory,
+    tell_changes,
+)
 from gan.lock import locked
 from gan.processes import worker_count
 from gan.recorder import Recorder
 from gan.request import NEWEST, Request, read_request
-from gan.runs import RunInfo, find_run, new_run, read_info, write_info
+from gan.runs import RunInfo, checkpoints, find_run, new_run, read_info, write_info, written_to
 from gan.scoring import FEWEST, Scorer
 from gan.trainer import SAMPLES, Trainer
 
@@ -44,38 +51,60 @@ class Plan:
     force: bool = False
 
 
-def make_plan(words: Sequence[str]) -> Plan:
+def make_plan(words: Sequence[str], world: World | None = None) -> Plan:
     """Read a command line. What it leaves open is taken from the run it names, or from a preset.
 
+    Where torchrun has started the processes of this world again, they go on with the run that those
+    before them were at, if that has a checkpoint, as it was then: whatever the words say.
+
     Raises:
-        UserError: words that do not fit, settings out of range, no such run or device, or a run whose
-            mathematics or networks would change.
+        UserError: words that do not fit, settings out of range, no such run or device, a run whose
+            mathematics or networks would change, or more processes than there is work or GPUs for.
         SystemExit: with code 0, after --help.
     """
+    world = world or World()
+    run = world.remembered()
+    if run is not None and checkpoints(run):
+        print(f"started again by torchrun: going on with {run}")
+        words = ["--resume", str(run)]
     request = read_request(words)
-    return _resuming(words, request) if request.resume else _beginning(words, request)
+    plan = _resuming(words, request) if request.resume else _beginning(words, request)
+    _check_shares(plan.settings, world)
+    gpus = torch.cuda.device_count() if plan.device.type == "cuda" else world.local_size
+    if world.local_size > gpus:
+        raise UserError(
+            f"{world.local_size} processes for {gpus} GPUs: give torchrun --nproc-per-node {gpus}, "
+            "or train on --device cpu"
+        )
+    return plan
 
 
-def load_data(plan: Plan, folder: Path) -> tuple[FaceSet, Plan]:
+def load_data(plan: Plan, folder: Path, world: World | None = None) -> tuple[FaceSet, Plan]:
     """Decode the data folder, and shrink the batch where there are fewer images.
 
+    Of several processes the first decodes and the others take from the cache what it has left there.
+
     Raises:
-        UserError: no usable folder, too few images, or not those that a resumed run was trained on.
+        UserError: no usable folder, too few images, or not those that a resumed run was trained on, or
+            that another process is given.
     """
-    settings = plan.settings
-    data = load_folder(
-        folder,
-        settings.image_size,
-        cache=settings.cache,
-        workers=worker_count(settings.workers),
-        memory_share=settings.memory_share,
-        held_out=settings.held_out,
+    world, settings = world or World(), plan.settings
+    data = world.in_order(
+        lambda: load_folder(
+            folder,
+            settings.image_size,
+            cache=settings.cache,
+            workers=worker_count(settings.workers),
+            memory_share=settings.memory_share / world.local_size,
+            held_out=settings.held_out,
+        )
     )
+    world.check_same(data.digest, f"{folder} does not hold the same images for all processes")
     count = len(data.images)
     if count < FEWEST_IMAGES:
         raise UserError(f"{folder} holds {count} usable images; training needs {FEWEST_IMAGES} or more")
     if plan.resumed and not plan.force:
-        before = read_info(plan.resumed).data
+        before = world.led(lambda: _before(plan).data)
         if before.get("digest") != data.digest:
             raise UserError(
                 f"{folder} has changed since {plan.resumed} was trained on it ({before.get('images')} images "
@@ -85,6 +114,7 @@ def load_data(plan: Plan, folder: Path) -> tuple[FaceSet, Plan]:
     if trained < settings.batch_size:
         print(f"batch size {trained} instead of {settings.batch_size}: there are no more images to train on")
         plan = replace(plan, settings=replace(settings, batch_size=trained))
+        _check_shares(plan.settings, world)
     return data, plan
 
 
@@ -101,16 +131,17 @@ def make_course(plan: Plan, data: FaceSet) -> Course:
     return Course(_spread(data.images), plan.settings.learning_rate)
 
 
-def make_trainer(plan: Plan, data: FaceSet) -> Trainer:
+def make_trainer(plan: Plan, data: FaceSet, world: World | None = None) -> Trainer:
     """A trainer at step 0, with the networks of the run begun from, if any. Nothing is written yet.
 
     Raises:
         UserError: that run has no usable checkpoint.
     """
     keep_freed_memory()
-    trainer = Trainer(plan.settings, data.images, plan.device, data.trained)
-    if plan.source:
-        path, state = _newest_state(plan.source)
+    world, source = world or World(), plan.source
+    trainer = Trainer(plan.settings, data.images, plan.device, data.trained, world)
+    if source:
+        path, state = world.led(lambda: load_newest_told(source))
         trainer.load_networks(state)
         print(f"beginning with the networks of {path}")
     return trainer
@@ -119,60 +150,82 @@ def make_trainer(plan: Plan, data: FaceSet) -> Trainer:
 @contextmanager
 def open_run(
     plan: Plan, data: FaceSet, trainer: Trainer, course: Course, name: str
-) -> Iterator[Recorder]:
-    """Have a run to oneself while the block runs, and a recorder that is closed at its end.
+) -> Iterator[tuple[Path, Recorder | None]]:
+    """Have a run to oneself while the block runs.
 
     The run is a new folder, or the resumed one. The trainer and the course take over the state of the
-    latter only here: until the folder is locked, another process may train on in it.
+    latter only here: until the folder is locked, another process may train on in it. Of several processes
+    that train together the first locks it and reads what is there.
+
+    Yields:
+        The run, and its recorder, which is closed at the end of the block; None but in the first process.
 
     Raises:
         UserError: another process is training in the folder, it cannot be written to, or the resumed
             run has no usable checkpoint or is already at its end.
     """
-    run = plan.resumed or new_run(plan.settings.output, name, plan.settings.image_size)
-    with locked(run):
-        if plan.resumed:
-            _go_on(plan, trainer, course)
-        with _written_to(run):
-            recorder = Recorder(run, trainer.step_count)
-        with closing(recorder):
-            with _written_to(run):
-                _describe(plan, data, recorder)
-            yield recorder
+    world = trainer.world
+    recorders: list[Recorder] = []
+    with ExitStack() as stack:
+
+        def take() -> tuple[Path, tuple[Path, dict[str, Any]] | None]:
+            run = plan.resumed or new_run(plan.settings.output, name, plan.settings.image_size)
+            stack.enter_context(locked(run))
+            world.remember(run)
+            return run, load_newest_told(run) if plan.resumed else None
+
+        def record() -> None:
+            with written_to(run):
+                recorder = stack.enter_context(closing(Recorder(run, trainer.step_count)))
+                _describe(plan, data, recorder, world)
+            recorders.append(recorder)
+
+        run, newest = world.led(take)
+        if newest:
+            _go_on(plan, trainer, course, *newest)
+        world.led(record)
+        yield run, recorders[0] if recorders else None
 
 
-def _newest_state(run: Path) -> tuple[Path, dict[str, Any]]:
-    """The newest checkpoint that is whole, and what it holds."""
-    path, state, damaged = load_newest(run, mapped=False)
-    for other in damaged:
-        print(f"warning: {other} is damaged and left aside")
-    return path, state
-
-
-def _go_on(plan: Plan, trainer: Trainer, course: Course) -> None:
+def _go_on(plan: Plan, trainer: Trainer, course: Course, path: Path, state: dict[str, Any]) -> None:
     """Put the trainer where the resumed run ended."""
-    assert plan.resumed is not None
-    path, state = _newest_state(plan.resumed)
+    world, settings = trainer.world, plan.settings
     trainer.load_state(state)
     course.load_state(state["course"])
     trainer.adopt(course.recovery)
     if course.best.step == trainer.step_count:
-        keep_as_best(path)  # a kill may have come between writing it and keeping it
-    steps = plan.settings.steps
+        world.led(lambda: keep_as_best(path))  # a kill may have come between writing it and keeping it
+    steps = settings.steps
     if steps is not None and trainer.step_count >= steps:
         raise UserError(
             f"{plan.resumed} is at its end, step {trainer.step_count:,} of {steps:,}; "
             f"give more, such as --steps {2 * trainer.step_count}"
         )
     print(f"going on from {path}")
-    here = environment(plan.device)
-    for what, then in read_info(plan.resumed).environment.items():
-        if here.get(what) != then:
-            now = here.get(what)
-            print(f"note: {what} was {then} and is now {now}; steps may differ in the last bits")
+    before = world.led(lambda: _before(plan).environment)
+    tell_changes({"processes": 1} | before, environment(plan.device, world.size))
+    if world.size != before.get("processes", 1) and not settings.sync_batch_norm:
+        share = trainer.images_of_its_own
+        print(f"note: batch norm's statistics are now over {share} images, each process's share of the batch")
 
 
-def _describe(plan: Plan, data: FaceSet, recorder: Recorder) -> None:
+def _before(plan: Plan) -> RunInfo:
+    """What the resumed run was trained with until now."""
+    assert plan.resumed is not None
+    return read_info(plan.resumed)
+
+
+def _check_shares(settings: Settings, world: World) -> None:
+    """Raise `UserError` where a process, or a part of what it accumulates, would have but one image."""
+    shares = world.size * settings.accumulate
+    if settings.batch_size < 2 * shares:
+        raise UserError(
+            f"--batch-size {settings.batch_size} is too small for {world.size} processes with "
+            f"--accumulate {settings.accumulate}: it takes {2 * shares} or more"
+        )
+
+
+def _describe(plan: Plan, data: FaceSet, recorder: Recorder, world: World) -> None:
     """Write what the run is trained with, and on what."""
     facts = {
         "folder": str(data.folder),
@@ -182,19 +235,10 @@ def _describe(plan: Plan, data: FaceSet, recorder: Recorder) -> None:
         "skipped": len(data.skipped),
         "duplicates": data.duplicates,
     }
-    write_info(recorder.run, RunInfo(plan.settings, facts, environment(plan.device)))
+    write_info(recorder.run, RunInfo(plan.settings, facts, environment(plan.device, world.size)))
     data.write_skipped(recorder.run / "skipped.txt")
     if not plan.resumed:
         recorder.real_grid(_spread(data.images))
-
-
-@contextmanager
-def _written_to(run: Path) -> Iterator[None]:
-    """Tell of a full or read-only disk in one line."""
-    try:
-        yield
-    except OSError as error:
-        raise UserError(f"{run} cannot be written to: {error.strerror}") from None
 
 
 def _spread(images: NDArray[np.uint8]) -> NDArray[np.uint8]:

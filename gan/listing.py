@@ -6,6 +6,7 @@ import hashlib
 import os
 import stat
 from collections import deque
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,28 +34,32 @@ class Listing:
     digest: str
 
 
-def list_images(folder: Path) -> Listing:
+def list_images(folder: Path, also: Collection[str] = ()) -> Listing:
     """Find the images in `folder` and the folders in it.
 
     A file counts as an image where its ending says so, in whatever case, or, with another ending or
-    none, its first bytes do. All other files are ignored, and so is every name that begins with a dot.
-    Links are followed; a folder that can be reached by several ways is entered once.
+    none, its first bytes do; and so does one with an ending of `also` (lower case, with the dot). All other
+    files are ignored, and so is every name that begins with a dot. Links are followed; a folder that can be
+    reached by several ways is entered once.
 
     Raises:
         OSError: `folder` itself cannot be read.
     """
-    stamps: dict[str, tuple[int, int, int]] = {}
+    suffixes = IMAGE_SUFFIXES.union(also)
+    files: list[str] = []
     left_out: list[tuple[str, str]] = []
+    # Of hundreds of thousands of files no more is kept than their names; the rest is digested on the way.
+    digest = hashlib.blake2b(digest_size=16)
     entered: set[tuple[int, int]] = set()
     # Linked folders wait at the left end until all others are done, so that a link never
     # decides the name of a file that has a place of its own.
     folders = deque([""])
     while folders:
         parent = folders.pop()
+        place = os.path.join(folder, parent)  # noqa: PTH118 - Path is slow here and below
         try:
-            status = (folder / parent).stat()
-            with os.scandir(folder / parent) as found:
-                entries = sorted(found, key=lambda entry: entry.name, reverse=True)
+            status = os.stat(place)  # noqa: PTH116
+            entries = sorted(os.listdir(place))  # noqa: PTH208
         except OSError as error:
             if not parent:
                 raise
@@ -63,37 +68,49 @@ def list_images(folder: Path) -> Listing:
         if (status.st_dev, status.st_ino) in entered:
             continue
         entered.add((status.st_dev, status.st_ino))
+        inside: list[str] = []
         for entry in entries:
-            if entry.name.startswith("."):
+            if entry.startswith("."):
                 continue
-            name = parent + entry.name
+            name, path = parent + entry, os.path.join(place, entry)  # noqa: PTH118
             try:
-                status = entry.stat()
+                status = os.stat(path)  # noqa: PTH116
                 if stat.S_ISDIR(status.st_mode):
-                    (folders.appendleft if entry.is_symlink() else folders.append)(name + "/")
-                elif not _promises_image(entry, status):
+                    linked = os.path.islink(path)  # noqa: PTH114
+                    (folders.appendleft if linked else inside.append)(name + "/")
+                elif not _promises_image(path, status, suffixes):
                     continue
                 elif not stat.S_ISREG(status.st_mode):
                     left_out.append((name, "not a regular file"))
                 elif status.st_size == 0:
                     left_out.append((name, "empty file"))
                 else:
-                    # The time of the last change of the file's entry (ctime) tells what the time
-                    # of the last write does not: new permissions, or a copy that kept its times.
-                    stamps[name] = (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+                    files.append(name)
+                    digest.update(_stamp(name, status))
             except OSError as error:
                 left_out.append((name, _reason(error)))
-    return Listing(sorted(stamps), sorted(left_out), _digest(stamps))
+        folders.extend(reversed(inside))
+    return Listing(sorted(files), sorted(left_out), digest.hexdigest())
 
 
-def _promises_image(entry: os.DirEntry[str], status: os.stat_result) -> bool:
-    if os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES:  # noqa: PTH122 - Path is slow here
+def _promises_image(path: str, status: os.stat_result, suffixes: set[str]) -> bool:
+    if os.path.splitext(path)[1].lower() in suffixes:  # noqa: PTH122
         return True
     # Opening anything but a file could wait for ever.
     if not stat.S_ISREG(status.st_mode):
         return False
-    with open(entry.path, "rb") as file:  # noqa: PTH123
+    with open(path, "rb") as file:  # noqa: PTH123
         return _starts_image(file.read(16))
+
+
+def _stamp(name: str, status: os.stat_result) -> bytes:
+    """What tells that a file is as it was.
+
+    The time of the last change of the file's entry (ctime) tells what the time of the last write does
+    not: new permissions, or a copy that kept its times.
+    """
+    numbers = (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    return b"%b\0%d %d %d\0" % (os.fsencode(name), *numbers)
 
 
 def _starts_image(head: bytes) -> bool:
@@ -104,13 +121,6 @@ def _starts_image(head: bytes) -> bool:
         return True
     # "BM" alone also begins many a text; the four reserved zeros do not.
     return (head[:4] == b"RIFF" and head[8:12] == b"WEBP") or (head[:2] == b"BM" and head[6:10] == bytes(4))
-
-
-def _digest(stamps: dict[str, tuple[int, int, int]]) -> str:
-    digest = hashlib.blake2b(digest_size=16)
-    for name in sorted(stamps):
-        digest.update(os.fsencode(name) + b"\0" + repr(stamps[name]).encode())
-    return digest.hexdigest()
 
 
 def _reason(error: OSError) -> str:

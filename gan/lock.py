@@ -1,4 +1,4 @@
-"""One process to a run: two that train in the same folder would spoil each other's records."""
+"""One process to a run: two that work in the same folder would spoil each other's records."""
 
 from __future__ import annotations
 
@@ -12,8 +12,12 @@ from gan.errors import UserError
 
 
 @contextmanager
-def locked(run: Path) -> Iterator[None]:
+def locked(run: Path, doing: str = "training") -> Iterator[None]:
     """While the block runs, no other process has this run; a process that dies lets go of it.
+
+    Args:
+        run: its folder.
+        doing: what the other process is told to be doing there.
 
     Raises:
         UserError: another process has it, or its folder cannot be written to.
@@ -21,7 +25,7 @@ def locked(run: Path) -> Iterator[None]:
     try:
         lock = FileLock(run / ".lock", timeout=0).acquire()
     except Timeout:
-        raise UserError(f"another process is training in {run}: stop it first") from None
+        raise UserError(f"another process is {doing} in {run}: stop it first") from None
     except OSError as error:
         raise UserError(f"{run} cannot be written to: {error.strerror}") from None
     with lock:

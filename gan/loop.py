@@ -2,90 +2,111 @@
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from gan.checkpoint import keep_as_best, load_newest, save
+from gan.clock import Clock, Outcome
 from gan.config import Settings
 from gan.course import Course
 from gan.errors import UserError
 from gan.health import Alarm, DivergedError, not_finite
-from gan.interrupt import Interrupt
+from gan.interrupt import PATIENCE, Interrupt
 from gan.recorder import Recorder
+from gan.recovery import Recovery
 from gan.runs import checkpoints, step_of
 from gan.scoring import RANKED_BY, Scorer
 from gan.trainer import Trainer
 
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a sitting ended."""
-
-    step: int
-    seconds: float
-    checkpoint: Path
-    exit_code: int
-    """0, or 128 plus the number of the signal that ended it."""
+Result = TypeVar("Result")
 
 
-def train(trainer: Trainer, recorder: Recorder, course: Course, scorer: Scorer | None = None) -> Outcome:
+def train(
+    trainer: Trainer, recorder: Recorder | None, course: Course, scorer: Scorer | None = None
+) -> Outcome:
     """Train until the settings' steps or minutes are reached, or a signal asks for the end.
 
     At least one step is made; the last one is always sampled and saved. Curves hold means over the
     steps since the last point. Where there is a scorer, the networks with the best score are kept. After
     an alarm that is certain the run goes back to a checkpoint of before the trouble: see `gan.recovery`.
 
+    Of several processes all make the steps, and end together. The first alone looks at them, decides, and
+    writes; only it needs a recorder and a scorer.
+
     Raises:
         BeyondRepairError: training went wrong after the last recovery too; the checkpoints that are
             left, and the best, are of before that.
         UserError: a checkpoint, a sample or a line could not be written.
+        LostError: another process is gone.
     """
-    try:
-        return _Sitting(trainer, recorder, course, scorer).train()
-    except OSError as error:
-        raise UserError(
-            f"{recorder.run} cannot be written to: {error.strerror or error}; "
-            "its checkpoints are as they were"
-        ) from None
+    return _Sitting(trainer, recorder, course, scorer).train()
 
 
 class _Sitting:
     """One call of the script, from the step at which it begins or goes on."""
 
-    def __init__(self, trainer: Trainer, recorder: Recorder, course: Course, scorer: Scorer | None) -> None:
+    def __init__(
+        self, trainer: Trainer, recorder: Recorder | None, course: Course, scorer: Scorer | None
+    ) -> None:
         self._trainer = trainer
-        self._recorder = recorder
+        self._world = trainer.world
         self._course = course
         self._scorer = scorer
-        self._clock = _Clock(trainer.settings, trainer.step_count)
+        self._clock = Clock(trainer.settings, trainer.step_count)
         self._saved: Path | None = None
+        # Only the first process comes to use it, and there it is.
+        self._recorder = cast(Recorder, recorder)
 
     def train(self) -> Outcome:
-        trainer, clock = self._trainer, self._clock
-        with Interrupt() as interrupt, _progress(trainer, clock) as self._bar:
+        trainer, clock, world = self._trainer, self._clock, self._world
+        interrupt = Interrupt(PATIENCE if world.launched else None)
+        with interrupt, clock.progress(trainer.step_count, shown=world.is_first) as self._bar:
             if trainer.step_count == 0:
-                self._sample()
-                self._recorder.histograms(0, trainer.networks())
+                self._by_the_first(self._start)
             ending = False
             while not ending:
                 trainer.step()
                 self._bar.update()
-                ending = clock.over(trainer.step_count) or interrupt.received is not None
-                alarm = self._look(_Due(trainer.settings, trainer.step_count, last=ending))
+                step = trainer.step_count
+                # Neither a clock nor a signal reaches all processes at the same step.
+                over, number = world.most(clock.over(step), interrupt.received or 0)
+                ending = bool(over or number)
+                alarm = self._look(_Due(trainer.settings, step, last=ending))
                 if alarm and alarm.certain:
                     self._go_back(alarm)
                     ending = False
-            exit_code = interrupt.exit_code
-        assert self._saved is not None, "the last step is always saved"
-        return Outcome(trainer.step_count, clock.seconds(), self._saved, exit_code)
+        saved = world.led(lambda: self._saved)
+        assert saved is not None, "the last step is always saved"
+        return Outcome(trainer.step_count, clock.seconds(), saved, 128 + number if number else 0)
+
+    def _by_the_first(self, work: Callable[[], Result]) -> Result:
+        """What the first process alone does: whatever looks at the training, or writes."""
+
+        def writing() -> Result:
+            try:
+                return work()
+            except OSError as error:
+                raise UserError(
+                    f"{self._recorder.run} cannot be written to: {error.strerror or error}; "
+                    "its checkpoints are as they were"
+                ) from None
+
+        return self._world.led(writing)
+
+    def _start(self) -> None:
+        self._sample()
+        self._recorder.histograms(0, self._trainer.networks())
 
     def _look(self, due: _Due) -> Alarm | None:
         """Do what is due after a step; what is wrong with the training, if anything."""
+        return self._by_the_first(lambda: self._look_alone(due)) if due.anything else None
+
+    def _look_alone(self, due: _Due) -> Alarm | None:
         step = self._trainer.step_count
         try:
             alarm = self._record(step, due)
@@ -99,8 +120,7 @@ class _Sitting:
         """Log, sample, score and save what is due; but score and save nothing that went wrong."""
         trainer, course, recorder = self._trainer, self._course, self._recorder
         alarm: Alarm | None = None
-        if due.anything:
-            trainer.check_finite()
+        trainer.check_finite()
         values: dict[str, float] = {}
         if due.log:
             values = trainer.statistics() | {"speed/images_per_second": self._clock.images_per_second(step)}
@@ -131,23 +151,31 @@ class _Sitting:
 
     def _go_back(self, alarm: Alarm) -> None:
         """Go on from before the trouble, in a gentler form; or give up."""
-        trainer, course, run = self._trainer, self._course, self._recorder.run
-        from_step = trainer.step_count
-        recovery = course.recovery.next(alarm, map(step_of, checkpoints(run)))
-        state = None
+        trainer, from_step = self._trainer, self._trainer.step_count
+        recovery, state = self._by_the_first(lambda: self._way_back(alarm))
+        trainer.go_back(recovery, state)
+        self._course.go_back(recovery, state and state["course"])
+        self._clock.went_back(from_step - trainer.step_count)
+        self._by_the_first(lambda: self._tell_of(recovery))
+
+    def _way_back(self, alarm: Alarm) -> tuple[Recovery, dict[str, Any] | None]:
+        """The recovery, and the state it goes on from; None for the start. What is newer is removed."""
+        run = self._recorder.run
+        recovery = self._course.recovery.next(alarm, map(step_of, checkpoints(run)))
         for newer in checkpoints(run):
             if step_of(newer) > recovery.from_step:
                 newer.unlink()
-        if recovery.from_step:
-            self._saved, state, _ = load_newest(run, mapped=False)
-        trainer.go_back(recovery, state)
-        course.go_back(recovery, state and state["course"])
-        step = trainer.step_count
+        if not recovery.from_step:
+            return recovery, None
+        self._saved, state, _ = load_newest(run, mapped=False)
+        return recovery, state
+
+    def _tell_of(self, recovery: Recovery) -> None:
+        step = self._trainer.step_count
         self._recorder.go_back(step)
-        self._clock.went_back(from_step - step)
         self._bar.n = step
         self._bar.refresh()
-        self._tell(step, recovery.describe(trainer.settings.learning_rate))
+        self._tell(step, recovery.describe(self._trainer.settings.learning_rate))
 
     def _sample(self) -> NDArray[np.uint8]:
         """Write a sample grid; its images."""
@@ -174,60 +202,6 @@ class _Due:
         self.histogram = step % settings.histogram_every == 0
         self.save = last or step % settings.checkpoint_every == 0
         self.anything = self.log or self.sample or self.score or self.histogram or self.save
-
-
-class _Clock:
-    """Time and steps of this sitting against what the settings allow."""
-
-    def __init__(self, settings: Settings, step: int) -> None:
-        self._settings = settings
-        self._start = time.monotonic()
-        self._first_step = step
-        self._marked_step, self._marked_time = step, self._start
-
-    def seconds(self) -> float:
-        return time.monotonic() - self._start
-
-    def went_back(self, steps: int) -> None:
-        """Take note that so many steps are to be made again."""
-        self._first_step -= steps
-        self._marked_step -= steps
-
-    def over(self, step: int) -> bool:
-        steps, minutes = self._settings.steps, self._settings.minutes
-        return (steps is not None and step >= steps) or (
-            minutes is not None and self.seconds() >= 60 * minutes
-        )
-
-    def images_per_second(self, step: int) -> float:
-        """Since the last call, everything included."""
-        now = time.monotonic()
-        rate = (step - self._marked_step) * self._settings.batch_size / max(now - self._marked_time, 1e-9)
-        self._marked_step, self._marked_time = step, now
-        return rate
-
-    def expected_steps(self, step: int) -> int | None:
-        """The step at which the run will end, as far as can be told; None before the first step."""
-        steps, minutes = self._settings.steps, self._settings.minutes
-        if minutes is None:
-            return steps
-        done = step - self._first_step
-        if done == 0:
-            return None
-        left = max(0.0, 60 * minutes - self.seconds())
-        expected = step + round(left * done / self.seconds())
-        return expected if steps is None else min(expected, steps)
-
-
-def _progress(trainer: Trainer, clock: _Clock) -> tqdm:
-    return tqdm(
-        initial=trainer.step_count,
-        total=clock.expected_steps(trainer.step_count),
-        desc="training",
-        unit=" steps",
-        dynamic_ncols=True,
-        smoothing=0.05,
-    )
 
 
 def _show(bar: tqdm, values: dict[str, float], expected_steps: int | None) -> None:

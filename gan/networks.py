@@ -62,7 +62,8 @@ class Discriminator(nn.Module):
         widths: channels after each convolution.
         image_size: side of the images in pixels, a multiple of 16.
         normalisation: `batch` norm after every convolution; `batch-but-first`, the DCGAN paper's
-            form, which leaves it out of the first because of oscillation; `spectral` norm of the
+            form, which leaves it out of the first because of oscillation; `layer` norm (Ba et al.
+            2016) after all but the first, which treats each image by itself; `spectral` norm of the
             convolutions' weights (Miyato et al. 2018); or `none`.
         head_scale: factor on the logits. The head sums over thousands of features, so a step of
             Adam, which moves each of its weights by about the learning rate, moves the logits by
@@ -86,6 +87,8 @@ class Discriminator(nn.Module):
             layers.append(Conv2d(inputs, outputs, bias=not batch_norm))
             if batch_norm:
                 layers.append(nn.BatchNorm2d(outputs))
+            elif normalisation == "layer" and index > 0:
+                layers.append(nn.GroupNorm(1, outputs))  # one group: over all channels and places
             layers.append(nn.LeakyReLU(LEAK, inplace=True))
         self.layers = nn.Sequential(*layers)
         self.head = nn.Linear(widths[-1] * (image_size // 2**LAYERS) ** 2, 2)

@@ -67,7 +67,7 @@ class Recorder:
         self._board.add_image("real", grid, 0)
 
     def sample_grid(self, step: int, images: NDArray[np.uint8], seed: int) -> None:
-        """Show generated images, uint8 [N, 3, S, S], drawn from the latent vectors of `seed`."""
+        """Show what the network makes of what it is always shown, uint8 [N, 3, S, S], drawn by `seed`."""
         grid = tile(images, GRID_COLUMNS)
         text = {"run": self.run.name, "step": str(step), "seed": str(seed)}
         save_png(sample_path(self.run, step), grid, text)

@@ -82,8 +82,7 @@ def _with_training_images(real: FaceSet, info: RunInfo, trained_folder: Path) ->
         own = _load(info, trained_folder)
     except UserError:
         return RealFaces(real.images, pool, train=nothing, held_out=nothing)
-    trained = {own.fingerprints[row] for row in own.trained}
-    known = np.array([print_ in trained for print_ in real.fingerprints])
+    known = np.isin(real.fingerprints, own.fingerprints[own.trained])
     return RealFaces(
         images=np.concatenate([real.images, own.images]),
         pool=pool,

@@ -8,21 +8,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 from gan.command import parse
-from gan.config import Settings
+from gan.config import AnySettings, Settings
 from gan.errors import UserError
 
 NEWEST = "newest"
 
 
 @dataclass(frozen=True)
-class Request(Settings):
-    """Train a DCGAN on a folder of face photos, and watch it learn in outputs/ and TensorBoard.
-
-    Defaults shown are those of the preset `light`, without --plain.
-    """
+class Beginning:
+    """Where a training begins."""
 
     resume: str | None = None
     """Go on with a run (its folder, name or number; the newest if none is named), bit for bit."""
@@ -33,25 +30,40 @@ class Request(Settings):
     dry_run: bool = False
     """Print networks, parameters, memory and data, and stop."""
 
+
+@dataclass(frozen=True)
+class Request(Settings, Beginning):
+    """Train a DCGAN on a folder of face photos, and watch it learn in outputs/ and TensorBoard.
+
+    Defaults shown are those of the preset `light`, without --plain.
+    """
+
     @property
     def settings(self) -> Settings:
         """The settings alone."""
-        return Settings(**_values(self))
+        return settings_of(self, Settings)
 
 
-def read_request(words: Sequence[str], default: Settings | None = None) -> Request:
+AnyRequest = TypeVar("AnyRequest", bound=Beginning)
+"""A class of settings with a `Beginning`."""
+
+
+def read_request(
+    words: Sequence[str], default: Any = None, kind: type[AnyRequest] = Request
+) -> AnyRequest:
     """Read a command line.
 
     Args:
         words: of the command line.
-        default: settings where the words say nothing.
+        default: settings where the words say nothing; those of `kind` if None.
+        kind: of request.
 
     Raises:
         UserError: words that do not fit.
         SystemExit: with code 0, after --help.
     """
-    start = Request(**_values(default)) if default else Request()
-    request = parse(Request, _with_named_run(words), default=start)
+    start = kind(**_values(default, type(default))) if default else kind()
+    request = parse(kind, _with_named_run(words), default=start)
     for name, run in (("--resume", request.resume), ("--init-from", request.init_from)):
         if run == "":
             raise UserError(f"{name} is given an empty name of a run")
@@ -60,8 +72,13 @@ def read_request(words: Sequence[str], default: Settings | None = None) -> Reque
     return request
 
 
-def _values(settings: Settings) -> dict[str, Any]:
-    return {field.name: getattr(settings, field.name) for field in fields(Settings)}
+def settings_of(request: Any, kind: type[AnySettings]) -> AnySettings:
+    """The settings, an instance of `kind`, that are part of a request."""
+    return kind(**_values(request, kind))
+
+
+def _values(settings: Any, kind: type) -> dict[str, Any]:
+    return {field.name: getattr(settings, field.name) for field in fields(kind)}
 
 
 def _with_named_run(words: Sequence[str]) -> list[str]:

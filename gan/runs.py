@@ -19,11 +19,13 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gan.config import Settings, from_json, to_json
+from gan.config import from_json, to_json
 from gan.errors import UserError
 from gan.files import replacing
 
@@ -31,17 +33,22 @@ NUMBERED = re.compile(r"(\d{4,})-.+")
 STEP = re.compile(r"step_(\d{6,})")
 BEST, NEWEST = "best", "newest"
 """Checkpoints that have names."""
+GAN = "gan"
+"""The kind of run that train_gan.py makes; other trainings have other kinds."""
 
 
 @dataclass(frozen=True)
 class RunInfo:
     """What a run's config.json holds."""
 
-    settings: Settings
+    settings: Any
+    """A dataclass: `gan.config.Settings`, or that of another kind of run."""
     data: dict[str, Any]
     """Of the data set: folder, digest, images, skipped, duplicates."""
     environment: dict[str, Any]
     """Versions and hardware that bit-for-bit repetition depends on."""
+    kind: str = GAN
+    """What was trained."""
 
 
 def new_run(output: Path, name: str, image_size: int) -> Path:
@@ -73,12 +80,15 @@ def new_run(output: Path, name: str, image_size: int) -> Path:
         raise UserError(f"no run folder can be made in {output}: {error.strerror}") from None
 
 
-def find_run(run: str | Path | None, output: Path = Path("outputs")) -> Path:
+def find_run(
+    run: str | Path | None, output: Path = Path("outputs"), script: str = "train_gan.py FOLDER"
+) -> Path:
     """The folder of a run.
 
     Args:
         run: a folder, or the name or number of a run inside `output`; None for the newest there.
         output: the folder of runs.
+        script: what to tell a user to call where there is none.
 
     Raises:
         UserError: there is no such run, or none at all.
@@ -87,7 +97,7 @@ def find_run(run: str | Path | None, output: Path = Path("outputs")) -> Path:
     if run is None:
         newest = max(runs, key=_number, default=None)
         if newest is None:
-            raise UserError(f"there is no run in {output}; `python train_gan.py FOLDER` makes one")
+            raise UserError(f"there is no run in {output}; `python {script}` makes one")
         return newest
     for candidate in (Path(run), output / run):
         if _is_run(candidate):
@@ -165,18 +175,27 @@ def find_checkpoint(run: Path, checkpoint: str | int | Path | None) -> Path:
 
 def write_info(run: Path, info: RunInfo) -> None:
     """Write config.json."""
-    values = {"settings": to_json(info.settings), "data": info.data, "environment": info.environment}
+    parts = {"settings": to_json(info.settings), "data": info.data, "environment": info.environment}
+    values = parts if info.kind == GAN else {"kind": info.kind, **parts}
     with replacing(run / "config.json") as path:
         text = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
         # What UTF-8 cannot hold, such as the bytes of a folder named in another code, becomes JSON's \udcff.
         path.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
-def read_info(run: Path) -> RunInfo:
+def read_info(
+    run: Path, kind: str = GAN, read_settings: Callable[[dict[str, Any]], Any] = from_json
+) -> RunInfo:
     """Read config.json.
 
+    Args:
+        run: the run's folder.
+        kind: what it should have trained.
+        read_settings: makes settings of the values JSON holds, or raises `UserError`.
+
     Raises:
-        UserError: it is not there, not readable, or was edited into something that is no run.
+        UserError: it is not there, not readable, of another kind, or was edited into something that is
+            no run.
     """
     path = run / "config.json"
     try:
@@ -190,10 +209,22 @@ def read_info(run: Path) -> RunInfo:
     if not all(isinstance(part, dict) for part in parts):
         raise UserError(f"{path} does not hold settings, data and environment")
     settings, data, environment = parts
+    found = values.get("kind", GAN)
+    if found != kind:
+        raise UserError(f"{run} is a run of another kind: {found}, not {kind}")
     try:
-        return RunInfo(from_json(settings), data, environment)
+        return RunInfo(read_settings(settings), data, environment, kind)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
+
+
+@contextmanager
+def written_to(run: Path) -> Iterator[None]:
+    """In this block a full or read-only disk is told of in one line (`UserError`)."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{run} cannot be written to: {error.strerror}") from None
 
 
 def _is_run(folder: Path) -> bool:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,11 +9,9 @@ ENOUGH = 200
 """Held-out images that are wanted even where the share asked for gives fewer ..."""
 MOST_OF_FEW = 0.2
 """... as long as they are no more than this share of all."""
-HASH_DIGITS = 16
-"""Hexadecimal digits of a fingerprint that decide; 64 bits."""
 
 
-def held_out(fingerprints: Sequence[str], share: float) -> NDArray[np.bool_]:
+def held_out(fingerprints: NDArray[np.uint64], share: float) -> NDArray[np.bool_]:
     """Which images are held out: at least `share` of the different ones, and `ENOUGH` or a fifth of them.
 
     An image's own fingerprint decides: it is held out if, read as a fraction, it is below the share
@@ -24,18 +20,17 @@ def held_out(fingerprints: Sequence[str], share: float) -> NDArray[np.bool_]:
     equal fingerprints, are never on both sides.
 
     Args:
-        fingerprints: for each image the digest of its pixels, hexadecimal, of `HASH_DIGITS` or more.
+        fingerprints: uint64 [N], for each image the first 64 bits of the digest of its pixels.
         share: of the images, from 0, which holds out none at all, to 0.5.
 
     Returns:
         bool [N]. Never more than half of the different images.
     """
-    hashes = np.array([int(digest[:HASH_DIGITS], 16) for digest in fingerprints], np.uint64)
-    ranked = np.unique(hashes)
+    ranked = np.unique(fingerprints)
     count = len(ranked)
     if share == 0 or count < 2:
-        return np.zeros(len(hashes), bool)
+        return np.zeros(len(fingerprints), bool)
     wanted = max(share, min(ENOUGH / count, MOST_OF_FEW))
     below = int(np.searchsorted(ranked, np.uint64(wanted * 2**64)))
     held = min(max(below, int(wanted * count)), count // 2)
-    return np.isin(hashes, ranked[:held])
+    return fingerprints < ranked[held]

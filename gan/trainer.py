@@ -3,43 +3,30 @@
 from __future__ import annotations
 
 import copy
+import sys
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.utils import get_total_norm
 
-from gan.augment import augment, flip_half
-from gan.batches import batch_indices
+from gan.augment import amounts_needed, flip_half
+from gan.batch_norm import synchronise
+from gan.batches import batch_indices, step_seed
 from gan.config import Settings
-from gan.ema import AveragedGenerator, estimate_batch_norm
+from gan.distributed import World
+from gan.ema import AveragedNetwork, estimate_batch_norm
+from gan.graph import Recorded, RecordingError
 from gan.hardware import exact_float32
 from gan.health import FiniteLatch
 from gan.images import to_float, to_uint8
 from gan.latent import draw
-from gan.losses import (
-    discriminator_loss,
-    generator_loss,
-    generator_over_discriminator,
-    probability_real,
-)
+from gan.losses import probability_real
 from gan.networks import Discriminator, Generator
 from gan.recovery import Recovery, salted
-
-STATISTICS = (
-    "loss/discriminator",
-    "loss/generator",
-    "probability/real",
-    "probability/fake",
-    "accuracy/real",
-    "accuracy/fake",
-    "gradient/discriminator",
-    "gradient/generator",
-)
-"""What each step adds to the running means: losses [nats], the mean of D(x) and D(G(z)), the share of
-real and of generated images that D judges rightly, and the norms of both gradients."""
+from gan.updates import STATISTICS, Batch, Updates
 
 SAMPLES = 64
 SAMPLING_BATCH = 16
@@ -52,13 +39,15 @@ class Trainer:
 
     What a step draws (latent vectors, flips, augmentation) depends on the seed and the step's number
     alone, as does the order of the images; so there is no random state to keep, and a step comes out
-    the same whether the run was interrupted before it or not.
+    the same whether the run was interrupted before it or not. It is drawn for the whole batch, of which each
+    process takes its rows: their number makes no difference but by batch norm of each by itself.
 
     Args:
         settings: with `precision` decided, not `auto`.
         images: the data set, uint8 [N, 3, S, S], in memory or mapped.
         device: where to compute.
         trained: int64 [T], the images that are trained on; all of them if None.
+        world: the processes that train together, all with equal settings and images.
     """
 
     def __init__(
@@ -67,14 +56,25 @@ class Trainer:
         images: NDArray[np.uint8],
         device: torch.device,
         trained: NDArray[np.int64] | None = None,
+        world: World | None = None,
     ) -> None:
         self.settings = settings
         self.device = device
+        self.world = world or World()
+        self._rows = self.world.rows(settings.batch_size)
         self._random = torch.Generator(device)
         self._images = images
         self._trained = np.arange(len(images)) if trained is None else trained
         self._images_on_device = _held_on(device, images)
         self._sample_latents = torch.from_numpy(draw(SAMPLES, settings.latent_size, settings.seed))
+        # What a step is given from outside stands in tensors that stay where they are: see `Recorded`.
+        count = self.images_of_its_own
+        if self._images_on_device is None:
+            self._given = torch.empty((count, *images.shape[1:]), dtype=torch.uint8, device=device)
+        else:
+            self._given = torch.empty(count, dtype=torch.int64, device=device)
+        self._number = torch.zeros((), dtype=torch.int64, device=device)
+        self._average_share = torch.zeros((), device=device)
         self._begin(settings.seed)
 
     def _begin(self, seed: int) -> None:
@@ -93,36 +93,64 @@ class Trainer:
         self.generator = generator.to(device, memory_format=torch.channels_last)
         self.discriminator = discriminator.to(device, memory_format=torch.channels_last)
         self.average = (
-            AveragedGenerator(self.generator, settings.ema_half_life) if settings.ema_half_life else None
+            AveragedNetwork(self.generator, settings.ema_half_life) if settings.ema_half_life else None
         )
-        self._generator_weights = list(self.generator.parameters())
-        self._discriminator_weights = list(self.discriminator.parameters())
-        self._generator_optimizer = self._adam(self._generator_weights)
-        self._discriminator_optimizer = self._adam(self._discriminator_weights)
+        if settings.sync_batch_norm and self.world.size > 1:
+            for network in self.networks().values():
+                synchronise(network, self.world)
+        self._updates = Updates(self.generator, self.discriminator, settings, self.world)
         self._sums = torch.zeros(len(STATISTICS), device=device)
         self._summed = 0
         self.adopt(Recovery())
 
     def step(self) -> None:
         """Update both networks once, on one batch of real and one of generated images."""
-        settings = self.settings
-        self._random.manual_seed(_step_seed(self._seed, self.step_count))
-        real = self._real_images()
-        z = torch.rand(len(real), settings.latent_size, generator=self._random, device=self.device) * 2 - 1
-        with self._autocast():
-            fake = self.generator(z)
-        if settings.updates == "separate":
-            losses = self._update_in_turn(real, fake)
-        elif self.discriminator.couples_images:
-            losses = self._update_together(real, fake)
-        else:
-            losses = self._update_by_one_backward(real, fake)
+        self._prepare()
+        try:
+            self._run()
+        except RecordingError as refusal:
+            print(f"note: no CUDA graph, which costs speed: {refusal}", file=sys.stderr)
+            self._run, self._random = self._body, torch.Generator(self.device)
+            self._prepare()
+            self._run()
         self.step_count += 1
-        if self.average:
-            self.average.update(self.generator, len(real), self.step_count * len(real))
-        self._sums += losses
         self._summed += 1
-        self._latch.watch(self.step_count, losses)
+
+    def _prepare(self) -> None:
+        """Set all that differs from step to step."""
+        settings, number = self.settings, self.step_count + 1
+        self._random.manual_seed(step_seed(self._seed, self.step_count))
+        self._number.fill_(number)
+        if self.average:
+            share = self.average.share(settings.batch_size, number * settings.batch_size)
+            self._average_share.fill_(share)
+        order = batch_indices(len(self._trained), settings.batch_size, self.step_count, self._seed)
+        chosen = self._trained[order[self._rows]]
+        given = torch.from_numpy(chosen if self._images_on_device is not None else self._images[chosen])
+        if self.device.type == "cuda":
+            given = given.pin_memory()  # or the copy would wait for the steps that are under way
+        self._given.copy_(given, non_blocking=True)
+
+    def _body(self) -> None:
+        """The step, from what `_prepare` has set: the same work on the device whatever its number."""
+        values = self._updates.make(self._batch())
+        if self.average:
+            self.average.update(self.generator, self._average_share)
+        self._sums += values
+        self._latch.watch(self._number, values)
+
+    def _batch(self) -> Batch:
+        settings = self.settings
+        amounts = amounts_needed(settings.augmentation)
+        widths = [1, settings.latent_size, amounts, amounts, amounts]
+        drawn = torch.rand(
+            settings.batch_size, sum(widths), generator=self._random, device=self.device
+        )[self._rows]
+        flips, latents, *all_amounts = drawn.split(widths, dim=1)
+        real = self._real_images()
+        if settings.flip:
+            real = flip_half(real, flips[:, 0])
+        return Batch(real, latents * 2 - 1, *all_amounts)
 
     def check_finite(self) -> None:
         """Raise `DivergedError`, naming the step, if a loss or gradient norm of any step was not finite."""
@@ -168,6 +196,11 @@ class Trainer:
             with self._autocast():
                 beliefs.append(probability_real(judge(batch)).mean())
         return float(torch.stack(beliefs).mean())
+
+    @property
+    def images_of_its_own(self) -> int:
+        """This process's share of a batch."""
+        return self._rows.stop - self._rows.start
 
     def networks(self) -> dict[str, torch.nn.Module]:
         """The networks trained, by name."""
@@ -215,6 +248,12 @@ class Trainer:
         """Draw what steps need, and choose the learning rate, as a run does after this recovery."""
         self._seed = salted(self.settings.seed, recovery.salt)
         self._latch = FiniteLatch(self.device)
+        self._run: Callable[[], None] = self._body
+        if self.device.type == "cuda" and self.settings.cuda_graph:
+            self._run = Recorded(self._body, self._random)
+        networks = [*self.networks().values(), *([self.average.network] if self.average else [])]
+        # Equal seeds draw equal weights, but perhaps not to the last bit on unlike processors.
+        self.world.same([tensor for network in networks for tensor in network.state_dict().values()])
         for optimizer in self._optimizers().values():
             for group in optimizer.param_groups:
                 group["lr"] = self.settings.learning_rate * recovery.rate_factor
@@ -226,84 +265,9 @@ class Trainer:
         if self.average:
             self.average.network.load_state_dict(state["average"] or state["generator"])
 
-    def _update_in_turn(self, real: Tensor, fake: Tensor) -> Tensor:
-        """D first, then G against the new D, which looks at the fakes again."""
-        with self._autocast():
-            real_logits, fake_logits = self._judge(real, fake.detach())
-        loss = discriminator_loss(real_logits, fake_logits)
-        loss.backward()
-        discriminator_norm = self._apply(self._discriminator_optimizer, self._discriminator_weights)
-        with self._autocast():
-            loss_of_generator = generator_loss(self.discriminator(self._augmented(fake.float())))
-        # Gradients for G alone: D's weights would be filled with what nobody uses.
-        loss_of_generator.backward(inputs=self._generator_weights)
-        generator_norm = self._apply(self._generator_optimizer, self._generator_weights)
-        return _summary(
-            loss, loss_of_generator, real_logits, fake_logits, discriminator_norm, generator_norm
-        )
-
-    def _update_together(self, real: Tensor, fake: Tensor) -> Tensor:
-        """Both from one pass of D, with a backward pass for each loss, and only then both updates."""
-        with self._autocast():
-            real_logits, fake_logits = self._judge(real, fake)
-        loss = discriminator_loss(real_logits, fake_logits)
-        loss_of_generator = generator_loss(fake_logits)
-        loss.backward(inputs=self._discriminator_weights, retain_graph=True)
-        loss_of_generator.backward(inputs=self._generator_weights)
-        return self._apply_both(loss, loss_of_generator, real_logits, fake_logits)
-
-    def _update_by_one_backward(self, real: Tensor, fake: Tensor) -> Tensor:
-        """As `_update_together`, where D treats each image by itself: one backward pass for both losses."""
-        seen = fake.detach().float().requires_grad_()
-        with self._autocast():
-            real_logits, fake_logits = self._judge(real, seen)
-        loss = discriminator_loss(real_logits, fake_logits)
-        loss.backward()
-        assert seen.grad is not None
-        factor = generator_over_discriminator(fake_logits)[:, None, None, None]
-        fake.backward((seen.grad * factor).to(fake.dtype))
-        return self._apply_both(loss, generator_loss(fake_logits.detach()), real_logits, fake_logits)
-
-    def _judge(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
-        """D's logits for real and generated images; with batch norm each batch has statistics of its own."""
-        if self.discriminator.couples_images:
-            real_logits = self.discriminator(self._augmented(real))
-            return real_logits, self.discriminator(self._augmented(fake.float()))
-        both = self._augmented(torch.cat([real, fake.float()]))
-        real_logits, fake_logits = self.discriminator(both).chunk(2)
-        return real_logits, fake_logits
-
-    def _augmented(self, images: Tensor) -> Tensor:
-        return augment(images, self.settings.augmentation, self._random)
-
-    def _apply_both(
-        self, loss: Tensor, loss_of_generator: Tensor, real_logits: Tensor, fake_logits: Tensor
-    ) -> Tensor:
-        discriminator_norm = self._apply(self._discriminator_optimizer, self._discriminator_weights)
-        generator_norm = self._apply(self._generator_optimizer, self._generator_weights)
-        return _summary(
-            loss, loss_of_generator, real_logits, fake_logits, discriminator_norm, generator_norm
-        )
-
-    @staticmethod
-    def _apply(optimizer: torch.optim.Optimizer, weights: list[Tensor]) -> Tensor:
-        """One update with the gradients there are, which are then dropped; their norm."""
-        norm = get_total_norm([weight.grad for weight in weights if weight.grad is not None])
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        return norm
-
     def _real_images(self) -> Tensor:
-        chosen = batch_indices(
-            len(self._trained), self.settings.batch_size, self.step_count, self._seed
-        )
-        indices = self._trained[chosen]
-        if self._images_on_device is not None:
-            batch = self._images_on_device[torch.from_numpy(indices).to(self.device, non_blocking=True)]
-        else:
-            batch = torch.from_numpy(self._images[indices]).to(self.device, non_blocking=True)
-        images = to_float(batch)
-        return flip_half(images, self._random) if self.settings.flip else images
+        given, images = self._given, self._images_on_device
+        return to_float(given if images is None else images[given])
 
     def _sampling_generator(self) -> Generator:
         if self.average is None:
@@ -318,23 +282,9 @@ class Trainer:
 
     def _optimizers(self) -> dict[str, torch.optim.Adam]:
         return {
-            "generator_optimizer": self._generator_optimizer,
-            "discriminator_optimizer": self._discriminator_optimizer,
+            "generator_optimizer": self._updates.generator_optimizer,
+            "discriminator_optimizer": self._updates.discriminator_optimizer,
         }
-
-    def _adam(self, weights: list[Tensor]) -> torch.optim.Adam:
-        return torch.optim.Adam(
-            weights,
-            lr=self.settings.learning_rate,
-            betas=(self.settings.beta1, self.settings.beta2),
-            weight_decay=self.settings.weight_decay,
-            fused=True,
-        )
-
-
-def _step_seed(seed: int, step: int) -> int:
-    """A seed for what one step draws, unlike that of any other step or run; fits int64."""
-    return int(np.random.SeedSequence((seed, step)).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 def _held_on(device: torch.device, images: NDArray[np.uint8]) -> Tensor | None:
@@ -343,28 +293,3 @@ def _held_on(device: torch.device, images: NDArray[np.uint8]) -> Tensor | None:
         return None
     free, _ = torch.cuda.mem_get_info(device)
     return torch.tensor(images, device=device) if images.nbytes <= DEVICE_SHARE * free else None
-
-
-@torch.no_grad()
-def _summary(
-    loss: Tensor,
-    loss_of_generator: Tensor,
-    real_logits: Tensor,
-    fake_logits: Tensor,
-    discriminator_norm: Tensor,
-    generator_norm: Tensor,
-) -> Tensor:
-    """A step's values in the order of `STATISTICS`: float32 [8], on the device."""
-    real, fake = probability_real(real_logits), probability_real(fake_logits)
-    return torch.stack(
-        [
-            loss.float(),
-            loss_of_generator.float(),
-            real.mean(),
-            fake.mean(),
-            (real > 0.5).float().mean(),
-            (fake < 0.5).float().mean(),
-            discriminator_norm.float(),
-            generator_norm.float(),
-        ]
-    )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -42,6 +43,23 @@ TINY = (
 )
 """Flags of a training that takes seconds."""
 
+PROCESSES = 2
+"""That test, where the whole suite is run and pytest-xdist is there."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Test in several processes, a file of tests in one of them; single files stay in this process.
+
+    It is here and not in pyproject.toml because that would have a single test wait for workers too, and
+    would be an error where the plugin is missing.
+    """
+    whole_suite = config.args == config.getini("testpaths") and not config.option.keyword
+    alone = getattr(config.option, "numprocesses", 0) is None and not hasattr(config, "workerinput")
+    if whole_suite and alone and not config.option.usepdb:
+        config.option.numprocesses, config.option.dist = PROCESSES, "loadfile"
+
+
 FORMS = {
     "default": (),
     "default, bfloat16": ("--precision", "bfloat16"),
@@ -65,41 +83,60 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def train(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., int]:
-    """Call train_gan.py in this process with `TINY` and more flags; gives its exit code.
-
-    Runs go to outputs/ below the test's own folder, which is the working directory.
-    """
-    import train_gan
-
+    """`run_training` in the test's own folder, which is the working directory; runs go to outputs/ there."""
     monkeypatch.chdir(tmp_path)
-
-    def call(*words: object) -> int:
-        flags = [] if "--resume" in words else list(TINY)
-        monkeypatch.setattr(sys, "argv", ["train_gan.py", *flags, *map(str, words)])
-        return train_gan.main()
-
-    return call
+    return run_training
 
 
 @pytest.fixture(scope="session")
 def tiny_run(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of 6 steps at 32 pixels, made by the script; do not change it."""
     folder = tmp_path_factory.mktemp("tiny")
-    done = script("train_gan.py", pictures, *TINY, "--steps", 6, "--seed", 3, folder=folder)
-    assert done.returncode == 0, done.stderr
+    with contextlib.chdir(folder):
+        assert run_training(pictures, "--steps", 6, "--seed", 3) == 0
     (run,) = (folder / "outputs").iterdir()
     return run
 
 
-def script(name: str, *words: object, folder: Path, **kwargs) -> subprocess.CompletedProcess[str]:
-    """Run a script of the project in another process, in `folder`."""
-    return subprocess.run(
-        [sys.executable, ROOT / name, *map(str, words)],
-        cwd=folder,
-        env={**os.environ, "COLUMNS": "200"},
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-        **kwargs,
-    )
+LANDMARK_FLAGS = (
+    *("--image-size", 32, "--device", "cpu", "--workers", 0),
+    *("--cache", "cache", "--histogram-every", 50),
+)
+"""Flags of a training of landmarks that takes seconds."""
+
+
+@pytest.fixture(scope="session")
+def drawn_faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of 90 drawn faces of 30 people, 64 pixels a side, with labels.csv; do not change it."""
+    from faces.drawn import write_folder
+
+    folder = tmp_path_factory.mktemp("faces") / "drawn"
+    write_folder(folder, 90, seed=5, size=64, faces_per_person=3, workers=0)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def landmark_run(drawn_faces: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished training of landmarks on `drawn_faces`, which learnt something; do not change it."""
+    from tests.in_process import call
+
+    output = tmp_path_factory.mktemp("landmarks")
+    flags = (*LANDMARK_FLAGS, "--cache", output / "cache", "--output", output / "runs")
+    words = ("--steps", 150, "--batch-size", 32, "--score-every", 50, "--ema-half-life", 300)
+    told = call("train_landmarks.py", drawn_faces, *flags, *words, "--turn", 5)
+    assert told.code == 0, told.error
+    (run,) = (output / "runs").iterdir()
+    return run
+
+
+def run_training(*words: object) -> int:
+    """Call train_gan.py in this process with `TINY` and more flags; its exit code."""
+    import train_gan
+
+    flags = [] if "--resume" in words else list(TINY)
+    with (
+        mock.patch.object(sys, "argv", ["train_gan.py", *flags, *map(str, words)]),
+        # Of 100 latent vectors instead of 500: half of the time of such short runs would go into them.
+        mock.patch("gan.ema.STATISTICS_BATCHES", 1),
+    ):
+        return train_gan.main()

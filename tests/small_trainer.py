@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from gan.config import base
+from gan.distributed import World
 from gan.trainer import Trainer
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (30, 3, 32, 32), np.uint8)
@@ -20,9 +21,10 @@ SMALL = {
 }
 
 
-def trainer(*, plain: bool = False, **changes) -> Trainer:
+def trainer(*, plain: bool = False, world: World | None = None, **changes) -> Trainer:
     """One on the CPU, on `IMAGES`, with changes to its settings."""
-    return Trainer(replace(base("light", plain), **SMALL | changes), IMAGES, torch.device("cpu"))
+    settings = replace(base("light", plain), **SMALL | changes)
+    return Trainer(settings, IMAGES, torch.device("cpu"), world=world)
 
 
 def weights(of: Trainer) -> list[torch.Tensor]:

@@ -15,8 +15,14 @@ from gan.trainer import Trainer
 from tests.conftest import FORMS, ROOT, TINY
 from tests.run_contents import assert_same_run, config, lines, newest, steps
 
-UNEVEN = ("--batch-size", 7, "--log-every", 3, "--sample-every", 6, "--checkpoint-every", 5)
+UNEVEN = (
+    *("--batch-size", 7, "--log-every", 3, "--sample-every", 6, "--checkpoint-every", 5),
+    *("--histogram-every", 8),
+)
 """Of 24 images: no save at a log, nor at the end of an epoch."""
+
+RUN = "import train_gan; from gan.errors import run_script; run_script(train_gan.main)"
+"""What train_gan.py does when it is called."""
 
 
 class Killed(BaseException):
@@ -82,7 +88,8 @@ def run_in(folder: Path) -> Path | None:
 
 def test_kill_9_in_another_process_and_a_resume_in_this_one(pictures, train, tmp_path):
     words = (pictures, *UNEVEN, "--sample-every", 8, "--keep", 2)
-    process = started(*TINY, *words, "--steps", 100_000, folder=tmp_path)
+    program = f"from gan import ema; ema.STATISTICS_BATCHES = 1; {RUN}"  # as `train` has it
+    process = started(*TINY, *words, "--steps", 100_000, folder=tmp_path, program=program)
 
     def beyond_a_checkpoint() -> bool:
         run = run_in(tmp_path)
@@ -123,8 +130,7 @@ def test_a_second_ctrl_c_leaves_at_once(pictures, tmp_path):
     program = (
         "import time; from pathlib import Path; from gan.trainer import Trainer\n"
         "def step(self): Path('stepping').touch(); time.sleep(600)\n"
-        "Trainer.step = step\n"
-        "import train_gan; from gan.errors import run_script; run_script(train_gan.main)"
+        f"Trainer.step = step; {RUN}"
     )
     process = started(pictures, *TINY, folder=tmp_path, program=program)
     wait_until((tmp_path / "stepping").exists, process)

@@ -23,7 +23,10 @@ COMMANDS = re.findall(r"^    .*?(?:python|uv run) (\w+)\.py(.*)$", README, re.MU
 @pytest.mark.parametrize(("script", "words"), COMMANDS)
 def test_every_command_fits_its_script(script, words):
     from evaluate import EvaluationChoice
+    from faces.landmarks.settings import LandmarkRequest
+    from faces.prepare import PrepareChoice
     from interpolate import InterpolationChoice
+    from predict_landmarks import PredictionChoice
     from sample import SampleChoice
     from timelapse import TimelapseChoice
 
@@ -33,10 +36,14 @@ def test_every_command_fits_its_script(script, words):
         "timelapse": TimelapseChoice,
         "plot_curves": RunChoice,
         "evaluate": EvaluationChoice,
+        "predict_landmarks": PredictionChoice,
+        "prepare_faces": PrepareChoice,
     }
     given = shlex.split(words, comments=True)
     if script == "train_gan":
         read_request(given)
+    elif script == "train_landmarks":
+        read_request(given, kind=LandmarkRequest)
     else:
         parse(choices[script], given)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from pathlib import Path
 
@@ -13,11 +14,12 @@ from gan.checkpoint import load, load_generator
 from gan.dataset import load_folder
 from gan.runs import best_path, checkpoints
 from gan.scoring import RANKED_BY
+from tests.conftest import run_training
 from tests.in_process import call
 from tests.run_contents import assert_same_run, config, lines, newest
 from tests.states import assert_equal
 
-EVERY = ("--score-every", 1, "--keep", 1)
+EVERY = ("--score-every", 1, "--keep", 1, "--sample-every", 4, "--histogram-every", 100)
 
 
 @pytest.fixture(scope="session")
@@ -31,11 +33,18 @@ def many_pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def scored(many_pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of 7 steps, each scored; checkpoints at 2, 4, 6 and the end, of which the last is kept."""
+    with contextlib.chdir(tmp_path_factory.mktemp("scored")):
+        assert run_training(many_pictures, *EVERY, "--steps", 7) == 0
+        return newest().absolute()
+
+
 @pytest.fixture
-def run(many_pictures: Path, train) -> Path:
-    """Of 7 steps, each scored; checkpoints at 2, 4, 6 and the end, of which the last is kept."""
-    assert train(many_pictures, *EVERY, "--steps", 7) == 0
-    return newest()
+def run(scored: Path, tmp_path: Path) -> Path:
+    """A copy of it that a test may change."""
+    return Path(shutil.copytree(scored, tmp_path / "outputs" / scored.name))
 
 
 def test_a_fifth_of_few_images_is_held_out_and_makes_no_difference_to_the_weights(

@@ -50,7 +50,7 @@ VALID = st.builds(
     generator_widths=WIDTHS,
     discriminator_widths=WIDTHS,
     latent_size=COUNTS,
-    normalisation=st.sampled_from(["batch", "batch-but-first", "spectral", "none"]),
+    normalisation=st.sampled_from(["batch", "batch-but-first", "layer", "spectral", "none"]),
     head_scale=POSITIVE,
     updates=st.sampled_from(["separate", "simultaneous"]),
     learning_rate=POSITIVE,
@@ -220,6 +220,14 @@ def test_a_value_out_of_range_is_refused_by_name():
         from_json(edited(learning_rate=NAN))
 
 
+def test_a_run_from_before_a_setting_was_added_has_its_default():
+    values = edited(accumulate=3)
+    for name in ("accumulate", "sync_batch_norm", "cuda_graph"):
+        del values[name]
+    settings = from_json(values)
+    assert (settings.accumulate, settings.sync_batch_norm, settings.cuda_graph) == (1, True, True)
+
+
 def test_settings_of_another_version_are_refused_by_name():
     with pytest.raises(UserError, match=r"differs in: colour_of_the_sky$"):
         from_json(edited(colour_of_the_sky="blue"))
@@ -233,7 +241,7 @@ def test_changed_names_what_alters_the_mathematics_and_nothing_else():
     free = replace(
         Settings(), folder="x", name="y", output=Path("z"), cache=Path("c"),
         steps=1, minutes=2.0, device="cpu", workers=3, memory_share=0.5, log_every=7, sample_every=8,
-        score_every=12, checkpoint_every=9, histogram_every=10, keep=11,
+        score_every=12, checkpoint_every=9, histogram_every=10, keep=11, cuda_graph=False,
     )  # fmt: skip
     assert changed(Settings(), free) == []
     assert changed(Settings(), Settings()) == []
@@ -242,7 +250,7 @@ def test_changed_names_what_alters_the_mathematics_and_nothing_else():
         "generator_widths": (1, 1, 1, 1), "discriminator_widths": (1, 1, 1, 1), "normalisation": "none",
         "head_scale": 0.5, "updates": "separate", "learning_rate": 2e-4, "beta1": 0.4, "beta2": 0.9,
         "weight_decay": 1e-5, "flip": False, "augmentation": ("cutout",), "ema_half_life": 5.0,
-        "preset": "paper", "plain": True, "held_out": 0.1,
+        "preset": "paper", "plain": True, "held_out": 0.1, "accumulate": 2, "sync_batch_norm": False,
     }  # fmt: skip
     for name, value in other.items():
         assert changed(Settings(), replace(free, **{name: value})) == [name]

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from gan.ema import AveragedGenerator, estimate_batch_norm
+from gan.ema import AveragedNetwork, estimate_batch_norm
 from gan.networks import Generator
 
 MANY = 1_000_000
@@ -21,7 +21,7 @@ def fill(network: Generator, value: float) -> None:
             weight.fill_(value)
 
 
-def value_of(average: AveragedGenerator) -> float:
+def value_of(average: AveragedNetwork) -> float:
     """The one value of all weights."""
     low = min(weight.min().item() for weight in average.network.parameters())
     high = max(weight.max().item() for weight in average.network.parameters())
@@ -29,11 +29,15 @@ def value_of(average: AveragedGenerator) -> float:
     return low
 
 
-def from_0_to_1(half_life: float) -> tuple[AveragedGenerator, Generator]:
+def update(average: AveragedNetwork, generator: Generator, batch_size: int, images_seen: int) -> None:
+    average.update(generator, torch.tensor(average.share(batch_size, images_seen)))
+
+
+def from_0_to_1(half_life: float) -> tuple[AveragedNetwork, Generator]:
     """An average of zeros that follows a generator of ones."""
     generator = make()
     fill(generator, 0)
-    average = AveragedGenerator(generator, half_life)
+    average = AveragedNetwork(generator, half_life)
     fill(generator, 1)
     return average, generator
 
@@ -42,7 +46,7 @@ def test_after_a_half_life_half_of_the_way_is_gone():
     average, generator = from_0_to_1(half_life=1000)
     expected = {1000: 1 / 2, 2000: 3 / 4, 3000: 7 / 8}
     for step in range(1, 31):
-        average.update(generator, batch_size=100, images_seen=MANY)
+        update(average, generator, 100, MANY)
         if 100 * step in expected:
             assert value_of(average) == pytest.approx(expected[100 * step], abs=1e-5)
     assert all((weight == 1).all() for weight in generator.parameters())
@@ -53,7 +57,7 @@ def test_the_batch_size_makes_no_difference():
     for batch_size in (24, 96, 480):
         average, generator = from_0_to_1(half_life=700)
         for _ in range(480 // batch_size):
-            average.update(generator, batch_size, MANY)
+            update(average, generator, batch_size, MANY)
         values.append(value_of(average))
     # 480 images of a half-life of 700.
     assert values == pytest.approx([1 - 0.5 ** (480 / 700)] * 3, abs=1e-5)
@@ -62,22 +66,22 @@ def test_the_batch_size_makes_no_difference():
 def test_early_averages_forget_the_start():
     """The half-life is a tenth of the images seen at most: 10 after 100, 20 after 200, and so on."""
     average, generator = from_0_to_1(half_life=25)
-    average.update(generator, 100, 100)
+    update(average, generator, 100, 100)
     assert value_of(average) == pytest.approx(1 - 2**-10, abs=1e-6)
     fill(generator, 0)
-    average.update(generator, 100, 200)
+    update(average, generator, 100, 200)
     assert value_of(average) == pytest.approx((1 - 2**-10) * 2**-5, abs=1e-6)
     fill(generator, 1)
-    average.update(generator, 50, 250)  # from here on 25
+    update(average, generator, 50, 250)  # from here on 25
     before = (1 - 2**-10) * 2**-5
     assert value_of(average) == pytest.approx(before + (1 - before) * (1 - 2**-2), abs=1e-6)
-    average.update(generator, 50, 10_000)
+    update(average, generator, 50, 10_000)
     assert value_of(average) == pytest.approx(1 - (1 - before) * 2**-4, abs=1e-6)
 
 
 def test_the_average_starts_as_a_copy_that_needs_no_gradients():
     generator = make()
-    average = AveragedGenerator(generator, 1000)
+    average = AveragedNetwork(generator, 1000)
     for own, theirs in zip(average.network.parameters(), generator.parameters(), strict=True):
         assert torch.equal(own, theirs)
         assert own.data_ptr() != theirs.data_ptr()

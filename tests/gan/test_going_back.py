@@ -15,10 +15,11 @@ import torch
 from gan import course as course_module
 from gan import ema
 from gan.checkpoint import load
+from gan.clock import Outcome
 from gan.config import base
 from gan.course import Course
 from gan.health import Limits
-from gan.loop import Outcome, train
+from gan.loop import train
 from gan.recorder import Recorder
 from gan.recovery import BeyondRepairError
 from gan.runs import checkpoints, samples, step_of
@@ -34,15 +35,15 @@ SETTINGS = replace(
     generator_widths=(8, 6, 4, 4),
     discriminator_widths=(8, 8, 8, 8),
     precision="float32",
-    log_every=5,
-    sample_every=10,
-    checkpoint_every=20,
+    log_every=2,
+    sample_every=8,
+    checkpoint_every=8,
     histogram_every=10_000,
     keep=100,
 )
 WIDE = {"generator_widths": (64, 48, 32, 16), "discriminator_widths": (16, 32, 64, 128)}
 """Networks in which D can win soon."""
-QUICK = replace(Limits(), grace=30, window=20, look_window=20)
+QUICK = replace(Limits(), grace=12, window=8, look_window=8, discriminator_loss=0.1)
 """Alarms that tests have not to wait for."""
 
 
@@ -78,7 +79,7 @@ def poisoned(trainer: Trainer, at: int) -> None:
 
 def constant(trainer: Trainer) -> None:
     """All latent vectors lead to one image, though its colours go on changing."""
-    if trainer.step_count >= 45:
+    if trainer.step_count >= 18:
         with torch.no_grad():
             for network in (trainer.generator, trainer.average.network):
                 network.project.weight.mul_(1e-9)
@@ -86,7 +87,7 @@ def constant(trainer: Trainer) -> None:
 
 def without_gradient(trainer: Trainer) -> None:
     """As with a D that is so sure of itself that it tells G nothing any more."""
-    if trainer.step_count == 55:
+    if trainer.step_count == 22:
         for weight in trainer.generator.parameters():
             weight.register_hook(lambda gradient: gradient * (1e-9 if trainer.times == 0 else 1))
 
@@ -116,7 +117,7 @@ def events(run: Path) -> str:
 @pytest.mark.parametrize(
     ("trouble", "widths", "seen"),
     [
-        (partial(poisoned, at=50), {}, "NaN or infinite at step 51"),
+        (partial(poisoned, at=20), {}, "NaN or infinite at step 21"),
         (constant, {}, "samples are becoming one"),
         (without_gradient, {}, "G's gradient is gone"),
         (partial(frozen, weights=[]), WIDE, "D wins"),
@@ -125,8 +126,8 @@ def events(run: Path) -> str:
 )
 def test_what_goes_wrong_is_seen_and_the_run_goes_on_from_before(quick, tmp_path, trouble, widths, seen):
     # So fast because D is to win over a frozen G within few steps.
-    outcome, course = run_loop(Troubled(trouble, steps=110, learning_rate=1e-3, **widths), tmp_path)
-    assert outcome.step == 110
+    outcome, course = run_loop(Troubled(trouble, steps=44, learning_rate=1e-3, **widths), tmp_path)
+    assert outcome.step == 44
     assert course.recovery.times == 1
     assert seen in events(tmp_path)
     assert "recovery 1 of 3" in events(tmp_path)
@@ -136,7 +137,7 @@ def test_what_goes_wrong_is_seen_and_the_run_goes_on_from_before(quick, tmp_path
 
 def test_a_learning_rate_a_hundred_times_too_high_is_seen_and_made_smaller(quick, tmp_path):
     # Networks as small as these bear a rate of 1e-2.
-    trainer = Troubled(lambda _: None, steps=70, learning_rate=1.0, **WIDE)
+    trainer = Troubled(lambda _: None, steps=28, learning_rate=1.0, **WIDE)
     with contextlib.suppress(BeyondRepairError):
         run_loop(trainer, tmp_path)
     assert "alarm: " in events(tmp_path)
@@ -146,18 +147,18 @@ def test_a_learning_rate_a_hundred_times_too_high_is_seen_and_made_smaller(quick
 
 
 def test_after_going_back_each_step_stands_once_and_nothing_of_the_trouble_is_left(quick, tmp_path):
-    run_loop(Troubled(partial(poisoned, at=50), steps=80), tmp_path)
+    run_loop(Troubled(partial(poisoned, at=20), steps=32), tmp_path)
     lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
-    assert [json.loads(line)["step"] for line in lines] == list(range(5, 81, 5))
-    assert [step_of(path) for path in samples(tmp_path)] == list(range(0, 81, 10))
-    assert [step_of(path) for path in checkpoints(tmp_path)] == [20, 40, 60, 80]
+    assert [json.loads(line)["step"] for line in lines] == list(range(2, 33, 2))
+    assert [step_of(path) for path in samples(tmp_path)] == list(range(0, 33, 8))
+    assert [step_of(path) for path in checkpoints(tmp_path)] == [8, 16, 24, 32]
 
 
 def test_other_random_numbers_are_drawn_than_the_first_time(quick, tmp_path):
-    run_loop(Troubled(partial(poisoned, at=50), steps=60), tmp_path / "back")
-    run_loop(Troubled(lambda _: None, steps=60, learning_rate=1e-4), tmp_path / "straight")
+    run_loop(Troubled(partial(poisoned, at=20), steps=24), tmp_path / "back")
+    run_loop(Troubled(lambda _: None, steps=24, learning_rate=1e-4), tmp_path / "straight")
     back, straight = (load(checkpoints(tmp_path / name)[-1]) for name in ("back", "straight"))
-    assert back["step"] == straight["step"] == 60
+    assert back["step"] == straight["step"] == 24
     assert not torch.equal(back["generator"]["project.weight"], straight["generator"]["project.weight"])
 
 
@@ -172,21 +173,21 @@ def test_with_no_checkpoint_yet_it_starts_again_with_other_weights(quick, tmp_pa
 
 
 def test_what_nothing_mends_ends_the_run_with_its_checkpoints_kept(quick, tmp_path):
-    with pytest.raises(BeyondRepairError, match=r"step 51, once more after 3 recoveries$"):
-        run_loop(Troubled(partial(poisoned, at=50), until=9, steps=80), tmp_path)
-    assert [step_of(path) for path in checkpoints(tmp_path)][-1] <= 40
+    with pytest.raises(BeyondRepairError, match=r"step 21, once more after 3 recoveries$"):
+        run_loop(Troubled(partial(poisoned, at=20), until=9, steps=32), tmp_path)
+    assert [step_of(path) for path in checkpoints(tmp_path)][-1] <= 16
     assert events(tmp_path).count("going back to") + events(tmp_path).count("starting again") == 3
 
 
 def test_a_run_that_went_back_goes_on_from_its_checkpoint_in_the_same_form(quick, tmp_path):
-    run_loop(Troubled(partial(poisoned, at=50), steps=80), tmp_path)
-    state = load(tmp_path / "checkpoints" / "step_000060.pt", mapped=False)
-    trainer, course = Troubled(lambda _: None, steps=80), Course(IMAGES, SETTINGS.learning_rate)
+    run_loop(Troubled(partial(poisoned, at=20), steps=32), tmp_path)
+    state = load(tmp_path / "checkpoints" / "step_000024.pt", mapped=False)
+    trainer, course = Troubled(lambda _: None, steps=32), Course(IMAGES, SETTINGS.learning_rate)
     trainer.load_state(state)
     course.load_state(state["course"])
     trainer.adopt(course.recovery)
-    recorder = Recorder(tmp_path, 60)
-    straight = load(tmp_path / "checkpoints" / "step_000080.pt", mapped=False)
+    recorder = Recorder(tmp_path, 24)
+    straight = load(tmp_path / "checkpoints" / "step_000032.pt", mapped=False)
     outcome = train(trainer, recorder, course)
     recorder.close()
     assert_equal(load(outcome.checkpoint), straight)
@@ -194,6 +195,6 @@ def test_a_run_that_went_back_goes_on_from_its_checkpoint_in_the_same_form(quick
 
 @pytest.mark.parametrize("seed", range(5))
 def test_healthy_runs_see_no_alarm(quick, tmp_path, seed):
-    _, course = run_loop(Troubled(lambda _: None, steps=70, learning_rate=1e-3, seed=seed), tmp_path)
+    _, course = run_loop(Troubled(lambda _: None, steps=28, learning_rate=1e-3, seed=seed), tmp_path)
     assert course.recovery.times == 0
     assert not (tmp_path / "events.txt").exists()

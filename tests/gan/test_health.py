@@ -53,7 +53,7 @@ def test_nothing_is_said_while_all_is_finite():
     watched = latch()
     watched.check()
     for step in range(5):
-        watched.watch(step, torch.tensor([1.0, -3e38, 0.0]))
+        watched.watch(torch.tensor(step), torch.tensor([1.0, -3e38, 0.0]))
     watched.check()
 
 
@@ -65,7 +65,7 @@ def test_the_first_bad_step_is_named_however_late_one_looks(bad, place):
         values = torch.ones(3)
         if step in (417, 418, 903):
             values[place] = bad
-        watched.watch(step, values)
+        watched.watch(torch.tensor(step), values)
     with pytest.raises(DivergedError, match=r"at step 417$"):
         watched.check()
     with pytest.raises(DivergedError, match=r"at step 417$"):
@@ -74,8 +74,8 @@ def test_the_first_bad_step_is_named_however_late_one_looks(bad, place):
 
 def test_step_0_counts():
     watched = latch()
-    watched.watch(0, torch.tensor([NAN]))
-    watched.watch(1, torch.tensor([0.0]))
+    watched.watch(torch.tensor(0), torch.tensor([NAN]))
+    watched.watch(torch.tensor(1), torch.tensor([0.0]))
     with pytest.raises(DivergedError, match=r"at step 0$"):
         watched.check()
 
@@ -83,7 +83,7 @@ def test_step_0_counts():
 def test_watching_reads_nothing_back():
     """On the meta device, which holds no values, any look at one raises."""
     watched = FiniteLatch(torch.device("meta"))
-    watched.watch(1, torch.ones(3, device="meta"))
+    watched.watch(torch.tensor(1, device="meta"), torch.ones(3, device="meta"))
     with pytest.raises(RuntimeError, match="meta"):
         watched.check()
 
@@ -107,6 +107,18 @@ def test_d_wins_for_good():
     assert said[1].message == (
         "D wins: its loss is under 0.01 since step 200, at step 310 0.002, and G's loss 7.4"
     )
+
+
+def test_d_fails_for_good():
+    watched = watch()
+    assert observe(watched, range(10, 201, 10), discriminator=4.9) == []
+    said = observe(watched, range(210, 311, 10), discriminator=45.0)
+    assert [(alarm.step, alarm.certain) for alarm in said] == [(260, False), (310, True)]
+    assert {(alarm.kind, alarm.since) for alarm in said} == {("D fails", 200)}
+    assert said[1].message == (
+        "D fails: its loss is over 5 since step 200, at step 310 45, where one that knows nothing has 1.39"
+    )
+    assert observe(watched, range(320, 400, 10), discriminator=1.4) == []
 
 
 def test_a_d_that_loses_once_does_not_win_for_good():

@@ -1,6 +1,7 @@
 import os
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -27,6 +28,15 @@ def test_upper_case_missing_and_wrong_suffixes_are_seen_through(tmp_path, form):
     for name in ["IMAGE.JPG", "image", "image.data", "image.Jpeg"]:
         add(tmp_path / name, form)
     assert len(list_images(tmp_path).files) == 4
+
+
+def test_other_endings_can_be_asked_for(tmp_path):
+    add(tmp_path / "face.png")
+    for name in ("film.mp4", "b/FILM.MP4", "film.avi"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"frames")
+    assert list_images(tmp_path).files == ["face.png"]
+    assert list_images(tmp_path, {".mp4"}).files == ["b/FILM.MP4", "face.png", "film.mp4"]
 
 
 def test_what_never_said_it_was_an_image_is_ignored(tmp_path):
@@ -112,19 +122,19 @@ def test_a_folder_inside_that_may_not_be_read_is_left_out(tmp_path):
 def test_a_folder_inside_that_the_system_refuses_is_left_out(tmp_path, monkeypatch):
     add(tmp_path / "face.png")
     add(tmp_path / "secret/face.png")
-    scandir = os.scandir
+    listdir = os.listdir
 
     def refuse(path):
-        return no_permission() if os.path.basename(path) == "secret" else scandir(path)  # noqa: PTH119
+        return no_permission() if Path(path).name == "secret" else listdir(path)
 
-    monkeypatch.setattr(os, "scandir", refuse)
+    monkeypatch.setattr(os, "listdir", refuse)
     listing = list_images(tmp_path)
     assert listing.files == ["face.png"]
     assert listing.left_out == [("secret/", "cannot be read: Permission denied")]
 
 
 def test_a_folder_that_the_system_refuses_is_an_error(tmp_path, monkeypatch):
-    monkeypatch.setattr(os, "scandir", no_permission)
+    monkeypatch.setattr(os, "listdir", no_permission)
     with pytest.raises(PermissionError):
         list_images(tmp_path)
 

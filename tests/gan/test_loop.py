@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from gan import loop
+from gan import clock
 from gan.checkpoint import load, load_newest
+from gan.clock import Outcome
 from gan.config import base
 from gan.course import Course
 from gan.errors import UserError
 from gan.images import load_png
-from gan.loop import Outcome, train
+from gan.loop import train
 from gan.recorder import Recorder
 from gan.recovery import BeyondRepairError
 from gan.runs import checkpoints, sample_path, samples, step_of
@@ -104,7 +105,7 @@ def test_only_the_last_few_checkpoints_are_kept(tmp_path):
 
 def test_minutes_end_a_run_after_the_step_in_which_they_pass(tmp_path, monkeypatch):
     now = [0.0]
-    monkeypatch.setattr(loop.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(clock.time, "monotonic", lambda: now[0])
 
     class Slow(Disturbed):
         def step(self) -> None:

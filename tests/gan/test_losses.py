@@ -71,7 +71,7 @@ def test_the_factor_by_hand():
 
 
 @pytest.mark.parametrize("lead", [0, 5, 14, 18, 30, 55, -14, -30])
-@pytest.mark.parametrize("normalisation", ["none", "spectral"])
+@pytest.mark.parametrize("normalisation", ["none", "layer", "spectral"])
 def test_one_backward_pass_gives_both_gradients(lead, normalisation):
     """Also where D is very sure (`lead` of "generated" on the fakes), against autograd in float64."""
     torch.manual_seed(1)

@@ -19,7 +19,7 @@ SIDES = {
     96: (6, 12, 24, 48, 96),
     128: (8, 16, 32, 64, 128),
 }
-NORMALISATIONS = ("batch", "batch-but-first", "spectral", "none")
+NORMALISATIONS = ("batch", "batch-but-first", "layer", "spectral", "none")
 
 
 def seeded(kind, *args, **kwargs):
@@ -71,12 +71,14 @@ def test_every_layer_of_the_generator_has_its_shape(size):
 @pytest.mark.parametrize("size", sorted(SIDES))
 def test_every_layer_of_the_discriminator_has_its_shape(size, normalisation):
     network = Discriminator((64, 128, 256, 512), size, normalisation)
-    with_batch_norm = {"batch": (64, 128, 256, 512), "batch-but-first": (128, 256, 512)}
+    norm, widths = {
+        "batch": ("BatchNorm2d", (64, 128, 256, 512)),
+        "batch-but-first": ("BatchNorm2d", (128, 256, 512)),
+        "layer": ("GroupNorm", (128, 256, 512)),
+    }.get(normalisation, ("", ()))
     expected = []
     for width, side in zip((64, 128, 256, 512), reversed(SIDES[size][:-1]), strict=True):
-        kinds = ["Conv2d", "BatchNorm2d", "LeakyReLU"]
-        if width not in with_batch_norm.get(normalisation, ()):
-            kinds.remove("BatchNorm2d")
+        kinds = ["Conv2d", norm, "LeakyReLU"] if width in widths else ["Conv2d", "LeakyReLU"]
         expected += [(kind, (2, width, side, side)) for kind in kinds]
     expected.append(("Linear", (2, 2)))
     assert shapes(network, torch.zeros(2, 3, size, size)) == expected
@@ -105,6 +107,7 @@ def test_parameters_are_as_many_as_counted_by_hand():
     assert discriminators == {
         "batch": 4_342_466 + 2 * 960,
         "batch-but-first": 4_342_466 + 64 + 2 * 896,
+        "layer": 4_342_466 + 960 + 2 * 896,
         "spectral": 4_342_466 + 960,
         "none": 4_342_466 + 960,
     }
@@ -182,6 +185,22 @@ def test_an_image_is_judged_by_itself_but_for_batch_norm(normalisation):
     alike = torch.allclose(alone, together, rtol=1e-4, atol=1e-6)
     assert network.couples_images is not alike
     assert network.couples_images is normalisation.startswith("batch")
+
+
+def test_layer_norm_gives_the_features_of_each_image_mean_0_and_variance_1():
+    network = seeded(Discriminator, (4, 5, 6, 8), 32, "layer")
+    normed: list[torch.Tensor] = []
+    for layer in network.layers:
+        if isinstance(layer, nn.Conv2d):
+            layer.weight.data *= 10  # so that what keeps the norm from dividing by zero does not count
+        if isinstance(layer, nn.GroupNorm):
+            layer.register_forward_hook(lambda layer, _, features: normed.append(features.detach().clone()))
+    network(torch.rand(3, 3, 32, 32) * torch.tensor([1.0, 3, 10]).view(3, 1, 1, 1))
+    assert [tuple(features.shape[1:]) for features in normed] == [(5, 8, 8), (6, 4, 4), (8, 2, 2)]
+    for features in normed:
+        mean, variance = features.mean((1, 2, 3)), features.var((1, 2, 3), correction=0)
+        torch.testing.assert_close(mean, torch.zeros(3), rtol=0, atol=1e-5)
+        torch.testing.assert_close(variance, torch.ones(3), rtol=0.02, atol=0)
 
 
 def test_spectral_norm_brings_the_largest_singular_value_to_one():
@@ -293,5 +312,5 @@ def test_training_raises_logit_1_of_the_data_and_logit_0_of_what_is_generated():
 
 
 def test_an_unknown_normalisation_is_a_bug_told_by_name():
-    with pytest.raises(ValueError, match=r"normalisation must be one of .* not 'layer'"):
-        Discriminator(normalisation="layer")
+    with pytest.raises(ValueError, match=r"normalisation must be one of .* not 'instance'"):
+        Discriminator(normalisation="instance")

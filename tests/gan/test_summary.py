@@ -24,7 +24,7 @@ def faces(size: int, *, mapped: bool = False) -> FaceSet:
     return FaceSet(
         images=np.zeros((1200, 3, size, size), np.uint8),
         files=[f"{index}.png" for index in range(1200)],
-        fingerprints=[f"{index:032x}" for index in range(1200)],
+        fingerprints=np.arange(1200, dtype=np.uint64),
         digest="0",
         skipped=[("broken.jpg", "cut short"), ("empty.png", "empty")],
         duplicates=5,

@@ -7,7 +7,8 @@ import torch
 from gan.health import DivergedError
 from gan.images import to_uint8
 from gan.latent import draw
-from gan.trainer import STATISTICS, Trainer
+from gan.trainer import Trainer
+from gan.updates import STATISTICS
 from tests.small_trainer import IMAGES, trainer, weights
 from tests.states import assert_equal
 

@@ -11,7 +11,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from gan.batches import batch_indices
 from gan.config import Settings
 from gan.images import to_float
-from gan.trainer import STATISTICS, Trainer
+from gan.trainer import Trainer
+from gan.updates import STATISTICS, Updates
 from tests.small_trainer import IMAGES, trainer, weights
 
 SMOOTH = 1
@@ -22,6 +23,7 @@ FORMS = [
     ("simultaneous", "none"),
     ("simultaneous", "batch"),
     ("simultaneous", "batch-but-first"),
+    ("simultaneous", "layer"),
     ("separate", "spectral"),
     ("separate", "batch"),
 ]
@@ -145,7 +147,7 @@ def test_a_step_is_the_one_defined(updates, normalisation, weight_decay):
     assert not torch.equal(latents[0], latents[1])
 
 
-@pytest.mark.parametrize("normalisation", ["spectral", "none"])
+@pytest.mark.parametrize("normalisation", ["layer", "spectral", "none"])
 @pytest.mark.parametrize("lead", [0, 8, 15, 30])
 def test_one_backward_pass_gives_the_gradients_of_two(normalisation, lead):
     """Also where the discriminator is all but sure (`lead` of one logit), and through augmentation."""
@@ -155,11 +157,40 @@ def test_one_backward_pass_gives_the_gradients_of_two(normalisation, lead):
         with torch.no_grad():
             each.discriminator.head.bias[0] = lead / each.settings.head_scale
     one.step()
-    with mock.patch.object(Trainer, "_update_by_one_backward", Trainer._update_together):
+    with mock.patch.object(Updates, "_one_backward", Updates._two_backwards):
         two.step()
     for gradient, other in zip(gradients(one), gradients(two), strict=True):
         assert relative(gradient, other) < 1e-4
     assert one.statistics() == pytest.approx(two.statistics(), rel=1e-4)
+
+
+@pytest.mark.parametrize("updates", ["separate", "simultaneous"])
+@pytest.mark.parametrize("parts", [2, 3])
+def test_a_batch_in_parts_gives_the_gradients_of_the_whole_but_for_norms(updates, parts):
+    """Also where the parts cannot be equal: 8 images are 3, 3 and 2."""
+    options = {"updates": updates, "normalisation": "none", "augmentation": ("translation", "cutout")}
+    whole, in_parts = (lively(accumulate=count, **options) for count in (1, parts))
+    for each in (whole, in_parts):
+        without_batch_norm(each.generator)
+        each.step()
+    for gradient, other in zip(gradients(in_parts), gradients(whole), strict=True):
+        assert relative(gradient, other) < 1e-4
+    assert in_parts.statistics() == pytest.approx(whole.statistics(), rel=1e-4)
+
+
+def test_batch_norm_takes_the_statistics_of_each_part():
+    seen = []
+    whole = trainer(accumulate=4)
+    whole.generator.layers[0].register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+    whole.step()
+    assert seen == [2, 2, 2, 2]
+
+
+def without_batch_norm(network: torch.nn.Module) -> None:
+    """With stored statistics, which treat each image by itself."""
+    for layer in network.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            layer.eval()
 
 
 @pytest.mark.parametrize(("updates", "normalisation"), FORMS)

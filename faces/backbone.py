@@ -1,0 +1,188 @@
+"""Backbones: the convolutions of a network that was made for another task, or a small one for a CPU.
+
+A backbone turns images into a map of features; what is learnt from the map is the caller's. Any of
+torchvision's that end in such a map will do, with the weights they learnt from ImageNet or without.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from gan.errors import UserError
+
+SMALL = "small"
+SMALL_WIDTHS = (32, 64, 128, 192)
+FAMILIES = (
+    *("resnet", "resnext", "wide_resnet", "vgg", "mobilenet", "efficientnet", "convnext", "densenet"),
+    *("squeezenet", "shufflenet", "mnasnet", "regnet"),
+)
+"""Beginnings of the names of torchvision's networks that can be backbones."""
+HEADS = ("avgpool", "fc", "classifier")
+"""What comes after the convolutions in those that do not keep them apart as `features`."""
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Of ImageNet's colours in [0, 1]: what torchvision's networks expect to be taken off and divided by."""
+
+
+class Backbone(nn.Module):
+    """Images to a map of features.
+
+    Args:
+        name: `small`, or that of a network of torchvision.
+
+    Attributes:
+        channels: C of the map.
+
+    Raises:
+        UserError: there is none of that name.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+        self.body = _small() if name == SMALL else _convolutions(_torchvision(name))
+        self._frozen: list[nn.Module] = []
+        with torch.no_grad():
+            self.channels = self.eval()(torch.zeros(1, 3, 64, 64)).shape[1]
+        self.train()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images, float [B, 3, S, S] in [-1, 1], to features, float [B, C, H, W].
+
+        H and W are about S / 16 for the small one and S / 32 for most others.
+        """
+        if self.name != SMALL:
+            mean, std = (images.new_tensor(values)[:, None, None] for values in (MEAN, STD))
+            images = (images * 0.5 + 0.5 - mean) / std
+        return self.body(images)
+
+    def freeze(self, last: str) -> None:
+        """Keep all layers up to and including one as they are, batch-norm statistics too.
+
+        Args:
+            last: name of a layer inside the body, such as `layer2` of a ResNet, `layer4.0`, or `10` of a
+                VGG.
+
+        Raises:
+            UserError: there is no such layer, or it has no weights.
+        """
+        weights = dict(self.body.named_parameters())
+        ends = [place for place, name in enumerate(weights) if name.startswith(f"{last}.")]
+        if not ends:
+            layers = ", ".join(name for name, layer in self.body.named_children() if _weights(layer))
+            raise UserError(f"{self.name} has no layer {last} to freeze; it has: {layers}")
+        for weight in list(weights.values())[: ends[-1] + 1]:
+            weight.requires_grad_(False)
+        layers = [layer for layer in self.body.modules() if _weights(layer)]
+        self._frozen = [layer for layer in layers if not any(w.requires_grad for w in _weights(layer))]
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Self:
+        """As of any module, but what is frozen stays in evaluation mode."""
+        super().train(mode)
+        for layer in self._frozen:
+            layer.eval()
+        return self
+
+
+def load_weights(backbone: Backbone, weights: str) -> None:
+    """Begin with weights that were learnt before.
+
+    Args:
+        backbone: of torchvision.
+        weights: `imagenet`, which are downloaded unless torch hub's folder of checkpoints holds them, or
+            a file with a state dict of the whole network.
+
+    Raises:
+        UserError: they cannot be had, or are not of this network; the message names the ways out.
+    """
+    if backbone.name == SMALL:
+        raise UserError(f"there are no weights for the backbone {SMALL}: leave --weights out")
+    state = _imagenet(backbone.name) if weights == "imagenet" else _from_file(Path(weights))
+    network = _torchvision(backbone.name)
+    wanted = {name: weight for name, weight in network.state_dict().items() if name in state}
+    fitting = {name: state[name] for name, weight in wanted.items() if state[name].shape == weight.shape}
+    network.load_state_dict(fitting, strict=False)
+    body = _convolutions(network)
+    prefix = "features." if hasattr(network, "features") else ""
+    missing = [name for name in body.state_dict() if prefix + name not in fitting]
+    if missing:
+        raise UserError(
+            f"{weights} holds no weights of {backbone.name}: {prefix}{missing[0]} is missing or another shape"
+        )
+    backbone.body.load_state_dict(body.state_dict())
+
+
+def _weights(layer: nn.Module) -> list[nn.Parameter]:
+    return list(layer.parameters())
+
+
+def _small() -> nn.Sequential:
+    """Four times a 3x3 convolution that halves the size and one that does not."""
+    layers: list[nn.Module] = []
+    before = 3
+    for stage, width in enumerate(SMALL_WIDTHS):
+        layers += _convolution(before, width, stride=2)
+        if stage:
+            layers += _convolution(width, width, stride=1)
+        before = width
+    return nn.Sequential(*layers)
+
+
+def _convolution(before: int, width: int, stride: int) -> list[nn.Module]:
+    convolution = nn.Conv2d(before, width, 3, stride, padding=1, bias=False)
+    nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
+    return [convolution, nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
+
+
+def _torchvision(name: str) -> nn.Module:
+    known = torchvision.models.list_models(module=torchvision.models)
+    if name not in known or not name.startswith(FAMILIES):
+        raise UserError(
+            f"there is no backbone {name}: give {SMALL}, or a network of torchvision such as resnet18, "
+            f"resnet50 or mobilenet_v3_small (families: {', '.join(FAMILIES)})"
+        )
+    return torchvision.models.get_model(name, weights=None)
+
+
+def _convolutions(network: nn.Module) -> nn.Module:
+    if hasattr(network, "features"):
+        return network.features
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    for name, layer in network.named_children():
+        if name in HEADS:
+            break
+        layers[name] = layer
+    return nn.Sequential(layers)
+
+
+def _imagenet(name: str) -> dict[str, Any]:
+    url = torchvision.models.get_model_weights(name).DEFAULT.url
+    folder = Path(torch.hub.get_dir()) / "checkpoints"
+    try:
+        return torch.hub.load_state_dict_from_url(url, map_location="cpu", check_hash=True, weights_only=True)
+    except Exception as error:  # of the network, of the disk, or of a file that was cut short
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(
+            f"the ImageNet weights of {name} cannot be downloaded ({reason}): fetch {url} on another machine "
+            f"and put it into {folder}, name a file with --weights FILE, or start from scratch with "
+            "--weights none"
+        ) from None
+
+
+def _from_file(path: Path) -> dict[str, Any]:
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise UserError(f"the weights {path} cannot be opened: {error.strerror or error}") from None
+    except Exception:
+        # torch's readers answer a file of another kind with nearly any exception there is.
+        raise UserError(f"{path} is damaged, or no file of weights") from None
+    if not isinstance(state, dict):
+        raise UserError(f"{path} holds no state dict")
+    return state

@@ -1,0 +1,200 @@
+"""Landmarks that somebody marked: a CSV beside images, or the Cat data set's .cat files.
+
+A CSV has a header and a row for each face: `file, x0, y0, x1, y1, ...`, in pixels of the image as it is
+shown upright; a column `person` may tell who it is, and other columns are passed over. A .cat file is
+named after its image and holds one line: the number of points, then x and y of each (Zhang et al. 2008).
+Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gan.errors import UserError
+from gan.files import replacing
+
+NAMES = ("landmarks.csv", "labels.csv")
+"""What a CSV in the images' folder may be called to be found there."""
+PERSON = r"(.+)_\d+"
+"""How a CSV's files are taken to be named where nothing else is said: a person and a number."""
+
+
+@dataclass(frozen=True)
+class Annotations:
+    """The faces of a folder and their landmarks.
+
+    Attributes:
+        folder: where the images are.
+        files: of each face the image, relative to the folder.
+        points: float64 [N, K, 2], x and y in pixels of the image.
+        people: of each face a name of who it is.
+    """
+
+    folder: Path
+    files: list[str]
+    points: NDArray[np.float64]
+    people: list[str]
+
+
+def read_annotations(
+    folder: str | Path, table: str | Path | None = None, person: str | None = None
+) -> Annotations:
+    """The landmarks of a folder's images.
+
+    Args:
+        folder: holds the images.
+        table: the CSV; if None one of `NAMES` in the folder or, where there is none, all .cat files in it
+            and in the folders in it.
+        person: regular expression that the whole of a file's name without its ending fits; its first
+            group names the person. What does not fit is a person of its own. If None the column `person`
+            counts, or else, for a CSV, `PERSON`; the images of .cat files are then all of different cats.
+
+    Raises:
+        UserError: one line with the file, and the row where there is one, for: a folder or table that is
+            not there or not readable, a file that is not there, a row with too many or too few columns,
+            a coordinate that is missing or no finite number, or nothing at all.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise UserError(f"there is no folder {folder}; give one that holds images and their landmarks")
+    tables = [Path(table)] if table else [folder / name for name in NAMES if (folder / name).is_file()]
+    if tables:
+        files, points, people = _read_table(tables[0], folder)
+        pattern = PERSON if person is None else person
+    else:
+        files, points = _read_cats(folder)
+        people, pattern = None, person
+    if people is None or person is not None:
+        people = _people(files, pattern)
+    return Annotations(folder, files, points, people)
+
+
+def write_table(path: str | Path, files: Sequence[str], points: NDArray[np.floating]) -> None:
+    """Write landmarks as a CSV that `read_annotations` reads.
+
+    Args:
+        path: of the CSV.
+        files: N names.
+        points: [N, K, 2] in pixels; written with two digits behind the point.
+
+    Raises:
+        OSError: it cannot be written; an earlier one is untouched.
+    """
+    count = points.shape[1]
+    header = ["file", *(f"{axis}{number}" for number in range(count) for axis in "xy")]
+    with (
+        replacing(path) as temporary,
+        # What UTF-8 cannot hold, such as names in another code, becomes an escape.
+        temporary.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file,
+    ):
+        writer = csv.writer(file)
+        writer.writerow(header)
+        for name, face in zip(files, points, strict=True):
+            writer.writerow([name, *(f"{value:.2f}" for value in face.ravel())])
+
+
+def _read_table(path: Path, folder: Path) -> tuple[list[str], NDArray[np.float64], list[str] | None]:
+    files: list[str] = []
+    people: list[str] = []
+    rows: list[list[float]] = []
+    with _rows(path) as table:
+        header = [name.strip() for name in next(table, [])]
+        columns = _coordinate_columns(path, header)
+        for number, cells in enumerate(table, 2):
+            place = f"{path}, row {number}"
+            if not cells:
+                continue
+            if len(cells) != len(header):
+                raise UserError(f"{place}: {len(cells)} columns, but the header has {len(header)}")
+            files.append(cells[header.index("file")].strip())
+            if not (folder / files[-1]).is_file():
+                raise UserError(f"{place}: there is no file {files[-1]!r} in {folder}")
+            rows.append([_coordinate(cells[column], f"{place}, {header[column]}") for column in columns])
+            if "person" in header:
+                people.append(cells[header.index("person")].strip())
+    if not rows:
+        raise UserError(f"{path} has a header and no rows: there is no face in it")
+    return files, np.array(rows).reshape(len(rows), -1, 2), people or None
+
+
+@contextmanager
+def _rows(path: Path) -> Iterator[Iterator[list[str]]]:
+    """The rows of a CSV; what is wrong with the file as a whole becomes a line."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
+            yield csv.reader(file)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+    except csv.Error as error:
+        raise UserError(f"{path} is no CSV: {error}") from None
+
+
+def _coordinate_columns(path: Path, header: list[str]) -> list[int]:
+    """The columns of x0, y0, x1, y1, ..., wherever they stand."""
+    count = sum(bool(re.fullmatch(r"[xy]\d+", name)) for name in header)
+    wanted = [f"{axis}{number}" for number in range(count // 2) for axis in "xy"]
+    missing = [name for name in ["file", *wanted] if header.count(name) != 1]
+    if missing or not count or count % 2:
+        what = f"not just one column {missing[0]!r}" if missing else f"{count} columns of coordinates"
+        raise UserError(f"{path}, row 1: the header must be file, x0, y0, x1, y1, ...; it has {what}")
+    return [header.index(name) for name in wanted]
+
+
+def _coordinate(text: str, place: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise UserError(f"{place}: {text!r} is no number") from None
+    if not math.isfinite(value):
+        raise UserError(f"{place}: {text.strip()} is no place in an image")
+    return value
+
+
+def _read_cats(folder: Path) -> tuple[list[str], NDArray[np.float64]]:
+    paths = sorted(folder.rglob("*.cat"))
+    if not paths:
+        raise UserError(
+            f"{folder} has no landmarks: neither {' nor '.join(NAMES)} nor .cat files; name a CSV with --csv"
+        )
+    faces = [_read_cat(path) for path in paths]
+    for path, face in zip(paths, faces, strict=True):
+        if len(face) != len(faces[0]):
+            raise UserError(f"{path} has {len(face)} points, but {paths[0]} has {len(faces[0])}")
+        if not path.with_suffix("").is_file():
+            raise UserError(f"{path}: there is no image {path.stem} beside it")
+    return [path.with_suffix("").relative_to(folder).as_posix() for path in paths], np.array(faces)
+
+
+def _read_cat(path: Path) -> NDArray[np.float64]:
+    try:
+        words = path.read_text(encoding="ascii", errors="replace").split()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+    numbers = [_coordinate(word, f"{path}, row 1") for word in words]
+    if len(numbers) < 3 or len(numbers) != 1 + 2 * numbers[0]:
+        raise UserError(
+            f"{path}, row 1: {len(numbers)} numbers instead of the number of points, then x and y of each"
+        )
+    return np.array(numbers[1:]).reshape(-1, 2)
+
+
+def _people(files: list[str], pattern: str | None) -> list[str]:
+    if pattern is None:
+        return list(files)
+    try:
+        expression = re.compile(pattern)
+    except re.error as error:
+        raise UserError(f"--person {pattern!r} is no regular expression: {error}") from None
+    if not expression.groups:
+        raise UserError(f"--person {pattern!r} has no group: put brackets around what names the person")
+    matches = [(file, expression.fullmatch(PurePosixPath(file).stem)) for file in files]
+    return [match[1] or file if match else file for file, match in matches]

@@ -1,0 +1,153 @@
+"""Landmarks of many photos: copies with the points on them, and a CSV. Nothing here imports torch."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from faces.landmarks.annotations import write_table
+from faces.landmarks.crops import ENLARGE
+from faces.landmarks.pictures import PREDICTED, draw_points
+from gan.decoding import UnusableImage, decode_whole
+from gan.errors import UserError
+from gan.images import save_png
+from gan.listing import list_images
+
+if TYPE_CHECKING:
+    from faces.predictor import Predictor
+
+COLUMNS = ("file", "left", "top", "right", "bottom")
+
+Box = tuple[float, ...]
+Find = Callable[[Path, NDArray[np.uint8]], Sequence[Box]]
+"""Of a photo, its path and its pixels uint8 [3, H, W], to the boxes of the faces in it."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was found, and what was left out: (photo, reason)."""
+
+    photos: int
+    faces: int
+    skipped: list[tuple[str, str]]
+
+
+def list_photos(given: Sequence[Path]) -> list[Path]:
+    """The photos named, and those of the folders named, in order, each once.
+
+    Raises:
+        UserError: a name is none of a file or folder, or there is no photo at all.
+    """
+    photos: dict[Path, None] = {}
+    for path in given:
+        if path.is_dir():
+            photos |= dict.fromkeys(path / name for name in list_images(path).files)
+        elif path.is_file():
+            photos[path] = None
+        else:
+            raise UserError(f"there is no photo or folder {path}")
+    if not photos:
+        raise UserError(f"no photo in {', '.join(map(str, given))}")
+    return list(photos)
+
+
+def whole_image(photo: Path, image: NDArray[np.uint8]) -> list[Box]:
+    """For crops of one face: the box by which the network sees the image's centre square."""
+    height, width = image.shape[1:]
+    half = min(height, width) / ENLARGE / 2
+    return [(width / 2 - half, height / 2 - half, width / 2 + half, height / 2 + half)]
+
+
+def boxes_in(table: Path) -> Find:
+    """The boxes in a CSV with the columns `file, left, top, right, bottom` and any others.
+
+    A row's file is a photo's path or its name alone; photos that are in no row have no faces.
+
+    Raises:
+        UserError: one line with file and row for what cannot be read, or is no box.
+    """
+    boxes: dict[str, list[Box]] = {}
+    try:
+        with table.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
+            for number, row in enumerate(csv.DictReader(file, skipinitialspace=True), 2):
+                missing = [name for name in COLUMNS if row.get(name) is None]
+                if missing or None in row:
+                    what = f"no column {missing[0]}" if missing else "more columns than the header"
+                    raise UserError(f"{table}, row {number}: {what}; it takes {', '.join(COLUMNS)}")
+                boxes.setdefault(row["file"], []).append(_box(row, f"{table}, row {number}"))
+    except OSError as error:
+        raise UserError(f"{table} cannot be read: {error.strerror}") from None
+    except csv.Error as error:
+        raise UserError(f"{table} is no CSV: {error}") from None
+    return lambda photo, image: boxes.get(str(photo), boxes.get(photo.name, []))
+
+
+def predict(
+    predictor: Predictor, photos: Sequence[Path], output: Path, *, find: Find, looks: int
+) -> Outcome:
+    """Find the landmarks of all faces, draw them on copies, and write landmarks.csv.
+
+    Args:
+        predictor: that finds them.
+        photos: which; one that cannot be read is left out.
+        output: folder for the copies and the CSV; made where it is missing.
+        find: the faces.
+        looks: how often the network looks at each.
+
+    Raises:
+        UserError: no photo can be read, or the folder cannot be written to.
+    """
+    files: list[str] = []
+    found: list[NDArray[np.float32]] = []
+    skipped: list[tuple[str, str]] = []
+    names = _copies(photos)
+    try:
+        for photo in tqdm(photos, "finding landmarks", unit=" photos"):
+            try:
+                image = decode_whole(photo)
+            except UnusableImage as unusable:
+                skipped.append((str(photo), str(unusable)))
+                continue
+            here = find(photo, image)
+            points = predictor.points(image, here, looks=looks)
+            save_png(output / names[photo], draw_points(image, [(face, PREDICTED) for face in points], here))
+            files += [str(photo)] * len(points)
+            found.append(points)
+        if not found:
+            raise UserError(f"no photo can be read; the first is {skipped[0][0]}: {skipped[0][1]}")
+        write_table(output / "landmarks.csv", files, np.concatenate(found))
+    except OSError as error:
+        raise UserError(f"{output} cannot be written to: {error.strerror or error}") from None
+    return Outcome(len(found), len(files), skipped)
+
+
+def _copies(photos: Sequence[Path]) -> dict[Path, str]:
+    """A name for each photo's copy, which no other has."""
+    names: dict[Path, str] = {}
+    taken: set[str] = set()
+    for photo in photos:
+        name, number = f"{photo.stem}.png", 1
+        while name.casefold() in taken:
+            number += 1
+            name = f"{photo.stem}-{number}.png"
+        taken.add(name.casefold())
+        names[photo] = name
+    return names
+
+
+def _box(row: Mapping[str, str], place: str) -> Box:
+    try:
+        box = tuple(float(row[name]) for name in COLUMNS[1:])
+    except ValueError:
+        raise UserError(f"{place}: {', '.join(COLUMNS[1:])} must be numbers") from None
+    left, top, right, bottom = box
+    if not (np.isfinite(box).all() and left < right and top < bottom):
+        raise UserError(f"{place}: no box, as left must be less than right and top less than bottom")
+    return box

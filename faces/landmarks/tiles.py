@@ -1,0 +1,199 @@
+"""Annotated photos to tiles: each face with room around it, decoded once, small and in memory.
+
+A tile is a square, `TILE` times the longer side of its landmarks' box: enough for every crop that a jittered
+box, a turn and a change of scale ask for. Training cuts its crops out of tiles, on the device.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from faces.landmarks.annotations import Annotations
+from faces.landmarks.crops import ENLARGE, boxes_of, cut, squares_of, to_fractions
+from gan.cache import CacheEntry, Index, Keep
+from gan.dataset import fill_and_read
+from gan.decoding import DECODER, UnusableImage, decode_whole
+from gan.errors import UserError
+from gan.processes import spread
+
+TILE = 2.1
+"""Side of a tile over the longer side of its landmarks' box."""
+CUT = "1"
+"""Names the way tiles are cut; what is in a cache under another name is out of date."""
+MEMORY_SHARE = 0.25
+"""Of the machine's memory, that tiles may take where the cache cannot keep them."""
+CHUNK = 32
+"""Faces handed to a worker at once."""
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """The faces of a folder, cut out with room around them.
+
+    Attributes:
+        images: uint8 [N, 3, T, T], read-only.
+        points: float32 [N, K, 2], fractions of the tiles' sides.
+        files: of each face the image, relative to the folder.
+        people: of each face who it is.
+        held: bool [N], faces of people that are never trained on.
+        skipped: (name, reason) of each image that cannot be read.
+        outside: landmarks that lie outside their image, and faces that have any. That is usual at an
+            image's border; such points are learnt where they lie.
+        digest: hex, of all pixels and landmarks in their order.
+        folder: where the images are, absolute.
+    """
+
+    images: NDArray[np.uint8]
+    points: NDArray[np.float32]
+    files: list[str]
+    people: list[str]
+    held: NDArray[np.bool_]
+    skipped: list[tuple[str, str]]
+    outside: tuple[int, int]
+    digest: str
+    folder: Path
+
+    @property
+    def trained(self) -> NDArray[np.int64]:
+        """The faces that may be trained on, as rows of `images`."""
+        return np.flatnonzero(~self.held)
+
+    @property
+    def held_rows(self) -> NDArray[np.int64]:
+        """The faces held out, as rows of `images`."""
+        return np.flatnonzero(self.held)
+
+
+def load_tiles(
+    annotations: Annotations, image_size: int, *, cache: Path, workers: int, share_held: float
+) -> Tiles:
+    """Cut the tiles of all faces, or take them from the cache where no file changed.
+
+    Args:
+        annotations: which faces.
+        image_size: side in pixels of the crops that will be cut from the tiles; the tiles' side follows.
+        cache: folder for decoded arrays; see `gan.cache`.
+        workers: processes that decode; 0 decodes in this one.
+        share_held: of the people, who are held out with all their images.
+
+    Raises:
+        UserError: no image can be read, or there is no room for the tiles.
+    """
+    folder = annotations.folder.resolve()
+    size = tile_size(image_size)
+    entry = CacheEntry(cache, folder, size, f"{_state(annotations)}, {DECODER}, {CUT}")
+    loaded = entry.read()
+    if loaded is None:
+        cut_all = partial(_cut_all, annotations, size, workers)
+        loaded = fill_and_read(entry, cut_all, len(annotations.files), size, MEMORY_SHARE)
+    images, index = loaded
+    skipped = sorted(index.skipped.items())
+    if not len(images):
+        raise UserError(f"no image of {folder} can be read; the first is {skipped[0][0]}: {skipped[0][1]}")
+    rows = np.array([row for row, name in enumerate(annotations.files) if name not in index.skipped])
+    outside = np.array(index.facts["outside"])
+    pixels = annotations.points[rows]
+    points = to_fractions(pixels, squares_of(boxes_of(pixels), TILE)).astype(np.float32)
+    people = [annotations.people[row] for row in rows]
+    images.flags.writeable = False
+    return Tiles(
+        images=images,
+        points=points,
+        files=[annotations.files[row] for row in rows],
+        people=people,
+        held=hold_out(people, share_held),
+        skipped=skipped,
+        outside=(int(outside.sum()), int((outside > 0).sum())),
+        digest=hashlib.blake2b(index.digest.encode() + points.tobytes(), digest_size=16).hexdigest(),
+        folder=folder,
+    )
+
+
+def hold_out(people: Sequence[str], share: float) -> NDArray[np.bool_]:
+    """Which faces are held out: all faces of this share of the people, of one person at least.
+
+    A digest of the name decides who, whatever the seed of a run, so that all runs can be compared.
+
+    Args:
+        people: of each face a name of who it is.
+        share: of the people, in [0, 1].
+
+    Returns:
+        bool [N].
+    """
+    ranked = sorted({*people}, key=lambda name: hashlib.blake2b(name.encode(errors="replace")).digest())
+    held = {*ranked[: max(1, round(share * len(ranked)))]}
+    return np.array([name in held for name in people])
+
+
+def tile_size(image_size: int) -> int:
+    """Side of the tiles in pixels, at which a crop is cut out of them without a change of scale."""
+    return round(image_size * TILE / ENLARGE)
+
+
+def _state(annotations: Annotations) -> str:
+    """Names everything that the tiles' pixels follow from."""
+    digest = hashlib.blake2b(annotations.points.tobytes(), digest_size=16)
+    for name in annotations.files:
+        with contextlib.suppress(OSError):
+            status = (annotations.folder / name).stat()
+            digest.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\0".encode(errors="surrogateescape"))
+    return digest.hexdigest()
+
+
+def _cut_all(annotations: Annotations, size: int, workers: int, keep: Keep) -> Index:
+    skipped: dict[str, str] = {}
+    outside: list[int] = []
+    fingerprints: list[int] = []
+    pixels = hashlib.blake2b(digest_size=16)
+    count = len(annotations.files)
+    chunks = [range(first, min(first + CHUNK, count)) for first in range(0, count, CHUNK)]
+    jobs = [
+        [(annotations.folder / annotations.files[row], annotations.points[row]) for row in chunk]
+        for chunk in chunks
+    ]
+    few = len(chunks) < 2
+    with (
+        contextlib.closing(spread(partial(_cut_chunk, size=size), jobs, 0 if few else workers)) as made,
+        tqdm(total=count, desc="cutting out faces", unit=" faces") as bar,
+    ):
+        for row, result in enumerate(one for results in made for one in results):
+            bar.update()
+            if isinstance(result, str):
+                skipped[annotations.files[row]] = result
+                continue
+            image, count_outside = result
+            keep(len(outside), image)
+            outside.append(count_outside)
+            digest = hashlib.blake2b(image, digest_size=16).digest()
+            fingerprints.append(int.from_bytes(digest[:8], "big"))
+            pixels.update(digest)
+    prints = np.array(fingerprints, np.uint64)
+    return Index(skipped, prints, pixels.hexdigest(), {"outside": outside})
+
+
+def _cut_chunk(
+    faces: list[tuple[Path, NDArray[np.float64]]], size: int
+) -> list[tuple[NDArray[np.uint8], int] | str]:
+    """Of each face its tile and the number of its landmarks outside the image, or why there is none."""
+    results: list[tuple[NDArray[np.uint8], int] | str] = []
+    for path, points in faces:
+        try:
+            image = decode_whole(path)
+        except UnusableImage as unusable:
+            results.append(str(unusable))
+            continue
+        height, width = image.shape[1:]
+        inside = ((points >= 0) & (points <= (width, height))).all(-1)
+        tile = cut(image, squares_of(boxes_of(points), TILE), size)
+        results.append((tile, int((~inside).sum())))
+    return results

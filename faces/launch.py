@@ -1,0 +1,183 @@
+"""From what a user asks for to a run that can be trained: new, resumed, or begun from another's network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import torch
+
+from faces.settings import FREE, TrainingSettings
+from faces.training import Learner
+from gan.best import Best
+from gan.checkpoint import keep_as_best, load_newest_told
+from gan.config import changed, flag, from_json
+from gan.errors import UserError
+from gan.hardware import choose_device, environment, tell_changes
+from gan.lock import locked
+from gan.recorder import Recorder
+from gan.request import NEWEST, Beginning, read_request, settings_of
+from gan.runs import RunInfo, find_run, new_run, read_info, write_info, written_to
+
+Settings = TypeVar("Settings", bound=TrainingSettings)
+
+
+@dataclass(frozen=True)
+class Kind(Generic[Settings]):
+    """One kind of training.
+
+    Attributes:
+        name: as config.json has it.
+        script: that trains it, for messages.
+        settings: class of its settings, with a field `folder: str | None`.
+        request: that class with a `gan.request.Beginning`, for the command line.
+        check: raises `UserError` for a setting that is out of its range.
+        network: the settings that a network's weights depend on.
+    """
+
+    name: str
+    script: str
+    settings: type[Settings]
+    request: type[Beginning]
+    check: Callable[[Settings], None]
+    network: tuple[str, ...]
+
+    def read_info(self, run: Path) -> RunInfo:
+        """A run's config.json. Raises `UserError` where it is none of this kind."""
+        return read_info(run, self.name, lambda values: from_json(values, self.settings, self.check))
+
+    def find_run(self, run: str | Path | None, output: Path) -> Path:
+        """A run by its folder, name or number; see `gan.runs.find_run`."""
+        return find_run(run, output, self.script)
+
+
+@dataclass(frozen=True)
+class Plan(Generic[Settings]):
+    """What is to be done, decided but not begun."""
+
+    kind: Kind[Settings]
+    settings: Settings
+    device: torch.device
+    resumed: Path | None = None
+    """The run to go on with."""
+    source: Path | None = None
+    """The run whose network a new one begins with."""
+    force: bool = False
+
+    def source_state(self) -> tuple[Path, dict[str, Any]] | None:
+        """The newest whole checkpoint of the run begun from, if any, and what it holds."""
+        return load_newest_told(self.source) if self.source else None
+
+
+def make_plan(words: Sequence[str], kind: Kind[Settings]) -> Plan[Settings]:
+    """Read a command line. What it leaves open is taken from the run it names.
+
+    Raises:
+        UserError: words that do not fit, settings out of range, no such run or device, or a run whose
+            mathematics or network would change.
+        SystemExit: with code 0, after --help.
+    """
+    request = read_request(words, kind=kind.request)
+    named = request.resume or request.init_from
+    output = settings_of(request, kind.settings).output
+    run = kind.find_run(None if named == NEWEST else named, output) if named else None
+    before = kind.read_info(run).settings if run else kind.settings()
+    if run and request.init_from:
+        before = replace(kind.settings(), **{name: getattr(before, name) for name in kind.network})
+    settings = settings_of(read_request(words, before, kind.request), kind.settings)
+    kind.check(settings)
+    if settings.folder is not None:
+        # A run may be resumed from another working directory.
+        settings = replace(settings, folder=str(Path(settings.folder).absolute()))
+    if run:
+        _same_network(run, before, settings, kind.network)
+    if run and request.resume and not request.force:
+        _same_mathematics(run, before, settings)
+    return Plan(
+        kind,
+        settings,
+        choose_device(settings.device),
+        resumed=run if request.resume else None,
+        source=run if request.init_from else None,
+        force=request.force,
+    )
+
+
+def check_data(plan: Plan[Any], digest: str, count: int) -> None:
+    """Raise `UserError` where a resumed run was trained on other data than those of this digest."""
+    if plan.resumed is None or plan.force:
+        return
+    before = plan.kind.read_info(plan.resumed).data
+    if before.get("digest") != digest:
+        raise UserError(
+            f"the data have changed since {plan.resumed} was trained on them ({before.get('images')} images "
+            f"then, {count} now): restore them, begin a new run with --init-from, or insist with --force"
+        )
+
+
+@contextmanager
+def open_run(
+    plan: Plan[Any], learner: Learner, best: Best, name: str, facts: dict[str, Any]
+) -> Iterator[Recorder]:
+    """Have a run to oneself while the block runs, and a recorder that is closed at its end.
+
+    The run is a new folder, or the resumed one. Learner and best take over the state of the latter only
+    here: until the folder is locked, another process may train on in it.
+
+    Args:
+        plan: what is to be done.
+        learner: at step 0.
+        best: that knows of no score yet.
+        name: of a new run.
+        facts: of the data, for config.json: at least `digest` and `images`.
+
+    Raises:
+        UserError: another process is training in the folder, it cannot be written to, or the resumed
+            run has no usable checkpoint or is already at its end.
+    """
+    settings = plan.settings
+    run = plan.resumed or new_run(settings.output, settings.name or name, settings.image_size)
+    with locked(run):
+        if plan.resumed:
+            _go_on(plan, learner, best)
+        with written_to(run):
+            recorder = Recorder(run, learner.step_count)
+        with closing(recorder):
+            with written_to(run):
+                write_info(run, RunInfo(settings, facts, environment(plan.device), plan.kind.name))
+            yield recorder
+
+
+def _go_on(plan: Plan[Any], learner: Learner, best: Best) -> None:
+    """Put the learner where the resumed run ended."""
+    assert plan.resumed is not None
+    path, state = load_newest_told(plan.resumed)
+    learner.load_state(state)
+    best.load_state(state["best"])
+    if best.step == learner.step_count:
+        keep_as_best(path)  # a kill may have come between writing it and keeping it
+    if learner.step_count >= plan.settings.steps:
+        raise UserError(
+            f"{plan.resumed} is at its end, step {learner.step_count:,} of {plan.settings.steps:,}; begin "
+            "a new run with --init-from, or insist with --steps and --force"
+        )
+    print(f"going on from {path}")
+    tell_changes(plan.kind.read_info(plan.resumed).environment, environment(plan.device))
+
+
+def _same_network(run: Path, before: Any, settings: Any, names: tuple[str, ...]) -> None:
+    other = [flag(name) for name in names if getattr(before, name) != getattr(settings, name)]
+    if other:
+        raise UserError(f"the network of {run} has another {', '.join(other)}: leave that out")
+
+
+def _same_mathematics(run: Path, before: Any, settings: Any) -> None:
+    differences = changed(before, settings, FREE)
+    if differences:
+        raise UserError(
+            f"{run} was trained with another {', '.join(map(flag, differences))}; going on would not be the "
+            "same run: leave that out, begin a new run with --init-from, or insist with --force"
+        )

@@ -1,0 +1,231 @@
+"""A folder of photos worked through, from where an earlier sitting stopped, and what stands in the end.
+
+OUT/
+    faces/trip/IMG 12.jpg-0.jpg     crops, in folders as their sources are; train on this folder
+    left_out/...                    likewise, those that were left out
+    manifest.csv                    a row for each face, and each photo without one
+    kept.png, left_out.png          contact sheets
+    prepare.json                    with what it was made, and whether it is finished
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections import Counter
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from faces.prepare.choice import PrepareChoice
+from faces.prepare.cutter import Crop, Outcome, load_cutter, work
+from faces.prepare.judge import REASONS, NearCopies
+from faces.prepare.manifest import NO_FACE, UNREADABLE, Manifest, Row, crop_row, empty_row
+from faces.prepare.sheets import save_sheet
+from faces.prepare.sources import Job, crop_name, find_jobs
+from gan.errors import UserError
+from gan.files import replacing
+from gan.images import to_pillow
+from gan.interrupt import Interrupt
+from gan.lock import locked
+from gan.processes import spread, worker_count
+
+KEPT, LEFT_OUT = "faces", "left_out"
+"""Folders of crops in the folder that is written to."""
+
+FORMAT = 1
+"""Raised whenever the same choices come to give other crops, so that no folder mixes the two."""
+
+NOTE = "prepare.json"
+"""Where it is kept by which rules the folder is made, and whether it is finished."""
+
+_NAMED = 10
+"""Unreadable files that the summary names; the manifest has them all."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What stands in a folder of prepared faces.
+
+    Attributes:
+        out: the folder.
+        jobs: photos and stretches of videos there are.
+        done: of them, by this sitting and those before.
+        new: of them, by this sitting.
+        verdicts: how often each verdict was given.
+        unreadable: (name, reason) of photos and videos that could not be read, or not to their end.
+        exit_code: 0, or 128 plus the number of the signal that ended the sitting.
+    """
+
+    out: Path
+    jobs: int
+    done: int
+    new: int
+    verdicts: Counter[str]
+    unreadable: list[tuple[str, str]]
+    exit_code: int
+
+    def lines(self) -> list[str]:
+        """For people."""
+        if not self.new and not self.exit_code:
+            return [f"{self.out} holds the faces of all {self.jobs:,} photos already: nothing to do"]
+        kept, left_out = self.verdicts["kept"], sum(self.verdicts[reason] for reason in REASONS)
+        told = [f"{kept + left_out:,} faces, {kept:,} of them kept in {self.out / KEPT}"]
+        told += [f"  {self.verdicts[reason]:,} {reason}" for reason in REASONS if self.verdicts[reason]]
+        told.append(f"{self.verdicts[NO_FACE]:,} photos without a face")
+        if self.unreadable:
+            told.append(f"{len(self.unreadable):,} files that could not be read, or not to their end:")
+            told += [f"  {name}: {reason}" for name, reason in self.unreadable[:_NAMED]]
+            if len(self.unreadable) > _NAMED:
+                told.append(f"  and more, in {self.out / 'manifest.csv'}")
+        if self.exit_code:
+            told.append(f"stopped after {self.done:,} of {self.jobs:,} photos; the same command goes on")
+        return told
+
+
+def prepare(choice: PrepareChoice) -> Summary:
+    """Cut the faces out of a folder of photos; go on where an earlier sitting stopped.
+
+    Photos that are new since then are added; what came of those that changed or are gone stays. Ctrl-C and
+    SIGTERM end the sitting after the photo at hand, and a kill loses at most the photo, or the 64 frames of a
+    video, that each process was at.
+
+    Raises:
+        UserError: the folders do not fit, what is there was made otherwise, the detector or the network of
+            landmarks cannot be loaded, or OUT cannot be written to.
+    """
+    jobs = find_jobs(choice)
+    try:
+        return _prepare(choice, jobs)
+    except OSError as error:
+        raise UserError(
+            f"{choice.out} cannot be written to: {error.strerror or error}; what is done stays, and the same "
+            "command goes on"
+        ) from None
+
+
+def _prepare(choice: PrepareChoice, jobs: list[Job]) -> Summary:
+    out = choice.out
+    _check_kind(choice)
+    if not (out / NOTE).exists():
+        load_cutter(choice)  # where it cannot be had, nothing is left behind
+    out.mkdir(parents=True, exist_ok=True)
+    with locked(out, "preparing faces"):
+        finished = bool(_read_note(out).get("finished"))
+        if not finished:
+            _write_note(choice, finished=False)  # first, so that what is here is always known
+        manifest = Manifest(out / "manifest.csv", whole=finished)
+        done = manifest.done()
+        waiting = [job for job in jobs if job.key not in done]
+        new = exit_code = 0
+        if waiting or not finished:
+            load_cutter(choice)
+            _write_note(choice, finished=False)
+            new, exit_code = _work_through(choice, waiting, len(jobs), manifest)
+            _save_sheets(out, manifest.rows)
+            _write_note(choice, finished=not exit_code)
+    return Summary(
+        out=out,
+        jobs=len(jobs),
+        done=len(jobs) - len(waiting) + new,
+        new=new,
+        verdicts=Counter(row.verdict for row in manifest.rows),
+        unreadable=[(row.source, row.note) for row in manifest.rows if row.verdict == UNREADABLE],
+        exit_code=exit_code,
+    )
+
+
+def _work_through(
+    choice: PrepareChoice, waiting: list[Job], total: int, manifest: Manifest
+) -> tuple[int, int]:
+    """Do the jobs; how many were done, and the exit code."""
+    copies = NearCopies(choice.near_copy)
+    for row in manifest.rows:
+        if row.verdict == "kept":
+            copies.keep(row.source.rpartition("/")[0], int(row.hash, 16))
+    done = 0
+    with (
+        Interrupt() as interrupt,
+        tqdm(desc="faces", total=total, initial=total - len(waiting), unit=" photos") as progress,
+        contextlib.closing(spread(partial(work, choice), waiting, worker_count(choice.workers))) as outcomes,
+    ):
+        for job, outcome in zip(waiting, outcomes, strict=True):
+            manifest.add(_keep(choice, job, outcome, copies))
+            done += 1
+            progress.update()
+            if interrupt.received is not None:
+                break
+    return done, interrupt.exit_code
+
+
+def _keep(choice: PrepareChoice, job: Job, outcome: Outcome, copies: NearCopies) -> list[Row]:
+    """Write the crops of a job; their rows."""
+    rows: list[Row] = []
+    for crop in outcome.crops:
+        verdict: str = crop.verdict
+        if verdict == "kept":
+            if copies.known(job.folder, crop.fingerprint):
+                verdict = "near-copy"
+            else:
+                copies.keep(job.folder, crop.fingerprint)
+        folder = KEPT if verdict == "kept" else LEFT_OUT
+        file = f"{folder}/{crop_name(job, crop.frame, crop.index, choice.ending)}"
+        _write(choice.out / file, crop)
+        rows.append(crop_row(job, crop, verdict, file))
+    if outcome.problem or not rows:
+        rows.append(empty_row(job, outcome.problem))
+    return rows
+
+
+def _write(path: Path, crop: Crop) -> None:
+    # What a loss of power takes is made again with its job; no need to wait for the disk each time.
+    with replacing(path, durable=False) as temporary:
+        to_pillow(crop.image).save(temporary, quality=95)
+
+
+def _save_sheets(out: Path, rows: list[Row]) -> None:
+    kept = [row for row in rows if row.verdict == "kept"]
+    left_out = [row for row in rows if row.verdict in REASONS]
+    save_sheet(out / "kept.png", out, kept)
+    save_sheet(out / "left_out.png", out, left_out, labelled=True)
+
+
+def _check_kind(choice: PrepareChoice) -> None:
+    """Refuse a folder that holds something else, or faces made by other rules."""
+    out = choice.out
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out} is a file; name a folder for the faces")
+    if not out.exists() or not any(not path.name.startswith(".") for path in out.iterdir()):
+        return
+    found = _read_note(out).get("rules")
+    if not isinstance(found, dict):
+        raise UserError(f"{out} holds files that are no prepared faces; name a new or empty folder")
+    wanted = _rules(choice)
+    for name in [*wanted, *found]:
+        if found.get(name) != wanted.get(name):
+            flag = name if name in ("photos", "format") else f"--{name.replace('_', '-')}"
+            raise UserError(
+                f"{out} was begun with {flag} {found.get(name)}, and now it is {wanted.get(name)}: name "
+                "another folder, or delete this one to begin anew"
+            )
+
+
+def _rules(choice: PrepareChoice) -> dict[str, Any]:
+    return {"format": FORMAT, **choice.rules()}
+
+
+def _write_note(choice: PrepareChoice, *, finished: bool) -> None:
+    with replacing(choice.out / NOTE) as path:
+        note = {"finished": finished, "rules": _rules(choice)}
+        path.write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
+
+
+def _read_note(out: Path) -> dict[str, Any]:
+    try:
+        note = json.loads((out / NOTE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return note if isinstance(note, dict) else {}

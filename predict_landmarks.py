@@ -1,0 +1,73 @@
+"""Find the landmarks of faces in photos: points drawn on copies, and a CSV.
+
+Each photo's copy goes into --output as PNG, and landmarks.csv there has a row for each face. Without
+--boxes a photo is taken to be a crop of one face, as prepare_faces.py makes them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+from gan.command import parse
+from gan.config import Device
+from gan.errors import UserError, run_script
+
+
+@dataclass(frozen=True)
+class PredictionChoice:
+    """Which network, and which photos."""
+
+    checkpoint: Annotated[str, Positional, arg(metavar="CHECKPOINT")]
+    """A run of train_landmarks.py (folder, or name or number in --runs), or a checkpoint's file."""
+    photos: Annotated[tuple[Path, ...], Positional, arg(metavar="PHOTO...")]
+    """Photos, and folders of photos."""
+    output: Path = Path("outputs/predictions")
+    """Folder for the copies and the CSV."""
+    runs: Path = Path("outputs/landmarks")
+    """Folder of runs, in which the run is sought."""
+    boxes: Path | None = None
+    """CSV of the faces, `file, left, top, right, bottom` in pixels of the photo, a row for each; photos that
+    are not in it have none."""
+    looks: int = 2
+    """How often the network looks at a face, each time where it found the face before."""
+    device: Device = "auto"
+    """Where to compute; auto takes CUDA, then Apple's MPS, then the CPU."""
+
+    def __post_init__(self) -> None:
+        if not self.photos:
+            raise UserError("no photo is given; name photos, or folders of photos")
+        if self.looks < 1:
+            raise UserError(f"--looks must be 1 or more, not {self.looks}")
+
+
+def main() -> None:
+    """Parse the command line, find the landmarks, say where they are."""
+    choice = parse(PredictionChoice, description=__doc__)
+    from faces.landmarks.prediction import boxes_in, list_photos, predict, whole_image
+
+    photos = list_photos(choice.photos)
+    find = boxes_in(choice.boxes) if choice.boxes else whole_image
+    from gan.runs import find_run
+
+    path = Path(choice.checkpoint)
+    if not path.is_file():
+        path = find_run(choice.checkpoint, choice.runs, "train_landmarks.py FOLDER")
+    from faces.predictor import load_predictor  # imports torch, which takes seconds
+
+    predictor = load_predictor(path, device=choice.device)
+    outcome = predict(predictor, photos, choice.output, find=find, looks=choice.looks)
+    print(
+        f"{outcome.faces:,} faces in {outcome.photos:,} photos ({len(outcome.skipped):,} left out), "
+        f"{predictor.point_set.count} points each, by {predictor.checkpoint} (step {predictor.step:,})"
+    )
+    for name, reason in outcome.skipped:
+        print(f"left out: {name}: {reason}")
+    print(choice.output)
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,26 @@
+"""Cut the faces out of a folder of photos and videos: found, turned upright, squared, checked.
+
+The crops go to OUT/faces, on which train_gan.py can be started; those that were left out to OUT/left_out.
+OUT/manifest.csv tells of each why, and two contact sheets show a hundred of either. Stopped, it goes on where
+it was when started with the same words.
+"""
+
+from __future__ import annotations
+
+from faces.prepare.choice import PrepareChoice
+from gan.command import parse
+from gan.errors import run_script
+
+
+def main() -> int:
+    """Parse the command line, cut out the faces, say what came of them."""
+    choice = parse(PrepareChoice, description=__doc__)
+    from faces.prepare.run import prepare
+
+    summary = prepare(choice)
+    print("\n".join(summary.lines()))
+    return summary.exit_code
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,160 @@
+"""Reading landmarks from CSVs and .cat files: what is taken, and each mistake with file and row."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from faces.landmarks.annotations import read_annotations, write_table
+from gan.errors import UserError
+
+HEADER = "file,x0,y0,x1,y1"
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    for name in ("Ann_01.jpg", "Ann_02.jpg", "Bo Li_1.jpg", "чужой.png"):
+        Image.new("RGB", (20, 10)).save(tmp_path / name)
+    return tmp_path
+
+
+def table(folder: Path, *rows: str, header: str = HEADER, name: str = "landmarks.csv") -> Path:
+    path = folder / name
+    path.write_text("\n".join([header, *rows, ""]), encoding="utf-8")
+    return path
+
+
+def test_a_csv_and_who_its_faces_are(folder):
+    rows = ("Ann_01.jpg,1,2,3,4", "Ann_02.jpg,-1,2.5,1e2,4", "", "Bo Li_1.jpg,0,0,1,1", "чужой.png,1,1,2,2")
+    table(folder, *rows)
+    found = read_annotations(folder)
+    assert found.files == ["Ann_01.jpg", "Ann_02.jpg", "Bo Li_1.jpg", "чужой.png"]
+    assert found.points.shape == (4, 2, 2)
+    assert found.points[1].tolist() == [[-1, 2.5], [100, 4]]
+    assert found.people == ["Ann", "Ann", "Bo Li", "чужой.png"]
+
+
+def test_the_rule_for_people_is_a_setting(folder):
+    table(folder, "Ann_01.jpg,1,2,3,4", "Bo Li_1.jpg,0,0,1,1")
+    assert read_annotations(folder, person=r"(.).*").people == ["A", "B"]
+    with pytest.raises(UserError, match="no regular expression"):
+        read_annotations(folder, person="(")
+    with pytest.raises(UserError, match="has no group"):
+        read_annotations(folder, person=".*")
+
+
+def test_a_column_tells_the_person_and_others_are_passed_over(folder):
+    table(folder, "7,Ann_01.jpg,x,1,2,3,4", "8,Ann_02.jpg,y,1,2,3,4", header="person,file,hat,x0,y0,x1,y1")
+    found = read_annotations(folder)
+    assert found.people == ["7", "8"]
+    assert found.points[0].tolist() == [[1, 2], [3, 4]]
+    assert read_annotations(folder, person=r"(.+)_\d+").people == ["Ann", "Ann"]
+
+
+def test_two_faces_on_one_photo_and_a_table_elsewhere(folder, tmp_path_factory):
+    path = table(tmp_path_factory.mktemp("else"), "Ann_01.jpg,1,2,3,4", "Ann_01.jpg,5,6,7,8", name="a b.csv")
+    assert read_annotations(folder, path).points[1, 0].tolist() == [5, 6]
+
+
+def test_a_table_of_a_spreadsheet_with_a_byte_order_mark(folder):
+    path = table(folder, "Ann_01.jpg,1,2,3,4")
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    assert read_annotations(folder).points.shape == (1, 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ("Ann_02.jpg,1,2,3", "row 3: 4 columns, but the header has 5"),
+        ("Ann_02.jpg,1,2,3,4,5", "row 3: 6 columns, but the header has 5"),
+        ("Ann_02.jpg,1,nan,3,4", "row 3, y0: nan is no place"),
+        ("Ann_02.jpg,1,2,inf,4", "row 3, x1: inf is no place"),
+        ("Ann_02.jpg,1,2,,4", "row 3, x1: '' is no number"),
+        ("Ann_02.jpg,1,2,three,4", "row 3, x1: 'three' is no number"),
+        ("nobody.jpg,1,2,3,4", "row 3: there is no file 'nobody.jpg'"),
+        (",1,2,3,4", "row 3: there is no file ''"),
+    ],
+)
+def test_a_wrong_row_is_one_line_with_file_and_row(folder, row, said):
+    path = table(folder, "Ann_01.jpg,1,2,3,4", row)
+    with pytest.raises(UserError) as told:
+        read_annotations(folder)
+    assert str(told.value).startswith(f"{path}, {said}")
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("header", "said"),
+    [
+        ("file,x0,y0,x1", "'y1'|3 columns"),
+        ("file,x0,y0,x2,y2", "'x1'"),
+        ("name,x0,y0,x1,y1", "'file'"),
+        ("file,x0,x0,y0,y1", "'x0'|'x1'"),
+        ("file,a,b,c,d", "0 columns"),
+        ("", "'file'"),
+    ],
+)
+def test_a_wrong_header_is_one_line(folder, header, said):
+    path = table(folder, "Ann_01.jpg,1,2,3,4", header=header)
+    with pytest.raises(UserError, match=said) as told:
+        read_annotations(folder)
+    assert str(told.value).startswith(f"{path}, row 1")
+
+
+def test_no_table_no_rows_no_folder(folder, tmp_path):
+    with pytest.raises(UserError, match=r"landmarks.csv.*\.cat.*--csv"):
+        read_annotations(folder)
+    table(folder)
+    with pytest.raises(UserError, match="no rows"):
+        read_annotations(folder)
+    with pytest.raises(UserError, match="no folder"):
+        read_annotations(tmp_path / "nowhere")
+    with pytest.raises(UserError, match="cannot be read"):
+        read_annotations(folder, tmp_path / "nowhere.csv")
+
+
+def test_cats(folder):
+    below = folder / "CAT_00"
+    below.mkdir()
+    for number in (1, 2):
+        Image.new("RGB", (20, 10)).save(below / f"00000001_00{number}.jpg")
+        (below / f"00000001_00{number}.jpg.cat").write_text("3 1 2 3 4 5 6 \n")
+    found = read_annotations(folder)
+    assert found.files == ["CAT_00/00000001_001.jpg", "CAT_00/00000001_002.jpg"]
+    assert found.points[0].tolist() == [[1, 2], [3, 4], [5, 6]]
+    assert len({*found.people}) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("3 1 2 3 4 5", "6 numbers"),
+        ("", "0 numbers"),
+        ("0", "1 numbers"),
+        ("3 1 2 3 4 5 x", "'x' is no number"),
+        ("2 1 2 3 nan", "nan is no place"),
+        ("2 1 2 3 4", "has 2 points, but"),
+    ],
+)
+def test_a_wrong_cat_is_one_line(folder, text, said):
+    (folder / "Ann_01.jpg.cat").write_text("3 1 2 3 4 5 6")
+    (folder / "Ann_02.jpg.cat").write_text(text)
+    with pytest.raises(UserError, match=said) as told:
+        read_annotations(folder)
+    assert "Ann_02.jpg.cat" in str(told.value)
+
+
+def test_a_cat_without_its_image(folder):
+    (folder / "gone.jpg.cat").write_text("3 1 2 3 4 5 6")
+    with pytest.raises(UserError, match=r"gone.jpg.cat: there is no image gone.jpg"):
+        read_annotations(folder)
+
+
+def test_what_is_written_can_be_read(folder):
+    points = np.arange(8, dtype=np.float32).reshape(2, 2, 2) + 0.25
+    write_table(folder / "landmarks.csv", ["Ann_01.jpg", "чужой.png"], points)
+    assert np.array_equal(read_annotations(folder).points, points)
+    with (folder / "landmarks.csv").open(encoding="utf-8") as file:
+        assert next(csv.reader(file)) == HEADER.split(",")

@@ -1,0 +1,195 @@
+"""A folder that was prepared in part, or before: stopped, killed, finished, or begun by other rules."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from faces.prepare import cutter, run
+from gan.errors import UserError
+from tests.faces.photos import save_photo
+from tests.faces.prepare.prepared import (
+    contents,
+    manifest,
+    pixels,
+    quick,
+    verdicts,
+)
+from tests.in_process import ROOT, call
+
+pytest.importorskip("cv2", reason="needs the extra 'photos'")
+
+
+def test_a_second_run_does_nothing_and_says_so(made, photos):
+    _, out = made
+    before = contents(out)
+    told = call("prepare_faces.py", photos, out, "--workers", 0)
+    assert told.code == 0
+    assert told.lines == [f"{out} holds the faces of all 9 photos already: nothing to do"]
+    assert contents(out) == before
+
+
+def test_other_rules_are_refused_and_named(made, photos):
+    _, out = made
+    before = contents(out)
+    for words, named in (
+        (("--size", 96), "begun with --size 112, and now it is 96"),
+        (("--no-upright",), "begun with --upright True, and now it is False"),
+        (("--near-copy", -1), "--near-copy 24, and now it is -1"),
+    ):
+        told = call("prepare_faces.py", photos, out, *words)
+        assert told.code == 2
+        assert named in told.error
+        assert "name another folder, or delete this one" in told.error
+    assert contents(out) == before
+
+
+def test_new_photos_are_added_and_the_rest_stays(photos, made, tmp_path):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    shutil.copytree(photos, folder)
+    late = folder / "two" / "same.png"
+    late.rename(tmp_path / "late.png")
+    assert quick(folder, out).new == 8
+    (tmp_path / "late.png").rename(late)
+    summary = quick(folder, out)
+    assert (summary.new, summary.done, summary.jobs) == (1, 9, 9)
+    assert {name: data for name, data in pixels(out).items() if name != "manifest.csv"} == {
+        name: data for name, data in pixels(made[1]).items() if name != "manifest.csv"
+    }
+    assert quick(folder, out).new == 0
+
+
+class Killed(BaseException):
+    pass
+
+
+def test_killed_before_anything_is_done_it_can_begin_again(tmp_path, monkeypatch):
+    save_photo(tmp_path / "in" / "a.png", 1)
+
+    def die(*_, **__):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "Manifest", die)
+        with pytest.raises(Killed):
+            quick(tmp_path / "in", tmp_path / "out")
+    assert quick(tmp_path / "in", tmp_path / "out").new == 1
+
+
+@pytest.mark.parametrize("where", ["between", "in the middle of a manifest's line", "before the sheets"])
+def test_killed_anywhere_it_goes_on_to_the_same_end(photos, made, tmp_path, monkeypatch, where):
+    out = tmp_path / "out"
+    seen = []
+
+    def work(choice, job):
+        seen.append(job.source)
+        if where != "before the sheets" and len(seen) == 5:
+            raise Killed
+        return cutter.work(choice, job)
+
+    def die(*_):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "work", work)
+        if where == "before the sheets":
+            patch.setattr(run, "save_sheet", die)
+        with pytest.raises(Killed):
+            quick(photos, out)
+    path = out / "manifest.csv"
+    if where == "in the middle of a manifest's line":
+        path.write_bytes(path.read_bytes()[:-20])
+    (out / "faces" / f".{seen[0]}-0-1a2b3c.jpg").write_bytes(b"half of a")
+    summary = quick(photos, out)
+    assert summary.done == summary.jobs == 9
+    assert summary.new < 9
+    assert {name: data for name, data in pixels(out).items() if "/." not in name} == pixels(made[1])
+    assert (out / "kept.png").read_bytes() == (made[1] / "kept.png").read_bytes()
+
+
+def test_ctrl_c_saves_says_so_and_the_same_command_goes_on(tmp_path):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    save_photo(folder / "000.png", 1)
+    for number in range(1, 400):
+        (folder / f"{number:03d}.png").hardlink_to(folder / "000.png")
+    process = subprocess.Popen(
+        [sys.executable, ROOT / "prepare_faces.py", folder, out, "--workers", "1"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not (out / "manifest.csv").exists() or (out / "manifest.csv").read_bytes().count(b"\n") < 4:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    told, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in error
+    rows = len(manifest(out))
+    assert 3 <= rows < 400
+    assert f"stopped after {rows} of 400 photos; the same command goes on" in told
+    assert (out / "left_out.png").is_file()
+    for path in sorted(folder.iterdir())[rows + 2 :]:
+        path.unlink()
+    assert quick(folder, out).new <= 3
+    assert verdicts(out) == {"kept": 1, "near-copy": rows + 1}
+
+
+def test_kill_9_leaves_what_can_be_gone_on_with(photos, made, tmp_path):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    shutil.copytree(photos, folder)
+    program = (
+        "import sys, time; from faces.prepare import run, cutter, prepare, PrepareChoice\n"
+        "from pathlib import Path\n"
+        "def work(choice, job):\n"
+        "    if job.source.startswith('two/'): time.sleep(600)\n"
+        "    return cutter.work(choice, job)\n"
+        "run.work = work\n"
+        "prepare(PrepareChoice(Path(sys.argv[1]), Path(sys.argv[2]), workers=0))"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, folder, out], env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
+    while not (out / "manifest.csv").exists() or b"one/same" not in (out / "manifest.csv").read_bytes():
+        assert process.poll() is None
+        time.sleep(0.02)
+    with pytest.raises(UserError, match="another process is preparing faces in"):
+        quick(folder, out)
+    process.kill()
+    process.wait()
+    summary = quick(folder, out)
+    assert 0 < summary.new < 9
+    assert pixels(out) == pixels(made[1])
+
+
+def test_near_copies_are_known_from_the_sitting_before(tmp_path):
+    save_photo(tmp_path / "in" / "1.png", 1)
+    quick(tmp_path / "in", tmp_path / "out")
+    save_photo(tmp_path / "in" / "2.png", 1)
+    quick(tmp_path / "in", tmp_path / "out")
+    assert verdicts(tmp_path / "out") == {"kept": 1, "near-copy": 1}
+
+
+def test_a_long_video_is_done_in_parts_that_survive_a_kill(video, tmp_path, monkeypatch):
+    monkeypatch.setattr("faces.prepare.sources.FRAMES_EACH", 3)
+    whole = quick(video, tmp_path / "whole", fps=2.5, near_copy=-1)
+    assert whole.jobs == 1 + 4
+    calls = []
+
+    def work(choice, job):
+        calls.append(job.part)
+        if job.part == 2:
+            raise Killed
+        return cutter.work(choice, job)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "work", work)
+        with pytest.raises(Killed):
+            quick(video, tmp_path / "out", fps=2.5, near_copy=-1)
+    assert quick(video, tmp_path / "out", fps=2.5, near_copy=-1).new == 3
+    assert pixels(tmp_path / "out") == pixels(tmp_path / "whole")

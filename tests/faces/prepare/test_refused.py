@@ -1,0 +1,108 @@
+"""Folders, words and names that do not fit: one line each, and nothing touched."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from faces.prepare import run
+from gan.errors import UserError
+from tests.faces.photos import save_photo
+from tests.faces.prepare.prepared import (
+    contents,
+    quick,
+)
+from tests.in_process import call
+
+pytest.importorskip("cv2", reason="needs the extra 'photos'")
+
+
+@pytest.mark.parametrize(
+    ("photos", "out", "expected"),
+    [
+        ("in", "in", "holds the photos; name another folder to write to"),
+        ("in", "in/out", "lies in the folder of photos"),
+        ("in/sub", "in", "lies in .*; name another folder to write to"),
+        ("in", "file", "is a file; name a folder for the faces"),
+        ("file", "out", "is a file; give the folder that holds the photos"),
+        ("missing", "out", "no folder .*missing"),
+        ("bare", "out", "no photo or video in .*bare; give a folder that holds some"),
+        ("in", "other", "holds files that are no prepared faces; name a new or empty folder"),
+        ("link", "in/out", "lies in the folder of photos"),
+    ],
+)
+def test_folders_that_do_not_fit_are_one_line(tmp_path, monkeypatch, photos, out, expected):
+    monkeypatch.chdir(tmp_path)
+    save_photo(tmp_path / "in" / "sub" / "a.png", 1)
+    for name in ("bare", "other"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "file").touch()
+    (tmp_path / "other" / "mine.txt").touch()
+    (tmp_path / "link").symlink_to("in")
+    before = contents(tmp_path)
+    with pytest.raises(UserError, match=expected):
+        quick(Path(photos), Path(out))
+    assert contents(tmp_path) == before
+    assert not (tmp_path / "in" / "out").exists()
+
+
+def test_a_link_into_the_folder_that_is_written_to_is_seen(tmp_path):
+    save_photo(tmp_path / "in" / "a.png", 1)
+    quick(tmp_path / "in", tmp_path / "out")
+    (tmp_path / "in" / "crops").symlink_to(tmp_path / "out" / "faces")
+    with pytest.raises(UserError, match=r"is a link into .*out, which is written to"):
+        quick(tmp_path / "in", tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("--size", 8), "--size must be 16 to 1,024, not 8"),
+        (("--near-copy", 145), "--near-copy must be -1 to 144"),
+        (("--fps", 0), "--fps must be above 0"),
+        (("--sharpness", -1), "--sharpness must be 0 or more"),
+        (("--detector", "missing.onnx"), "no file missing.onnx; --detector takes the ONNX file of a YuNet"),
+        (("--form", "gif"), "gif"),
+    ],
+)
+def test_words_that_do_not_fit_are_one_line(words, expected, tmp_path):
+    save_photo(tmp_path / "in" / "a.png", 1)
+    told = call("prepare_faces.py", tmp_path / "in", tmp_path / "out", *words)
+    assert told.code == 2
+    assert expected in told.error
+    assert told.error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_cannot_be_written_to_is_one_line(tmp_path, monkeypatch):
+    save_photo(tmp_path / "in" / "a.png", 1)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(run, "_write", full)
+    with pytest.raises(
+        UserError, match="out cannot be written to: No space left on device; what is done stays"
+    ):
+        quick(tmp_path / "in", tmp_path / "out")
+
+
+def test_nothing_is_left_behind_where_there_is_no_detector(tmp_path):
+    save_photo(tmp_path / "in" / "a.png", 1)
+    (tmp_path / "no.onnx").write_text("no network")
+    with pytest.raises(UserError, match="is no YuNet"):
+        quick(tmp_path / "in", tmp_path / "out", detector=tmp_path / "no.onnx")
+    assert not (tmp_path / "out").exists()
+
+
+def test_names_that_are_not_utf_8(tmp_path):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    save_photo(folder / "a.png", 1)
+    raw = os.fsdecode(b"caf\xe9")
+    (folder / "a.png").rename(folder / f"{raw}.png")
+    shutil.copy(folder / f"{raw}.png", folder / f"{raw}.mp4")
+    ((name, reason),) = quick(folder, out).unreadable
+    assert (name, reason[:23]) == (f"{raw}.mp4", "its name is not UTF-8, ")
+    assert (out / "faces" / f"{raw}.png-0.jpg").is_file()
+    assert quick(folder, out).new == 0

@@ -1,0 +1,37 @@
+"""Photos with landmarks that people set, where there are some: set FACE_LAB_PHOTOS to their folder."""
+
+import csv
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from faces.align import iou, square_around
+from faces.detect import load_detector
+from gan.decoding import decode_whole
+
+PHOTOS = os.environ.get("FACE_LAB_PHOTOS")
+pytestmark = pytest.mark.skipif(not PHOTOS, reason="FACE_LAB_PHOTOS names no folder with landmarks.csv")
+
+
+def crop_of(box):
+    square = square_around(box, 1.2)
+    half = square.side / 2
+    return [square.x - half, square.y - half, square.x + half, square.y + half]
+
+
+def test_most_faces_are_found_and_few_boxes_are_false():
+    pytest.importorskip("cv2", reason="needs the extra 'photos'")
+    with (Path(PHOTOS) / "landmarks.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.reader(file))[1::40]
+    detect = load_detector()
+    found = false = 0
+    for name, *places in rows:
+        points = np.array(places, float).reshape(-1, 2)
+        truth = crop_of([*points.min(0), *points.max(0)])
+        overlaps = [iou(crop_of(face.box), truth) for face in detect(decode_whole(Path(PHOTOS) / name))]
+        found += max(overlaps, default=0) >= 0.4
+        false += sum(overlap < 0.4 for overlap in overlaps)
+    assert found >= 0.85 * len(rows)
+    assert false <= 0.1 * len(rows)

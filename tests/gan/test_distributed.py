@@ -1,0 +1,151 @@
+"""What processes that work together do as one; two of them, by gloo."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gan.distributed import LOST, World
+from gan.errors import UserError, run_script
+from tests.together import together
+
+
+@given(st.integers(1, 300), st.integers(1, 20))
+def test_shares_of_a_batch_are_all_of_it_and_nearly_equal(batch_size, size):
+    world, rows = World(), []
+    world.size = size
+    for world.rank in range(size):
+        share = world.rows(batch_size)
+        rows.extend(range(batch_size)[share])
+        assert share.stop - share.start in (batch_size // size, -(-batch_size // size))
+    assert rows == list(range(batch_size))
+
+
+def test_alone_nothing_is_waited_for():
+    world = World()
+    tensor = torch.ones(3)
+    world.add_up([tensor])
+    world.same([tensor])
+    world.check_same("a", "never told")
+    assert torch.equal(tensor, torch.ones(3))
+    assert torch.equal(world.gathered(tensor), tensor[None])
+    assert world.most(3, 0) == [3, 0]
+    assert world.led(lambda: 5) == world.in_order(lambda: 5) == 5
+    assert world.remembered() is None
+
+
+def test_all_get_the_same(tmp_path):
+    order = tmp_path / "order"
+
+    def work(world: World) -> dict:
+        mine = [torch.full((2, 3), world.rank + 1.0), torch.tensor(10.0 * world.rank)]
+        world.add_up(mine)
+        drawn = torch.rand(4) if world.is_first else torch.zeros(4)
+        world.same([drawn])
+
+        def write() -> int:
+            with order.open("a") as file:
+                file.write(str(world.rank))
+            return world.rank
+
+        if world.is_first:
+            time.sleep(0.2)
+        got = world.in_order(write)
+        world.remember(tmp_path / f"run{world.rank}")
+        return {
+            "sums": [tensor.tolist() for tensor in mine],
+            "gathered": world.gathered(torch.tensor([world.rank, 5])).tolist(),
+            "most": world.most(world.rank, -world.rank),
+            "led": world.led(lambda: os.getpid()),
+            "drawn": drawn.tolist(),
+            "remembered": world.led(world.remembered).name,
+            "own": (got, world.is_alone, world.led(lambda: world.is_alone)),
+        }
+
+    first, second = together(work, tmp_path).results
+    assert first.pop("own") == (0, False, True)
+    assert second.pop("own") == (1, False, True)
+    assert first == second
+    assert first["sums"] == [[[3.0] * 3] * 2, 10.0]
+    assert first["gathered"] == [[0, 5], [1, 5]]
+    assert first["most"] == [1, 0]
+    assert first["remembered"] == "run0"
+    assert order.read_text() == "01"
+
+
+def refuse(text: str) -> None:
+    raise UserError(text)
+
+
+def of_the_first(world: World) -> None:
+    world.led(lambda: refuse("no such run"))
+
+
+def of_the_second(world: World) -> None:
+    world.in_order(lambda: refuse("no such folder") if world.rank == 1 else None)
+
+
+def of_the_second_unlike_the_first(world: World) -> None:
+    world.check_same(str(world.rank), "another folder")
+
+
+@pytest.mark.parametrize(
+    ("mistake", "told"),
+    [
+        (of_the_first, "error: no such run\n"),
+        (of_the_second, "error: no such folder\n"),
+        (of_the_second_unlike_the_first, "error: another folder (rank 1)\n"),
+    ],
+)
+def test_a_mistake_in_one_process_ends_all_with_one_line(tmp_path, mistake, told):
+    ended = together(mistake, tmp_path)
+    assert ended.codes == [2, 2]
+    assert ended.errors == told
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+@pytest.mark.parametrize("waiting", ["add_up", "led", "most"])
+def test_the_loss_of_a_process_ends_the_others_soon_with_one_line(tmp_path, lost, waiting):
+    def work(world: World) -> None:
+        if world.rank == lost:
+            time.sleep(0.3)
+            os.kill(os.getpid(), signal.SIGKILL)
+        while True:
+            if waiting == "led":
+                world.led(lambda: None)
+            elif waiting == "most":
+                world.most(1)
+            else:
+                world.add_up([torch.ones(1000)])
+
+    start = time.monotonic()
+    ended = together(work, tmp_path)
+    assert time.monotonic() - start < 20
+    assert ended.codes[lost] == -signal.SIGKILL
+    assert ended.codes[1 - lost] == LOST
+    assert ended.errors.startswith("error: another process of this training has ended")
+    assert ended.errors.count("\n") == 1
+
+
+def test_a_bug_in_one_keeps_its_traceback(tmp_path):
+    def work(world: World) -> None:
+        world.led(lambda: {}["missing"])
+
+    ended = together(work, tmp_path)
+    assert ended.codes == [1, 1]
+    assert "KeyError: 'missing'" in ended.errors
+
+
+def test_a_mistake_in_the_words_is_told_by_the_first_alone(monkeypatch, capsys):
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    for rank, lines in (("0", 1), ("1", 0)):
+        monkeypatch.setenv("RANK", rank)
+        with pytest.raises(SystemExit, match="2"):
+            run_script(lambda: refuse("no such flag"))
+        assert capsys.readouterr().err.count("error: no such flag") == lines

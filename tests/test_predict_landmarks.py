@@ -1,0 +1,107 @@
+"""predict_landmarks.py as its user has it."""
+
+import csv
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from faces.landmarks.annotations import read_annotations
+from faces.landmarks.crops import boxes_of
+from gan.images import load_png
+from gan.runs import checkpoints
+from tests.in_process import call
+
+
+@pytest.fixture
+def photos(drawn_faces, tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "фото 1"
+    folder.mkdir()
+    for number in range(4):
+        shutil.copy(drawn_faces / f"{number:05d}.png", folder)
+    return folder
+
+
+def rows(path: Path = Path("out/landmarks.csv")) -> list[list[str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.reader(file))
+
+
+def test_crops_of_one_face_each(photos, landmark_run, drawn_faces):
+    before = {path: path.read_bytes() for path in photos.iterdir()}
+    told = call("predict_landmarks.py", landmark_run, photos, "--output", "out")
+    assert told.code == 0, told.error
+    assert "4 faces in 4 photos (0 left out), 29 points each" in told.lines[0]
+    assert told.lines[-1] == "out"
+    header, *faces = rows()
+    assert header[:3] == ["file", "x0", "y0"]
+    assert len(header) == 59
+    true = read_annotations(drawn_faces).points[:4]
+    found = np.array([[float(value) for value in face[1:]] for face in faces]).reshape(4, 29, 2)
+    assert np.linalg.norm(found - true, axis=2).mean() < 4
+    copy, photo = load_png("out/00002.png"), load_png(photos / "00002.png")
+    assert copy.shape == photo.shape
+    x, y = found[2, 22].astype(int)
+    assert tuple(copy[:, y, x]) == (255, 80, 60)
+    assert {path: path.read_bytes() for path in photos.iterdir()} == before
+    # What it writes is what training reads.
+    assert np.array_equal(read_annotations(Path(), "out/landmarks.csv").points, found)
+
+
+def test_boxes_from_a_table(photos, landmark_run, drawn_faces):
+    true = read_annotations(drawn_faces).points
+    lines = ["source,file,left,top,right,bottom"]
+    for number, face in [(0, 0), (0, 0), (2, 2)]:
+        lines.append(f"x,{number:05d}.png," + ",".join(f"{value:.1f}" for value in boxes_of(true[face])))
+    Path("boxes.csv").write_text("\n".join(lines))
+    told = call("predict_landmarks.py", landmark_run, photos, "--boxes", "boxes.csv", "--output", "out")
+    assert told.code == 0, told.error
+    assert "3 faces in 4 photos" in told.lines[0]
+    assert [Path(row[0]).name for row in rows()[1:]] == ["00000.png", "00000.png", "00002.png"]
+
+
+def test_two_photos_of_one_name_have_a_copy_each(photos, landmark_run):
+    other = photos / "more"
+    other.mkdir()
+    shutil.copy(photos / "00001.png", other / "00000.png")
+    told = call("predict_landmarks.py", landmark_run, photos / "00000.png", other, "--output", "out")
+    assert told.code == 0, told.error
+    assert {path.name for path in Path("out").iterdir()} == {"00000.png", "00000-2.png", "landmarks.csv"}
+
+
+def test_a_bad_photo_among_others_is_left_out_counted_and_listed(photos, landmark_run):
+    (photos / "00001.png").write_bytes(b"broken")
+    told = call("predict_landmarks.py", landmark_run, photos, "--output", "out")
+    assert told.code == 0
+    assert "3 faces in 3 photos (1 left out)" in told.lines[0]
+    assert any(line.startswith("left out: ") and "00001.png" in line for line in told.lines)
+
+
+def test_mistakes_are_one_line(photos, landmark_run, tiny_run):
+    bad = photos / "bad.png"
+    bad.write_bytes(b"broken")
+    (photos / "empty").mkdir()
+    boxes = photos / "boxes.csv"
+    boxes.write_text("file,left,top,right,bottom\n00000.png,1,2,30\n")
+    wrong = photos / "wrong.csv"
+    wrong.write_text("file,left,top,right,bottom\n00000.png,1,2,30,40\n00000.png,30,2,nan,40\n")
+    for words, said in [
+        ((landmark_run, bad), "no photo can be read; the first is"),
+        ((landmark_run, photos / "nowhere.jpg"), "no photo or folder"),
+        ((landmark_run, photos / "empty"), "no photo in"),
+        ((landmark_run,), "no photo is given"),
+        ((landmark_run, photos, "--looks", 0), "--looks must be 1 or more"),
+        ((landmark_run, photos, "--boxes", boxes), "boxes.csv, row 2: no column bottom"),
+        ((landmark_run, photos, "--boxes", wrong), "wrong.csv, row 3: no box"),
+        ((landmark_run, photos, "--boxes", "none.csv"), "none.csv cannot be read"),
+        (("7", photos), "7 is no run"),
+        ((checkpoints(tiny_run)[-1], photos), "holds no network of landmarks"),
+        ((tiny_run, photos), "holds no network of landmarks"),
+    ]:
+        told = call("predict_landmarks.py", *words)
+        assert told.code == 2, words
+        last = told.error.splitlines()[-1]
+        assert last.startswith("error: "), words
+        assert said in last, (words, last)

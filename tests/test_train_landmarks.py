@@ -1,0 +1,270 @@
+"""train_landmarks.py as its user has it: what it learns, tells, leaves, goes on with and refuses."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from faces.landmarks.annotations import read_annotations, write_table
+from faces.landmarks.learner import LandmarkLearner
+from gan.checkpoint import load
+from gan.config import settings_table
+from gan.images import load_png
+from gan.runs import best_path, checkpoints, samples, step_of
+from tests.conftest import LANDMARK_FLAGS, ROOT
+from tests.in_process import call
+from tests.run_contents import lines
+from tests.states import assert_equal
+
+FEW = (*LANDMARK_FLAGS, "--batch-size", 8, "--steps", 6, "--checkpoint-every", 2, "--log-every", 1)
+
+
+@pytest.fixture
+def folder(drawn_faces, tmp_path, monkeypatch) -> Path:
+    """A copy of the first 30 drawn faces, to be spoilt, below an empty working directory."""
+    monkeypatch.chdir(tmp_path)
+    faces = tmp_path / "лица 1"
+    faces.mkdir()
+    rows = (drawn_faces / "labels.csv").read_text().splitlines()[:31]
+    for row in rows[1:]:
+        shutil.copy(drawn_faces / row.partition(",")[0], faces)
+    (faces / "labels.csv").write_text("\n".join(rows) + "\n")
+    return faces
+
+
+def train(*words: object) -> list[str]:
+    """The lines it prints; fails unless all went well."""
+    told = call("train_landmarks.py", *words)
+    assert told.code == 0, told.error
+    return told.lines
+
+
+def refused(*words: object) -> str:
+    """The one line it ends with."""
+    told = call("train_landmarks.py", *words)
+    assert told.code == 2, told
+    line = [line for line in told.error.splitlines() if line.startswith("error: ")]
+    assert len(line) == 1
+    assert "Traceback" not in told.error
+    return line[0]
+
+
+def newest() -> Path:
+    return max(Path("outputs/landmarks").iterdir())
+
+
+def test_it_learns_where_things_are_on_faces_of_people_never_seen(landmark_run):
+    scores = [line["score/nme"] for line in lines(landmark_run) if "score/nme" in line]
+    # Jitter alone, with every face taken to be the mean one, is an error of about 0.18.
+    assert scores[-1] < 0.10
+    assert scores[-1] < scores[0]
+    config = json.loads((landmark_run / "config.json").read_text())
+    assert config["kind"] == "landmarks"
+    assert config["data"]["images"] == 90
+    assert config["data"]["people"] == 30
+    assert config["data"]["held_out"] == 27
+    assert config["data"]["point_set"] == "drawn-29"
+
+
+def test_what_a_run_leaves(landmark_run):
+    left = {path.name for path in landmark_run.iterdir() if "tfevents" not in path.name}
+    assert left == {".lock", "checkpoints", "config.json", "metrics.jsonl", "samples", "skipped.txt"}
+    assert len(list(landmark_run.glob("events.out.tfevents.*"))) == 1
+    assert best_path(landmark_run).is_file()
+    assert load_png(samples(landmark_run)[-1]).shape == (3, 3 * 98 - 2, 8 * 98 - 2)
+    keys = set().union(*lines(landmark_run))
+    assert {"loss/training", "nme/training", "gradient/norm", "rate/learning"} <= keys
+    assert {"score/nme", "score/mse", "score/failures"} <= keys
+
+
+@pytest.mark.parametrize("more", [(), ("--ema-half-life", 0, "--optimizer", "sgd", "--loss", "areas")])
+def test_a_killed_run_goes_on_bit_for_bit(folder, monkeypatch, more):
+    words = (folder, *FEW, "--score-every", 3, *more)
+    train(*words, "--name", "straight")
+    whole = LandmarkLearner.step
+
+    def dying(self: LandmarkLearner) -> None:
+        whole(self)
+        if self.step_count == 5:
+            raise SystemExit(1)
+
+    monkeypatch.setattr(LandmarkLearner, "step", dying)
+    call("train_landmarks.py", *words, "--name", "killed")
+    monkeypatch.setattr(LandmarkLearner, "step", whole)
+    straight, killed = sorted(Path("outputs/landmarks").iterdir())
+    assert step_of(checkpoints(killed)[-1]) == 4
+    assert any("going on from" in line for line in train("--resume"))
+    one, other = (load(checkpoints(run)[-1]) for run in (straight, killed))
+    for state in (one, other):
+        state["settings"].pop("name")
+    assert_equal(one, other)
+    assert lines(straight) == lines(killed)
+    for left, right in zip(samples(straight), samples(killed), strict=True):
+        assert np.array_equal(load_png(left), load_png(right))
+
+
+def test_a_finished_run_and_other_mathematics_are_refused(folder):
+    train(folder, *FEW)
+    run = newest()
+    assert "is at its end, step 6 of 6" in refused("--resume")
+    assert "another --loss" in refused("--resume", run, "--loss", "areas")
+    assert "another --steps" in refused("--resume", run.name, "--steps", 9)
+    assert "another --image-size" in refused("--resume", 1, "--image-size", 64, "--force")
+    train("--resume", run, "--steps", 8, "--force")
+    assert step_of(checkpoints(run)[-1]) == 8
+    Image.new("RGB", (64, 64)).save(folder / "00000.png")
+    assert "have changed since" in refused("--resume", run)
+
+
+def test_a_new_run_begins_with_anothers_network(folder):
+    train(folder, *FEW)
+    first = load(checkpoints(newest())[-1])
+    train(folder, "--init-from", 1, "--steps", 1, "--batch-size", 8, "--cache", "cache", "--workers", 0)
+    assert newest().name.startswith("0002-")
+    second = load(checkpoints(newest())[-1])
+    moved = (second["network"]["head.weight"] - first["network"]["head.weight"]).abs().max()
+    assert 0 < moved < 5e-3
+
+
+def test_points_that_do_not_fit_the_checkpoint_or_the_set(folder):
+    train(folder, *FEW)
+    found = read_annotations(folder)
+    write_table(folder / "labels.csv", found.files, found.points[:, :9])
+    words = ("--init-from", 1, "--steps", 1, "--person", "(.+)", "--batch-size", 8)
+    line = refused(folder, *words)
+    assert "finds 29 points (drawn-29), but the data have 9 (cats-9)" in line
+    line = refused(folder, *FEW, "--points", "faces-68")
+    assert "9 points a face, but the point set faces-68 has 68" in line
+    write_table(folder / "labels.csv", found.files, found.points[:, :5])
+    assert "no point set of 5 landmarks" in refused(folder, *FEW)
+
+
+def test_bad_rows_end_it_and_bad_images_are_left_out_counted_and_listed(folder):
+    table = folder / "labels.csv"
+    good = table.read_text()
+    rows = good.splitlines()
+    for bad, said in [
+        (rows[4].replace("00003.png", "gone.png"), "row 5: there is no file 'gone.png'"),
+        (rows[4] + ",1", "columns, but the header has"),
+        (rows[4].rpartition(",")[0] + ",nan", "row 5, y28: nan is no place"),
+    ]:
+        table.write_text("\n".join([*rows[:4], bad, *rows[5:]]))
+        line = refused(folder, *FEW)
+        assert str(table) in line
+        assert "row 5" in line
+        assert said in line
+    assert not Path("outputs").exists()
+    table.write_text(good)
+    (folder / "00004.png").write_bytes(b"broken")
+    told = train(folder, *FEW)
+    assert "29 faces of" in told[0]
+    assert "(1 left out)" in told[0]
+    assert (newest() / "skipped.txt").read_text().startswith("00004.png\tnot a JPEG")
+
+
+def test_points_outside_their_image_are_said(folder):
+    found = read_annotations(folder)
+    found.points[3, 1] = (-2, 5)
+    write_table(folder / "labels.csv", found.files, found.points)
+    told = train(folder, *FEW, "--person", "(.+)")
+    before = 0
+    assert f"{before + 1} points of 1 faces lie outside their image" in told[0]
+    config = json.loads((newest() / "config.json").read_text())
+    assert config["data"]["points_outside"] == 1
+
+
+def test_cats_and_a_dry_run(folder):
+    found = read_annotations(folder)
+    (folder / "labels.csv").unlink()
+    for name, points in zip(found.files, found.points, strict=True):
+        numbers = " ".join(str(round(value)) for value in points[:9].ravel())
+        (folder / f"{name}.cat").write_text(f"9 {numbers} ")
+    told = train(folder, *FEW, "--dry-run")
+    assert "30 faces of 30 people" in told[0]
+    assert "9 points each (cats-9)" in told[0]
+    assert "parameters" in told[-1]
+    assert not Path("outputs").exists()
+
+
+def test_a_torchvision_backbone_partly_frozen(folder, tmp_path):
+    import torchvision
+
+    network = torchvision.models.get_model("shufflenet_v2_x0_5", weights=None)
+    torch.save(network.state_dict(), tmp_path / "weights.pth")
+    words = ("--backbone", "shufflenet_v2_x0_5", "--weights", tmp_path / "weights.pth", "--freeze", "stage3")
+    train(folder, *FEW, *words, "--steps", 1)
+    state = load(checkpoints(newest())[-1])
+    for which in ("network", "average"):
+        weights = state[which]
+        assert torch.equal(weights["backbone.body.conv1.0.weight"], network.conv1[0].weight)
+        assert torch.equal(weights["backbone.body.conv1.1.running_mean"], network.conv1[1].running_mean)
+    assert not torch.equal(state["network"]["backbone.body.conv5.0.weight"], network.conv5[0].weight)
+    assert "no layer stage9" in refused(folder, *FEW, *words[:-1], "stage9")
+
+
+def test_mistakes_are_one_line(folder):
+    for words, said in [
+        ((folder / "nowhere",), "there is no folder"),
+        ((folder, "--held-out", 0), "--held-out must be"),
+        ((folder, "--freeze", "layer1"), "--freeze keeps layers"),
+        ((folder, "--backbone", "resnet19"), "no backbone resnet19"),
+        ((folder, "--learning-rate", 0), "--learning-rate must be more than 0"),
+        ((folder, "--turn", "nan"), "--turn must be 0 or more"),
+        ((folder, "--image-size", 16), "--image-size must be 32 or more"),
+        ((folder, "--person", "(.).*"), "of 1 people: too few"),
+        ((folder, "--points", "nothing.json"), "no point set nothing.json"),
+        (("--resume", "7"), "7 is no run"),
+        (("--resume",), "train_landmarks.py FOLDER"),
+    ]:
+        assert said in refused(*(() if "--resume" in words else FEW), *words), words
+
+
+def test_a_run_of_the_gan_is_another_kind(folder, tiny_run, landmark_run):
+    assert "run of another kind: gan, not landmarks" in refused("--resume", tiny_run)
+    told = call("sample.py", landmark_run)
+    assert told.code == 2
+    assert "run of another kind: landmarks, not gan" in told.error
+
+
+def test_training_that_diverges_has_a_code_of_its_own(folder):
+    words = ("--learning-rate", 1e30, "--optimizer", "sgd", "--loss", "point")
+    told = call("train_landmarks.py", folder, *FEW, *words)
+    assert told.code == 3
+    assert "NaN or infinite" in told.error
+
+
+def test_without_a_folder_it_draws_faces_and_says_so(folder, monkeypatch):
+    import faces.drawn
+
+    write = faces.drawn.write_folder
+    monkeypatch.setattr(faces.drawn, "write_folder", lambda place, count, **more: write(place, 20, **more))
+    told = train(*FEW, "--steps", 1)
+    assert "training on drawn faces" in told[0]
+    assert "20 faces of 4 people" in told[1]
+    assert newest().name == "0001-drawn-5000-32px"
+
+
+def test_help_needs_no_torch():
+    code = (
+        "import sys, runpy; sys.argv = ['train_landmarks.py', '--help']\n"
+        "try: runpy.run_path('train_landmarks.py', run_name='__main__')\n"
+        "except SystemExit: pass\n"
+        "assert 'torch' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "--loss" in done.stdout
+
+
+def test_the_documentation_tells_every_setting():
+    from faces.landmarks.settings import LandmarkSettings
+
+    text = (ROOT / "docs" / "landmarks.md").read_text(encoding="utf-8")
+    block = text.partition("<!-- settings -->")[2].partition("<!-- /settings -->")[0]
+    assert block.strip() == settings_table(LandmarkSettings), "put in what gan.config.settings_table gives"
