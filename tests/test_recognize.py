@@ -8,12 +8,14 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from faces.gallery import load_gallery
 from faces.recognition import naming
 from faces.recognition.finding import Seen
 from faces.recognizer import load_recognizer
+from gan.checkpoint import FORMAT
 from gan.decoding import decode_whole
 from gan.images import load_png
 from tests.conftest import draw_people
@@ -185,20 +187,18 @@ def test_what_is_refused_loses_nothing(gallery, arcface_run, scratch_run, strang
     assert gallery.read_bytes() == before
 
 
-def test_galleries_that_are_none(strangers, arcface_run):
+def test_files_that_are_none(strangers):
     face = files(sorted(strangers.iterdir())[1])[0]
     assert "say by --checkpoint" in refused("enroll", "new.npz", "Bo", face, *WHOLE)
     assert "cannot be opened" in refused("list", "gone.npz")
     Path("text.npz").write_text("hello")
     assert "no gallery" in refused("identify", "text.npz", face, *WHOLE)
-    assert "holds no classifier" in refused("predict", _some_file(arcface_run), face, *WHOLE)
+    assert "holds no classifier" in refused("predict", _of_landmarks(), face, *WHOLE)
 
 
-def _some_file(run: Path) -> Path:
-    import torch
-
+def _of_landmarks() -> Path:
     path = Path("other.pt")
-    torch.save({"format": 2, "step": 1, "kind": "landmarks"}, path)
+    torch.save({"format": FORMAT, "step": 1, "kind": "landmarks"}, path)
     return path
 
 

@@ -13,11 +13,13 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from faces.recognition import report
 from faces.recognition.learner import ClassifierLearner
+from faces.recognition.settings import ClassifierSettings
 from faces.recognizer import load_recognizer
 from gan.checkpoint import load
+from gan.config import settings_table
 from gan.images import load_png
 from gan.runs import best_path, checkpoints, samples, step_of
-from tests.conftest import CLASSIFIER_FLAGS
+from tests.conftest import CLASSIFIER_FLAGS, ROOT
 from tests.in_process import call
 from tests.run_contents import lines
 from tests.states import assert_equal
@@ -219,7 +221,7 @@ def test_from_any_of_ours_across_methods_and_classes(folder, arcface_run, landma
 
 def test_from_the_gan_or_nothing(folder, tiny_run):
     assert "of no network that looks at faces" in refused(folder, *FEW, "--from", tiny_run)
-    assert "cannot be opened" in refused(folder, *FEW, "--from", "gone.pt")
+    assert "gone.pt is no run" in refused(folder, *FEW, "--from", "gone.pt")
 
 
 def test_frozen_features_computed_once_learn_as_well(drawn_people, arcface_run, tmp_path, monkeypatch):
@@ -320,3 +322,9 @@ def test_a_step_does_not_depend_on_what_is_logged(folder):
     one, other = (load(checkpoints(run)[-1]) for run in runs())
     assert_equal(one["network"], other["network"])
     assert_equal(one["average"], other["average"])
+
+
+def test_the_document_has_the_table_of_settings():
+    text = (ROOT / "docs" / "recognition.md").read_text(encoding="utf-8")
+    block = text.partition("<!-- settings -->")[2].partition("<!-- /settings -->")[0]
+    assert block.strip() == settings_table(ClassifierSettings), "put in what gan.config.settings_table gives"

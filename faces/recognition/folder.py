@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from gan.dataset import FaceSet, load_folder
 from gan.errors import UserError
-from gan.split import HASH_DIGITS
 
 TRAIN, VALIDATE = "train", "validate"
 TABLE = "labels.csv"
@@ -110,7 +109,7 @@ def load_labelled(
     skipped = [(file, left_out) for file, name in zip(faces.files, named, strict=True) if name is None]
     rows = [row for row, name in enumerate(named) if name is not None]
     names = [name for name in named if name is not None]
-    files, prints = [faces.files[row] for row in rows], [faces.fingerprints[row] for row in rows]
+    files, prints = [faces.files[row] for row in rows], [int(faces.fingerprints[row]) for row in rows]
     classes = tuple(sorted({*names}))
     if label is None:
         _check_none_empty(faces, given)
@@ -128,7 +127,7 @@ def load_labelled(
     labels = np.searchsorted(np.array(classes), np.array(names)).astype(np.int64)
     first = (faces.images.shape[-1] - side) // 2
     state = hashlib.blake2b(labels.tobytes() + held.tobytes(), digest_size=16)
-    state.update("\0".join([faces.digest, str(centre), *classes, *prints]).encode(errors="surrogateescape"))
+    state.update("\0".join([faces.digest, str(centre), *classes]).encode(errors="surrogateescape"))
     return Labelled(
         images=faces.images[:, :, first : first + side, first : first + side][rows],
         labels=labels,
@@ -142,7 +141,7 @@ def load_labelled(
     )
 
 
-def hold_out(names: Sequence[str], fingerprints: Sequence[str], share: float) -> NDArray[np.bool_]:
+def hold_out(names: Sequence[str], fingerprints: Sequence[int], share: float) -> NDArray[np.bool_]:
     """Which images are held out: this share of each class, rounded, but one at least and never all.
 
     Images' own fingerprints decide, so that equal images are on one side, and all runs on a folder hold out
@@ -150,7 +149,7 @@ def hold_out(names: Sequence[str], fingerprints: Sequence[str], share: float) ->
 
     Args:
         names: of each image its class.
-        fingerprints: of each image the digest of its pixels, hex.
+        fingerprints: of each image the digest of its pixels, as a number.
         share: from 0, which holds out none, to 0.5.
 
     Returns:
@@ -159,7 +158,7 @@ def hold_out(names: Sequence[str], fingerprints: Sequence[str], share: float) ->
     Raises:
         UserError: a class has a single image, or several equal ones.
     """
-    chosen: set[str] = set()
+    chosen: set[int] = set()
     if share == 0:
         return np.zeros(len(names), bool)
     for name in sorted({*names}):
@@ -170,7 +169,7 @@ def hold_out(names: Sequence[str], fingerprints: Sequence[str], share: float) ->
                 "more, or leave the class out"
             )
         count = min(max(1, round(share * len(own))), len(own) - 1)
-        chosen.update(sorted(own, key=lambda print_: print_[:HASH_DIGITS])[:count])
+        chosen.update(sorted(own)[:count])
     return np.array([print_ in chosen for print_ in fingerprints])
 
 
@@ -224,8 +223,8 @@ def _check_none_empty(faces: FaceSet, given: bool) -> None:
                 raise UserError(f"the class {path} has no usable image{why}: add some, or remove the folder")
 
 
-def _check_no_two_classes(names: Sequence[str], files: Sequence[str], fingerprints: Sequence[str]) -> None:
-    first: dict[str, int] = {}
+def _check_no_two_classes(names: Sequence[str], files: Sequence[str], fingerprints: Sequence[int]) -> None:
+    first: dict[int, int] = {}
     shared = []
     for row, print_ in enumerate(fingerprints):
         known = first.setdefault(print_, row)
@@ -240,7 +239,7 @@ def _check_no_two_classes(names: Sequence[str], files: Sequence[str], fingerprin
 
 
 def _check_sides(
-    names: Sequence[str], files: Sequence[str], fingerprints: Sequence[str], held: NDArray[np.bool_]
+    names: Sequence[str], files: Sequence[str], fingerprints: Sequence[int], held: NDArray[np.bool_]
 ) -> None:
     for name in sorted({*names}):
         sides = {bool(side) for side, other in zip(held, names, strict=True) if other == name}

@@ -40,8 +40,11 @@ def make_plan(words: Sequence[str]) -> Plan[ClassifierSettings]:
     plan = make_any_plan(words, CLASSES)
     settings = plan.settings
     if settings.from_checkpoint is not None and plan.resumed is None:
-        settings = replace(settings, from_checkpoint=settings.from_checkpoint.absolute())
-        settings = _like_source(settings, _read_source(settings.from_checkpoint)[1])
+        source = settings.from_checkpoint
+        if not source.is_file():
+            source = CLASSES.find_run(source, settings.output)
+        settings = replace(settings, from_checkpoint=source.absolute())
+        settings = _like_source(settings, _read_source(source)[1])
     settings = resolved(settings)
     if settings.method == "finetune":
         settings = _with_frozen(settings)

@@ -55,7 +55,7 @@ class ClassifierLearner:
         assert settings.image_size is not None, "settings are resolved"
         self.settings, self.data = settings, data
         self._size, self._device = settings.image_size, device
-        self._images = torch.from_numpy(np.array(data.images))
+        self._images = torch.from_numpy(data.images)
         self._labels = torch.from_numpy(data.labels)
         self._rows = [np.flatnonzero(~data.held & (data.labels == one)) for one in range(len(data.classes))]
         self._random = torch.Generator(device)

@@ -44,7 +44,7 @@ def test_each_image_is_standardised_by_itself():
 def test_vgg16_stays_as_it_is_up_to_its_last_block(monkeypatch):
     # Random numbers for 120 million weights that are thrown away at once take seconds.
     monkeypatch.setattr(nn.Linear, "reset_parameters", lambda layer: None)
-    monkeypatch.setattr(nn.init, "normal_", lambda weight, *_: weight)
+    monkeypatch.setattr(nn.init, "normal_", lambda weight, *_, **__: weight)
     backbone = Backbone("vgg16")
     assert before_last_block(backbone) == "21"
     assert before_last_block(Backbone("squeezenet1_1")) == "11"
