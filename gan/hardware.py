@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import platform
 import time
 from importlib.metadata import version
@@ -13,6 +14,8 @@ import torch
 from gan.config import Device, Precision
 from gan.errors import UserError
 
+MALLOC = {"M_MMAP_MAX": (-4, 0), "M_TRIM_THRESHOLD": (-1, 2**31 - 1)}
+"""Parameters of glibc's mallopt (malloc.h): no block by mmap, and up to 2 GiB at the heap's end kept."""
 PROBE_SIDE = 1024
 PROBE_GAIN = 1.3
 """How much faster bfloat16 must prove than float32 to be worth its coarser numbers."""
@@ -58,6 +61,18 @@ def exact_float32() -> contextlib.AbstractContextManager[None]:
         deterministic=cudnn.deterministic,
         allow_tf32=False,
     )
+
+
+def keep_freed_memory() -> None:
+    """Have this process keep the memory that it frees, where glibc manages it.
+
+    By default glibc gives large blocks back to the system at once. On a CPU every step frees and asks for
+    the same blocks, and having them zeroed page by page each time takes a fifth of it.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        library = ctypes.CDLL(None)
+        for parameter, value in MALLOC.values():
+            library.mallopt(parameter, value)
 
 
 def environment(device: torch.device, processes: int = 1) -> dict[str, Any]:

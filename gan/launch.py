@@ -18,7 +18,13 @@ from gan.course import Course
 from gan.dataset import FaceSet, load_folder
 from gan.distributed import World
 from gan.errors import UserError
-from gan.hardware import choose_device, choose_precision, environment, tell_changes
+from gan.hardware import (
+    choose_device,
+    choose_precision,
+    environment,
+    keep_freed_memory,
+    tell_changes,
+)
 from gan.lock import locked
 from gan.processes import worker_count
 from gan.recorder import Recorder
@@ -131,6 +137,7 @@ def make_trainer(plan: Plan, data: FaceSet, world: World | None = None) -> Train
     Raises:
         UserError: that run has no usable checkpoint.
     """
+    keep_freed_memory()
     world, source = world or World(), plan.source
     trainer = Trainer(plan.settings, data.images, plan.device, data.trained, world)
     if source:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from faces.found import Found
 from faces.landmarks.annotations import read_annotations
 from faces.landmarks.crops import boxes_of
 from gan.images import load_png
@@ -31,7 +32,7 @@ def rows(path: Path = Path("out/landmarks.csv")) -> list[list[str]]:
 
 def test_crops_of_one_face_each(photos, landmark_run, drawn_faces):
     before = {path: path.read_bytes() for path in photos.iterdir()}
-    told = call("predict_landmarks.py", landmark_run, photos, "--output", "out")
+    told = call("predict_landmarks.py", landmark_run, photos, "--whole-image", "--output", "out")
     assert told.code == 0, told.error
     assert "4 faces in 4 photos (0 left out), 29 points each" in told.lines[0]
     assert told.lines[-1] == "out"
@@ -62,18 +63,31 @@ def test_boxes_from_a_table(photos, landmark_run, drawn_faces):
     assert [Path(row[0]).name for row in rows()[1:]] == ["00000.png", "00000.png", "00002.png"]
 
 
+def test_the_detector_finds_the_faces_if_nothing_else_is_said(photos, landmark_run, monkeypatch):
+    def detector(image: np.ndarray, smallest: float = 0.0) -> list[Found]:
+        assert (image.dtype, image.shape) == (np.uint8, (3, 64, 64))
+        return [Found((10, 12, 50, 52), 5.0), Found((5, 5, 60, 60), 4.0)]
+
+    monkeypatch.setattr("faces.detect.load_detector", lambda path: detector)
+    told = call("predict_landmarks.py", landmark_run, photos, "--output", "out")
+    assert told.code == 0, told.error
+    assert "8 faces in 4 photos" in told.lines[0]
+    assert len(rows()) == 9
+
+
 def test_two_photos_of_one_name_have_a_copy_each(photos, landmark_run):
     other = photos / "more"
     other.mkdir()
     shutil.copy(photos / "00001.png", other / "00000.png")
-    told = call("predict_landmarks.py", landmark_run, photos / "00000.png", other, "--output", "out")
+    given = (photos / "00000.png", other)
+    told = call("predict_landmarks.py", landmark_run, *given, "--whole-image", "--output", "out")
     assert told.code == 0, told.error
     assert {path.name for path in Path("out").iterdir()} == {"00000.png", "00000-2.png", "landmarks.csv"}
 
 
 def test_a_bad_photo_among_others_is_left_out_counted_and_listed(photos, landmark_run):
     (photos / "00001.png").write_bytes(b"broken")
-    told = call("predict_landmarks.py", landmark_run, photos, "--output", "out")
+    told = call("predict_landmarks.py", landmark_run, photos, "--whole-image", "--output", "out")
     assert told.code == 0
     assert "3 faces in 3 photos (1 left out)" in told.lines[0]
     assert any(line.startswith("left out: ") and "00001.png" in line for line in told.lines)
@@ -88,7 +102,7 @@ def test_mistakes_are_one_line(photos, landmark_run, tiny_run):
     wrong = photos / "wrong.csv"
     wrong.write_text("file,left,top,right,bottom\n00000.png,1,2,30,40\n00000.png,30,2,nan,40\n")
     for words, said in [
-        ((landmark_run, bad), "no photo can be read; the first is"),
+        ((landmark_run, bad, "--whole-image"), "no photo can be read; the first is"),
         ((landmark_run, photos / "nowhere.jpg"), "no photo or folder"),
         ((landmark_run, photos / "empty"), "no photo in"),
         ((landmark_run,), "no photo is given"),
@@ -96,6 +110,8 @@ def test_mistakes_are_one_line(photos, landmark_run, tiny_run):
         ((landmark_run, photos, "--boxes", boxes), "boxes.csv, row 2: no column bottom"),
         ((landmark_run, photos, "--boxes", wrong), "wrong.csv, row 3: no box"),
         ((landmark_run, photos, "--boxes", "none.csv"), "none.csv cannot be read"),
+        ((landmark_run, photos, "--boxes", boxes, "--whole-image"), "each tell where the faces are"),
+        ((landmark_run, photos, "--detector", "none.onnx"), "none.onnx"),
         (("7", photos), "7 is no run"),
         ((checkpoints(tiny_run)[-1], photos), "holds no network of landmarks"),
         ((tiny_run, photos), "holds no network of landmarks"),

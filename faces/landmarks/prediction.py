@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from faces.found import Box, Detector
 from faces.landmarks.annotations import write_table
 from faces.landmarks.crops import ENLARGE
 from faces.landmarks.pictures import PREDICTED, draw_points
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 COLUMNS = ("file", "left", "top", "right", "bottom")
 
-Box = tuple[float, ...]
 Find = Callable[[Path, NDArray[np.uint8]], Sequence[Box]]
 """Of a photo, its path and its pixels uint8 [3, H, W], to the boxes of the faces in it."""
 
@@ -63,6 +63,11 @@ def whole_image(photo: Path, image: NDArray[np.uint8]) -> list[Box]:
     height, width = image.shape[1:]
     half = min(height, width) / ENLARGE / 2
     return [(width / 2 - half, height / 2 - half, width / 2 + half, height / 2 + half)]
+
+
+def searched(detector: Detector) -> Find:
+    """What a detector finds."""
+    return lambda _, image: [face.box for face in detector(image)]
 
 
 def boxes_in(table: Path) -> Find:
