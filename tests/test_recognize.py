@@ -189,6 +189,7 @@ def test_what_is_refused_loses_nothing(gallery, arcface_run, scratch_run, strang
 
 def test_files_that_are_none(strangers):
     face = files(sorted(strangers.iterdir())[1])[0]
+    assert "no photo is given" in refused("identify", "g.npz")
     assert "say by --checkpoint" in refused("enroll", "new.npz", "Bo", face, *WHOLE)
     assert "cannot be opened" in refused("list", "gone.npz")
     Path("text.npz").write_text("hello")

@@ -64,7 +64,7 @@ class Told:
 
 def predict(choice: PredictChoice) -> Told:
     """Name the class of each face. Raises `UserError` for what cannot be loaded or written."""
-    photos = list_photos(choice.photos)
+    photos = _given(choice.photos)
     recognizer = find_recognizer(choice.checkpoint, choice.runs, choice.device)
 
     def names(crops: NDArray[np.uint8]) -> list[tuple[str, float]]:
@@ -76,7 +76,7 @@ def predict(choice: PredictChoice) -> Told:
 
 def identify(choice: IdentifyChoice) -> Told:
     """Find faces in the gallery. Raises `UserError` as `predict`, and for a gallery that does not fit."""
-    photos = list_photos(choice.photos)
+    photos = _given(choice.photos)
     gallery, recognizer = _open_gallery(choice.gallery, choice.checkpoint, choice)
     threshold = gallery.threshold if choice.threshold is None else choice.threshold
     if threshold is None:
@@ -100,7 +100,7 @@ def enroll(choice: EnrollChoice) -> Told:
         UserError: an image that cannot be read, has no face or several; a network that is missing or
             another than the gallery's; a gallery that cannot be written.
     """
-    images = list_photos(choice.images)
+    images = _given(choice.images)
     if choice.gallery.exists():
         gallery, recognizer = _open_gallery(choice.gallery, choice.checkpoint, choice)
     else:
@@ -167,6 +167,12 @@ def _open_gallery(path: Path, checkpoint: str | None, choice: LookingChoice) -> 
         )
     recognizer = find_recognizer(checkpoint or gallery.checkpoint, choice.runs, choice.device)
     return load_gallery(path, recognizer.digest), recognizer
+
+
+def _given(paths: Sequence[Path]) -> list[Path]:
+    if not paths:
+        raise UserError("no photo is given; name photos, or folders of photos")
+    return list_photos(paths)
 
 
 def _look(recognizer: Recognizer, choice: LookingChoice) -> Look:
