@@ -120,7 +120,8 @@ def events(run: Path) -> str:
         (partial(poisoned, at=20), {}, "NaN or infinite at step 21"),
         (constant, {}, "samples are becoming one"),
         (without_gradient, {}, "G's gradient is gone"),
-        (partial(frozen, weights=[]), WIDE, "D wins"),
+        # With layer norm, D soon wins again over so small a G that learns so fast.
+        (partial(frozen, weights=[]), {**WIDE, "normalisation": "batch-but-first"}, "D wins"),
     ],
     ids=["poisoned", "constant", "without gradient", "frozen"],
 )
