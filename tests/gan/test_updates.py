@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from gan import convolution
 from gan.batches import batch_indices
 from gan.config import Settings
 from gan.images import to_float
@@ -145,6 +146,12 @@ def test_a_step_is_the_one_defined(updates, normalisation, weight_decay):
     assert min(z.min() for z in latents) < -0.98
     assert max(z.max() for z in latents) > 0.98
     assert not torch.equal(latents[0], latents[1])
+
+
+@pytest.mark.parametrize(("updates", "normalisation"), [("simultaneous", "layer"), ("separate", "batch")])
+def test_a_step_by_minimal_filtering_is_the_one_defined(updates, normalisation, monkeypatch):
+    monkeypatch.setattr(convolution, "LEAST_GAIN", 0)  # these networks are too small to gain by it
+    test_a_step_is_the_one_defined(updates, normalisation, 0.0)
 
 
 @pytest.mark.parametrize("normalisation", ["layer", "spectral", "none"])

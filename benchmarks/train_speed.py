@@ -1,0 +1,371 @@
+"""How fast a training step is, beside the textbook loop: the same networks, losses, batch and images.
+
+    python benchmarks/train_speed.py [--presets light] [--updates simultaneous] [--json]
+
+The textbook loop is written out here: float32, contiguous tensors, torch's own layers, D and then G, Adam as
+it comes, a DataLoader that decodes files, five values read back in every step. Ours is the step of
+train_gan.py, which also augments and averages. Each measurement is made in a process of its own, all in turn,
+several times; a row has the median and, in brackets, the least and the most. The work of a step is counted
+from the layers, as if each multiplication of a convolution were made, and compared with what the device does
+in a large matrix product and in a convolution's forward pass. A profile tells where a step's time goes.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.measuring import Spread, fresh, in_turn, short, show, tell
+from faces.drawn import write_folder
+from gan.command import parse
+from gan.config import Device, Precision, Preset, Settings, Updates, base
+from gan.errors import run_script
+
+FACES = 256
+"""Drawn faces, of which batches are taken."""
+PRODUCT_SIDE = {"cpu": 2048, "cuda": 8192}
+KINDS: dict[str, tuple[str, ...]] = {
+    "convolutions": ("convolution",),
+    "matrix products": ("mm", "baddbmm"),
+    "optimizers and average": ("adam", "lerp", "linalg", "addcmul", "addcdiv"),
+    "norms and activations": ("norm", "relu", "threshold", "clamp_min", "tanh"),
+    "copies": ("copy", "fill", "cat", "index", "shuffle", "flip", "where"),
+}
+"""Kinds of work, and what the names of torch's operations of that kind contain."""
+
+
+@dataclass(frozen=True)
+class TrainSpeedChoice:
+    """What to time."""
+
+    presets: tuple[Preset, ...] = ("light", "paper")
+    """Sizes of generator and batch."""
+    updates: tuple[Updates, ...] = ("simultaneous", "separate")
+    """Orders of our updates; the textbook's are separate."""
+    precisions: tuple[Precision, ...] = ("auto",)
+    """Of our networks; the textbook's is float32."""
+    device: Device = "auto"
+    """Where to compute."""
+    image_size: int = 96
+    """Side of the images in pixels."""
+    batch_size: int | None = None
+    """Images a step; the preset's if none is given."""
+    steps: int = 3
+    """Steps timed in each process, after one that is not (on a GPU ten, with which it records its graph)."""
+    times: int = 3
+    """Processes for each way."""
+    json: bool = False
+    """Print JSON instead of tables."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a process found."""
+
+    seconds: float
+    """A step; the median."""
+    cpu_seconds: float
+    """Of all threads; on a busy machine the better guide. Of the textbook's loader, not counted."""
+    memory: float
+    """Largest memory of the process, or of the GPU in use [MB]."""
+    profile: dict[str, float]
+    """Share of each kind of work, where it was asked for."""
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What the device does [GFLOP/s]."""
+
+    product: float
+    convolution: float
+
+
+def main() -> None:
+    """Time all in turn, print."""
+    choice = parse(TrainSpeedChoice, description=__doc__)
+    from gan.hardware import choose_device, choose_precision
+
+    device = choose_device(choice.device)
+    precisions = list(dict.fromkeys(choose_precision(each, device) for each in choice.precisions))
+    rows = []
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = str(Path(scratch) / "faces" / "drawn")  # torchvision wants a folder of folders
+        tell(f"drawing {FACES} faces")
+        write_folder(folder, FACES)
+        tell("the device's own speed")
+        rates = {each: fresh(_rates, device.type, each)[0] for each in {*precisions, "float32"}}
+        for preset in choice.presets:
+            settings = replace(base(preset, False), image_size=choice.image_size)
+            settings = replace(settings, batch_size=choice.batch_size or settings.batch_size)
+            ours = [
+                replace(settings, updates=updates, precision=precision)
+                for precision in precisions
+                for updates in choice.updates
+            ]
+            textbook = replace(settings, updates="separate", precision="float32")
+            rows += _rows(choice, device.type, folder, textbook, ours, rates)
+    show(rows, as_json=choice.json)
+    if not choice.json:
+        print("\nThe device's own speed in GFLOP/s, a matrix product and a convolution's forward pass:")
+        for precision, rate in rates.items():
+            print(f"  {precision}: {short(rate.product)}, {short(rate.convolution)}")
+
+
+def _rows(
+    choice: TrainSpeedChoice,
+    device: str,
+    folder: str,
+    textbook: Settings,
+    ours: list[Settings],
+    rates: dict[str, Rates],
+) -> list[dict[str, Any]]:
+    ways = [("textbook", textbook), *(("ours", settings) for settings in ours)]
+    names = [f"{way}, {each.preset}, {each.precision}, {each.updates}" for way, each in ways]
+
+    def task(name: str, way: str, settings: Settings) -> Measured:
+        tell(name)
+        return fresh(_measured, way, settings, folder, device, choice.steps)[0]
+
+    tasks = {
+        name: partial(task, name, way, settings) for name, (way, settings) in zip(names, ways, strict=True)
+    }
+    found = in_turn(tasks, choice.times)
+    rows = []
+    for name, (way, settings) in zip(names, ways, strict=True):
+        measured = found[name]
+        speed = Spread.of([settings.batch_size / each.seconds for each in measured])
+        baseline = median(settings.batch_size / each.seconds for each in found[names[0]])
+        work, rate = _work(settings, way), rates[settings.precision]
+        done = work * speed.median / settings.batch_size
+        row = {
+            "preset": settings.preset,
+            "device": device,
+            "loop": way,
+            "precision": settings.precision,
+            "updates": settings.updates,
+            "images_per_second": speed.median if choice.json else speed,
+            "ratio": speed.median / baseline,
+            "seconds_a_step": settings.batch_size / speed.median,
+            "cpu_seconds_a_step": median(each.cpu_seconds for each in measured),
+            "memory_mb": max(each.memory for each in measured),
+            "gflop_a_step": work,
+            "share_of_product": done / rate.product,
+            "share_of_convolution": done / rate.convolution,
+        }
+        shares = measured[-1].profile
+        if choice.json:
+            rows.append({**row, "least": speed.least, "most": speed.most, "profile": shares})
+        else:
+            parts = sorted(shares.items(), key=lambda part: -part[1])
+            rows.append({**row, "profile": ", ".join(f"{kind} {share:.0%}" for kind, share in parts)})
+    return rows
+
+
+def _work(settings: Settings, way: str) -> float:
+    """Of one step [GFLOP]: two for each multiplication of the convolutions, as all are made."""
+    discriminator = _forward(settings.image_size, settings.discriminator_widths)
+    generator = sum(_forward(settings.image_size, settings.generator_widths[::-1]))
+    whole, first = sum(discriminator), discriminator[0]
+    passes = {
+        # Real and generated images forward, gradients of weights and of features, the latter also by G's
+        # loss, which separate updates look at once more. The textbook lets that loss fill D's gradients.
+        "textbook": 9 * whole - 2 * first,
+        "separate": 8 * whole - 2 * first,
+        "simultaneous": 7 * whole - 2 * first,
+        "one backward pass": 6 * whole - first,
+    }
+    kind: str = settings.updates
+    if way == "textbook":
+        kind = "textbook"
+    elif kind == "simultaneous" and not settings.normalisation.startswith("batch"):
+        kind = "one backward pass"
+    return settings.batch_size * (3 * generator + passes[kind])
+
+
+def _forward(side: int, widths: tuple[int, ...]) -> list[float]:
+    """Of a convolution of one image by each layer, from the image inwards [GFLOP]."""
+    return [
+        2 * 25 * inputs * outputs * (side >> depth) ** 2 / 1e9
+        for depth, (inputs, outputs) in enumerate(pairwise((3, *widths)), start=1)
+    ]
+
+
+def _measured(way: str, settings: Settings, folder: str, device: str, steps: int) -> Measured:
+    """In a process of its own: seconds a step, memory, and for ours the profile of one more step."""
+    import torch
+
+    torch.manual_seed(0)
+    make = {"textbook": _textbook, "ours": _ours}[way]
+    step = make(settings, folder, device)
+    for _ in range(10 if device == "cuda" else 1):
+        step()
+    start = time.process_time()
+    seconds = [_seconds(step, device) for _ in range(steps)]
+    cpu_seconds = (time.process_time() - start) / steps
+    if device == "cuda":
+        memory = torch.cuda.max_memory_allocated() / 1e6
+    else:
+        unit = 1 if sys.platform == "darwin" else 1024
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+    return Measured(median(seconds), cpu_seconds, memory, _profile(step, device))
+
+
+def _seconds(step: Callable[[], object], device: str) -> float:
+    import torch
+
+    start = time.perf_counter()
+    step()
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def _profile(step: Callable[[], None], device: str) -> dict[str, float]:
+    from torch.profiler import ProfilerActivity, profile
+
+    kinds = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device == "cuda" else [])]
+    with profile(activities=kinds) as profiled:
+        step()
+    spent = dict.fromkeys([*KINDS, "rest"], 0.0)
+    for event in profiled.key_averages():
+        time_taken = event.self_device_time_total if device == "cuda" else event.self_cpu_time_total
+        of = (kind for kind, words in KINDS.items() if any(word in event.key.lower() for word in words))
+        spent[next(of, "rest")] += time_taken
+    whole = sum(spent.values()) or 1
+    return {kind: value / whole for kind, value in spent.items()}
+
+
+def _rates(device: str, precision: Precision) -> Rates:
+    """In a process of its own: the best of several large products, and of a convolution like D's second."""
+    import torch
+    import torch.nn.functional as F
+
+    kind = getattr(torch, precision)
+    side, batch = PRODUCT_SIDE.get(device, 2048), 96
+    left = torch.randn(side, side, device=device).to(kind)
+    image = torch.randn(batch, 64, 48, 48, device=device).to(kind, memory_format=torch.channels_last)
+    kernel = torch.randn(128, 64, 5, 5, device=device).to(kind, memory_format=torch.channels_last)
+
+    def best(of: Callable[[], object]) -> float:
+        return min(_seconds(of, device) for _ in range(6))
+
+    with torch.no_grad():
+        product = 2 * side**3 / best(lambda: left @ left)
+        convolution = 2 * batch * 24**2 * 25 * 64 * 128 / best(lambda: F.conv2d(image, kernel, None, 2, 2))
+    return Rates(product / 1e9, convolution / 1e9)
+
+
+def _ours(settings: Settings, folder: str, device: str) -> Callable[[], None]:
+    """The step of train_gan.py, on decoded images, with what it does at a logging step each tenth time."""
+    import torch
+
+    from gan.dataset import load_folder
+    from gan.hardware import keep_freed_memory
+    from gan.trainer import Trainer
+
+    keep_freed_memory()
+    data = load_folder(folder, settings.image_size, cache=Path(folder).parent.parent, workers=2, held_out=0)
+    trainer = Trainer(settings, data.images, torch.device(device), data.trained)
+
+    def step() -> None:
+        trainer.step()
+        if trainer.step_count % settings.log_every == 0:
+            trainer.check_finite()
+            trainer.statistics()
+
+    return step
+
+
+def _textbook(settings: Settings, folder: str, device: str) -> Callable[[], None]:
+    """The loop as tutorials have it."""
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    generator, discriminator = _ordinary_networks(settings, device)
+    options = {"lr": settings.learning_rate, "betas": (settings.beta1, settings.beta2)}
+    generator_optimizer = torch.optim.Adam(generator.parameters(), **options)
+    discriminator_optimizer = torch.optim.Adam(discriminator.parameters(), **options)
+    batches = _batches(folder, settings)
+
+    def step() -> None:
+        real = next(batches).to(device)
+        ones = torch.ones(len(real), dtype=torch.int64, device=device)
+        discriminator.zero_grad()
+        logits = discriminator(real)
+        loss_real = cross_entropy(logits, ones)
+        loss_real.backward()
+        logits.softmax(1)[:, 1].mean().item()
+        fake = generator(torch.rand(len(real), settings.latent_size, device=device) * 2 - 1)
+        logits = discriminator(fake.detach())
+        loss_fake = cross_entropy(logits, 1 - ones)
+        loss_fake.backward()
+        logits.softmax(1)[:, 1].mean().item()
+        discriminator_optimizer.step()
+        generator.zero_grad()
+        logits = discriminator(fake)
+        loss = cross_entropy(logits, ones)
+        loss.backward()
+        logits.softmax(1)[:, 1].mean().item()
+        generator_optimizer.step()
+        (loss_real + loss_fake).item(), loss.item()
+
+    return step
+
+
+def _ordinary_networks(settings: Settings, device: str) -> tuple[Any, Any]:
+    """Our networks made of torch's layers, for contiguous tensors."""
+    import torch
+    from torch import nn
+
+    from gan.networks import Discriminator, Generator
+
+    class Scale(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x * settings.head_scale
+
+    def ordinary(layer: nn.Module) -> nn.Module:
+        geometry = {"kernel_size": 5, "stride": 2, "padding": 2}
+        if isinstance(layer, nn.Conv2d):
+            return nn.Conv2d(layer.in_channels, layer.out_channels, bias=layer.bias is not None, **geometry)
+        if isinstance(layer, nn.ConvTranspose2d):
+            geometry |= {"output_padding": 1, "bias": layer.bias is not None}
+            return nn.ConvTranspose2d(layer.in_channels, layer.out_channels, **geometry)
+        return layer
+
+    ours = Generator(settings.generator_widths, settings.latent_size, settings.image_size)
+    generator = [ours.project, nn.Unflatten(1, ours.first_shape), *map(ordinary, ours.layers)]
+    judge = Discriminator(settings.discriminator_widths, settings.image_size, settings.normalisation)
+    discriminator = [*map(ordinary, judge.layers), nn.Flatten(), judge.head, Scale()]
+    return nn.Sequential(*generator).to(device), nn.Sequential(*discriminator).to(device)
+
+
+def _batches(folder: str, settings: Settings) -> Iterator[Any]:
+    """Batches without end, decoded from the files each time, float32 [B, 3, S, S] in [-1, 1]."""
+    from torch.utils.data import DataLoader, RandomSampler
+    from torchvision import transforms
+    from torchvision.datasets import ImageFolder
+
+    size = settings.image_size
+    steps = [
+        *(transforms.Resize(size), transforms.CenterCrop(size), transforms.RandomHorizontalFlip()),
+        *(transforms.ToTensor(), transforms.Normalize([0.5] * 3, [0.5] * 3)),
+    ]
+    files = ImageFolder(str(Path(folder).parent), transforms.Compose(steps))
+    sampler = RandomSampler(files, replacement=True, num_samples=10**6)
+    for images, _ in DataLoader(files, settings.batch_size, sampler=sampler, num_workers=2):
+        yield images
+
+
+if __name__ == "__main__":
+    run_script(main)
