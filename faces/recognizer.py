@@ -70,11 +70,7 @@ class Recognizer:
 
     def feature_space(self) -> FeatureSpace:
         """The space of its features, before their lengths are divided out, to compare sets of images in."""
-
-        def function(images: Tensor) -> Tensor:
-            return self._features(images)
-
-        return callable_space("classifier", self.digest[:8], function, device=self.device)
+        return callable_space("classifier", self.digest[:8], self._features, device=self.device)
 
     def _batched(
         self, images: NDArray[np.uint8], of_features: Callable[[Tensor], Tensor]

