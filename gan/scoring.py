@@ -52,7 +52,8 @@ class Scorer:
           features; 0 is as near as another set of real images.
         - `score/coverage`: the share in [0, 1] of held-out images that have a generated one nearer than
           their fifth neighbour (Naeem et al. 2020).
-        - `score/diversity`: mean distance of two faces of the sample grid over that of two real ones.
+        - `score/diversity`: mean distance of two faces of the sample grid over that of two real ones,
+          left out where the real ones are all the same.
         - `probability/trained`, `probability/held_out`: means of D(x) over images trained on and never
           seen. Where the first is higher, D knows its images by heart.
         """
@@ -61,13 +62,15 @@ class Scorer:
         fakes = trainer.generate(torch.from_numpy(latents))
         features = extract(self._space, fakes[: len(self._held)])
         neighbourhood = precision_recall_density_coverage(self._held_features, features, NEIGHBOURS)
-        return {
+        scores = {
             RANKED_BY: kid(self._held_features, features).mean,
             "score/coverage": neighbourhood.coverage,
-            "score/diversity": float(distances(fakes[:SAMPLES]).mean()) / self._spread,
             "probability/trained": trainer.belief(self._trained),
             "probability/held_out": trainer.belief(self._held[: self._judged]),
         }
+        if self._spread:
+            scores["score/diversity"] = float(distances(fakes[:SAMPLES]).mean()) / self._spread
+        return scores
 
 
 def _some_of(images: NDArray[np.uint8], which: NDArray[np.bool_], most: int) -> NDArray[np.uint8]:

@@ -155,6 +155,19 @@ def test_after_going_back_each_step_stands_once_and_nothing_of_the_trouble_is_le
     assert [step_of(path) for path in checkpoints(tmp_path)] == [8, 16, 24, 32]
 
 
+def test_a_damaged_checkpoint_is_passed_over(quick, tmp_path):
+    def trouble(trainer: Trainer) -> None:
+        poisoned(trainer, at=20)
+        if trainer.step_count == 20:
+            checkpoints(tmp_path)[-1].write_bytes(b"cut short")
+
+    outcome, course = run_loop(Troubled(trouble, steps=32), tmp_path)
+    assert outcome.step == 32
+    assert course.recovery.from_step == 8
+    assert "going back to step 8 " in events(tmp_path)
+    assert [step_of(path) for path in checkpoints(tmp_path)] == [8, 16, 24, 32]
+
+
 def test_other_random_numbers_are_drawn_than_the_first_time(quick, tmp_path):
     run_loop(Troubled(partial(poisoned, at=20), steps=24), tmp_path / "back")
     run_loop(Troubled(lambda _: None, steps=24, learning_rate=1e-4), tmp_path / "straight")
