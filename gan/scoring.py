@@ -19,6 +19,8 @@ JUDGED = 200
 FEWEST = 16
 """Held-out images below which a score would be chance."""
 NEIGHBOURS = 5
+ONE_LEVEL = 1 / 127.5
+"""Of 256, in the range from -1 to 1: real images that differ by less are the same but for rounding."""
 RANKED_BY = "score/kid"
 """The score by which the best networks are chosen; less is better."""
 
@@ -68,7 +70,7 @@ class Scorer:
             "probability/trained": trainer.belief(self._trained),
             "probability/held_out": trainer.belief(self._held[: self._judged]),
         }
-        if self._spread:
+        if self._spread > ONE_LEVEL:
             scores["score/diversity"] = float(distances(fakes[:SAMPLES]).mean()) / self._spread
         return scores
 
