@@ -187,6 +187,15 @@ def test_what_is_refused_loses_nothing(gallery, arcface_run, scratch_run, strang
     assert gallery.read_bytes() == before
 
 
+def test_enrolling_the_same_images_again_adds_nothing(gallery, strangers):
+    before = load_gallery(gallery)
+    first, second, third = files(sorted(strangers.iterdir())[0], 0, 3)
+    lines = told("enroll", gallery, "Ada", second, third, first, *WHOLE).lines
+    assert "Ada: 3 vectors; 1 people" in lines[0]
+    assert lines[1] == "2 of 3 images were in it already and are not added again"
+    assert np.array_equal(load_gallery(gallery).vectors[:2], before.vectors)
+
+
 def test_files_that_are_none(strangers):
     face = files(sorted(strangers.iterdir())[1])[0]
     assert "no photo is given" in refused("identify", "g.npz")

@@ -14,7 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from faces.gallery import Gallery, check_threshold, empty_gallery, load_gallery
+from faces.gallery import (
+    Gallery,
+    change_gallery,
+    check_network,
+    check_threshold,
+    empty_gallery,
+    load_gallery,
+)
 from faces.photos import Photos, list_photos
 from faces.recognition.choices import (
     EnrollChoice,
@@ -100,6 +107,8 @@ def identify(choice: IdentifyChoice) -> Told:
 def enroll(choice: EnrollChoice) -> Told:
     """Add somebody to a gallery, which stays as it was unless every image has one face.
 
+    Images that are in it already are told of and left out.
+
     Raises:
         UserError: an image that cannot be read, has no face or several; a network that is missing or
             another than the gallery's; a gallery that cannot be written.
@@ -107,19 +116,29 @@ def enroll(choice: EnrollChoice) -> Told:
     images = list_photos(choice.images)
     for name, reason in images.left_out:
         raise UserError(f"{name} cannot be enrolled: {reason}; nothing was changed")
+    new = None
     if choice.gallery.exists():
-        gallery, recognizer = _open_gallery(choice.gallery, choice.checkpoint, choice)
+        _, recognizer = _open_gallery(choice.gallery, choice.checkpoint, choice)
     else:
         if choice.checkpoint is None:
             raise UserError(f"{choice.gallery} is new: say by --checkpoint which network it is for")
         recognizer = find_recognizer(choice.checkpoint, choice.runs, choice.device)
-        gallery = empty_gallery(recognizer.digest, recognizer.checkpoint)
+        new = empty_gallery(recognizer.digest, recognizer.checkpoint)
     look = _look(recognizer, choice)
     crops = [_one_face(look, path) for path in images.files]
-    gallery = gallery.enrolled(choice.name, recognizer.vectors(np.stack(crops)))
-    gallery.save(choice.gallery)
-    count, people = gallery.people[choice.name], len(gallery.people)
-    return Told([f"{choice.name}: {count:,} vectors; {people:,} people in {choice.gallery}"])
+    vectors = recognizer.vectors(np.stack(crops))
+
+    def add(gallery: Gallery) -> Gallery:
+        check_network(gallery, choice.gallery, recognizer.digest)
+        return gallery.enrolled(choice.name, vectors)
+
+    before, after = change_gallery(choice.gallery, add, new)
+    count, people = after.people[choice.name], len(after.people)
+    lines = [f"{choice.name}: {count:,} vectors; {people:,} people in {choice.gallery}"]
+    known = len(vectors) - (len(after.names) - len(before.names))
+    if known:
+        lines.append(f"{known:,} of {len(vectors):,} images were in it already and are not added again")
+    return Told(lines)
 
 
 def list_people(choice: ListChoice) -> Told:
@@ -145,8 +164,7 @@ def list_people(choice: ListChoice) -> Told:
 
 def remove(choice: RemoveChoice) -> Told:
     """Remove somebody from a gallery. Raises `UserError` for a name or a file that is not there."""
-    gallery = load_gallery(choice.gallery).removed(choice.name)
-    gallery.save(choice.gallery)
+    _, gallery = change_gallery(choice.gallery, lambda gallery: gallery.removed(choice.name))
     return Told([f"{choice.name} is removed; {len(gallery.people):,} people are left in {choice.gallery}"])
 
 
