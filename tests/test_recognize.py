@@ -200,6 +200,8 @@ def test_files_that_are_none(strangers):
     face = files(sorted(strangers.iterdir())[1])[0]
     assert "no photo is given" in refused("identify", "g.npz")
     assert "no photo is given" in refused("predict", "2")
+    assert "--workers must be" in refused("calibrate", "2", strangers, "--workers", -3)
+    assert "--enrolled must be" in refused("calibrate", "2", strangers, "--enrolled", 0)
     assert "say by --checkpoint" in refused("enroll", "new.npz", "Bo", face, *WHOLE)
     assert "cannot be opened" in refused("list", "gone.npz")
     Path("text.npz").write_text("hello")
