@@ -43,8 +43,6 @@ class PredictionChoice:
     """Where to compute; auto takes CUDA, then Apple's MPS, then the CPU."""
 
     def __post_init__(self) -> None:
-        if not self.photos:
-            raise UserError("no photo is given; name photos, or folders of photos")
         if self.looks < 1:
             raise UserError(f"--looks must be 1 or more, not {self.looks}")
         if (self.boxes is not None) + (self.detector is not None) + self.whole_image > 1:
@@ -55,13 +53,18 @@ def main() -> None:
     """Parse the command line, find the landmarks, say where they are."""
     choice = parse(PredictionChoice, description=__doc__)
     from faces.detect import load_detector
-    from faces.landmarks.prediction import boxes_in, list_photos, predict, searched, whole_image
+    from faces.landmarks.prediction import boxes_in, predict, searched, whole_image
+    from faces.photos import list_photos
 
     photos = list_photos(choice.photos)
+    if choice.boxes and choice.boxes.resolve() == (choice.output / "landmarks.csv").resolve():
+        raise UserError(f"{choice.boxes} would be written over; name another folder by --output")
     if choice.whole_image:
         find = whole_image
     else:
-        find = boxes_in(choice.boxes) if choice.boxes else searched(load_detector(choice.detector))
+        find = (
+            boxes_in(choice.boxes, photos.files) if choice.boxes else searched(load_detector(choice.detector))
+        )
     from gan.runs import find_run
 
     path = Path(choice.checkpoint)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 import zipfile
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,9 +22,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from gan.errors import UserError
 from gan.files import replacing
+from gan.lock import locked
 
 FORMAT = 1
 """Counts changes of what a gallery's file holds."""
+
+SAME = 1e-4
+"""Vectors that nowhere differ by more are of the same image: what rounding leaves is ten times less."""
+
+WAIT = 30.0
+"""Seconds in which another process should be done with changing a gallery."""
 
 Vectors = NDArray[np.float32]
 
@@ -69,6 +77,8 @@ class Gallery:
     def enrolled(self, name: str, vectors: ArrayLike) -> Gallery:
         """The gallery with vectors [M, D] of somebody added; who is in it already gets more of them.
 
+        A vector that this person has already, within `SAME`, is not added again.
+
         Raises:
             UserError: the name is empty, or not of one line.
             ValueError: the vectors are of another length, not finite, or zero.
@@ -79,8 +89,15 @@ class Gallery:
         known = self.vectors if len(self.names) else np.empty((0, added.shape[1]), np.float32)
         if added.shape[1] != known.shape[1]:
             raise ValueError(f"vectors have {added.shape[1]} values, those of the gallery {known.shape[1]}")
-        names = (*self.names, *[name] * len(added))
-        return dataclasses.replace(self, names=names, vectors=np.concatenate([known, added]))
+        theirs = [known[row] for row, other in enumerate(self.names) if other == name]
+        new = []
+        for vector in added:
+            if not any(np.abs(vector - old).max() <= SAME for old in theirs):
+                theirs.append(vector)
+                new.append(vector)
+        grown = np.array(new, np.float32).reshape(-1, added.shape[1])
+        names = (*self.names, *[name] * len(new))
+        return dataclasses.replace(self, names=names, vectors=np.concatenate([known, grown]))
 
     def removed(self, name: str) -> Gallery:
         """The gallery without somebody. Raises `UserError` for a name that is not in it."""
@@ -172,12 +189,41 @@ def load_gallery(path: str | Path, network: str | None = None) -> Gallery:
         raise UserError(f"the gallery {path} cannot be opened: {error.strerror or error}") from None
     except (ValueError, KeyError, TypeError, EOFError, AttributeError, zipfile.BadZipFile):
         raise UserError(f"{path} is damaged, or no gallery") from None
-    if network is not None and network != gallery.network:
+    if network is not None:
+        check_network(gallery, path, network)
+    return gallery
+
+
+def check_network(gallery: Gallery, path: str | Path, network: str) -> None:
+    """Raise `UserError` if the gallery, of that file, is not of the network with this digest."""
+    if network != gallery.network:
         raise UserError(
             f"{path} is a gallery of another network ({gallery.network}, not {network}): its vectors mean "
             f"nothing here; use it with {gallery.checkpoint} as that was, or enroll everybody anew"
         )
-    return gallery
+
+
+def change_gallery(
+    path: Path, change: Callable[[Gallery], Gallery], new: Gallery | None = None
+) -> tuple[Gallery, Gallery]:
+    """Read a gallery, change it and write it, while no other process does the same.
+
+    Args:
+        path: of the file.
+        change: what to do with it; where it raises, the file stays as it was.
+        new: what to begin with where there is no file.
+
+    Returns:
+        The gallery before and after.
+
+    Raises:
+        UserError: the file cannot be read or written, or another process keeps it.
+    """
+    with locked(path.parent, f"changing {path.name}", name=f".{path.name}.lock", wait=WAIT):
+        before = new if new is not None and not path.exists() else load_gallery(path)
+        after = change(before)
+        after.save(path)
+    return before, after
 
 
 def check_threshold(threshold: float) -> float:

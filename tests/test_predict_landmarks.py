@@ -87,10 +87,29 @@ def test_two_photos_of_one_name_have_a_copy_each(photos, landmark_run):
 
 def test_a_bad_photo_among_others_is_left_out_counted_and_listed(photos, landmark_run):
     (photos / "00001.png").write_bytes(b"broken")
+    (photos / "empty.jpg").touch()
     told = call("predict_landmarks.py", landmark_run, photos, "--whole-image", "--output", "out")
     assert told.code == 0
-    assert "3 faces in 3 photos (1 left out)" in told.lines[0]
+    assert "3 faces in 3 photos (2 left out)" in told.lines[0]
+    assert any("empty.jpg: empty file" in line for line in told.lines)
     assert any(line.startswith("left out: ") and "00001.png" in line for line in told.lines)
+
+
+def test_photos_and_landmarks_beside_them_are_never_written_over(photos, landmark_run):
+    shutil.copy(photos / "00000.png", "mine.png")
+    (photos / "landmarks.csv").write_text("made by hand")
+    Path("out").mkdir()
+    Path("out/landmarks.csv").write_text("file,left,top,right,bottom\n00000.png,1,2,30,40\n")
+    before = {path: path.read_bytes() for path in Path().rglob("*.*") if path.is_file()}
+    for words, said in (
+        ((photos, "--whole-image", "--output", photos), "holds the photos"),
+        (("mine.png", "--whole-image", "--output", "."), "holds the photo mine.png"),
+        ((photos, "--boxes", "out/landmarks.csv", "--output", "out"), "would be written over"),
+    ):
+        told = call("predict_landmarks.py", landmark_run, *words)
+        assert told.code == 2
+        assert said in told.error.splitlines()[-1]
+    assert {path: path.read_bytes() for path in Path().rglob("*.*") if path.is_file()} == before
 
 
 def test_mistakes_are_one_line(photos, landmark_run, tiny_run):
@@ -101,7 +120,16 @@ def test_mistakes_are_one_line(photos, landmark_run, tiny_run):
     boxes.write_text("file,left,top,right,bottom\n00000.png,1,2,30\n")
     wrong = photos / "wrong.csv"
     wrong.write_text("file,left,top,right,bottom\n00000.png,1,2,30,40\n00000.png,30,2,nan,40\n")
+    header = photos / "header.csv"
+    header.write_text("file;left;top;right;bottom\n")
+    others = photos / "others.csv"
+    others.write_text("file,left,top,right,bottom\nme.jpg,1,2,30,40\n")
     for words, said in [
+        (
+            (landmark_run, photos, "--boxes", header),
+            "header.csv, header: no column file; it takes file, left",
+        ),
+        ((landmark_run, photos, "--boxes", others), "others.csv names none of the photos, such as 00000.png"),
         ((landmark_run, bad, "--whole-image"), "no photo can be read; the first is"),
         ((landmark_run, photos / "nowhere.jpg"), "no photo or folder"),
         ((landmark_run, photos / "empty"), "no photo in"),

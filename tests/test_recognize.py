@@ -187,9 +187,21 @@ def test_what_is_refused_loses_nothing(gallery, arcface_run, scratch_run, strang
     assert gallery.read_bytes() == before
 
 
+def test_enrolling_the_same_images_again_adds_nothing(gallery, strangers):
+    before = load_gallery(gallery)
+    first, second, third = files(sorted(strangers.iterdir())[0], 0, 3)
+    lines = told("enroll", gallery, "Ada", second, third, first, *WHOLE).lines
+    assert "Ada: 3 vectors; 1 people" in lines[0]
+    assert lines[1] == "2 of 3 images were in it already and are not added again"
+    assert np.array_equal(load_gallery(gallery).vectors[:2], before.vectors)
+
+
 def test_files_that_are_none(strangers):
     face = files(sorted(strangers.iterdir())[1])[0]
     assert "no photo is given" in refused("identify", "g.npz")
+    assert "no photo is given" in refused("predict", "2")
+    assert "--workers must be" in refused("calibrate", "2", strangers, "--workers", -3)
+    assert "--enrolled must be" in refused("calibrate", "2", strangers, "--enrolled", 0)
     assert "say by --checkpoint" in refused("enroll", "new.npz", "Bo", face, *WHOLE)
     assert "cannot be opened" in refused("list", "gone.npz")
     Path("text.npz").write_text("hello")
@@ -219,10 +231,29 @@ def test_a_corrupt_photo_among_others_is_told_and_the_others_are_done(scratch_ru
     good = files(sorted(drawn_people.iterdir())[0])[0]
     Path("bad.png").write_bytes(b"broken")
     found = call("recognize.py", "predict", scratch_run, "bad.png", good, *WHOLE)
-    assert found.code == 2
-    assert "error: bad.png: not a JPEG" in found.error
+    assert found.code == 0
+    assert "left out: bad.png: not a JPEG" in found.error
     assert str(good) in found.lines[0]
     assert len(list(Path("outputs/recognized").glob("*.png"))) == 1
+
+
+def test_a_photo_that_cannot_be_opened_is_told(scratch_run, gallery, drawn_people):
+    folder = Path("photos")
+    shutil.copytree(sorted(drawn_people.iterdir())[0], folder)
+    (folder / "empty.jpg").touch()
+    assert "left out: photos/empty.jpg: empty file" in told("predict", scratch_run, folder, *WHOLE).error
+    assert "photos/empty.jpg cannot be enrolled: empty file" in refused(
+        "enroll", gallery, "Bo", folder, *WHOLE
+    )
+
+
+def test_photos_are_never_written_over(scratch_run, gallery, drawn_people):
+    folder = Path("photos")
+    shutil.copytree(sorted(drawn_people.iterdir())[0], folder)
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    for command in (("predict", scratch_run), ("identify", gallery)):
+        assert "holds the photos" in refused(*command, folder, *WHOLE, "--output", folder)
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
 
 
 def test_an_image_with_two_faces_or_none_is_not_enrolled(gallery, strangers, monkeypatch):

@@ -18,7 +18,7 @@ from faces.calibration import (
     roc,
     threshold_at,
 )
-from faces.gallery import empty_gallery, load_gallery
+from faces.gallery import Gallery, change_gallery, check_network, empty_gallery, load_gallery
 from faces.recognition.choices import CalibrateChoice
 from faces.recognition.folder import load_labelled
 from faces.recognition.naming import Told, find_recognizer
@@ -43,7 +43,8 @@ def calibrate(choice: CalibrateChoice) -> Told:
         UserError: the network, folder or gallery cannot be used, or the output not written.
     """
     recognizer = find_recognizer(choice.checkpoint, choice.runs, choice.device)
-    gallery = load_gallery(choice.gallery, recognizer.digest) if choice.gallery else None
+    if choice.gallery is not None:
+        load_gallery(choice.gallery, recognizer.digest)  # before the images, which take their time
     data = load_labelled(
         choice.folder,
         recognizer.side,
@@ -87,8 +88,14 @@ def calibrate(choice: CalibrateChoice) -> Told:
         lines += _write(choice.output, values, {"pairs": pairs, "open set": found.curve()})
     except OSError as error:
         raise UserError(f"{choice.output} cannot be written to: {error.strerror or error}") from None
-    if gallery is not None and choice.gallery is not None:
-        gallery.with_threshold(threshold).save(choice.gallery)
+    if choice.gallery is not None:
+        path = choice.gallery
+
+        def change(gallery: Gallery) -> Gallery:
+            check_network(gallery, path, recognizer.digest)
+            return gallery.with_threshold(threshold)
+
+        change_gallery(path, change)
         lines.append(f"written into {choice.gallery}")
     return Told(lines)
 

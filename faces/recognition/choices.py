@@ -9,7 +9,7 @@ from typing import Annotated
 from tyro.conf import Positional, arg, subcommand
 
 from faces.gallery import check_threshold
-from gan.config import Device
+from gan.config import Device, at_least
 from gan.errors import UserError
 
 ENLARGE = 1.2
@@ -145,8 +145,8 @@ class CalibrateChoice:
     def __post_init__(self) -> None:
         if not 0 <= self.far < 1:
             raise UserError(f"--far must be at least 0 and less than 1, not {self.far}")
-        if self.enrolled < 1:
-            raise UserError(f"--enrolled must be 1 or more, not {self.enrolled}")
+        at_least(self, 1, "enrolled")
+        at_least(self, 0, "workers")
 
 
 Command = (

@@ -14,8 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from faces.gallery import Gallery, check_threshold, empty_gallery, load_gallery
-from faces.landmarks.prediction import list_photos
+from faces.gallery import (
+    Gallery,
+    change_gallery,
+    check_network,
+    check_threshold,
+    empty_gallery,
+    load_gallery,
+)
+from faces.photos import Photos, list_photos
 from faces.recognition.choices import (
     EnrollChoice,
     IdentifyChoice,
@@ -48,23 +55,26 @@ class Told:
 
     Attributes:
         lines: to print.
-        problems: images that gave nothing, one line each; where there are any, the exit code is 2.
+        problems: images that gave nothing, one line each.
+        failed: whether no image gave anything; the exit code is 2 then.
     """
 
     lines: list[str]
     problems: list[str] = field(default_factory=list)
+    failed: bool = False
 
     def show(self) -> int:
         """Print it; the exit code."""
         print("\n".join(self.lines))
         for problem in self.problems:
-            print(f"error: {problem}", file=sys.stderr)
-        return 2 if self.problems else 0
+            print(f"{'error' if self.failed else 'left out'}: {problem}", file=sys.stderr)
+        return 2 if self.failed else 0
 
 
 def predict(choice: PredictChoice) -> Told:
     """Name the class of each face. Raises `UserError` for what cannot be loaded or written."""
-    photos = _given(choice.photos)
+    photos = list_photos(choice.photos)
+    photos.check_apart(choice.output)
     recognizer = find_recognizer(choice.checkpoint, choice.runs, choice.device)
 
     def names(crops: NDArray[np.uint8]) -> list[tuple[str, float]]:
@@ -76,7 +86,8 @@ def predict(choice: PredictChoice) -> Told:
 
 def identify(choice: IdentifyChoice) -> Told:
     """Find faces in the gallery. Raises `UserError` as `predict`, and for a gallery that does not fit."""
-    photos = _given(choice.photos)
+    photos = list_photos(choice.photos)
+    photos.check_apart(choice.output)
     gallery, recognizer = _open_gallery(choice.gallery, choice.checkpoint, choice)
     threshold = gallery.threshold if choice.threshold is None else choice.threshold
     if threshold is None:
@@ -96,24 +107,38 @@ def identify(choice: IdentifyChoice) -> Told:
 def enroll(choice: EnrollChoice) -> Told:
     """Add somebody to a gallery, which stays as it was unless every image has one face.
 
+    Images that are in it already are told of and left out.
+
     Raises:
         UserError: an image that cannot be read, has no face or several; a network that is missing or
             another than the gallery's; a gallery that cannot be written.
     """
-    images = _given(choice.images)
+    images = list_photos(choice.images)
+    for name, reason in images.left_out:
+        raise UserError(f"{name} cannot be enrolled: {reason}; nothing was changed")
+    new = None
     if choice.gallery.exists():
-        gallery, recognizer = _open_gallery(choice.gallery, choice.checkpoint, choice)
+        _, recognizer = _open_gallery(choice.gallery, choice.checkpoint, choice)
     else:
         if choice.checkpoint is None:
             raise UserError(f"{choice.gallery} is new: say by --checkpoint which network it is for")
         recognizer = find_recognizer(choice.checkpoint, choice.runs, choice.device)
-        gallery = empty_gallery(recognizer.digest, recognizer.checkpoint)
+        new = empty_gallery(recognizer.digest, recognizer.checkpoint)
     look = _look(recognizer, choice)
-    crops = [_one_face(look, path) for path in images]
-    gallery = gallery.enrolled(choice.name, recognizer.vectors(np.stack(crops)))
-    gallery.save(choice.gallery)
-    count, people = gallery.people[choice.name], len(gallery.people)
-    return Told([f"{choice.name}: {count:,} vectors; {people:,} people in {choice.gallery}"])
+    crops = [_one_face(look, path) for path in images.files]
+    vectors = recognizer.vectors(np.stack(crops))
+
+    def add(gallery: Gallery) -> Gallery:
+        check_network(gallery, choice.gallery, recognizer.digest)
+        return gallery.enrolled(choice.name, vectors)
+
+    before, after = change_gallery(choice.gallery, add, new)
+    count, people = after.people[choice.name], len(after.people)
+    lines = [f"{choice.name}: {count:,} vectors; {people:,} people in {choice.gallery}"]
+    known = len(vectors) - (len(after.names) - len(before.names))
+    if known:
+        lines.append(f"{known:,} of {len(vectors):,} images were in it already and are not added again")
+    return Told(lines)
 
 
 def list_people(choice: ListChoice) -> Told:
@@ -139,8 +164,7 @@ def list_people(choice: ListChoice) -> Told:
 
 def remove(choice: RemoveChoice) -> Told:
     """Remove somebody from a gallery. Raises `UserError` for a name or a file that is not there."""
-    gallery = load_gallery(choice.gallery).removed(choice.name)
-    gallery.save(choice.gallery)
+    _, gallery = change_gallery(choice.gallery, lambda gallery: gallery.removed(choice.name))
     return Told([f"{choice.name} is removed; {len(gallery.people):,} people are left in {choice.gallery}"])
 
 
@@ -169,12 +193,6 @@ def _open_gallery(path: Path, checkpoint: str | None, choice: LookingChoice) -> 
     return load_gallery(path, recognizer.digest), recognizer
 
 
-def _given(paths: Sequence[Path]) -> list[Path]:
-    if not paths:
-        raise UserError("no photo is given; name photos, or folders of photos")
-    return list_photos(paths)
-
-
 def _look(recognizer: Recognizer, choice: LookingChoice) -> Look:
     if choice.whole_image:
         return whole_images(recognizer.side, recognizer.settings.centre)
@@ -197,7 +215,7 @@ def _one_face(look: Look, path: Path) -> NDArray[np.uint8]:
 
 def _tell(
     choice: TellingChoice,
-    photos: Sequence[Path],
+    photos: Photos,
     recognizer: Recognizer,
     names: Callable[[NDArray[np.uint8]], list[tuple[str, float]]],
     form: str,
@@ -208,10 +226,10 @@ def _tell(
     """
     look = _look(recognizer, choice)
     rows: list[dict[str, object]] = []
-    problems: list[str] = []
-    copies = _copies(photos)
+    problems = [f"{name}: {reason}" for name, reason in photos.left_out]
+    copies = photos.copies()
     try:
-        for photo in tqdm(photos, "looking at photos", unit=" photos", disable=None):
+        for photo in tqdm(photos.files, "looking at photos", unit=" photos", disable=None):
             try:
                 seen = look(photo)
             except UnusableImage as unusable:
@@ -239,8 +257,8 @@ def _tell(
     except OSError as error:
         raise UserError(f"{choice.output} cannot be written to: {error.strerror or error}") from None
     if choice.json:
-        return Told([json.dumps(rows, indent=2, ensure_ascii=False)], problems)
-    return Told([*_table(rows, form), *_shares(rows), str(table)], problems)
+        return Told([json.dumps(rows, indent=2, ensure_ascii=False)], problems, failed=not rows)
+    return Told([*_table(rows, form), *_shares(rows), str(table)], problems, failed=not rows)
 
 
 def _table(rows: Sequence[dict[str, object]], form: str) -> list[str]:
@@ -253,17 +271,3 @@ def _shares(rows: Sequence[dict[str, object]]) -> list[str]:
     counts = sorted(((names.count(name), name) for name in {*names}), key=lambda one: (-one[0], one[1]))
     told = ", ".join(f"{name} {count:,} ({count / len(names):.1%})" for count, name in counts)
     return [f"{len(names):,} faces: {told}"] if names else []
-
-
-def _copies(photos: Sequence[Path]) -> dict[Path, str]:
-    """Of each photo a name for its copy, in which no two agree."""
-    names: dict[Path, str] = {}
-    taken: set[str] = set()
-    for photo in photos:
-        name, number = f"{photo.stem}.png", 1
-        while name.lower() in taken:
-            number += 1
-            name = f"{photo.stem}-{number}.png"
-        taken.add(name.lower())
-        names[photo] = name
-    return names

@@ -176,7 +176,10 @@ def check(settings: ClassifierSettings) -> None:
     of_one = {
         "scratch": {"ema_half_life": (None, 0.0)},
         "finetune": {"freeze": (None,), "once": (False,)},
-        "arcface": {"stages": (None, 1), "loss": ("arcface",), "easy_margin": (False,)},
+        "arcface": {
+            **{"stages": (None, 1), "loss": ("arcface",), "easy_margin": (False,)},
+            **{name: (getattr(ClassifierSettings, name),) for name in ("embedding", "scale", "margin")},
+        },
     }
     for method, names in of_one.items():
         for name, neutral in names.items():

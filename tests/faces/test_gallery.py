@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from faces.gallery import Gallery, check_threshold, empty_gallery, load_gallery, unit
+from faces import gallery as module
+from faces.gallery import Gallery, change_gallery, check_threshold, empty_gallery, load_gallery, unit
 from gan.errors import UserError
+from gan.lock import locked
 
 NETWORK = "0123456789abcdef"
 
@@ -21,11 +23,35 @@ def gallery(tmp_path) -> Gallery:
 
 def test_who_is_in_it(gallery):
     assert gallery.people == {"Ada": 2, "Bo": 1}
-    assert gallery.enrolled("Bo", [[0, 5]]).people == {"Ada": 2, "Bo": 2}
+    assert gallery.enrolled("Bo", [[1, 5]]).people == {"Ada": 2, "Bo": 2}
     assert gallery.removed("Ada").people == {"Bo": 1}
     assert gallery.removed("Ada").vectors.tolist() == [[0, 1]]
     assert gallery.people == {"Ada": 2, "Bo": 1}, "a gallery is never changed in place"
     np.testing.assert_allclose(np.linalg.norm(gallery.vectors, axis=1), 1, rtol=1e-6)
+
+
+def test_the_same_image_twice_is_there_once(gallery):
+    again = gallery.enrolled("Ada", [[4, 0], [1, 1.00001], [0, 1], [0, 3]])
+    assert again.people == {"Ada": 3, "Bo": 1}
+    assert again.vectors[-1].tolist() == [0, 1], "Bo's vector is new to Ada"
+    assert np.array_equal(gallery.enrolled("Bo", [[0, 1]]).vectors, gallery.vectors)
+
+
+def test_a_gallery_is_changed_by_one_process_at_a_time(gallery, tmp_path, monkeypatch):
+    path = tmp_path / "new" / "people.npz"
+    before, after = change_gallery(path, lambda it: it.removed("Bo"), gallery)
+    assert (before.people, after.people) == ({"Ada": 2, "Bo": 1}, {"Ada": 2})
+
+    def meanwhile(read: Gallery) -> Gallery:
+        monkeypatch.setattr(module, "WAIT", 0.1)
+        with pytest.raises(UserError, match=r"another process is changing people\.npz"):
+            change_gallery(path, lambda it: it.removed("Ada"))
+        return read.enrolled("Cy", [[1, 2]])
+
+    change_gallery(path, meanwhile, gallery)
+    assert load_gallery(path).people == {"Ada": 2, "Cy": 1}
+    with locked(path.parent):
+        change_gallery(path, lambda it: it.removed("Cy"))  # a run in the same folder is no hindrance
 
 
 def test_the_best_cosine_names_by_hand(gallery):
