@@ -26,7 +26,7 @@ from gan.runs import find_checkpoint, read_info
 if TYPE_CHECKING:
     from gan.features import FeatureSpace
 
-Features = Literal["random", "inception"]
+Features = Literal["random", "inception", "classifier"]
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,11 @@ class EvaluationChoice(RunChoice):
     """Compare with real images alone that the run was not trained on."""
     features: tuple[Features, ...] = ("random",)
     """Feature spaces: random, which comes with the project; inception, the usual one, whose weights have
-    to be there."""
+    to be there; classifier, that of a network of train_classifier.py."""
     weights: Path | None = None
     """File of the weights of inception; sought in the usual cache if none is given."""
+    classifier: Path | None = None
+    """Of the feature space classifier: a run's folder, or a checkpoint's file."""
     k: int = 5
     """Neighbours of precision, recall, density and coverage."""
     draws: int = 3
@@ -70,6 +72,8 @@ class EvaluationChoice(RunChoice):
             raise UserError("--features takes one or more feature spaces, each once")
         if self.weights is not None and "inception" not in self.features:
             raise UserError("--weights is of inception: add --features inception")
+        if (self.classifier is not None) != ("classifier" in self.features):
+            raise UserError("--features classifier and --classifier CHECKPOINT go together")
 
     @property
     def seeds(self) -> range:
@@ -85,8 +89,15 @@ class EvaluationChoice(RunChoice):
         made = {
             "random": lambda: random_space(device=device),
             "inception": lambda: inception_space(self.weights, device=device),
+            "classifier": self._classifier_space,
         }
         return [made[name]() for name in self.features]
+
+    def _classifier_space(self) -> FeatureSpace:
+        from faces.recognizer import load_recognizer
+
+        assert self.classifier is not None, "it was checked that both are given"
+        return load_recognizer(self.classifier, device=self.device).feature_space()
 
 
 def main() -> None:

@@ -1,7 +1,8 @@
 """Find the landmarks of faces in photos: points drawn on copies, and a CSV.
 
-Each photo's copy goes into --output as PNG, and landmarks.csv there has a row for each face. Without
---boxes a photo is taken to be a crop of one face, as prepare_faces.py makes them.
+Each photo's copy goes into --output as PNG, and landmarks.csv there has a row for each face. The faces are
+found by a detector (extra `photos`), unless --boxes tells where they are, or --whole-image that a photo is a
+crop of one face, as prepare_faces.py makes them.
 """
 
 from __future__ import annotations
@@ -32,25 +33,38 @@ class PredictionChoice:
     boxes: Path | None = None
     """CSV of the faces, `file, left, top, right, bottom` in pixels of the photo, a row for each; photos that
     are not in it have none."""
+    whole_image: bool = False
+    """Each photo is a crop of one face."""
+    detector: Path | None = None
+    """ONNX file of a YuNet; without one OpenCV's frontal cascade finds the faces."""
     looks: int = 2
     """How often the network looks at a face, each time where it found the face before."""
     device: Device = "auto"
     """Where to compute; auto takes CUDA, then Apple's MPS, then the CPU."""
 
     def __post_init__(self) -> None:
-        if not self.photos:
-            raise UserError("no photo is given; name photos, or folders of photos")
         if self.looks < 1:
             raise UserError(f"--looks must be 1 or more, not {self.looks}")
+        if (self.boxes is not None) + (self.detector is not None) + self.whole_image > 1:
+            raise UserError("--boxes, --detector and --whole-image each tell where the faces are: give one")
 
 
 def main() -> None:
     """Parse the command line, find the landmarks, say where they are."""
     choice = parse(PredictionChoice, description=__doc__)
-    from faces.landmarks.prediction import boxes_in, list_photos, predict, whole_image
+    from faces.detect import load_detector
+    from faces.landmarks.prediction import boxes_in, predict, searched, whole_image
+    from faces.photos import list_photos
 
     photos = list_photos(choice.photos)
-    find = boxes_in(choice.boxes) if choice.boxes else whole_image
+    if choice.boxes and choice.boxes.resolve() == (choice.output / "landmarks.csv").resolve():
+        raise UserError(f"{choice.boxes} would be written over; name another folder by --output")
+    if choice.whole_image:
+        find = whole_image
+    else:
+        find = (
+            boxes_in(choice.boxes, photos.files) if choice.boxes else searched(load_detector(choice.detector))
+        )
     from gan.runs import find_run
 
     path = Path(choice.checkpoint)

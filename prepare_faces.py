@@ -7,16 +7,26 @@ it was when started with the same words.
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 from faces.prepare.choice import PrepareChoice
 from gan.command import parse
 from gan.errors import run_script
+
+LANDMARKS = Path("outputs/landmarks")
+"""Folder of runs, in which that of --landmarks is sought by its name or number."""
 
 
 def main() -> int:
     """Parse the command line, cut out the faces, say what came of them."""
     choice = parse(PrepareChoice, description=__doc__)
     from faces.prepare.run import prepare
+    from gan.runs import find_run
 
+    network = choice.landmarks
+    if network is not None and not network.is_file():
+        choice = replace(choice, landmarks=find_run(network, LANDMARKS, "train_landmarks.py FOLDER"))
     summary = prepare(choice)
     print("\n".join(summary.lines()))
     return summary.exit_code

@@ -46,7 +46,7 @@ def _train(words: list[str], dry_run: bool, world: World) -> int:
         f"{plan.device}, {plan.settings.precision}{processes}"
     )
     if dry_run:
-        print(summary(plan.settings, plan.device, data))
+        print(summary(plan.settings, plan.device, data, world.size))
         return 0
     trainer, course = make_trainer(plan, data, world), make_course(plan, data)
     scorer = make_scorer(plan, data) if world.is_first else None

@@ -149,6 +149,7 @@ def _train(steps: int, path: Path, size: int, batch: int) -> Point:
 
     torch.set_num_threads(1)
     settings = replace(base("light", plain=False), image_size=size, batch_size=batch, precision="float32")
+    torch.optim.Adam([torch.zeros(1, requires_grad=True)])  # the first one loads a hundred megabytes of code
     before = anonymous()
     trainer = Trainer(settings, np.load(path, mmap_mode="r"), torch.device("cpu"))
     trainer.step()
@@ -178,21 +179,22 @@ def _rows(growth: Growth, results: Mapping[int, Sequence[Point]]) -> list[dict[s
 
 
 def _in_words(growth: Growth, results: Mapping[int, Sequence[Point]]) -> str:
-    of_time = exponent(*_curve(results, "seconds"))
-    of_memory = exponent(*_curve(results, "memory"))
+    """The exponents over all points and between the last two, where what does not grow weighs least."""
+    *_, before, last = results
+    told = []
+    for name in ("seconds", "memory"):
+        x, y = _curve(results, name)
+        power, error = exponent(x, y)
+        at_the_end = np.log(y[-1] / y[-2]) / np.log(last / before)
+        told.append(f"{power:.2f} ± {error:.2f}, from {before:,} to {last:,} alone {at_the_end:.2f}")
     return (
-        f"{growth.what}: the seconds of a step grow as the power {_with_error(of_time)} (in theory "
-        f"{growth.in_theory:g}), so that twice of it takes {2 ** of_time[0]:.2f} times as long; memory grows "
-        f"as the power {_with_error(of_memory)}, to {2 ** of_memory[0]:.2f} times as much."
+        f"{growth.what}: the seconds of a step grow as the power {told[0]} (of the work "
+        f"{growth.in_theory:g}); memory as the power {told[1]}."
     )
 
 
 def _curve(results: Mapping[int, Sequence[Point]], name: str) -> tuple[list[int], list[float]]:
     return list(results), [median(getattr(point, name) for point in points) for points in results.values()]
-
-
-def _with_error(fit: tuple[float, float]) -> str:
-    return f"{fit[0]:.2f} ± {fit[1]:.2f}"
 
 
 def _processes(scratch: Path, steps: int, times: int) -> list[dict[str, Any]]:

@@ -56,28 +56,37 @@ class Backbone(nn.Module):
 
         H and W are about S / 16 for the small one and S / 32 for most others.
         """
-        if self.name != SMALL:
-            mean, std = (images.new_tensor(values)[:, None, None] for values in (MEAN, STD))
-            images = (images * 0.5 + 0.5 - mean) / std
-        return self.body(images)
+        return self.body(self.normalised(images))
 
-    def freeze(self, last: str) -> None:
-        """Keep all layers up to and including one as they are, batch-norm statistics too.
+    def normalised(self, images: Tensor) -> Tensor:
+        """Images, float [B, 3, S, S] in [-1, 1], as the body takes them."""
+        if self.name == SMALL:
+            return images
+        mean, std = (images.new_tensor(values)[:, None, None] for values in (MEAN, STD))
+        return (images * 0.5 + 0.5 - mean) / std
+
+    def freeze(self, last: str | None) -> None:
+        """Keep all layers up to and including one as they are, batch-norm statistics too, and no others.
 
         Args:
             last: name of a layer inside the body, such as `layer2` of a ResNet, `layer4.0`, or `10` of a
-                VGG.
+                VGG; None to keep none.
 
         Raises:
             UserError: there is no such layer, or it has no weights.
         """
         weights = dict(self.body.named_parameters())
+        if last is None:
+            self.body.requires_grad_(True)
+            self._frozen = []
+            self.train(self.training)
+            return
         ends = [place for place, name in enumerate(weights) if name.startswith(f"{last}.")]
         if not ends:
             layers = ", ".join(name for name, layer in self.body.named_children() if _weights(layer))
             raise UserError(f"{self.name} has no layer {last} to freeze; it has: {layers}")
-        for weight in list(weights.values())[: ends[-1] + 1]:
-            weight.requires_grad_(False)
+        for place, weight in enumerate(weights.values()):
+            weight.requires_grad_(place > ends[-1])
         layers = [layer for layer in self.body.modules() if _weights(layer)]
         self._frozen = [layer for layer in layers if not any(w.requires_grad for w in _weights(layer))]
         self.train(self.training)

@@ -7,12 +7,13 @@ and a score to rank by, and no way back from trouble: a value that is not finite
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from faces.settings import TrainingSettings
@@ -52,13 +53,16 @@ class Learner(Protocol):
         """What to log: means over the steps since this was last asked for."""
 
     def scores(self) -> dict[str, float]:
-        """How good the network is on images that it is not trained on; leaves no trace in the state."""
+        """How good the network is on images that it is not trained on.
+
+        It leaves no trace in the state but what a schedule learns from the scores.
+        """
 
     def picture(self) -> NDArray[np.uint8]:
         """What it makes of some of those images, uint8 [N, 3, S, S]; leaves no trace either."""
 
-    def networks(self) -> dict[str, nn.Module]:
-        """The networks whose weights are shown as histograms, by name."""
+    def networks(self) -> Mapping[str, nn.Module | Mapping[str, Tensor]]:
+        """The networks whose weights are shown as histograms, by name, and tensors to show likewise."""
 
     def state(self) -> dict[str, Any]:
         """Nested dicts and lists of tensors, numbers and strings, from which `load_state` goes on."""

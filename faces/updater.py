@@ -27,7 +27,8 @@ class Updater:
 
     Args:
         network: on its device; weights that need no gradient are left alone.
-        optimizer: `adamw` (Loshchilov and Hutter 2019) or `sgd` with momentum 0.9.
+        optimizer: `adamw` (Loshchilov and Hutter 2019), `sgd` with momentum 0.9, or one that is made
+            already, whose weights may also be frozen and thawed as it goes.
         rate: learning rate of a step, from 0.
         weight_decay: of the weights of convolutions and linear layers; biases and norms have none.
         half_life: images after which a weight counts half in the average; 0 for no average.
@@ -40,7 +41,7 @@ class Updater:
     def __init__(
         self,
         network: nn.Module,
-        optimizer: Optimizer,
+        optimizer: Optimizer | torch.optim.Optimizer,
         rate: Callable[[int], float],
         weight_decay: float,
         half_life: float,
@@ -49,7 +50,11 @@ class Updater:
         self.step_count = 0
         self._rate = rate
         self._weights = [weight for weight in network.parameters() if weight.requires_grad]
-        self._optimizer = _make_optimizer(optimizer, self._weights, weight_decay)
+        if isinstance(optimizer, torch.optim.Optimizer):
+            self._weights = list(network.parameters())
+            self._optimizer = optimizer
+        else:
+            self._optimizer = _make_optimizer(optimizer, self._weights, weight_decay)
         self._average = AveragedNetwork(network, half_life) if half_life else None
         self._sums: dict[str, Tensor] = {}
         self._summed = 0

@@ -1,4 +1,4 @@
-"""The networks' layers, 5x5 with stride 2: torch's, but for where a faster way to the same numbers is known.
+"""The networks' layers, 5x5 with stride 2: torch's, or a faster way to the same numbers, to rounding.
 
 While a network learns in float32 on a CPU, layers that are wide enough are computed by `gan/winograd.py`, and
 images of few channels are made by a convolution that fills the processor's vectors. In bfloat16, on a GPU,

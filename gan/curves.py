@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 Metrics = dict[str, tuple[list[int], list[float]]]
 """For each curve its steps and its values."""
 
-PANELS = (
+Panels = tuple[tuple[str, dict[str, str]], ...]
+
+PANELS: Panels = (
     ("loss [nats]", {"loss/discriminator": "D", "loss/generator": "G"}),
     ("probability of being real", {"probability/real": "D(x)", "probability/fake": "D(G(z))"}),
     ("D's accuracy", {"accuracy/real": "real", "accuracy/fake": "generated"}),
@@ -53,10 +55,16 @@ def read_metrics(run: Path) -> Metrics:
         raise UserError(f"{path} cannot be read: {error}") from None
 
 
-def save_curves(path: Path, metrics: Metrics, title: str) -> None:
-    """Draw losses, D(x) and D(G(z)), accuracies, gradient norms and scores over the steps into a PNG.
+def save_curves(path: Path, metrics: Metrics, title: str, panels: Panels = PANELS) -> None:
+    """Draw curves over the steps into a PNG: of a GAN losses, D(x) and D(G(z)), accuracies and so on.
 
     A curve that the run has not is left out.
+
+    Args:
+        path: of the PNG.
+        metrics: the curves.
+        title: above them all.
+        panels: an even number of labels, each with the curves it stands for and their names.
 
     Raises:
         UserError: matplotlib, the extra `plots`, is not installed.
@@ -67,9 +75,10 @@ def save_curves(path: Path, metrics: Metrics, title: str) -> None:
         raise UserError(
             f"curves need the extra 'plots': pip install -e '.[plots]', or uv sync --extra plots ({missing})"
         ) from missing
-    figure = Figure(figsize=(10, 9.6), layout="constrained")
+    rows = len(panels) // 2
+    figure = Figure(figsize=(10, 3.2 * rows), layout="constrained")
     figure.suptitle(title)
-    for axes, (label, curves) in zip(figure.subplots(3, 2, sharex=True).flat, PANELS, strict=True):
+    for axes, (label, curves) in zip(figure.subplots(rows, 2, sharex=True).flat, panels, strict=True):
         for name, shown in curves.items():
             if name in metrics:
                 _draw(axes, *metrics[name], shown)

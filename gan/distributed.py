@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -212,11 +213,15 @@ def joined() -> Iterator[World]:
             yield world
     except UserError as error:
         _tell_once(told, str(error))
+        dist.destroy_process_group()
         raise SystemExit(2) from None
     except LostError as error:
         _tell_once(told, f"{error}{_how_to_go_on(world)}")
-        _leave_at_once()
-    finally:
+        _leave_at_once(LOST)
+    except Exception:
+        traceback.print_exc()
+        _leave_at_once(1)
+    else:
         dist.destroy_process_group()
 
 
@@ -251,7 +256,8 @@ def _noticing_loss() -> Iterator[None]:
         yield
     except RuntimeError as error:
         if isinstance(error, dist.DistError) or "gloo/" in str(error):
-            raise LostError("another process of this training has ended") from error
+            cause = str(error).partition("\n")[0]
+            raise LostError(f"another process of this training has ended ({cause})") from error
         raise
 
 
@@ -278,8 +284,8 @@ def _how_to_go_on(world: World) -> str:
     return ""
 
 
-def _leave_at_once() -> NoReturn:
-    """End without waiting for anything: what is on a GPU may wait for ever for the process that is lost."""
+def _leave_at_once(exit_code: int) -> NoReturn:
+    """End without waiting for anything: what is on a GPU may wait for ever for the other processes."""
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(LOST)
+    os._exit(exit_code)

@@ -59,12 +59,13 @@ class Recorded:
         here.wait_stream(self._stream)
 
     def _record(self) -> torch.cuda.CUDAGraph:
-        graph = torch.cuda.CUDAGraph()
-        graph.register_generator_state(self._random)
+        graph, here = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
         try:
+            graph.register_generator_state(self._random)
             # Of this thread alone: others, such as NCCL's watchdog, may call the GPU meanwhile.
             with torch.cuda.graph(graph, capture_error_mode="thread_local"):
                 self._function()
         except RuntimeError as error:
+            torch.cuda.set_stream(here)  # older versions of torch stay on the graph's
             raise RecordingError(str(error).partition("\n")[0]) from error
         return graph

@@ -165,7 +165,7 @@ class Watch:
 
         Args:
             step: steps done; more than at the last call.
-            statistics: means since the last point, by their names in `gan.trainer.STATISTICS`.
+            statistics: means since the last point, by their names in `gan.updates.STATISTICS`.
 
         Returns:
             What is wrong, a certain alarm before a warning; None if nothing is, or nothing new.

@@ -167,6 +167,7 @@ def open_run(
     world = trainer.world
     recorders: list[Recorder] = []
     with ExitStack() as stack:
+        stack.callback(trainer.release)
 
         def take() -> tuple[Path, tuple[Path, dict[str, Any]] | None]:
             run = plan.resumed or new_run(plan.settings.output, name, plan.settings.image_size)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from gan.checkpoint import keep_as_best, load_newest, save
+from gan.checkpoint import DamagedCheckpointError, keep_as_best, load, save
 from gan.clock import Clock, Outcome
 from gan.config import Settings
 from gan.course import Course
@@ -160,14 +160,19 @@ class _Sitting:
 
     def _way_back(self, alarm: Alarm) -> tuple[Recovery, dict[str, Any] | None]:
         """The recovery, and the state it goes on from; None for the start. What is newer is removed."""
-        run = self._recorder.run
-        recovery = self._course.recovery.next(alarm, map(step_of, checkpoints(run)))
-        for newer in checkpoints(run):
-            if step_of(newer) > recovery.from_step:
-                newer.unlink()
-        if not recovery.from_step:
-            return recovery, None
-        self._saved, state, _ = load_newest(run, mapped=False)
+        state = None
+        saved = {step_of(path): path for path in checkpoints(self._recorder.run)}
+        whole = dict(saved)
+        while (recovery := self._course.recovery.next(alarm, whole)).from_step:
+            self._saved = saved[recovery.from_step]
+            try:
+                state = load(self._saved, mapped=False)
+                break
+            except DamagedCheckpointError:
+                del whole[recovery.from_step]
+        for step, path in saved.items():
+            if step > recovery.from_step:
+                path.unlink()
         return recovery, state
 
     def _tell_of(self, recovery: Recovery) -> None:

@@ -88,7 +88,7 @@ class Discriminator(nn.Module):
             if batch_norm:
                 layers.append(nn.BatchNorm2d(outputs))
             elif normalisation == "layer" and index > 0:
-                layers.append(nn.GroupNorm(1, outputs))  # one group: over all channels and places
+                layers.append(LayerNorm(outputs))
             layers.append(nn.LeakyReLU(LEAK, inplace=True))
         self.layers = nn.Sequential(*layers)
         self.head = nn.Linear(widths[-1] * (image_size // 2**LAYERS) ** 2, 2)
@@ -114,6 +114,25 @@ class Discriminator(nn.Module):
         # In float32 too: bfloat16 would round a logit of 10 to steps of 0.06.
         with torch.autocast(images.device.type, enabled=False):
             return self.head(features.flatten(1).to(self.head.weight.dtype)) * self.head_scale
+
+
+class LayerNorm(nn.GroupNorm):
+    """Layer norm of an image's features, over all channels and places, with a scale and shift a channel."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(1, channels)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """[B, C, H, W] to the same, mean 0 and variance 1 in each image before the scale and shift."""
+        if features.device.type == "cpu":
+            return super().forward(features)
+        return self.written_out(features)
+
+    def written_out(self, features: Tensor) -> Tensor:
+        """The same for a GPU, where torch's own would leave channels_last and, under autocast, bfloat16."""
+        variance, mean = torch.var_mean(features.float(), (1, 2, 3), correction=0, keepdim=True)
+        scale = (variance + self.eps).rsqrt() * self.weight[:, None, None]
+        return ((features - mean) * scale + self.bias[:, None, None]).to(features.dtype)
 
 
 def _initialise(module: nn.Module) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.summary.writer.record_writer import RecordWriter
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
 from gan.files import replacing
@@ -73,10 +74,11 @@ class Recorder:
         save_png(sample_path(self.run, step), grid, text)
         self._board.add_image("samples", grid, step)
 
-    def histograms(self, step: int, networks: dict[str, nn.Module]) -> None:
-        """Add a histogram of every weight tensor."""
+    def histograms(self, step: int, networks: Mapping[str, nn.Module | Mapping[str, Tensor]]) -> None:
+        """Add a histogram of every weight tensor of networks, and of every tensor that is named itself."""
         for network_name, network in networks.items():
-            for name, weight in network.named_parameters():
+            named = network.named_parameters() if isinstance(network, nn.Module) else network.items()
+            for name, weight in named:
                 self._board.add_histogram(f"{network_name}/{name}", weight.detach().cpu(), step)
 
     def flush(self) -> None:

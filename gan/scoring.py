@@ -19,6 +19,8 @@ JUDGED = 200
 FEWEST = 16
 """Held-out images below which a score would be chance."""
 NEIGHBOURS = 5
+ONE_LEVEL = 1 / 127.5
+"""Of 256, in the range from -1 to 1: real images that differ by less are the same but for rounding."""
 RANKED_BY = "score/kid"
 """The score by which the best networks are chosen; less is better."""
 
@@ -52,7 +54,8 @@ class Scorer:
           features; 0 is as near as another set of real images.
         - `score/coverage`: the share in [0, 1] of held-out images that have a generated one nearer than
           their fifth neighbour (Naeem et al. 2020).
-        - `score/diversity`: mean distance of two faces of the sample grid over that of two real ones.
+        - `score/diversity`: mean distance of two faces of the sample grid over that of two real ones,
+          left out where the real ones are all the same.
         - `probability/trained`, `probability/held_out`: means of D(x) over images trained on and never
           seen. Where the first is higher, D knows its images by heart.
         """
@@ -61,13 +64,15 @@ class Scorer:
         fakes = trainer.generate(torch.from_numpy(latents))
         features = extract(self._space, fakes[: len(self._held)])
         neighbourhood = precision_recall_density_coverage(self._held_features, features, NEIGHBOURS)
-        return {
+        scores = {
             RANKED_BY: kid(self._held_features, features).mean,
             "score/coverage": neighbourhood.coverage,
-            "score/diversity": float(distances(fakes[:SAMPLES]).mean()) / self._spread,
             "probability/trained": trainer.belief(self._trained),
             "probability/held_out": trainer.belief(self._held[: self._judged]),
         }
+        if self._spread > ONE_LEVEL:
+            scores["score/diversity"] = float(distances(fakes[:SAMPLES]).mean()) / self._spread
+        return scores
 
 
 def _some_of(images: NDArray[np.uint8], which: NDArray[np.bool_], most: int) -> NDArray[np.uint8]:

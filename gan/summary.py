@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import ceil
+
 import torch
 from torch import Tensor, nn
 
@@ -13,11 +15,12 @@ FLOAT = 4
 """Bytes of a weight."""
 
 
-def summary(settings: Settings, device: torch.device, data: FaceSet) -> str:
+def summary(settings: Settings, device: torch.device, data: FaceSet, processes: int = 1) -> str:
     """A few lines a network, the memory they take, and what is known of the data.
 
     The memory is a lower bound counted from the shapes: weights, gradients, two moments of Adam and the
-    average; the layers' outputs that a step keeps for its backward pass; the decoded images.
+    average; the layers' outputs that a step keeps for its backward pass; the decoded images. It is that of
+    one of the processes.
     """
     generator = Generator(settings.generator_widths, settings.latent_size, settings.image_size)
     discriminator = Discriminator(
@@ -28,7 +31,8 @@ def summary(settings: Settings, device: torch.device, data: FaceSet) -> str:
     generator_rows, generator_values = _layers(generator.eval(), z)
     discriminator_rows, discriminator_values = _layers(discriminator.eval(), images)
     # The discriminator sees a batch of real images and one of generated ones.
-    kept = settings.batch_size * (generator_values + 2 * discriminator_values)
+    at_once = ceil(settings.batch_size / (processes * settings.accumulate))
+    kept = at_once * (generator_values + 2 * discriminator_values)
     of_generator, of_discriminator = _parameters(generator), _parameters(discriminator)
     states = 4 * (of_generator + of_discriminator) + (of_generator if settings.ema_half_life else 0)
     width = 2 if settings.precision == "bfloat16" else FLOAT

@@ -258,6 +258,10 @@ class Trainer:
             for group in optimizer.param_groups:
                 group["lr"] = self.settings.learning_rate * recovery.rate_factor
 
+    def release(self) -> None:
+        """Let go of the CUDA graph: NCCL does not end before every graph that holds one of its sums has."""
+        self._run = self._body
+
     def load_networks(self, state: dict[str, Any]) -> None:
         """Take over the networks of a checkpoint and nothing else; an average it lacks starts anew."""
         self.generator.load_state_dict(state["generator"])

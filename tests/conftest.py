@@ -6,7 +6,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from unittest import mock
 
@@ -140,3 +140,60 @@ def run_training(*words: object) -> int:
         mock.patch("gan.ema.STATISTICS_BATCHES", 1),
     ):
         return train_gan.main()
+
+
+CLASSIFIER_FLAGS = (
+    *("--image-size", 32, "--device", "cpu", "--workers", 0, "--cache", "cache"),
+    *("--score-every", 20, "--checkpoint-every", 20, "--histogram-every", 30),
+)
+"""Flags of a training of classes that takes seconds."""
+ARCFACE_FLAGS = (
+    *("--method", "arcface", "--backbone", "small", "--weights", "none", "--embedding", 32),
+    *("--mirror", "True", "--steps", 80, "--batch-size", 24),
+)
+
+
+def draw_people(folder: Path, numbers: Iterable[int], count: int) -> None:
+    """Draw so many faces of each of these people, 40 pixels a side, into a folder for each."""
+    from faces.drawn import Face, draw_face, sample_moment, sample_person
+
+    for number in numbers:
+        person = folder / f"person-{number}"
+        person.mkdir(parents=True)
+        for index in range(count):
+            face = Face(sample_person(5, number), sample_moment(5, 1000 * number + index))
+            Image.fromarray(draw_face(face, 40)[0]).save(person / f"{index:03d}.png")
+
+
+@pytest.fixture(scope="session")
+def drawn_people(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Fourteen drawn faces of each of eight people, a folder each; do not change it."""
+    folder = tmp_path_factory.mktemp("people") / "drawn"
+    draw_people(folder, range(8), 14)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def scratch_run(drawn_people: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished training from scratch on `drawn_people`, which learnt something; do not change it."""
+    return _train_classifier(drawn_people, tmp_path_factory, "--steps", 40, "--batch-size", 16)
+
+
+@pytest.fixture(scope="session")
+def arcface_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished training by ArcFace on sixteen drawn people, which learnt something; do not change it."""
+    folder = tmp_path_factory.mktemp("people") / "many"
+    draw_people(folder, range(100, 116), 12)
+    with mock.patch("faces.recognition.report._draw", return_value=None):  # charts take longer than it learns
+        return _train_classifier(folder, tmp_path_factory, *ARCFACE_FLAGS)
+
+
+def _train_classifier(folder: Path, factory: pytest.TempPathFactory, *words: object) -> Path:
+    from tests.in_process import call
+
+    output = factory.mktemp("classifiers")
+    flags = (*CLASSIFIER_FLAGS, "--cache", output / "cache", "--output", output / "runs")
+    told = call("train_classifier.py", folder, *flags, *words)
+    assert told.code == 0, told.error
+    (run,) = (output / "runs").iterdir()
+    return run

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from faces.found import Found
 from faces.landmarks.annotations import read_annotations
 from faces.landmarks.crops import boxes_of
 from gan.images import load_png
@@ -31,7 +32,7 @@ def rows(path: Path = Path("out/landmarks.csv")) -> list[list[str]]:
 
 def test_crops_of_one_face_each(photos, landmark_run, drawn_faces):
     before = {path: path.read_bytes() for path in photos.iterdir()}
-    told = call("predict_landmarks.py", landmark_run, photos, "--output", "out")
+    told = call("predict_landmarks.py", landmark_run, photos, "--whole-image", "--output", "out")
     assert told.code == 0, told.error
     assert "4 faces in 4 photos (0 left out), 29 points each" in told.lines[0]
     assert told.lines[-1] == "out"
@@ -62,21 +63,53 @@ def test_boxes_from_a_table(photos, landmark_run, drawn_faces):
     assert [Path(row[0]).name for row in rows()[1:]] == ["00000.png", "00000.png", "00002.png"]
 
 
+def test_the_detector_finds_the_faces_if_nothing_else_is_said(photos, landmark_run, monkeypatch):
+    def detector(image: np.ndarray, smallest: float = 0.0) -> list[Found]:
+        assert (image.dtype, image.shape) == (np.uint8, (3, 64, 64))
+        return [Found((10, 12, 50, 52), 5.0), Found((5, 5, 60, 60), 4.0)]
+
+    monkeypatch.setattr("faces.detect.load_detector", lambda path: detector)
+    told = call("predict_landmarks.py", landmark_run, photos, "--output", "out")
+    assert told.code == 0, told.error
+    assert "8 faces in 4 photos" in told.lines[0]
+    assert len(rows()) == 9
+
+
 def test_two_photos_of_one_name_have_a_copy_each(photos, landmark_run):
     other = photos / "more"
     other.mkdir()
     shutil.copy(photos / "00001.png", other / "00000.png")
-    told = call("predict_landmarks.py", landmark_run, photos / "00000.png", other, "--output", "out")
+    given = (photos / "00000.png", other)
+    told = call("predict_landmarks.py", landmark_run, *given, "--whole-image", "--output", "out")
     assert told.code == 0, told.error
     assert {path.name for path in Path("out").iterdir()} == {"00000.png", "00000-2.png", "landmarks.csv"}
 
 
 def test_a_bad_photo_among_others_is_left_out_counted_and_listed(photos, landmark_run):
     (photos / "00001.png").write_bytes(b"broken")
-    told = call("predict_landmarks.py", landmark_run, photos, "--output", "out")
+    (photos / "empty.jpg").touch()
+    told = call("predict_landmarks.py", landmark_run, photos, "--whole-image", "--output", "out")
     assert told.code == 0
-    assert "3 faces in 3 photos (1 left out)" in told.lines[0]
+    assert "3 faces in 3 photos (2 left out)" in told.lines[0]
+    assert any("empty.jpg: empty file" in line for line in told.lines)
     assert any(line.startswith("left out: ") and "00001.png" in line for line in told.lines)
+
+
+def test_photos_and_landmarks_beside_them_are_never_written_over(photos, landmark_run):
+    shutil.copy(photos / "00000.png", "mine.png")
+    (photos / "landmarks.csv").write_text("made by hand")
+    Path("out").mkdir()
+    Path("out/landmarks.csv").write_text("file,left,top,right,bottom\n00000.png,1,2,30,40\n")
+    before = {path: path.read_bytes() for path in Path().rglob("*.*") if path.is_file()}
+    for words, said in (
+        ((photos, "--whole-image", "--output", photos), "holds the photos"),
+        (("mine.png", "--whole-image", "--output", "."), "holds the photo mine.png"),
+        ((photos, "--boxes", "out/landmarks.csv", "--output", "out"), "would be written over"),
+    ):
+        told = call("predict_landmarks.py", landmark_run, *words)
+        assert told.code == 2
+        assert said in told.error.splitlines()[-1]
+    assert {path: path.read_bytes() for path in Path().rglob("*.*") if path.is_file()} == before
 
 
 def test_mistakes_are_one_line(photos, landmark_run, tiny_run):
@@ -87,8 +120,17 @@ def test_mistakes_are_one_line(photos, landmark_run, tiny_run):
     boxes.write_text("file,left,top,right,bottom\n00000.png,1,2,30\n")
     wrong = photos / "wrong.csv"
     wrong.write_text("file,left,top,right,bottom\n00000.png,1,2,30,40\n00000.png,30,2,nan,40\n")
+    header = photos / "header.csv"
+    header.write_text("file;left;top;right;bottom\n")
+    others = photos / "others.csv"
+    others.write_text("file,left,top,right,bottom\nme.jpg,1,2,30,40\n")
     for words, said in [
-        ((landmark_run, bad), "no photo can be read; the first is"),
+        (
+            (landmark_run, photos, "--boxes", header),
+            "header.csv, header: no column file; it takes file, left",
+        ),
+        ((landmark_run, photos, "--boxes", others), "others.csv names none of the photos, such as 00000.png"),
+        ((landmark_run, bad, "--whole-image"), "no photo can be read; the first is"),
         ((landmark_run, photos / "nowhere.jpg"), "no photo or folder"),
         ((landmark_run, photos / "empty"), "no photo in"),
         ((landmark_run,), "no photo is given"),
@@ -96,6 +138,8 @@ def test_mistakes_are_one_line(photos, landmark_run, tiny_run):
         ((landmark_run, photos, "--boxes", boxes), "boxes.csv, row 2: no column bottom"),
         ((landmark_run, photos, "--boxes", wrong), "wrong.csv, row 3: no box"),
         ((landmark_run, photos, "--boxes", "none.csv"), "none.csv cannot be read"),
+        ((landmark_run, photos, "--boxes", boxes, "--whole-image"), "each tell where the faces are"),
+        ((landmark_run, photos, "--detector", "none.onnx"), "none.onnx"),
         (("7", photos), "7 is no run"),
         ((checkpoints(tiny_run)[-1], photos), "holds no network of landmarks"),
         ((tiny_run, photos), "holds no network of landmarks"),

@@ -25,6 +25,8 @@ def test_every_command_fits_its_script(script, words):
     from evaluate import EvaluationChoice
     from faces.landmarks.settings import LandmarkRequest
     from faces.prepare import PrepareChoice
+    from faces.recognition.choices import Command
+    from faces.recognition.settings import ClassifierRequest
     from interpolate import InterpolationChoice
     from predict_landmarks import PredictionChoice
     from sample import SampleChoice
@@ -37,6 +39,7 @@ def test_every_command_fits_its_script(script, words):
         "plot_curves": RunChoice,
         "evaluate": EvaluationChoice,
         "predict_landmarks": PredictionChoice,
+        "recognize": Command,
         "prepare_faces": PrepareChoice,
     }
     given = shlex.split(words, comments=True)
@@ -44,6 +47,8 @@ def test_every_command_fits_its_script(script, words):
         read_request(given)
     elif script == "train_landmarks":
         read_request(given, kind=LandmarkRequest)
+    elif script == "train_classifier":
+        read_request(given, kind=ClassifierRequest)
     else:
         parse(choices[script], given)
 

@@ -12,20 +12,20 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from faces.found import Box, Detector
 from faces.landmarks.annotations import write_table
 from faces.landmarks.crops import ENLARGE
 from faces.landmarks.pictures import PREDICTED, draw_points
+from faces.photos import Photos
 from gan.decoding import UnusableImage, decode_whole
 from gan.errors import UserError
 from gan.images import save_png
-from gan.listing import list_images
 
 if TYPE_CHECKING:
     from faces.predictor import Predictor
 
 COLUMNS = ("file", "left", "top", "right", "bottom")
 
-Box = tuple[float, ...]
 Find = Callable[[Path, NDArray[np.uint8]], Sequence[Box]]
 """Of a photo, its path and its pixels uint8 [3, H, W], to the boxes of the faces in it."""
 
@@ -39,25 +39,6 @@ class Outcome:
     skipped: list[tuple[str, str]]
 
 
-def list_photos(given: Sequence[Path]) -> list[Path]:
-    """The photos named, and those of the folders named, in order, each once.
-
-    Raises:
-        UserError: a name is none of a file or folder, or there is no photo at all.
-    """
-    photos: dict[Path, None] = {}
-    for path in given:
-        if path.is_dir():
-            photos |= dict.fromkeys(path / name for name in list_images(path).files)
-        elif path.is_file():
-            photos[path] = None
-        else:
-            raise UserError(f"there is no photo or folder {path}")
-    if not photos:
-        raise UserError(f"no photo in {', '.join(map(str, given))}")
-    return list(photos)
-
-
 def whole_image(photo: Path, image: NDArray[np.uint8]) -> list[Box]:
     """For crops of one face: the box by which the network sees the image's centre square."""
     height, width = image.shape[1:]
@@ -65,19 +46,29 @@ def whole_image(photo: Path, image: NDArray[np.uint8]) -> list[Box]:
     return [(width / 2 - half, height / 2 - half, width / 2 + half, height / 2 + half)]
 
 
-def boxes_in(table: Path) -> Find:
+def searched(detector: Detector) -> Find:
+    """What a detector finds."""
+    return lambda _, image: [face.box for face in detector(image)]
+
+
+def boxes_in(table: Path, photos: Sequence[Path]) -> Find:
     """The boxes in a CSV with the columns `file, left, top, right, bottom` and any others.
 
     A row's file is a photo's path or its name alone; photos that are in no row have no faces.
 
     Raises:
-        UserError: one line with file and row for what cannot be read, or is no box.
+        UserError: one line with file and row for what cannot be read, or is no box; the header lacks a
+            column; no row is of one of the photos.
     """
     boxes: dict[str, list[Box]] = {}
     try:
         with table.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-            for number, row in enumerate(csv.DictReader(file, skipinitialspace=True), 2):
-                missing = [name for name in COLUMNS if row.get(name) is None]
+            reader = csv.DictReader(file, skipinitialspace=True)
+            for name in COLUMNS:
+                if name not in (reader.fieldnames or ()):
+                    raise UserError(f"{table}, header: no column {name}; it takes {', '.join(COLUMNS)}")
+            for number, row in enumerate(reader, 2):
+                missing = [name for name in COLUMNS if row[name] is None]
                 if missing or None in row:
                     what = f"no column {missing[0]}" if missing else "more columns than the header"
                     raise UserError(f"{table}, row {number}: {what}; it takes {', '.join(COLUMNS)}")
@@ -86,30 +77,32 @@ def boxes_in(table: Path) -> Find:
         raise UserError(f"{table} cannot be read: {error.strerror}") from None
     except csv.Error as error:
         raise UserError(f"{table} is no CSV: {error}") from None
+    if not any(str(photo) in boxes or photo.name in boxes for photo in photos):
+        first = f"; its first row is of {next(iter(boxes))}" if boxes else ""
+        raise UserError(f"{table} names none of the photos, such as {photos[0].name}{first}")
     return lambda photo, image: boxes.get(str(photo), boxes.get(photo.name, []))
 
 
-def predict(
-    predictor: Predictor, photos: Sequence[Path], output: Path, *, find: Find, looks: int
-) -> Outcome:
+def predict(predictor: Predictor, photos: Photos, output: Path, *, find: Find, looks: int) -> Outcome:
     """Find the landmarks of all faces, draw them on copies, and write landmarks.csv.
 
     Args:
         predictor: that finds them.
         photos: which; one that cannot be read is left out.
-        output: folder for the copies and the CSV; made where it is missing.
+        output: folder for the copies and the CSV, apart from the photos; made where it is missing.
         find: the faces.
         looks: how often the network looks at each.
 
     Raises:
-        UserError: no photo can be read, or the folder cannot be written to.
+        UserError: no photo can be read, or the folder holds the photos or cannot be written to.
     """
+    photos.check_apart(output)
     files: list[str] = []
     found: list[NDArray[np.float32]] = []
-    skipped: list[tuple[str, str]] = []
-    names = _copies(photos)
+    skipped = [*photos.left_out]
+    names = photos.copies()
     try:
-        for photo in tqdm(photos, "finding landmarks", unit=" photos"):
+        for photo in tqdm(photos.files, "finding landmarks", unit=" photos"):
             try:
                 image = decode_whole(photo)
             except UnusableImage as unusable:
@@ -126,20 +119,6 @@ def predict(
     except OSError as error:
         raise UserError(f"{output} cannot be written to: {error.strerror or error}") from None
     return Outcome(len(found), len(files), skipped)
-
-
-def _copies(photos: Sequence[Path]) -> dict[Path, str]:
-    """A name for each photo's copy, which no other has."""
-    names: dict[Path, str] = {}
-    taken: set[str] = set()
-    for photo in photos:
-        name, number = f"{photo.stem}.png", 1
-        while name.casefold() in taken:
-            number += 1
-            name = f"{photo.stem}-{number}.png"
-        taken.add(name.casefold())
-        names[photo] = name
-    return names
 
 
 def _box(row: Mapping[str, str], place: str) -> Box:

@@ -36,8 +36,9 @@ class PrepareChoice:
     upright: bool = True
     """Turn the crops so that the eyes are level."""
     landmarks: Path | None = None
-    """Run or checkpoint of train_landmarks.py, by whose landmarks faces are framed and turned. Without one
-    the detector's own eyes are taken or, where it gives none, an estimate by cascades."""
+    """Run of train_landmarks.py (folder, or name or number in outputs/landmarks), or a checkpoint's file, by
+    whose landmarks faces are framed and turned. Without one the detector's own eyes are taken or, where it
+    gives none, an estimate by cascades."""
     detector: Path | None = None
     """ONNX file of a YuNet; without one OpenCV's frontal cascade finds the faces."""
     least_score: float | None = None

@@ -187,8 +187,10 @@ def _write(path: Path, crop: Crop) -> None:
 
 
 def _save_sheets(out: Path, rows: list[Row]) -> None:
-    kept = [row for row in rows if row.verdict == "kept"]
-    left_out = [row for row in rows if row.verdict in REASONS]
+    # A user who goes through the crops deletes some; the manifest still knows them.
+    crops = [row for row in rows if row.file and (out / row.file).is_file()]
+    kept = [row for row in crops if row.verdict == "kept"]
+    left_out = [row for row in crops if row.verdict in REASONS]
     save_sheet(out / "kept.png", out, kept)
     save_sheet(out / "left_out.png", out, left_out, labelled=True)
 

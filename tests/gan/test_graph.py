@@ -122,6 +122,7 @@ def gpu(monkeypatch) -> Iterator[list[str]]:
         monkeypatch.setattr(torch.cuda, name, fake)
     monkeypatch.setattr(torch.cuda, "Stream", mock.Mock)
     monkeypatch.setattr(torch.cuda, "current_stream", mock.Mock)
+    monkeypatch.setattr(torch.cuda, "set_stream", lambda stream: asked.append("stream set back"))
     return asked
 
 
@@ -189,3 +190,4 @@ def test_a_refused_recording_has_the_first_line_of_its_reason(gpu, monkeypatch):
         tried()
     with pytest.raises(RecordingError, match=r"^no$"):
         tried()
+    assert gpu[-1] == "stream set back"

@@ -8,7 +8,7 @@ from torch import nn
 
 from gan.config import IMAGE_SIZES, PRESETS
 from gan.losses import discriminator_loss, generator_loss
-from gan.networks import Discriminator, Generator
+from gan.networks import Discriminator, Generator, LayerNorm
 
 LIGHT = PRESETS["light"]["generator_widths"]
 PAPER = PRESETS["paper"]["generator_widths"]
@@ -74,7 +74,7 @@ def test_every_layer_of_the_discriminator_has_its_shape(size, normalisation):
     norm, widths = {
         "batch": ("BatchNorm2d", (64, 128, 256, 512)),
         "batch-but-first": ("BatchNorm2d", (128, 256, 512)),
-        "layer": ("GroupNorm", (128, 256, 512)),
+        "layer": ("LayerNorm", (128, 256, 512)),
     }.get(normalisation, ("", ()))
     expected = []
     for width, side in zip((64, 128, 256, 512), reversed(SIDES[size][:-1]), strict=True):
@@ -201,6 +201,18 @@ def test_layer_norm_gives_the_features_of_each_image_mean_0_and_variance_1():
         mean, variance = features.mean((1, 2, 3)), features.var((1, 2, 3), correction=0)
         torch.testing.assert_close(mean, torch.zeros(3), rtol=0, atol=1e-5)
         torch.testing.assert_close(variance, torch.ones(3), rtol=0.02, atol=0)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 2e-2)])
+def test_layer_norm_is_the_same_written_out(dtype, tolerance):
+    norm = LayerNorm(6)
+    nn.init.uniform_(norm.weight, 0.5, 1.5)
+    nn.init.uniform_(norm.bias, -0.5, 0.5)
+    features = (torch.randn(3, 6, 5, 5) * 4 + 3).to(dtype, memory_format=torch.channels_last)
+    made = norm.written_out(features)
+    assert made.dtype == dtype
+    assert made.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(made.float(), norm(features.float()), rtol=tolerance, atol=tolerance)
 
 
 def test_spectral_norm_brings_the_largest_singular_value_to_one():

@@ -44,6 +44,7 @@ def test_defaults_can_be_given():
 def test_every_setting_is_a_flag():
     words = (
         "--name,a b,--output,o,--cache,c,--preset,paper,--plain,--steps,5,--minutes,2.5,--batch-size,4,"
+        "--accumulate,2,--no-sync-batch-norm,--no-cuda-graph,"
         "--image-size,32,--seed,9,--device,cpu,--precision,bfloat16,--workers,0,--memory-share,0.5,"
         "--held-out,0.3,"
         "--generator-widths,1,2,3,4,--discriminator-widths,5,6,7,8,--latent-size,10,"
@@ -53,7 +54,7 @@ def test_every_setting_is_a_flag():
         "--keep,5"
     )
     expected = Settings(
-        "my faces", "a b", Path("o"), Path("c"), "paper", True, 5, 2.5, 4, 32, 9, "cpu", "bfloat16",
+        "my faces", "a b", Path("o"), Path("c"), "paper", True, 5, 2.5, 4, 2, False, False, 32, 9, "cpu", "bfloat16",
         0, 0.5, 0.3, (1, 2, 3, 4), (5, 6, 7, 8), 10, "spectral", 0.1, "separate", 1e-3, 0.1, 0.9,
         1e-5, False, ("cutout", "colour"), 77.0, 1, 2, 6, 3, 4, 5,
     )  # fmt: skip

@@ -85,3 +85,10 @@ def test_scoring_leaves_no_trace_in_the_training(scorer, plain):
 def test_the_fewest_images_will_do():
     scores = Scorer(IMAGES[: 5 * FEWEST], np.arange(5 * FEWEST) < FEWEST).scores(trainer())
     assert np.isfinite(list(scores.values())).all()
+
+
+def test_images_that_are_all_the_same_are_no_measure_of_diversity():
+    scorer = Scorer(np.repeat(IMAGES[:1], 40, 0), np.arange(40) < 20)
+    scores = scorer.scores(Drawing(IMAGES))
+    assert scores.keys() == NAMES - {"score/diversity"}
+    assert np.isfinite(list(scores.values())).all()

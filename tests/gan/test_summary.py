@@ -105,6 +105,12 @@ def test_memory_is_counted_by_hand():
     )
 
 
+def test_layer_outputs_are_those_of_one_part_of_one_process():
+    settings = replace(LIGHT, precision="float32", accumulate=2)
+    told = summary(settings, torch.device("cpu"), faces(96), processes=2)
+    assert "94 MiB of layer outputs" in told  # a quarter of 374
+
+
 def test_memory_follows_precision_averages_and_mapping():
     settings = replace(LIGHT, precision="bfloat16", ema_half_life=0.0)
     (memory,) = [line for line in lines(settings, faces(96, mapped=True)) if line.startswith("memory: ")]

@@ -63,6 +63,22 @@ def test_new_photos_are_added_and_the_rest_stays(photos, made, tmp_path):
     assert quick(folder, out).new == 0
 
 
+def test_crops_that_the_user_deleted_stay_away_and_hinder_nothing(tmp_path):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    for number in (0, 1):
+        save_photo(folder / f"{number}.png", number)
+    quick(folder, out)
+    (out / manifest(out)[0]["file"]).unlink()
+    save_photo(folder / "late.png", 3)
+    assert quick(folder, out).new == 1
+    assert quick(folder, out).new == 0
+    assert not (out / manifest(out)[0]["file"]).exists()
+    for path in [*out.glob("faces/*"), *out.glob("left_out/*")]:
+        path.unlink()
+    save_photo(folder / "later.png", 5)
+    assert quick(folder, out).new == 1
+
+
 class Killed(BaseException):
     pass
 

@@ -106,3 +106,14 @@ def test_names_that_are_not_utf_8(tmp_path):
     assert (name, reason[:23]) == (f"{raw}.mp4", "its name is not UTF-8, ")
     assert (out / "faces" / f"{raw}.png-0.jpg").is_file()
     assert quick(folder, out).new == 0
+
+
+def test_the_network_of_landmarks_may_be_told_by_its_runs_number(tmp_path, photos, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = tmp_path / "outputs" / "landmarks" / "0003-mine"
+    run.mkdir(parents=True)
+    (run / "config.json").write_text("{}")
+    for number, said in ((3, "0003-mine"), (4, "4 is no run")):
+        told = call("prepare_faces.py", photos, tmp_path / "out", "--landmarks", number)
+        assert told.code == 2
+        assert said in told.error.splitlines()[-1]

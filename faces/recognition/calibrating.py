@@ -1,0 +1,145 @@
+"""Find a threshold on labelled images, and tell what it costs."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from faces.calibration import (
+    Curve,
+    Identification,
+    accepted,
+    identification,
+    pair_similarities,
+    roc,
+    threshold_at,
+)
+from faces.gallery import Gallery, change_gallery, check_network, empty_gallery, load_gallery
+from faces.recognition.choices import CalibrateChoice
+from faces.recognition.folder import load_labelled
+from faces.recognition.naming import Told, find_recognizer
+from faces.recognition.pictures import save_roc_chart
+from gan.errors import UserError
+from gan.files import replacing
+from gan.processes import worker_count
+
+RATES = (0.001, 0.01, 0.1)
+"""False-accept rates at which the true-accept rate is told."""
+POINTS = 200
+"""Of a curve that are written."""
+
+
+def calibrate(choice: CalibrateChoice) -> Told:
+    """Find the threshold at which the wanted share of strangers is named; write curves; tell.
+
+    Each person of the folder is a stranger once: an image's best similarity to the others is what it would
+    get were its own person not enrolled.
+
+    Raises:
+        UserError: the network, folder or gallery cannot be used, or the output not written.
+    """
+    recognizer = find_recognizer(choice.checkpoint, choice.runs, choice.device)
+    if choice.gallery is not None:
+        load_gallery(choice.gallery, recognizer.digest)  # before the images, which take their time
+    data = load_labelled(
+        choice.folder,
+        recognizer.side,
+        cache=choice.cache,
+        workers=worker_count(choice.workers),
+        label=choice.label,
+        centre=recognizer.settings.centre,
+    )
+    vectors, people = recognizer.vectors(data.images), np.array(data.names(), object)
+    genuine, impostor = pair_similarities(vectors, data.names())
+    pairs = roc(genuine, impostor)
+    found = look_up(vectors, people, choice.enrolled, recognizer.digest)
+    threshold = threshold_at(found.other, choice.far)
+    values = {
+        "network": recognizer.digest,
+        "people": len(data.classes),
+        "images": len(data.images),
+        "threshold": threshold,
+        "wanted_far": choice.far,
+        "open_set": {
+            "strangers_named": found.strangers_named(threshold),
+            "rightly_named": found.named(threshold),
+        },
+        "closed_set": {"rank_1": found.rank_1()},
+        "verification": {
+            "area_under_curve": pairs.area(),
+            "tar_at_far": {str(rate): accepted(genuine, threshold_at(impostor, rate)) for rate in RATES},
+        },
+    }
+    lines = [
+        f"{len(data.images):,} images of {len(data.classes):,} people, {choice.enrolled} of each enrolled",
+        f"threshold {threshold:.4f}: {values['open_set']['strangers_named']:.2%} of strangers are named "
+        f"(wanted: {choice.far:.2%}), {values['open_set']['rightly_named']:.1%} of people are, and rightly",
+        f"closed set: the most similar person is the right one for {found.rank_1():.1%}",
+        f"pairs: area under the curve {pairs.area():.4f}; "
+        + ", ".join(
+            f"TAR {rate:.1%} at FAR {far}" for far, rate in values["verification"]["tar_at_far"].items()
+        ),
+    ]
+    try:
+        lines += _write(choice.output, values, {"pairs": pairs, "open set": found.curve()})
+    except OSError as error:
+        raise UserError(f"{choice.output} cannot be written to: {error.strerror or error}") from None
+    if choice.gallery is not None:
+        path = choice.gallery
+
+        def change(gallery: Gallery) -> Gallery:
+            check_network(gallery, path, recognizer.digest)
+            return gallery.with_threshold(threshold)
+
+        change_gallery(path, change)
+        lines.append(f"written into {choice.gallery}")
+    return Told(lines)
+
+
+def look_up(
+    vectors: NDArray[np.float32], people: NDArray[np.object_], enrolled: int, network: str = ""
+) -> Identification:
+    """Enrol the first images of everybody, and look the others up.
+
+    Args:
+        vectors: float [N, D].
+        people: N names.
+        enrolled: images of each person that are enrolled.
+        network: digest, for the gallery.
+
+    Raises:
+        UserError: nobody has more images than that.
+    """
+    gallery, looked_up = empty_gallery(network, Path()), []
+    for name in sorted({*people}):
+        rows = np.flatnonzero(people == name)
+        if len(rows) <= enrolled:
+            raise UserError(
+                f"{name} has {len(rows)} images: to enroll {enrolled} and look others up takes more"
+            )
+        gallery = gallery.enrolled(name, vectors[rows[:enrolled]])
+        looked_up.extend(rows[enrolled:])
+    return identification(
+        gallery.similarities(vectors[looked_up]), list(people[looked_up]), list(gallery.people)
+    )
+
+
+def _write(output: Path, values: dict[str, object], curves: dict[str, Curve]) -> list[str]:
+    with replacing(output / "calibration.json") as path:
+        path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    with replacing(output / "curves.csv") as path, path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["curve", "threshold", "false accept rate", "true accept rate"])
+        for name, curve in curves.items():
+            shown = np.unique(np.linspace(0, len(curve.far) - 1, POINTS).astype(int))
+            for row in shown:
+                writer.writerow([name, curve.thresholds[row], curve.far[row], curve.tar[row]])
+    try:
+        save_roc_chart(output / "roc.png", [(name, curve.far, curve.tar) for name, curve in curves.items()])
+    except UserError as error:
+        return [f"no picture of the curves: {error}", str(output)]
+    return [str(output)]

@@ -1,0 +1,263 @@
+"""A folder with one sub-folder a class: its images, what each is of, and which are never trained on.
+
+Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gan.dataset import FaceSet, load_folder
+from gan.errors import UserError
+
+TRAIN, VALIDATE = "train", "validate"
+TABLE = "labels.csv"
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Images and what they are of.
+
+    Attributes:
+        images: uint8 [N, 3, T, T].
+        labels: int64 [N], numbers of classes.
+        classes: their names, sorted.
+        held: bool [N], images that are never trained on.
+        files: names relative to the folder.
+        skipped: (name, reason) of what was left out.
+        digest: hex, of all pixels, labels and the split.
+        folder: where the files are, absolute.
+        given: whether the folder itself says what is held out.
+    """
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    classes: tuple[str, ...]
+    held: NDArray[np.bool_]
+    files: list[str]
+    skipped: list[tuple[str, str]]
+    digest: str
+    folder: Path
+    given: bool
+
+    @property
+    def trained(self) -> NDArray[np.int64]:
+        """The images that may be trained on, as rows of `images`."""
+        return np.flatnonzero(~self.held)
+
+    @property
+    def held_rows(self) -> NDArray[np.int64]:
+        """The images held out, as rows of `images`."""
+        return np.flatnonzero(self.held)
+
+    def names(self) -> list[str]:
+        """Of each image the name of its class."""
+        return [self.classes[label] for label in self.labels]
+
+    def summary(self) -> str:
+        """One line: how many images of how many classes, how many are held out, what was left out."""
+        counts = np.bincount(self.labels[self.trained], minlength=len(self.classes))
+        return (
+            f"{len(self.images):,} images of {len(self.classes):,} classes from {self.folder} "
+            f"({len(self.skipped):,} left out), {counts.min():,} to {counts.max():,} of a class to train on; "
+            f"{len(self.held_rows):,} images held out" + (f", as {VALIDATE}/ says" if self.given else "")
+        )
+
+
+def load_labelled(
+    folder: Path,
+    side: int,
+    *,
+    cache: Path,
+    workers: int,
+    label: str | None = None,
+    centre: float = 1.0,
+    held_out: float = 0.0,
+) -> Labelled:
+    """Read a folder of classes.
+
+    Args:
+        folder: with one sub-folder a class; or with `train` and `validate` that hold those; or with files
+            whose classes `label` tells.
+        side: T of the images in pixels.
+        cache: folder for decoded arrays; see `gan.dataset.load_folder`.
+        workers: processes that decode; 0 decodes in this one.
+        label: a column of `labels.csv` in the folder, or a regular expression for the files' names,
+            whose first group is the class; None where sub-folders are.
+        centre: share of the images' side, around the middle, that is kept.
+        held_out: share of each class that is held out, where the folder does not say which; 0 for none.
+
+    Raises:
+        UserError: no such folder, less than two classes, an empty class or, where images are held out, one
+            of a single image; the same image in two classes or on both sides of a given split; labels that
+            cannot be read.
+    """
+    faces = load_folder(folder, round(side / centre), cache=cache, workers=workers, progress=False)
+    given = label is None and _is_split(faces.folder)
+    named = (
+        _by_label(faces, label) if label is not None else [_class_folder(name, given) for name in faces.files]
+    )
+    left_out = f"no class by {label}" if label is not None else "in no class's folder"
+    skipped = [(file, left_out) for file, name in zip(faces.files, named, strict=True) if name is None]
+    rows = [row for row, name in enumerate(named) if name is not None]
+    names = [name for name in named if name is not None]
+    files, prints = [faces.files[row] for row in rows], [int(faces.fingerprints[row]) for row in rows]
+    classes = tuple(sorted({*names}))
+    if label is None:
+        _check_none_empty(faces, given)
+    if len(classes) < 2:
+        raise UserError(
+            f"{folder} must hold two classes or more, and holds {classes[0] if classes else 'none'}: make a "
+            "sub-folder for each class, or say by --label what tells them"
+        )
+    _check_no_two_classes(names, files, prints)
+    if given:
+        held = np.array([name.startswith(f"{VALIDATE}/") for name in files])
+        _check_sides(names, files, prints, held)
+    else:
+        held = hold_out(names, prints, held_out)
+    labels = np.searchsorted(np.array(classes), np.array(names)).astype(np.int64)
+    first = (faces.images.shape[-1] - side) // 2
+    state = hashlib.blake2b(labels.tobytes() + held.tobytes(), digest_size=16)
+    state.update("\0".join([faces.digest, str(centre), *classes]).encode(errors="surrogateescape"))
+    return Labelled(
+        images=faces.images[:, :, first : first + side, first : first + side][rows],
+        labels=labels,
+        classes=classes,
+        held=held,
+        files=files,
+        skipped=sorted([*faces.skipped, *skipped]),
+        digest=state.hexdigest(),
+        folder=faces.folder,
+        given=given,
+    )
+
+
+def hold_out(names: Sequence[str], fingerprints: Sequence[int], share: float) -> NDArray[np.bool_]:
+    """Which images are held out: this share of each class, rounded, but one at least and never all.
+
+    Images' own fingerprints decide, so that equal images are on one side, and all runs on a folder hold out
+    the same.
+
+    Args:
+        names: of each image its class.
+        fingerprints: of each image the digest of its pixels, as a number.
+        share: from 0, which holds out none, to 0.5.
+
+    Returns:
+        bool [N].
+
+    Raises:
+        UserError: a class has a single image, or several equal ones.
+    """
+    chosen: set[int] = set()
+    if share == 0:
+        return np.zeros(len(names), bool)
+    for name in sorted({*names}):
+        own = {print_ for print_, other in zip(fingerprints, names, strict=True) if other == name}
+        if len(own) < 2:
+            raise UserError(
+                f"the class {name} has one image: it takes one to train on and another to score with; add "
+                "more, or leave the class out"
+            )
+        count = min(max(1, round(share * len(own))), len(own) - 1)
+        chosen.update(sorted(own)[:count])
+    return np.array([print_ in chosen for print_ in fingerprints])
+
+
+def _is_split(folder: Path) -> bool:
+    """Whether the folder's only sub-folders are train/ and validate/."""
+    return {path.name for path in _folders(folder)} == {TRAIN, VALIDATE}
+
+
+def _folders(folder: Path) -> list[Path]:
+    return [path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith(".")]
+
+
+def _class_folder(file: str, given: bool) -> str | None:
+    """The class of a file by the folder it lies in; None where it lies in none."""
+    parts = file.split("/")[1 if given else 0 :]
+    return parts[0] if len(parts) > 1 else None
+
+
+def _by_label(faces: FaceSet, label: str) -> list[str | None]:
+    """The class of each file by a column of the table, or by its name; None where that tells none."""
+    table = faces.folder / TABLE
+    known = _column(table, label) if table.is_file() else None
+    if known is not None:
+        return [known.get(name) or None for name in faces.files]
+    try:
+        pattern = re.compile(label)
+    except re.error as error:
+        raise UserError(f"--label {label} is no regular expression: {error}") from None
+    if not pattern.groups:
+        raise UserError(
+            f"--label {label} is neither a column of {table} nor a regular expression with a group"
+        )
+    found = [pattern.search(name) for name in faces.files]
+    return [match[1] if match else None for match in found]
+
+
+def _column(table: Path, name: str) -> dict[str, str] | None:
+    """A table's column by its files; None where it has no column of that name."""
+    try:
+        with table.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
+            reader = csv.DictReader(file, skipinitialspace=True)
+            if not {"file", name} <= {*(reader.fieldnames or ())}:
+                return None
+            return {row["file"]: row[name] for row in reader}
+    except (OSError, csv.Error) as error:
+        raise UserError(f"{table} cannot be read: {error}") from None
+
+
+def _check_none_empty(faces: FaceSet, given: bool) -> None:
+    used = {str(Path(name).parts[0]) if not given else "/".join(name.split("/")[:2]) for name in faces.files}
+    places = [faces.folder / TRAIN, faces.folder / VALIDATE] if given else [faces.folder]
+    for place in places:
+        for path in _folders(place):
+            name = path.relative_to(faces.folder).as_posix()
+            if name not in used:
+                why = next(
+                    (f" ({file}: {reason})" for file, reason in faces.skipped if file.startswith(f"{name}/")),
+                    "",
+                )
+                raise UserError(f"the class {path} has no usable image{why}: add some, or remove the folder")
+
+
+def _check_no_two_classes(names: Sequence[str], files: Sequence[str], fingerprints: Sequence[int]) -> None:
+    first: dict[int, int] = {}
+    shared = []
+    for row, print_ in enumerate(fingerprints):
+        known = first.setdefault(print_, row)
+        if names[known] != names[row]:
+            shared.append((known, row))
+    if shared:
+        one, other = shared[0]
+        raise UserError(
+            f"the classes {names[one]} and {names[other]} hold the same image ({files[one]}, {files[other]}; "
+            f"{len(shared):,} such pairs in all): an image is of one class, so remove it from the other"
+        )
+
+
+def _check_sides(
+    names: Sequence[str], files: Sequence[str], fingerprints: Sequence[int], held: NDArray[np.bool_]
+) -> None:
+    for name in sorted({*names}):
+        sides = {bool(side) for side, other in zip(held, names, strict=True) if other == name}
+        for side, place in ((False, TRAIN), (True, VALIDATE)):
+            if side not in sides:
+                raise UserError(f"the class {name} has no image in {place}/: add some, or remove the class")
+    trained = {print_: file for print_, file, side in zip(fingerprints, files, held, strict=True) if not side}
+    for print_, file, side in zip(fingerprints, files, held, strict=True):
+        if side and print_ in trained:
+            raise UserError(
+                f"{trained[print_]} and {file} are the same image: a score on it would say nothing"
+            )

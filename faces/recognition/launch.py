@@ -1,0 +1,200 @@
+"""From what a user of train_classifier.py asks for to a learner that is ready."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from faces.backbone import Backbone, load_weights
+from faces.launch import Kind, Plan, check_data
+from faces.launch import make_plan as make_any_plan
+from faces.recognition.folder import Labelled, load_labelled
+from faces.recognition.learner import KIND, ClassifierLearner
+from faces.recognition.networks import Classifier, FinetuneNetwork, make_network
+from faces.recognition.settings import (
+    NETWORK,
+    ClassifierRequest,
+    ClassifierSettings,
+    check,
+    resolved,
+    tile_side,
+)
+from faces.recognition.thawing import before_last_block, layers
+from gan.checkpoint import load, load_chosen
+from gan.errors import UserError
+from gan.processes import worker_count
+
+CLASSES = Kind(KIND, "train_classifier.py FOLDER", ClassifierSettings, ClassifierRequest, check, NETWORK)
+
+
+def make_plan(words: Sequence[str]) -> Plan[ClassifierSettings]:
+    """Read a command line; what it leaves open is what the method, or the checkpoint begun from, has.
+
+    Raises:
+        UserError: as `faces.launch.make_plan`; or a checkpoint that cannot be begun from.
+    """
+    plan = make_any_plan(words, CLASSES)
+    settings = plan.settings
+    if settings.from_checkpoint is not None and plan.resumed is None:
+        source = settings.from_checkpoint
+        if not source.is_file():
+            source = CLASSES.find_run(source, settings.output)
+        settings = replace(settings, from_checkpoint=source.absolute())
+        settings = _like_source(settings, _read_source(source)[1])
+    settings = resolved(settings)
+    if settings.method == "finetune":
+        settings = _with_frozen(settings)
+    check(settings)
+    return replace(plan, settings=settings)
+
+
+def load_data(plan: Plan[ClassifierSettings], folder: Path) -> Labelled:
+    """Read the folder of classes.
+
+    Raises:
+        UserError: what is wrong with it; or it is not what a resumed run was trained on.
+    """
+    settings = plan.settings
+    data = load_labelled(
+        folder,
+        tile_side(settings),
+        cache=settings.cache,
+        workers=worker_count(settings.workers),
+        label=settings.label,
+        centre=settings.centre,
+        held_out=settings.held_out,
+    )
+    check_data(plan, data.digest, len(data.images))
+    return data
+
+
+def facts(data: Labelled) -> dict[str, Any]:
+    """What config.json tells of the data."""
+    return {
+        "folder": str(data.folder),
+        "digest": data.digest,
+        "images": len(data.images),
+        "classes": list(data.classes),
+        "held_out": len(data.held_rows),
+        "split": "given" if data.given else "by digest",
+        "skipped": len(data.skipped),
+    }
+
+
+def make_learner(plan: Plan[ClassifierSettings], data: Labelled) -> ClassifierLearner:
+    """A learner at step 0, with the weights it is to begin with. Nothing is written yet.
+
+    Raises:
+        UserError: the backbone or its weights are not to be had, or do not fit.
+    """
+    settings = plan.settings
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        network = make_network(settings, len(data.classes))
+    if plan.resumed is None:
+        _begin(network, settings, data.classes)
+        source = plan.source_state()
+        if source:
+            take_over(network, *source, data.classes)
+    if isinstance(network, FinetuneNetwork):
+        network.backbone.freeze(settings.freeze)
+    return ClassifierLearner(settings, data, network, plan.device)
+
+
+def summary(learner: ClassifierLearner) -> str:
+    """The network and its size, for --dry-run."""
+    network = learner.network
+    weights = [weight.numel() for weight in network.parameters()]
+    trained = [weight.numel() for weight in network.parameters() if weight.requires_grad]
+    return f"{network}\n{sum(weights):,} parameters, {sum(trained):,} of them trained in the first step"
+
+
+def take_over(network: Classifier, path: Path, state: dict[str, Any], classes: tuple[str, ...]) -> None:
+    """Begin with what fits of a checkpoint's network: all convolutions, and the head if of the same classes.
+
+    Args:
+        network: to change in place.
+        path: of the checkpoint, for messages.
+        state: what it holds.
+        classes: of the network.
+
+    Raises:
+        UserError: its convolutions are others.
+    """
+    theirs: dict[str, torch.Tensor] = state["average"] or state["network"]
+    same = tuple(state.get("classes", ())) == classes
+    fitting = {
+        name: theirs[name]
+        for name, weight in network.state_dict().items()
+        if name in theirs and theirs[name].shape == weight.shape and (same or not name.startswith("head."))
+    }
+    missing = [
+        name
+        for name in network.state_dict()
+        if name.startswith(("backbone.", "body.")) and name not in fitting
+    ]
+    if missing:
+        raise UserError(f"{path} cannot be begun from: its network has no {missing[0]} of that shape")
+    network.load_state_dict(fitting, strict=False)
+    whole = len(fitting) == len(network.state_dict())
+    print(f"beginning with {'the network' if whole else 'the convolutions'} of {path}")
+
+
+def _begin(network: Classifier, settings: ClassifierSettings, classes: tuple[str, ...]) -> None:
+    if settings.from_checkpoint is not None:
+        take_over(network, *_read_source(settings.from_checkpoint), classes)
+    elif settings.weights not in (None, "none"):
+        backbone = network.get_submodule("backbone")
+        assert isinstance(backbone, Backbone), "only backbones have weights to begin with"
+        try:
+            load_weights(backbone, settings.weights)
+        except UserError as error:
+            raise UserError(
+                f"{error}; or begin with a checkpoint of this project: --from CHECKPOINT"
+            ) from None
+
+
+def _read_source(path: Path) -> tuple[Path, dict[str, Any]]:
+    """The file and contents of a checkpoint to begin from: a run's best, or the file itself."""
+    file, state = load_chosen(path, None) if path.is_dir() else (path, load(path))
+    if "network" not in state or "image_size" not in state.get("settings", {}):
+        raise UserError(
+            f"{file} cannot be begun from: it is of no network that looks at faces (train_classifier.py and "
+            "train_landmarks.py make such)"
+        )
+    return file, state
+
+
+def _like_source(settings: ClassifierSettings, state: dict[str, Any]) -> ClassifierSettings:
+    """The settings with the backbone and image size of the checkpoint to begin from, where none is given."""
+    theirs = state["settings"]
+    if settings.method != "scratch" and settings.backbone is None:
+        if theirs.get("backbone") is None:
+            raise UserError(
+                f"{settings.from_checkpoint} is of a network without a backbone, from which only --method "
+                "scratch can begin"
+            )
+        settings = replace(settings, backbone=theirs["backbone"])
+    return settings if settings.image_size else replace(settings, image_size=theirs["image_size"])
+
+
+def _with_frozen(settings: ClassifierSettings) -> ClassifierSettings:
+    """The settings with the layers that stay as they are."""
+    assert settings.backbone is not None, "settings are resolved"
+    learnt = settings.weights != "none" or settings.from_checkpoint is not None
+    backbone = Backbone(settings.backbone)
+    if settings.freeze is None and learnt:
+        settings = replace(settings, freeze=before_last_block(backbone))
+    if settings.freeze is not None and not learnt:
+        raise UserError(
+            "--freeze keeps layers as they are, and these have learnt nothing; see --weights, --from"
+        )
+    if settings.once and settings.freeze not in layers(backbone):
+        raise UserError(
+            f"--once needs frozen layers up to one of these, by --freeze: {', '.join(layers(backbone))}"
+        )
+    return settings

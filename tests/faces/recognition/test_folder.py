@@ -1,0 +1,152 @@
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from faces.recognition.folder import hold_out, load_labelled
+from gan.errors import UserError
+
+
+def write(path: Path, seed: int) -> None:
+    """A picture of 20 pixels a side, another one for each seed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (20, 20, 3), np.uint8)).save(path)
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """Three classes of 10, 4 and 2 images."""
+    for number, (name, count) in enumerate({"бутылка": 10, "cat": 4, "dog dog": 2}.items()):
+        for index in range(count):
+            write(tmp_path / "data" / name / f"{index}.png", 100 * number + index)
+    return tmp_path / "data"
+
+
+def read(folder: Path, **options):
+    options = {"cache": folder.parent / "cache", "workers": 0, "held_out": 0.2, **options}
+    return load_labelled(folder, options.pop("side", 16), **options)
+
+
+def refused(folder: Path, **options) -> str:
+    with pytest.raises(UserError) as caught:
+        read(folder, **options)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_sub_folder_is_a_class(folder):
+    data = read(folder)
+    assert data.classes == ("cat", "dog dog", "бутылка")
+    assert np.bincount(data.labels).tolist() == [4, 2, 10]
+    assert data.images.shape == (16, 3, 16, 16)
+    assert [name.split("/")[0] for name in data.files] == data.names()
+    assert "16 images of 3 classes" in data.summary()
+
+
+def test_the_split_is_stratified_and_stays(folder):
+    data = read(folder)
+    held = np.bincount(data.labels[data.held], minlength=3)
+    assert held.tolist() == [1, 1, 2]
+    assert sorted([*data.trained, *data.held_rows]) == list(range(16))
+    again = read(folder)
+    assert np.array_equal(data.held, again.held)
+    assert data.digest == again.digest
+    assert data.digest != read(folder, held_out=0.5).digest
+    assert not read(folder, held_out=0).held.any()
+
+
+def test_equal_images_are_on_one_side():
+    prints = [7, 7, 7, 8, 9, 9]
+    held = hold_out(["a"] * 6, prints, 0.4)
+    assert held.tolist() == [True, True, True, False, False, False]
+    with pytest.raises(UserError, match="the class a has one image"):
+        hold_out(["a"] * 3, prints[:3], 0.4)
+
+
+def test_a_given_split(folder, tmp_path):
+    split = tmp_path / "split"
+    shutil.copytree(folder, split / "train")
+    for name in ("cat", "dog dog", "бутылка"):
+        write(split / "validate" / name / "a.png", hash(name) % 1000 + 1000)
+    data = read(split)
+    assert data.given
+    assert data.classes == ("cat", "dog dog", "бутылка")
+    assert [data.files[row] for row in data.held_rows] == [
+        "validate/cat/a.png",
+        "validate/dog dog/a.png",
+        "validate/бутылка/a.png",
+    ]
+    shutil.copy(split / "train" / "cat" / "0.png", split / "validate" / "cat" / "again.png")
+    assert "train/cat/0.png and validate/cat/again.png are the same image" in refused(split)
+    shutil.rmtree(split / "validate" / "cat")
+    assert "the class cat has no image in validate/" in refused(split)
+
+
+def test_a_class_with_one_image(folder):
+    (folder / "dog dog" / "1.png").unlink()
+    line = refused(folder)
+    assert "the class dog dog has one image" in line
+    assert "add more" in line
+
+
+def test_an_empty_class(folder):
+    (folder / "empty").mkdir()
+    assert f"the class {folder / 'empty'} has no usable image" in refused(folder)
+    (folder / "empty" / "broken.png").write_bytes(b"no image")
+    assert "(empty/broken.png: not a JPEG" in refused(folder)
+
+
+def test_two_classes_of_the_same_images(folder):
+    shutil.copytree(folder / "cat", folder / "kitty")
+    line = refused(folder)
+    assert "the classes cat and kitty hold the same image (cat/0.png, kitty/0.png; 4 such pairs" in line
+
+
+def test_a_corrupt_image_is_left_out_and_listed(folder):
+    (folder / "cat" / "2.png").write_bytes((folder / "cat" / "2.png").read_bytes()[:300])
+    data = read(folder)
+    assert len(data.images) == 15
+    assert [name for name, _ in data.skipped] == ["cat/2.png"]
+
+
+def test_images_beside_the_classes_are_left_out(folder):
+    write(folder / "stray.png", 999)
+    assert ("stray.png", "in no class's folder") in read(folder).skipped
+
+
+@pytest.mark.parametrize("kept", [0, 1])
+def test_less_than_two_classes(tmp_path, kept):
+    write(tmp_path / "data" / "loose.png", 1)
+    for index in range(3 * kept):
+        write(tmp_path / "data" / "one" / f"{index}.png", index + 2)
+    line = refused(tmp_path / "data")
+    assert ("holds one" if kept else "holds none") in line
+    assert "sub-folder for each class" in line
+
+
+def test_no_folder(tmp_path):
+    assert "no folder" in refused(tmp_path / "gone")
+
+
+def test_classes_by_a_column_or_by_names(tmp_path):
+    flat = tmp_path / "flat"
+    for index in range(6):
+        write(flat / f"{20 + index}_{index % 2}_x.png", index)
+    data = read(flat, label=r"^\d+_([01])_")
+    assert data.classes == ("0", "1")
+    assert data.labels.tolist() == [0, 1, 0, 1, 0, 1]
+    rows = "".join(f"{20 + index}_{index % 2}_x.png,{'ab'[index > 2]}\n" for index in range(5))
+    (flat / "labels.csv").write_text("file,kind\n" + rows)
+    data = read(flat, label="kind")
+    assert (data.classes, data.labels.tolist()) == (("a", "b"), [0, 0, 0, 1, 1])
+    assert data.skipped == [("25_1_x.png", "no class by kind")]
+    assert "neither a column of" in refused(flat, label="colour")
+    assert "no regular expression" in refused(flat, label="(")
+
+
+def test_the_middle_alone(folder):
+    whole = read(folder, side=16).images
+    middle = read(folder, side=8, centre=0.5).images
+    assert np.array_equal(middle, whole[:, :, 4:12, 4:12])

@@ -1,0 +1,289 @@
+"""recognize.py as its user has it: names, galleries, thresholds, and what it refuses."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from faces.gallery import load_gallery
+from faces.recognition import naming
+from faces.recognition.finding import Seen
+from faces.recognizer import load_recognizer
+from gan.checkpoint import FORMAT
+from gan.decoding import decode_whole
+from gan.images import load_png
+from tests.conftest import draw_people
+from tests.in_process import Told, call
+
+WHOLE = ("--whole-image", "--device", "cpu")
+
+
+@pytest.fixture(scope="module")
+def strangers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six drawn people whom no network of the tests has seen, ten faces each; do not change it."""
+    folder = tmp_path_factory.mktemp("strangers") / "people"
+    draw_people(folder, range(200, 206), 10)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def told(*words: object) -> Told:
+    """What it tells; fails unless all went well."""
+    found = call("recognize.py", *words)
+    assert found.code == 0, found.error
+    return found
+
+
+def refused(*words: object) -> str:
+    """The one line it ends with."""
+    found = call("recognize.py", *words)
+    assert found.code == 2, found
+    errors = [line for line in found.error.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert "Traceback" not in found.error
+    return errors[0]
+
+
+def files(folder: Path, first: int = 0, last: int = 99) -> list[Path]:
+    return sorted(folder.iterdir())[first:last]
+
+
+def test_predict_names_each_image_with_its_probability(scratch_run, drawn_people):
+    person = sorted(drawn_people.iterdir())[2]
+    found = told("predict", scratch_run, person, *WHOLE, "--json", "--output", "out")
+    rows = json.loads("\n".join(found.lines))
+    assert len(rows) == len(files(person))
+    assert sum(row["name"] == person.name for row in rows) > 0.7 * len(rows)
+    assert all(1 / 8 <= row["score"] <= 1 for row in rows)
+    assert {row["file"] for row in rows} == {str(path) for path in files(person)}
+    with Path("out/recognized.csv").open(encoding="utf-8") as file:
+        table = list(csv.DictReader(file))
+    assert [(row["name"], float(row["score"])) for row in table] == [
+        (row["name"], row["score"]) for row in rows
+    ]
+    copy, photo = load_png("out/000.png"), load_png(files(person)[0])
+    assert copy.shape == photo.shape
+    assert (copy != photo).any()
+    lines = told("predict", scratch_run, person, *WHOLE, "--no-copies", "--output", "other").lines
+    assert f"{len(rows)} faces: {person.name}" in lines[-2]
+    assert [path.name for path in Path("other").iterdir()] == ["recognized.csv"]
+
+
+def test_each_face_of_a_group_photo_is_named(scratch_run, drawn_people, monkeypatch):
+    """A stand-in for the detector gives the boxes; the rest is the real way."""
+    people = sorted(drawn_people.iterdir())[:3]
+    group = np.concatenate([load_png(files(person)[0]) for person in people], axis=2)
+    Image.fromarray(np.moveaxis(group, 0, -1)).save("group.png")
+    side = group.shape[1]
+    boxes = [(float(left), 0.0, float(left + side), float(side)) for left in range(0, 3 * side, side)]
+
+    def stand_in(crop_side: int, detector: object, enlarge: float):
+        def look(path: Path) -> Seen:
+            photo = decode_whole(path)
+            crops = [photo[:, :, int(left) : int(right)] for left, _, right, _ in boxes]
+            scaled = [
+                Image.fromarray(np.moveaxis(crop, 0, -1)).resize((crop_side, crop_side)) for crop in crops
+            ]
+            return Seen(photo, boxes, np.stack([np.moveaxis(np.asarray(crop), -1, 0) for crop in scaled]))
+
+        return look
+
+    monkeypatch.setattr(naming, "faces_found", stand_in)
+    rows = json.loads("\n".join(told("predict", scratch_run, "group.png", "--json", "--device", "cpu").lines))
+    assert [(row["face"], row["left"], row["right"]) for row in rows] == [
+        (face, box[0], box[2]) for face, box in enumerate(boxes)
+    ]
+    right = [row["name"] == person.name for row, person in zip(rows, people, strict=True)]
+    assert sum(right) >= 2
+
+
+def test_faces_are_found_by_the_detector(scratch_run, drawn_people):
+    pytest.importorskip("faces.prepare", reason="there is no detector in this version")
+    pytest.importorskip("cv2", reason="the extra 'photos' is not installed")
+    Image.new("RGB", (200, 200), "white").save("nobody.png")
+    assert "nobody.png: no face is found in it" in refused("predict", scratch_run, "nobody.png")
+
+
+def test_somebody_new_is_enrolled_and_found_and_a_stranger_is_refused(arcface_run, strangers):
+    known, *others = sorted(strangers.iterdir())
+    new = ("--checkpoint", arcface_run)
+    assert "4 vectors; 1 people" in told("enroll", "g.npz", "Ada", *files(known, 0, 4), *new, *WHOLE).lines[0]
+    told("enroll", "g.npz", "Bo", *files(others[0], 0, 4), *WHOLE)
+    lines = told(
+        "calibrate", arcface_run, strangers, "--far", 0.1, "--gallery", "g.npz", "--workers", 0
+    ).lines
+    assert any("written into g.npz" in line for line in lines)
+
+    def named(person: Path) -> list[str]:
+        found = told("identify", "g.npz", *files(person, 4), *WHOLE, "--json", "--no-copies")
+        return [row["name"] for row in json.loads("\n".join(found.lines))]
+
+    assert named(known).count("Ada") >= 4  # of 6
+    for stranger in others[1:]:
+        assert named(stranger).count("unknown") >= 4
+    assert "Ada is removed" in told("remove", "g.npz", "Ada").lines[0]
+    assert "Ada" not in named(known)
+    listed = json.loads("\n".join(told("list", "g.npz", "--json").lines))
+    assert listed["people"] == {"Bo": 4}
+    assert listed["network"] == load_recognizer(arcface_run).digest
+    assert any("Bo: 4 vectors" in line for line in told("list", "g.npz").lines)
+
+
+def test_calibration_tells_curves_for_closed_and_open_set(arcface_run, strangers):
+    lines = told("calibrate", arcface_run, strangers, "--far", 0.05, "--output", "cal", "--workers", 0).lines
+    values = json.loads(Path("cal/calibration.json").read_text())
+    assert values["open_set"]["strangers_named"] <= 0.05
+    assert values["closed_set"]["rank_1"] > 0.5  # chance is a sixth
+    assert values["verification"]["area_under_curve"] > 0.8
+    assert list(values["verification"]["tar_at_far"]) == ["0.001", "0.01", "0.1"]
+    assert -1 <= values["threshold"] <= 1
+    with Path("cal/curves.csv").open(encoding="utf-8") as file:
+        assert {row["curve"] for row in csv.DictReader(file)} == {"pairs", "open set"}
+    assert load_png("cal/roc.png").shape[0] == 3
+    assert "60 images of 6 people" in lines[0]
+    assert "takes more" in refused("calibrate", arcface_run, strangers, "--enrolled", 10, "--workers", 0)
+    assert "--far must be" in refused("calibrate", arcface_run, strangers, "--far", 1.5)
+
+
+@pytest.fixture
+def gallery(arcface_run, strangers) -> Path:
+    told(
+        "enroll",
+        "g.npz",
+        "Ada",
+        *files(sorted(strangers.iterdir())[0], 0, 2),
+        "--checkpoint",
+        arcface_run,
+        *WHOLE,
+    )
+    return Path("g.npz")
+
+
+def test_what_is_refused_loses_nothing(gallery, arcface_run, scratch_run, strangers):
+    before = gallery.read_bytes()
+    face = files(sorted(strangers.iterdir())[1])[0]
+    Path("broken.png").write_bytes(face.read_bytes()[:200])
+    line = refused("enroll", gallery, "Bo", face, "broken.png", *WHOLE)
+    assert "broken.png cannot be enrolled: cannot be decoded" in line
+    assert "another network" in refused("enroll", gallery, "Bo", face, "--checkpoint", scratch_run, *WHOLE)
+    assert "another network" in refused("identify", gallery, face, "--checkpoint", scratch_run, *WHOLE)
+    assert "another network" in refused("calibrate", scratch_run, strangers, "--gallery", gallery)
+    assert "is no name" in refused("enroll", gallery, " ", face, *WHOLE)
+    assert "Bo is not in the gallery; there are: Ada" in refused("remove", gallery, "Bo")
+    assert "has no threshold" in refused("identify", gallery, face, *WHOLE)
+    for threshold in (1.5, -1.01, "nan"):
+        assert "from -1 to 1" in refused("identify", gallery, face, "--threshold", threshold, *WHOLE)
+    assert "no photo or folder gone.png" in refused("enroll", gallery, "Bo", "gone.png", *WHOLE)
+    assert gallery.read_bytes() == before
+
+
+def test_enrolling_the_same_images_again_adds_nothing(gallery, strangers):
+    before = load_gallery(gallery)
+    first, second, third = files(sorted(strangers.iterdir())[0], 0, 3)
+    lines = told("enroll", gallery, "Ada", second, third, first, *WHOLE).lines
+    assert "Ada: 3 vectors; 1 people" in lines[0]
+    assert lines[1] == "2 of 3 images were in it already and are not added again"
+    assert np.array_equal(load_gallery(gallery).vectors[:2], before.vectors)
+
+
+def test_files_that_are_none(strangers):
+    face = files(sorted(strangers.iterdir())[1])[0]
+    assert "no photo is given" in refused("identify", "g.npz")
+    assert "no photo is given" in refused("predict", "2")
+    assert "--workers must be" in refused("calibrate", "2", strangers, "--workers", -3)
+    assert "--enrolled must be" in refused("calibrate", "2", strangers, "--enrolled", 0)
+    assert "say by --checkpoint" in refused("enroll", "new.npz", "Bo", face, *WHOLE)
+    assert "cannot be opened" in refused("list", "gone.npz")
+    Path("text.npz").write_text("hello")
+    assert "no gallery" in refused("identify", "text.npz", face, *WHOLE)
+    assert "holds no classifier" in refused("predict", _of_landmarks(), face, *WHOLE)
+
+
+def _of_landmarks() -> Path:
+    path = Path("other.pt")
+    torch.save({"format": FORMAT, "step": 1, "kind": "landmarks"}, path)
+    return path
+
+
+def test_a_network_that_has_trained_on_is_another(gallery, arcface_run, strangers, scratch_run):
+    face = files(sorted(strangers.iterdir())[0])[0]
+    moved = Path("moved.pt")
+    shutil.copy(load_gallery(gallery).checkpoint, moved)
+    rows = told("identify", gallery, face, "--threshold", 0, "--checkpoint", moved, *WHOLE).lines
+    assert "Ada 1.00" in rows[0], "the same weights elsewhere are the same network"
+    saved = load_gallery(gallery)
+    object.__setattr__(saved, "checkpoint", Path("gone.pt"))
+    saved.save(gallery)
+    assert "is no longer at gone.pt" in refused("identify", gallery, face, "--threshold", 0, *WHOLE)
+
+
+def test_a_corrupt_photo_among_others_is_told_and_the_others_are_done(scratch_run, drawn_people):
+    good = files(sorted(drawn_people.iterdir())[0])[0]
+    Path("bad.png").write_bytes(b"broken")
+    found = call("recognize.py", "predict", scratch_run, "bad.png", good, *WHOLE)
+    assert found.code == 0
+    assert "left out: bad.png: not a JPEG" in found.error
+    assert str(good) in found.lines[0]
+    assert len(list(Path("outputs/recognized").glob("*.png"))) == 1
+
+
+def test_a_photo_that_cannot_be_opened_is_told(scratch_run, gallery, drawn_people):
+    folder = Path("photos")
+    shutil.copytree(sorted(drawn_people.iterdir())[0], folder)
+    (folder / "empty.jpg").touch()
+    assert "left out: photos/empty.jpg: empty file" in told("predict", scratch_run, folder, *WHOLE).error
+    assert "photos/empty.jpg cannot be enrolled: empty file" in refused(
+        "enroll", gallery, "Bo", folder, *WHOLE
+    )
+
+
+def test_photos_are_never_written_over(scratch_run, gallery, drawn_people):
+    folder = Path("photos")
+    shutil.copytree(sorted(drawn_people.iterdir())[0], folder)
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    for command in (("predict", scratch_run), ("identify", gallery)):
+        assert "holds the photos" in refused(*command, folder, *WHOLE, "--output", folder)
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_an_image_with_two_faces_or_none_is_not_enrolled(gallery, strangers, monkeypatch):
+    before = gallery.read_bytes()
+    face = files(sorted(strangers.iterdir())[1])[0]
+    for count, said in ((0, "no face is found"), (2, "2 faces are found")):
+        crops = np.zeros((count, 3, 32, 32), np.uint8)
+        look = SimpleNamespace(crops=crops)
+        monkeypatch.setattr(naming, "faces_found", lambda *_, look=look: lambda path: look)
+        assert said in refused("enroll", gallery, "Bo", face)
+    assert gallery.read_bytes() == before
+
+
+def test_vectors_are_those_of_the_images_alone(arcface_run, strangers):
+    recognizer = load_recognizer(arcface_run)
+    images = np.stack([load_png(path) for path in files(sorted(strangers.iterdir())[0])])
+    vectors = recognizer.vectors(images)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-5)
+    np.testing.assert_allclose(recognizer.vectors(images[3:4])[0], vectors[3], atol=1e-5)
+    np.testing.assert_allclose(recognizer.probabilities(images).sum(1), 1, rtol=1e-5)
+
+
+def test_a_generators_faces_are_measured_in_a_classifiers_features(arcface_run, tiny_run, strangers):
+    run = shutil.copytree(tiny_run, "run")
+    flags = ("--count", 12, "--draws", 2, "--k", 2, "--device", "cpu", "--real", strangers)
+    found = call("evaluate.py", run, *flags, "--features", "classifier", "--classifier", arcface_run)
+    assert found.code == 0, found.error
+    digest = load_recognizer(arcface_run).digest[:8]
+    assert any(f"features: classifier (digest {digest}, 32 values)" in line for line in found.lines)
+    for words in (("--features", "classifier"), ("--classifier", arcface_run)):
+        told = call("evaluate.py", run, *words)
+        assert told.code == 2
+        assert "go together" in told.error

@@ -1,0 +1,333 @@
+"""train_classifier.py as its user has it: what it learns, tells, leaves, goes on with and refuses."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from faces.recognition import report
+from faces.recognition.learner import ClassifierLearner
+from faces.recognition.settings import ClassifierSettings
+from faces.recognizer import load_recognizer
+from gan.checkpoint import load
+from gan.config import settings_table
+from gan.images import load_png
+from gan.runs import best_path, checkpoints, samples, step_of
+from tests.conftest import CLASSIFIER_FLAGS, ROOT
+from tests.in_process import call
+from tests.run_contents import lines
+from tests.states import assert_equal
+
+FEW = (*CLASSIFIER_FLAGS, "--batch-size", 8, "--steps", 6, "--checkpoint-every", 2, "--log-every", 1)
+SMALL = ("--backbone", "small", "--weights", "none")
+METHODS = {
+    "scratch": (),
+    "finetune": ("--method", "finetune", *SMALL),
+    "arcface in stages": ("--method", "arcface", *SMALL, "--stages", 2, "--embedding", 8),
+}
+
+
+@pytest.fixture
+def folder(drawn_people, tmp_path, monkeypatch) -> Path:
+    """A copy of three of the drawn people, to be spoilt, below an empty working directory."""
+    monkeypatch.chdir(tmp_path)
+    # Charts are drawn for the runs of conftest.py; they take longer than these trainings.
+    monkeypatch.setattr(report, "_draw", lambda *_: None)
+    for person in sorted(drawn_people.iterdir())[:3]:
+        shutil.copytree(person, tmp_path / "люди 1" / person.name)
+    return tmp_path / "люди 1"
+
+
+def train(*words: object) -> list[str]:
+    """The lines it prints; fails unless all went well."""
+    told = call("train_classifier.py", *words)
+    assert told.code == 0, told.error
+    return told.lines
+
+
+def refused(*words: object) -> str:
+    """The one line it ends with."""
+    told = call("train_classifier.py", *words)
+    assert told.code == 2, told
+    line = [line for line in told.error.splitlines() if line.startswith("error: ")]
+    assert len(line) == 1
+    assert "Traceback" not in told.error
+    return line[0]
+
+
+def runs() -> list[Path]:
+    return sorted(Path("outputs/classifiers").iterdir())
+
+
+@pytest.mark.parametrize("kind", ["scratch_run", "arcface_run"])
+def test_it_learns_who_is_on_images_that_it_never_saw(kind, request):
+    run = request.getfixturevalue(kind)
+    scores = [line["score/balanced_accuracy"] for line in lines(run) if "score/balanced_accuracy" in line]
+    values = json.loads((run / "report.json").read_text())
+    chance = 1 / 8
+    assert values["balanced_accuracy"] == pytest.approx(max(scores))
+    assert values["balanced_accuracy"] > 4 * chance
+    assert 0 <= values["grey_balanced_accuracy"] <= 1
+
+
+def test_what_a_run_leaves(scratch_run, drawn_people):
+    left = {path.name for path in scratch_run.iterdir() if "tfevents" not in path.name}
+    pictures = {"curves.png", "confusion.png", "classes.png", "mistakes.png"}
+    tables = {"confusion.csv", "classes.csv", "steps.csv", "report.json", "metrics.jsonl"}
+    expected = {".lock", "checkpoints", "config.json", "samples", "skipped.txt"} | pictures | tables
+    assert left | {"mistakes.png"} == expected
+    with (scratch_run / "confusion.csv").open(encoding="utf-8") as file:
+        header, *rows = csv.reader(file)
+    names = sorted(path.name for path in drawn_people.iterdir())
+    assert header[1:] == names
+    assert [row[0] for row in rows] == names
+    counts = np.array([[int(cell) for cell in row[1:]] for row in rows])
+    values = json.loads((scratch_run / "report.json").read_text())
+    assert counts.sum() == values["images"]
+    assert counts.trace() / counts.sum() == pytest.approx(values["accuracy"])
+    with (scratch_run / "classes.csv").open(encoding="utf-8") as file:
+        classes = list(csv.DictReader(file))
+    assert [int(row["images"]) for row in classes] == counts.sum(1).tolist()
+    with (scratch_run / "steps.csv").open(encoding="utf-8") as file:
+        steps = [int(row["step"]) for row in csv.DictReader(file)]
+    assert steps == [20, 40]
+    assert {step_of(path) for path in checkpoints(scratch_run)} <= {*steps}
+    config = json.loads((scratch_run / "config.json").read_text())
+    assert config["kind"] == "classifier"
+    assert config["data"]["classes"] == names
+    assert config["settings"]["image_size"] == 32
+
+
+def test_what_tensorboard_shows(scratch_run):
+    board = EventAccumulator(str(scratch_run), {"scalars": 0, "images": 0, "histograms": 0}).Reload()
+    scalars, histograms = board.Tags()["scalars"], board.Tags()["histograms"]
+    assert {"loss/training", "score/loss", "accuracy/training", "rate/learning"} <= {*scalars}
+    sparsities = [name for name in scalars if name.startswith("sparsity/")]
+    assert len(sparsities) == 6, "four convolutions and two hidden layers"
+    for name in sparsities:
+        values = [point.value for point in board.Scalars(name)]
+        assert all(0 <= value < 1 for value in values)
+        assert max(values) > 0
+    weights = {name for name, _ in load_recognizer(scratch_run).network.named_parameters()}
+    for kind in ("classifier", "gradient"):
+        assert {name.partition("/")[2] for name in histograms if name.startswith(f"{kind}/")} == weights
+    assert {point.step for point in board.Histograms("gradient/head.weight")} == {30}
+    assert [image.step for image in board.Images("samples")] == [0, 40]
+    assert load_png(samples(scratch_run)[0]).shape[0] == 3
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_killed_run_goes_on_bit_for_bit(folder, monkeypatch, method):
+    words = (folder, *FEW, "--score-every", 2, *METHODS[method])
+    train(*words, "--name", "straight")
+    whole = ClassifierLearner.step
+
+    def dying(self: ClassifierLearner) -> None:
+        whole(self)
+        if self.step_count == 5:
+            raise SystemExit(1)
+
+    monkeypatch.setattr(ClassifierLearner, "step", dying)
+    call("train_classifier.py", *words, "--name", "killed")
+    monkeypatch.setattr(ClassifierLearner, "step", whole)
+    straight, killed = runs()
+    assert step_of(checkpoints(killed)[-1]) == 4
+    assert any("going on from" in line for line in train("--resume"))
+    one, other = (load(checkpoints(run)[-1]) for run in (straight, killed))
+    for state in (one, other):
+        state["settings"].pop("name")
+    assert_equal(one, other)
+    assert lines(straight) == lines(killed)
+    assert (straight / "confusion.csv").read_text() == (killed / "confusion.csv").read_text()
+
+
+def test_a_finished_run_and_other_mathematics_are_refused(folder):
+    train(folder, *FEW)
+    assert "is at its end, step 6 of 6" in refused("--resume")
+    assert "another --balance" in refused("--resume", 1, "--no-balance")
+    assert "another --image-size" in refused("--resume", 1, "--image-size", 48, "--force")
+    train("--resume", 1, "--steps", 8, "--force")
+    assert step_of(checkpoints(runs()[0])[-1]) == 8
+    shutil.rmtree(folder / sorted(path.name for path in folder.iterdir())[0])
+    assert "have changed since" in refused("--resume", 1)
+
+
+def test_stages_thaw_and_go_back_to_their_best(folder, monkeypatch):
+    words = ("--method", "arcface", *SMALL, "--stages", 3, "--embedding", 8, "--score-every", 1)
+    train(folder, *FEW, *words, "--keep", 9)
+    (run,) = runs()
+    saved = {step_of(path): load(path) for path in checkpoints(run)}
+    first, last = "backbone.body.0.weight", "backbone.body.18.weight"
+    moved = [
+        [
+            not torch.equal(saved[one]["network"][name], saved[other]["network"][name])
+            for name in (first, last)
+        ]
+        for one, other in ((2, 4), (4, 6))
+    ]
+    assert moved == [[False, True], [True, True]]
+    assert [saved[step]["stage"]["number"] for step in (2, 4, 6)] == [0, 1, 2]
+
+
+def test_a_stage_begins_with_the_best_weights_of_the_one_before(folder, monkeypatch):
+    seen: list[dict[str, torch.Tensor]] = []
+    told = iter([0.5, 0.1, 0.9, 0.9, 0.9, 0.9])
+    whole = ClassifierLearner.scores
+
+    def made_up(self: ClassifierLearner) -> dict[str, float]:
+        error = next(told)
+        monkeypatch.setattr("faces.recognition.learner.balanced_accuracy", lambda _: 1 - error)
+        seen.append({name: weight.clone() for name, weight in self.network.state_dict().items()})
+        return whole(self)
+
+    monkeypatch.setattr(ClassifierLearner, "scores", made_up)
+    thawed = ClassifierLearner._thaw
+    begun: list[dict[str, torch.Tensor]] = []
+
+    def noted(self: ClassifierLearner) -> None:
+        thawed(self)
+        begun.append({name: weight.clone() for name, weight in self.network.state_dict().items()})
+
+    monkeypatch.setattr(ClassifierLearner, "_thaw", noted)
+    train(folder, *FEW, "--method", "arcface", *SMALL, "--stages", 2, "--embedding", 8, "--score-every", 1)
+    assert_equal(begun[1], seen[1])
+    assert not torch.equal(begun[1]["head.weight"], seen[2]["head.weight"])
+
+
+def test_from_any_of_ours_across_methods_and_classes(folder, arcface_run, landmark_run, scratch_run):
+    words = (*FEW, "--method", "finetune", "--steps", 2)
+    lines_told = train(folder, *words, "--from", arcface_run)
+    assert any("beginning with the convolutions of" in line for line in lines_told)
+    (run,) = runs()
+    theirs, ours = load(best_path(arcface_run))["network"], load(checkpoints(run)[-1])
+    kept = "backbone.body.0.weight"
+    assert torch.equal(ours["network"][kept], theirs[kept]), "frozen up to the last block"
+    assert ours["settings"]["backbone"] == "small"
+    assert ours["settings"]["freeze"] == "13"
+    train(folder, *FEW, "--method", "arcface", "--from", landmark_run)
+    train(folder, *FEW, "--from", best_path(scratch_run))
+    assert load(checkpoints(runs()[-1])[-1])["settings"]["image_size"] == 32
+    line = refused(folder, *FEW, "--method", "finetune", "--from", scratch_run)
+    assert "only --method scratch can begin" in line
+    line = refused(folder, *FEW, "--method", "arcface", "--backbone", "squeezenet1_1", "--from", arcface_run)
+    assert "cannot be begun from: its network has no backbone.body" in line
+
+
+def test_from_the_gan_or_nothing(folder, tiny_run):
+    assert "of no network that looks at faces" in refused(folder, *FEW, "--from", tiny_run)
+    assert "gone.pt is no run" in refused(folder, *FEW, "--from", "gone.pt")
+
+
+def test_frozen_features_computed_once_learn_as_well(drawn_people, arcface_run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = (*CLASSIFIER_FLAGS, "--method", "finetune", "--from", arcface_run, "--once")
+    train(drawn_people, *words, "--steps", 40, "--batch-size", 16, "--learning-rate", 0.02)
+    values = json.loads((runs()[0] / "report.json").read_text())
+    assert values["balanced_accuracy"] > 0.5
+
+
+def test_weights_that_are_not_to_be_had_are_one_line_with_the_ways_out(folder, monkeypatch, tmp_path):
+    def no_network(*_: object, **__: object) -> None:
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", no_network)
+    line = refused(folder, *FEW, "--method", "arcface", "--backbone", "squeezenet1_1")
+    for way in ("no route to host", "--weights FILE", "--weights none", "--from CHECKPOINT"):
+        assert way in line
+    assert not Path("outputs").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--backbone", "small"), "scratch has its own network"),
+        (("--weights", "imagenet"), "scratch begins with none"),
+        (("--method", "arcface", "--once"), "--once is of --method finetune"),
+        (("--method", "finetune", *SMALL, "--once"), "--once needs frozen layers"),
+        (("--method", "finetune", *SMALL, "--freeze", "0"), "these have learnt nothing"),
+        (
+            ("--method", "arcface", "--backbone", "nonsense", "--weights", "none"),
+            "there is no backbone nonsense",
+        ),
+        (("--loss", "softmax"), "--loss is of --method arcface"),
+        (("--embedding", 64), "--embedding is of --method arcface"),
+        (("--method", "finetune", "--scale", 20), "--scale is of --method arcface"),
+        (("--margin", 0.3), "--margin is of --method arcface"),
+        (("--held-out", 0.7), "--held-out must be"),
+        (("--centre", 0), "--centre must be"),
+        (("--image-size", 40), "multiple of 16"),
+        (("--from", "x.pt", "--weights", "imagenet", "--method", "arcface"), "give one of the two"),
+        (("--margin", 4), "less than pi"),
+    ],
+)
+def test_settings_that_do_not_go(folder, words, said):
+    assert said in refused(folder, *CLASSIFIER_FLAGS, *words)
+    assert not Path("outputs").exists()
+
+
+def test_bad_folders_are_one_line_and_leave_nothing(folder):
+    (folder / "empty").mkdir()
+    assert "has no usable image" in refused(folder, *FEW)
+    Image.new("RGB", (40, 40), "red").save(folder / "empty" / "one.png")
+    assert "the class empty has one image" in refused(folder, *FEW)
+    shutil.rmtree(folder / "empty")
+    shutil.copytree(sorted(folder.iterdir())[0], folder / "twin")
+    assert "hold the same image" in refused(folder, *FEW)
+    assert not Path("outputs").exists()
+
+
+def test_a_corrupt_image_is_left_out_and_listed(folder):
+    victim = sorted(folder.rglob("*.png"))[0]
+    victim.write_bytes(b"broken")
+    told = train(folder, *FEW)
+    assert "(1 left out)" in told[0]
+    assert (
+        (runs()[0] / "skipped.txt").read_text().startswith(f"{victim.parent.name}/{victim.name}\tnot a JPEG")
+    )
+
+
+def test_an_imbalanced_given_split_of_two_classes(folder):
+    people = sorted(folder.iterdir())
+    split = Path("split")
+    for person, count in zip(people[:2], (12, 2), strict=True):
+        files = sorted(person.iterdir())
+        for place, chosen in (("train", files[:count]), ("validate", files[-2:])):
+            (split / place / person.name).mkdir(parents=True)
+            for file in chosen:
+                shutil.copy(file, split / place / person.name)
+    told = train(split, *FEW, "--steps", 2)
+    assert "2 to 12 of a class to train on; 4 images held out, as validate/ says" in told[0]
+
+
+def test_drawn_faces_where_no_folder_is_given(monkeypatch, tmp_path, drawn_faces):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(drawn_faces, "data/drawn-5000")
+    import faces.drawn
+
+    monkeypatch.setattr(faces.drawn, "write_folder", lambda *_, **__: 0)
+    told = train(*FEW, "--label", "beard", "--batch-size", 4, "--dry-run")
+    assert "learning to tell drawn faces by their beard" in told[0]
+    assert "90 images" in told[1]
+    assert told[-1].endswith("of them trained in the first step")
+    assert not Path("outputs").exists()
+
+
+def test_a_step_does_not_depend_on_what_is_logged(folder):
+    words = (folder, *CLASSIFIER_FLAGS, "--batch-size", 8, "--steps", 4)
+    train(*words, "--log-every", 1, "--histogram-every", 1, "--score-every", 1)
+    train(*words, "--log-every", 4)
+    one, other = (load(checkpoints(run)[-1]) for run in runs())
+    assert_equal(one["network"], other["network"])
+    assert_equal(one["average"], other["average"])
+
+
+def test_the_document_has_the_table_of_settings():
+    text = (ROOT / "docs" / "recognition.md").read_text(encoding="utf-8")
+    block = text.partition("<!-- settings -->")[2].partition("<!-- /settings -->")[0]
+    assert block.strip() == settings_table(ClassifierSettings), "put in what gan.config.settings_table gives"
