@@ -29,6 +29,8 @@ TRANSFORM = 200
 """What it costs to take one number of an image or a result to the points or back."""
 KERNEL_TRANSFORM = 100
 """The same for a kernel."""
+LARGEST_KERNEL = 2**26
+"""Numbers of a kernel at the points, 256 MiB: a smaller tile with fewer points does nearly as well."""
 LEAST_GAIN = 1.1
 """Speed-up to be expected of what is not left to torch."""
 
@@ -146,7 +148,10 @@ def _best_tile(
         there_and_back = sum(transforms[name] for name in (*needed, *wanted))
         return (tile + 2) ** 2 * (len(wanted) * tiles * pairs + there_and_back)
 
-    tile = min(POINTS, key=cost)
+    fitting = [tile for tile in POINTS if (tile + 2) ** 2 * 4 * inputs * outputs <= LARGEST_KERNEL]
+    if not fitting:
+        return 0, 0.0
+    tile = min(fitting, key=cost)
     by_torch = sum(TORCH[name] for name in wanted) * KERNEL**2 * side**2 * batch * inputs * outputs
     return tile, by_torch / cost(tile)
 

@@ -128,3 +128,6 @@ def test_layers_that_gain_are_chosen_and_no_others():
     # A few images do not pay for the transforms of so many weights, nor small networks for any.
     assert not tile(6, 256, 512, 2, ["image", "kernel"])
     assert not any(tile(side, 12, 12, 96, ["kernel"]) for side in (2, 4, 8, 16))
+    # The kernel takes 10 times its own memory at 8 x 8 points, 4 times at 5 x 5.
+    assert tile(6, 512, 1024, 128, ["result", "kernel"]) == 3
+    assert tile(6, 4096, 4096, 128, ["result", "kernel"]) is None
