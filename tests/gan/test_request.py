@@ -56,7 +56,8 @@ def test_every_setting_is_a_flag():
     expected = Settings(
         "my faces", "a b", Path("o"), Path("c"), "paper", True, 5, 2.5, 4, 2, False, False,
         32, 9, "cpu", "bfloat16", 0, 0.5, 0.3, (1, 2, 3, 4), (5, 6, 7, 8), 10,
-        "spectral", 0.1, "separate", 1e-3, 0.1, 0.9, 1e-5, False, ("cutout", "colour"), 77.0, 1, 2, 6, 3, 4, 5,
+        "spectral", 0.1, "separate", 1e-3, 0.1, 0.9, 1e-5, False, ("cutout", "colour"), 77.0,
+        1, 2, 6, 3, 4, 5,
     )  # fmt: skip
     assert read_request(["my faces", *words.split(",")]).settings == expected
     assert all(getattr(expected, field.name) != field.default for field in fields(Settings))
