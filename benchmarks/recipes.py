@@ -1,19 +1,22 @@
-"""Compare ways of training on one folder: the same faces, seed and steps, one setting changed at a time.
+"""Compare ways of training on one folder: the same faces, seeds and steps, one setting changed at a time.
 
-    python benchmarks/recipes.py FOLDER --image-size 48 --steps 1500
+    python benchmarks/recipes.py FOLDER --only default plain --image-size 96 --steps 1500 --seeds 0 1
 
-Each recipe is a run of its own in --output; what is done already is not done again, and a run that was
-stopped goes on. At the end stands a table, and a picture of all recipes' samples, row by row, from the
-same latent vectors.
+Each recipe and seed is a run of its own in --output; what is done already is not done again, and a run that
+was stopped goes on. At the end stands a table. Its scores are of as many averaged fakes as images are held
+out, against those, beside the floor: images trained on in the place of the fakes. Two pictures stand beside
+the runs: samples of each, row by row, from the same latent vectors; and how KID and coverage went, over the
+steps and over the minutes.
 """
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean, median, stdev
 from typing import Annotated
 
 import numpy as np
@@ -22,15 +25,19 @@ from tyro.conf import Positional
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from gan.checkpoint import load_generator
+from gan.checkpoint import LoadedGenerator, load_generator
 from gan.command import parse
-from gan.curves import read_metrics
-from gan.dataset import load_folder
+from gan.comparison import compare, sample
+from gan.config import Settings
+from gan.curves import Metrics, read_metrics
+from gan.dataset import FaceSet, load_folder
 from gan.errors import UserError, run_script
+from gan.features import random_space
+from gan.files import replacing
 from gan.images import save_png, tile
 from gan.latent import draw
-from gan.metrics.pixels import checkerboard_to_real, nearest_to_real
-from gan.runs import checkpoints, read_info, step_of
+from gan.runs import BEST, NEWEST, best_path, checkpoints, read_info, step_of
+from gan.scorecard import with_spread
 
 RECIPES: dict[str, tuple[str, ...]] = {
     "default": (),
@@ -48,14 +55,17 @@ RECIPES: dict[str, tuple[str, ...]] = {
     "separate updates": ("--updates", "separate"),
     "beta2 0.999": ("--beta2", "0.999"),
 }
-JUDGED = 512
-"""Generated and real images that are compared."""
-GRID = 64
-"""Of them, those among which the two nearest are sought: as many as a sample grid has."""
+MEASURED = ("KID", "coverage")
+"""In the features of the random network that comes with the project."""
+IN_PIXELS = ("checkerboard", "nearest two")
+DRAWS = 3
+"""Over which the spread of a score is taken: seeds of the latent vectors, and images for the floor."""
 SHOWN = 16
-"""Samples of each recipe in the picture."""
+"""Samples of each run in the picture."""
 LAST_PART = 5
 """The losses are those of the last fifth of the steps."""
+
+Images = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -70,61 +80,118 @@ class Choice:
     """Side of the images in pixels."""
     steps: int = 1500
     """Of each run."""
-    seed: int = 0
-    """Of each run."""
+    seeds: tuple[int, ...] = (0,)
+    """Each recipe is trained with each of them."""
     output: Path = Path("outputs/recipes")
     """Folder of the runs."""
+    cache: Path = Path("data/cache")
+    """Folder of decoded images."""
+
+    def __post_init__(self) -> None:
+        unknown = set(self.only) - RECIPES.keys()
+        if unknown:
+            raise UserError(f"no recipe is called {', '.join(unknown)}; there are: {', '.join(RECIPES)}")
+        if not self.only or not self.seeds:
+            raise UserError("--only takes one or more recipes, --seeds one or more numbers")
 
 
 def main() -> None:
     """Train what is missing, then print the table."""
     choice = parse(Choice, description=__doc__)
-    unknown = set(choice.only) - RECIPES.keys()
-    if unknown:
-        raise UserError(f"no recipe is called {', '.join(unknown)}; there are: {', '.join(RECIPES)}")
-    cache = Path("data/cache")
-    data = load_folder(choice.folder, choice.image_size, cache=cache, workers=2)
-    random = np.random.default_rng(choice.seed)
-    real, held = (data.images[np.sort(part)] for part in _two_parts(random, len(data.images)))
-    print(
-        "| recipe | steps | seconds a step | D loss | G loss | D accuracy "
-        "| nearest two, to real | checkerboard, to real |\n|---|---|---|---|---|---|---|---|"
-    )
-    print(_row("real against real", held, real, []))
+    runs = {
+        f"{name}, seed {seed}": _trained(choice, name, seed) for name in choice.only for seed in choice.seeds
+    }
+    judge = Judge(_data(choice))
+    header = ["recipe", "step", "s a step", *MEASURED, *IN_PIXELS, "D loss", "G loss", "accuracy"]
+    print(f"{judge.count:,} images a side, {DRAWS} draws\n")
+    print(_line(header), _line(["---"] * len(header)), sep="\n")
+    print(_line(["real images", "", "", *judge.floor(), "", "", ""]), flush=True)
     shown = []
-    for name in choice.only:
-        run = _trained(choice, name)
-        generator = load_generator(run)
-        images = generator.images(draw(JUDGED, generator.latent_size, choice.seed))
-        shown.append(images[:SHOWN])
-        print(_row(name, images, real, _training(run)), flush=True)
+    for name, run in runs.items():
+        last = load_generator(run, NEWEST)
+        shown.append(last.images(draw(SHOWN, last.latent_size, 0)))
+        training = _training(read_metrics(run), last.settings)
+        print(_line([name, f"{last.step:,}", training[0], *judge.scores(last), *training[1:]]), flush=True)
+        if best_path(run).is_file():
+            best = load_generator(run, BEST)
+            print(_line([f"{name}, its best", f"{best.step:,}", "", *judge.scores(best), "", "", ""]))
     picture = choice.output / "samples.png"
-    save_png(picture, tile(np.concatenate(shown), SHOWN), {"recipes": ", ".join(choice.only)})
+    save_png(picture, tile(np.concatenate(shown), SHOWN), {"recipes": "; ".join(runs)})
     print(f"\n{picture}: a row each, in this order")
+    scores = choice.output / "scores.png"
+    _save_scores(scores, runs)
+    print(scores)
 
 
-def _trained(choice: Choice, name: str) -> Path:
+class Judge:
+    """Scores sets of images against those held out.
+
+    Args:
+        data: the faces, of which enough are held out.
+    """
+
+    def __init__(self, data: FaceSet) -> None:
+        self._spaces = [random_space()]
+        self._held_out = sample(self._spaces, data.images[np.flatnonzero(data.held)])
+        self._others = data.images, data.trained
+        self.count = min(len(self._held_out.images), len(data.trained))
+
+    def scores(self, generator: LoadedGenerator) -> list[str]:
+        """Cells of a generator's scores, each with its spread."""
+        return self._cells(lambda seed: generator.images(draw(self.count, generator.latent_size, seed)))
+
+    def floor(self) -> list[str]:
+        """Cells of the scores of images that were trained on."""
+        images, rows = self._others
+
+        def chosen(seed: int) -> Images:
+            return images[np.sort(np.random.default_rng(seed).choice(rows, self.count, replace=False))]
+
+        return self._cells(chosen)
+
+    def _cells(self, images: Callable[[int], Images]) -> list[str]:
+        space = self._spaces[0].name
+        found = [
+            compare(self._held_out, sample(self._spaces, images(seed)), seed=seed) for seed in range(DRAWS)
+        ]
+        columns = [[scores[space][name] for scores in found] for name in MEASURED]
+        columns += [[scores[""][name] for scores in found] for name in IN_PIXELS]
+        return [with_spread(mean(values), stdev(values)) for values in columns]
+
+
+def _data(choice: Choice) -> FaceSet:
+    held_out = Settings(folder=choice.folder).held_out
+    return load_folder(choice.folder, choice.image_size, cache=choice.cache, workers=2, held_out=held_out)
+
+
+def _trained(choice: Choice, name: str, seed: int) -> Path:
     """The finished run of a recipe; trained, or trained further, where it is not."""
-    run_name = f"{name} {choice.steps} steps seed {choice.seed}"
-    run = _found(choice, run_name)
+    run_name = f"{name} seed {seed}"
+    run = _found(choice, run_name, seed)
     if run is None:
-        flags = [choice.folder, "--name", run_name, "--seed", choice.seed, "--image-size", choice.image_size]
-        _train(*flags, "--steps", choice.steps, "--output", choice.output, *RECIPES[name])
+        flags = [choice.folder, "--name", run_name, "--seed", seed, "--image-size", choice.image_size]
+        flags += ["--steps", choice.steps, "--output", choice.output, "--cache", choice.cache]
+        _train(*flags, *RECIPES[name])
     elif step_of(checkpoints(run)[-1]) < choice.steps:
-        _train("--resume", run)
-    trained = run or _found(choice, run_name)
+        _train("--resume", run, "--steps", choice.steps)
+    trained = run or _found(choice, run_name, seed)
     assert trained is not None, "a training that ends well leaves a checkpoint"
     return trained
 
 
-def _found(choice: Choice, name: str) -> Path | None:
-    """The run of that name on this folder at this size, if one got as far as its first checkpoint."""
+def _found(choice: Choice, name: str, seed: int) -> Path | None:
+    """The run of that name on this folder at this size, if one got as far as its first checkpoint.
+
+    One that went further than is asked for would be compared at another step than the rest.
+    """
     for run in sorted(choice.output.glob("*")):
         if not (run / "config.json").exists() or not checkpoints(run):
             continue
         info = read_info(run)
         same_folder = Path(info.data.get("folder", "")) == Path(choice.folder).resolve()
-        if same_folder and info.settings.name == name and info.settings.image_size == choice.image_size:
+        settings = info.settings
+        alike = (settings.name, settings.seed, settings.image_size) == (name, seed, choice.image_size)
+        if same_folder and alike and step_of(checkpoints(run)[-1]) <= choice.steps:
             return run
     return None
 
@@ -136,30 +203,46 @@ def _train(*words: object) -> None:
         raise UserError("training was stopped; the same command goes on")
 
 
-def _training(run: Path) -> list[str]:
-    """Cells about the training: steps, seconds a step, and the losses of its last part."""
-    metrics = read_metrics(run)
-    settings = read_info(run).settings
-    steps, speeds = metrics["speed/images_per_second"]
-    rate = settings.batch_size / float(np.median(speeds))
-    last = slice(-max(2, len(steps) // LAST_PART), None)
+def _seconds_a_step(metrics: Metrics, settings: Settings) -> float:
+    return settings.batch_size / median(metrics["speed/images_per_second"][1])
+
+
+def _training(metrics: Metrics, settings: Settings) -> list[str]:
+    """Cells about the training: seconds a step, and the losses of its last part."""
+    last = slice(-max(2, len(metrics["loss/generator"][0]) // LAST_PART), None)
     losses = [metrics[f"loss/{network}"][1][last] for network in ("discriminator", "generator")]
     accuracy = mean(metrics["accuracy/real"][1][last] + metrics["accuracy/fake"][1][last])
     spreads = [f"{mean(values):.2f} ± {stdev(values):.2f}" for values in losses]
-    return [f"{steps[-1]:,}", f"{rate:.2f}", *spreads, f"{accuracy:.2f}"]
+    return [f"{_seconds_a_step(metrics, settings):.2f}", *spreads, f"{accuracy:.2f}"]
 
 
-def _row(name: str, images: NDArray[np.uint8], real: NDArray[np.uint8], training: list[str]) -> str:
-    measures = [nearest_to_real(images[:GRID], real), checkerboard_to_real(images, real)]
-    cells = [name, *(training or [""] * 5), *(f"{measure:.2f}" for measure in measures)]
+def _save_scores(path: Path, runs: dict[str, Path]) -> None:
+    """Draw the scores that the runs gave themselves, over steps on the left and over minutes on the right."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 6.4), layout="constrained")
+    grid = figure.subplots(2, 2, sharex="col", sharey="row")
+    for name, run in runs.items():
+        metrics, settings = read_metrics(run), read_info(run).settings
+        minutes = _seconds_a_step(metrics, settings) / 60
+        for row, score in zip(grid, ("score/kid", "score/coverage"), strict=True):
+            steps, values = metrics.get(score, ([], []))
+            for axes, scale in zip(row, (1, minutes), strict=True):
+                axes.plot([step * scale for step in steps], values, label=name)
+    for row, label in zip(grid, MEASURED, strict=True):
+        row[0].set_ylabel(f"{label} against held-out images")
+    grid[0][0].set_yscale("symlog", linthresh=0.1)
+    for axes, label in zip(grid[1], ("step", "minutes"), strict=True):
+        axes.set_xlabel(label)
+    for axes in grid.flat:
+        axes.grid(alpha=0.3)
+    grid[0][0].legend()
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=110)
+
+
+def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
-
-
-def _two_parts(random: np.random.Generator, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Two disjoint draws of images, `JUDGED` each or half of all."""
-    order = random.permutation(count)
-    size = min(JUDGED, count // 2)
-    return order[:size], order[size : 2 * size]
 
 
 if __name__ == "__main__":
