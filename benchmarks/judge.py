@@ -37,7 +37,7 @@ class JudgeChoice(RunChoice):
     """Which run, and which of its generators."""
 
     checkpoint: str | None = None
-    """Step or file of the checkpoint; the newest whole one if none is named."""
+    """Step or file of the checkpoint, `best` or `newest`; the best if none is named."""
     raw: bool = False
     """Take the weights of the last training step instead of their moving average (EMA)."""
 

@@ -165,6 +165,9 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 def _grey_from_16_bits(image: Image.Image) -> Image.Image:
     levels = np.asarray(image).astype(np.int64)
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, int):
+        levels[levels == transparent] = 65535
     if levels.min() < 0 or levels.max() > 65535:
         raise UnusableImage("grey of more than 16 bits, whose range is not known")
     return Image.fromarray(((levels * 255 + 32767) // 65535).astype(np.uint8))

@@ -9,6 +9,7 @@ import time
 from importlib.metadata import version
 from typing import Any
 
+import numpy as np
 import torch
 
 from gan.config import Device, Precision
@@ -82,12 +83,21 @@ def environment(device: torch.device, processes: int = 1) -> dict[str, Any]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "torchvision": version("torchvision"),
+        "numpy": np.__version__,
         "device": torch.cuda.get_device_name(device) if on_gpu else device.type,
         "processor": platform.machine(),
-        "instruction_set": torch.backends.cpu.get_cpu_capability(),
+        "instruction_set": _instruction_set(),
         "threads": torch.get_num_threads(),
         "processes": processes,
     }
+
+
+def _instruction_set() -> str:
+    """What torch's kernels are chosen by, and the units for bfloat16 that oneDNN's are chosen by as well."""
+    units = {"AMX": "_is_amx_tile_supported", "bfloat16": "_is_avx512_bf16_supported"}
+    # torch has no public name for them that version 2.11 knows.
+    found = [unit for unit, asked in units.items() if getattr(torch.cpu, asked, bool)()]
+    return " + ".join([torch.backends.cpu.get_cpu_capability(), *found])
 
 
 def tell_changes(then: dict[str, Any], here: dict[str, Any]) -> None:

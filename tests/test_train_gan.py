@@ -1,6 +1,5 @@
 """train_gan.py as its user has it, called in this process: what it reads, tells, leaves and refuses."""
 
-import os
 import shutil
 import threading
 from pathlib import Path
@@ -199,10 +198,15 @@ def test_an_output_folder_that_cannot_be_made_is_one_line(pictures, train, tmp_p
         train(pictures, "--steps", 1, "--output", tmp_path / "taken")
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is nothing to do without")
-def test_it_does_without_fork_and_without_workers(pictures, train, monkeypatch):
-    monkeypatch.setattr(os, "fork", None)
+def test_it_does_without_workers(pictures, train, monkeypatch):
+    def started(*_: object, **__: object) -> None:
+        raise AssertionError("a worker was started")
+
+    monkeypatch.setattr("gan.processes.ProcessPoolExecutor", started)
+    monkeypatch.setattr("gan.decoding.FEWEST_FOR_WORKERS", 1)
     assert train(pictures, "--steps", 2, "--workers", 0) == 0
+    with pytest.raises(AssertionError, match="was started"):
+        train(pictures, "--steps", 2, "--workers", 1, "--cache", "another")
 
 
 def test_without_a_folder_it_draws_faces_and_says_so(train, capsys, monkeypatch):

@@ -7,10 +7,19 @@ import pytest
 import torch
 from torch import nn
 
-from gan.checkpoint import DamagedCheckpointError, load, load_generator, load_newest, save
+from gan.checkpoint import (
+    DamagedCheckpointError,
+    LoadedGenerator,
+    load,
+    load_generator,
+    load_newest,
+    save,
+)
+from gan.config import base
 from gan.errors import UserError
 from gan.health import DivergedError
 from gan.latent import draw
+from gan.networks import Generator
 from gan.runs import checkpoint_path, checkpoints, step_of
 
 
@@ -284,3 +293,21 @@ def test_networks_that_do_not_fit_the_runs_settings_are_told(tiny_run, tmp_path)
 def test_a_device_that_is_not_there_is_told(tiny_run):
     with pytest.raises(UserError, match="nonsense"):
         load_generator(tiny_run, device="nonsense")
+
+
+def test_the_full_size_generator_too_makes_each_image_by_itself():
+    """Libraries may choose another way for another number of images, and wide layers leave them more ways."""
+    settings = base("light", plain=False)
+    torch.manual_seed(0)
+    network = Generator(settings.generator_widths, settings.latent_size, settings.image_size)
+    z = draw(18, settings.latent_size, seed=1)
+    for layer in network.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.momentum = 1.0  # so that one batch gives statistics by which the faces differ
+    with torch.no_grad():
+        network(torch.from_numpy(z))
+    generator = LoadedGenerator(network.eval(), Path("run"), Path("none.pt"), 0, "raw", settings)
+    grid = generator.images(z).astype(int)
+    assert grid.std(axis=0).mean() > 5
+    for index in (0, 3, 17):
+        assert abs(generator.images(z[index : index + 1]) - grid[index]).max() <= 1

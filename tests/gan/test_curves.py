@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,12 @@ def test_the_picture_shows_other_curves_for_other_values(tiny_run: Path, tmp_pat
     a, b = (np.asarray(Image.open(tmp_path / name)) for name in ("a.png", "b.png"))
     assert a.shape == b.shape
     assert 0 < (a != b).mean() < 0.5
+
+
+def test_a_missing_matplotlib_names_the_extra(tiny_run: Path, tmp_path: Path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(UserError, match="extra 'plots'"):
+        save_curves(tmp_path / "a.png", read_metrics(tiny_run), "run")
 
 
 BROKEN = ['{"step": 1', '{"step": 1}\n{"other": 2}\n', "[1]\n", '{"step": 1, "a": "b"}\n']

@@ -136,6 +136,8 @@ def test_one_colour_declared_transparent(save):
     assert_colour(decode(save(Image.new("RGB", (32, 32), RED), transparency=RED), 32), WHITE)
     assert_colour(decode(save(grey(80), transparency=80), 32), WHITE)
     assert_colour(decode(save(grey(81), transparency=80), 32), (81, 81, 81))
+    assert_colour(decode(save(grey(40000, np.uint16), transparency=40000), 32), WHITE)
+    assert_colour(decode(save(grey(40000, np.uint16), transparency=40001), 32), (156,) * 3)
 
 
 @pytest.mark.parametrize("name", ["grey.png", "grey.tif"])

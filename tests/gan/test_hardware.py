@@ -101,9 +101,17 @@ def test_what_repetition_depends_on_is_told():
     assert told["torch"] == torch.__version__
     assert told["threads"] == torch.get_num_threads()
     assert told["device"] == "cpu"
-    assert told["instruction_set"] == torch.backends.cpu.get_cpu_capability()
-    assert {"python", "torchvision", "processor"} < told.keys()
+    assert told["instruction_set"].startswith(torch.backends.cpu.get_cpu_capability())
+    assert {"python", "torchvision", "numpy", "processor"} < told.keys()
     assert environment(CPU) == told
+
+
+def test_units_for_bfloat16_are_part_of_the_instruction_set(monkeypatch):
+    capability = torch.backends.cpu.get_cpu_capability()
+    for there, said in ((False, capability), (True, f"{capability} + AMX + bfloat16")):
+        for asked in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"):
+            monkeypatch.setattr(torch.cpu, asked, lambda there=there: there)
+        assert environment(CPU)["instruction_set"] == said
 
 
 def test_threads_count(monkeypatch):

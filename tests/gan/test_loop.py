@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -198,3 +199,4 @@ def test_the_bar_tells_losses_speed_and_the_end(tmp_path, capsys):
     last = capsys.readouterr().err.rpartition("training")[2]
     assert "6/6" in last
     assert all(part in last for part in ("D ", "G ", "images/s"))
+    assert re.search(r"\d\d:\d\d<00:00", last)  # time gone < time left

@@ -25,6 +25,12 @@ def test_results_come_in_the_order_of_the_jobs(workers):
     assert list(spread(abs, [-3, 1, -2, *range(30)], workers)) == [3, 1, 2, *range(30)]
 
 
+def test_workers_are_not_forked(monkeypatch):
+    """Threads that hold a lock at that moment would leave it locked in the child for ever."""
+    monkeypatch.delattr(os, "fork", raising=False)
+    assert list(spread(abs, [-1, -2], 2)) == [1, 2]
+
+
 def test_a_worker_that_dies_is_told_in_one_line():
     with pytest.raises(UserError, match="--workers 0"):
         list(spread(os._exit, [1, 1], 1))
