@@ -2,7 +2,9 @@
 
 import csv
 import json
+import shlex
 import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -145,6 +147,29 @@ def test_a_killed_run_goes_on_bit_for_bit(folder, monkeypatch, method):
     assert_equal(one, other)
     assert lines(straight) == lines(killed)
     assert (straight / "confusion.csv").read_text() == (killed / "confusion.csv").read_text()
+
+
+def test_a_run_that_is_stopped_tells_what_is_missing_and_how_to_go_on(folder, monkeypatch):
+    whole = ClassifierLearner.step
+
+    def stopped(self: ClassifierLearner) -> None:
+        whole(self)
+        if self.step_count in (2, 5):
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(ClassifierLearner, "step", stopped)
+    told = call("train_classifier.py", folder, *FEW, "--score-every", 4)
+    assert told.code == 130
+    assert told.lines[-2].endswith("checkpoints/step_000002.pt")
+    (run,) = Path("outputs/classifiers").iterdir()
+    way = f"`python train_classifier.py --resume {shlex.quote(str(run))}` goes on"
+    assert told.lines[-1] == (
+        f"stopped before step 6; nothing is scored yet, the first score is due at step 4; {way}"
+    )
+    told = call("train_classifier.py", "--resume")
+    assert told.code == 130
+    assert f"stopped before step 6; {way}" in told.lines
+    assert not any("goes on" in line for line in train("--resume"))
 
 
 def test_a_finished_run_and_other_mathematics_are_refused(folder):
