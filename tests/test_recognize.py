@@ -279,10 +279,13 @@ def test_vectors_are_those_of_the_images_alone(arcface_run, strangers):
 def test_a_generators_faces_are_measured_in_a_classifiers_features(arcface_run, tiny_run, strangers):
     run = shutil.copytree(tiny_run, "run")
     flags = ("--count", 12, "--draws", 2, "--k", 2, "--device", "cpu", "--real", strangers)
-    found = call("evaluate.py", run, *flags, "--features", "classifier", "--classifier", arcface_run)
+    sought = ("--features", "classifier", "--classifiers", arcface_run.parent, "--classifier")
+    found = call("evaluate.py", run, *flags, *sought, 1)
     assert found.code == 0, found.error
     digest = load_recognizer(arcface_run).digest[:8]
     assert any(f"features: classifier (digest {digest}, 32 values)" in line for line in found.lines)
+    for named, said in ((7, "7 is no run"), (tiny_run, "holds no classifier")):
+        assert said in call("evaluate.py", run, *flags, *sought, named).error
     for words in (("--features", "classifier"), ("--classifier", arcface_run)):
         told = call("evaluate.py", run, *words)
         assert told.code == 2
