@@ -23,16 +23,17 @@ from faces.calibration import (
     threshold_at,
 )
 from faces.gallery import Gallery, change_gallery, check_network, empty_gallery, load_gallery
+from faces.made import Made
 from faces.recognition.choices import CalibrateChoice
 from faces.recognition.folder import load_labelled
-from faces.recognition.naming import Told, find_recognizer
+from faces.recognition.naming import SCRIPT, Told, find_recognizer
 from faces.recognition.pictures import save_roc_chart
 from gan.errors import UserError
-from gan.files import replacing
 from gan.processes import worker_count
 
 RATES = (0.001, 0.01, 0.1)
 """False-accept rates at which the true-accept rate is told, where there are pairs enough."""
+FIGURES, CURVES, CHART = "calibration.json", "curves.csv", "roc.png"
 POINTS = 200
 """Of a curve that are written."""
 
@@ -49,6 +50,7 @@ def calibrate(choice: CalibrateChoice) -> Told:
     recognizer = find_recognizer(choice.checkpoint, choice.runs, choice.device)
     if choice.gallery is not None:
         load_gallery(choice.gallery, recognizer.digest)  # before the images, which take their time
+    made = Made(choice.output, SCRIPT, (FIGURES, CURVES, CHART))
     data = load_labelled(
         choice.folder,
         recognizer.side,
@@ -104,7 +106,8 @@ def calibrate(choice: CalibrateChoice) -> Told:
     ]
     try:
         curves = {"pairs": (pairs, len(impostor)), "open set": (found.curve(), looks)}
-        lines += _write(choice.output, values, curves)
+        lines += _write(made, values, curves)
+        lines.append(str(choice.output))
     except OSError as error:
         raise UserError(f"{choice.output} cannot be written to: {error.strerror or error}") from None
     if choice.gallery is not None:
@@ -165,11 +168,11 @@ def _percent(rate: float) -> str:
     return f"{100 * rate:g}%"
 
 
-def _write(output: Path, values: dict[str, object], curves: dict[str, tuple[Curve, int]]) -> list[str]:
+def _write(made: Made, values: dict[str, object], curves: dict[str, tuple[Curve, int]]) -> list[str]:
     """Write figures, and curves with the number of similarities of which `far` is a share; lines to print."""
-    with replacing(output / "calibration.json") as path:
+    with made.replacing(FIGURES) as path:
         path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-    with replacing(output / "curves.csv") as path, path.open("w", newline="", encoding="utf-8") as file:
+    with made.replacing(CURVES) as path, path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["curve", "threshold", "false accept rate", "true accept rate"])
         for name, (curve, _) in curves.items():
@@ -177,7 +180,8 @@ def _write(output: Path, values: dict[str, object], curves: dict[str, tuple[Curv
             for row in shown:
                 writer.writerow([name, curve.thresholds[row], curve.far[row], curve.tar[row]])
     try:
-        save_roc_chart(output / "roc.png", curves)
+        with made.replacing(CHART) as path:
+            save_roc_chart(path, curves)
     except UserError as error:
-        return [f"no picture of the curves: {error}", str(output)]
-    return [str(output)]
+        return [f"no picture of the curves: {error}"]
+    return []

@@ -22,6 +22,7 @@ from faces.gallery import (
     empty_gallery,
     load_gallery,
 )
+from faces.made import Made
 from faces.photos import Photos, list_photos
 from faces.recognition.choices import (
     EnrollChoice,
@@ -37,7 +38,6 @@ from faces.recognition.pictures import draw_named
 from gan.config import Device
 from gan.decoding import UnusableImage
 from gan.errors import UserError
-from gan.files import replacing
 from gan.fonts import HELP, Label, legible
 from gan.images import save_png
 from gan.runs import find_run
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from faces.recognizer import Recognizer
 
 COLUMNS = ("file", "face", "left", "top", "right", "bottom", "name", "score")
-TABLE = "recognized.csv"
+SCRIPT, TABLE = "recognize.py", "recognized.csv"
 UNKNOWN = "unknown"
 
 
@@ -230,10 +230,10 @@ def _tell(
 
     A photo that cannot be read, or has no face, is told of at the end; all others are done.
     """
-    look = _look(recognizer, choice)
+    look, copies, labels = _look(recognizer, choice), photos.copies(), legible(people)
+    made = Made(choice.output, SCRIPT, [*(copies.values() if choice.copies else ()), TABLE])
     rows: list[dict[str, object]] = []
     problems = [f"{name}: {reason}" for name, reason in photos.left_out]
-    copies, labels = photos.copies(), legible(people)
     numbered: dict[str, None] = {}
     try:
         for photo in tqdm(photos.files, "looking at photos", unit=" photos", disable=None):
@@ -256,10 +256,10 @@ def _tell(
                     (labels.get(name, Label(f"face {face}")), form.format(score))
                     for face, (name, score) in enumerate(named)
                 ]
-                save_png(choice.output / copies[photo], draw_named(seen.photo, seen.boxes, words))
-        table = choice.output / TABLE
+                with made.replacing(copies[photo]) as path:
+                    save_png(path, draw_named(seen.photo, seen.boxes, words))
         with (
-            replacing(table) as temporary,
+            made.replacing(TABLE) as temporary,
             temporary.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file,
         ):
             writer = csv.DictWriter(file, COLUMNS)
@@ -267,6 +267,7 @@ def _tell(
             writer.writerows(rows)
     except OSError as error:
         raise UserError(f"{choice.output} cannot be written to: {error.strerror or error}") from None
+    table = choice.output / TABLE
     notes = [
         f"no font is found for the letters of {name}, and copies show the face's number in {table}; {HELP}"
         for name in list(numbered)[:1]
