@@ -23,7 +23,7 @@ def main() -> int:
 
     words = sys.argv[1:]
     request = read_request(words, kind=ClassifierRequest)  # --help is answered before torch is imported
-    from faces.launch import open_run
+    from faces.launch import open_run, told_of
     from faces.recognition.launch import facts, load_data, make_learner, make_plan, summary
     from faces.recognition.report import write_report
     from faces.training import train
@@ -49,7 +49,7 @@ def main() -> int:
         except DivergedError as seen:
             print(f"stopped: {seen}; what {run}/checkpoints holds is from before that", file=sys.stderr)
             return EXIT_CODE
-    print(f"step {outcome.step:,} after {outcome.seconds / 60:.1f} minutes, saved in {outcome.checkpoint}")
+    print("\n".join(told_of(plan, run, outcome, best)))
     if best.step is not None:
         print("\n".join(write_report(run, data)))
     return outcome.exit_code

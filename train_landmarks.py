@@ -19,7 +19,7 @@ def main() -> int:
     words = sys.argv[1:]
     request = read_request(words, kind=LandmarkRequest)  # --help is answered before torch is imported
     from faces.landmarks.launch import load_data, make_learner, make_plan, summary
-    from faces.launch import open_run
+    from faces.launch import open_run, told_of
     from faces.training import train
     from gan.best import Best
     from gan.health import EXIT_CODE, DivergedError
@@ -41,7 +41,7 @@ def main() -> int:
         except DivergedError as seen:
             print(f"stopped: {seen}; what {run}/checkpoints holds is from before that", file=sys.stderr)
             return EXIT_CODE
-    print(f"step {outcome.step:,} after {outcome.seconds / 60:.1f} minutes, saved in {outcome.checkpoint}")
+    print("\n".join(told_of(plan, run, outcome, best)))
     if best.step is not None:
         print(f"normalised mean error on people never seen: {best.score:.2%} at the best step, {best.step:,}")
     return outcome.exit_code

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ from faces.settings import FREE, TrainingSettings
 from faces.training import Learner
 from gan.best import Best
 from gan.checkpoint import keep_as_best, load_newest_told
+from gan.clock import Outcome
 from gan.config import changed, flag, from_json
 from gan.errors import UserError
 from gan.hardware import choose_device, environment, tell_changes
@@ -149,6 +151,22 @@ def open_run(
             with written_to(run):
                 write_info(run, RunInfo(settings, facts, environment(plan.device), plan.kind.name))
             yield recorder
+
+
+def told_of(plan: Plan[Any], run: Path, outcome: Outcome, best: Best) -> list[str]:
+    """What to print after a sitting: what was saved and, of a run that is not at its end, how to go on."""
+    steps = plan.settings.steps
+    lines = [
+        f"step {outcome.step:,} after {outcome.seconds / 60:.1f} minutes, saved in {outcome.checkpoint}",
+    ]
+    if outcome.step < steps:
+        first = min(plan.settings.score_every, steps)
+        unscored = f"; nothing is scored yet, the first score is due at step {first:,}"
+        lines.append(
+            f"stopped before step {steps:,}{'' if best.step else unscored}; "
+            f"`python {plan.kind.script.split()[0]} --resume {shlex.quote(str(run))}` goes on"
+        )
+    return lines
 
 
 def _go_on(plan: Plan[Any], learner: Learner, best: Best) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from gan.errors import UserError
 from gan.files import replacing
+from gan.fonts import Label, legible
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -77,7 +78,9 @@ def save_curves(path: Path, metrics: Metrics, title: str, panels: Panels = PANEL
         ) from missing
     rows = len(panels) // 2
     figure = Figure(figsize=(10, 3.2 * rows), layout="constrained")
-    figure.suptitle(title)
+    # A run may be named after a folder in letters that no font here has.
+    heading = legible([title]).get(title) or Label(title.encode("ascii", "replace").decode())
+    heading.set_font(figure.suptitle(heading.text))
     for axes, (label, curves) in zip(figure.subplots(rows, 2, sharex=True).flat, panels, strict=True):
         for name, shown in curves.items():
             if name in metrics:

@@ -76,7 +76,7 @@ def test_predict_names_each_image_with_its_probability(scratch_run, drawn_people
     assert (copy != photo).any()
     lines = told("predict", scratch_run, person, *WHOLE, "--no-copies", "--output", "other").lines
     assert f"{len(rows)} faces: {person.name}" in lines[-2]
-    assert [path.name for path in Path("other").iterdir()] == ["recognized.csv"]
+    assert {path.name for path in Path("other").iterdir()} == {"recognized.csv", ".recognize.made"}
 
 
 def test_each_face_of_a_group_photo_is_named(scratch_run, drawn_people, monkeypatch):
@@ -145,12 +145,19 @@ def test_calibration_tells_curves_for_closed_and_open_set(arcface_run, strangers
     assert values["open_set"]["strangers_named"] <= 0.05
     assert values["closed_set"]["rank_1"] > 0.5  # chance is a sixth
     assert values["verification"]["area_under_curve"] > 0.8
-    assert list(values["verification"]["tar_at_far"]) == ["0.001", "0.01", "0.1"]
+    assert (values["verification"]["genuine_pairs"], values["verification"]["impostor_pairs"]) == (270, 1500)
+    # Of 1,500 pairs 150 and 15 and 1.5 are accepted: only the first is enough for a rate.
+    assert list(values["verification"]["tar_at_far"]) == ["0.1"]
+    assert lines[4].startswith("270 genuine pairs, 1,500 impostor pairs")
+    assert lines[5].endswith("at FAR 10%, which is 150 impostor pairs")
+    assert "FAR 0.1% takes 30,000 impostor pairs, FAR 1% takes 3,000 impostor pairs" in lines[6]
+    assert values["open_set"]["images_looked_up"] == 36
+    assert "a rough one: FAR 5% takes 600 images looked up" in lines[2]
     assert -1 <= values["threshold"] <= 1
     with Path("cal/curves.csv").open(encoding="utf-8") as file:
         assert {row["curve"] for row in csv.DictReader(file)} == {"pairs", "open set"}
     assert load_png("cal/roc.png").shape[0] == 3
-    assert "60 images of 6 people" in lines[0]
+    assert lines[0] == "60 images of 6 people, 4 of each enrolled, 36 looked up"
     assert "takes more" in refused("calibrate", arcface_run, strangers, "--enrolled", 10, "--workers", 0)
     assert "--far must be" in refused("calibrate", arcface_run, strangers, "--far", 1.5)
 
@@ -215,6 +222,17 @@ def _of_landmarks() -> Path:
     return path
 
 
+def test_a_name_that_no_font_can_write_is_a_number_on_copies(gallery, strangers, monkeypatch):
+    monkeypatch.setattr("gan.fonts._installed", lambda: [])
+    ours, theirs = (files(person)[0] for person in sorted(strangers.iterdir())[:2])
+    told("enroll", gallery, "李小龙", theirs, *WHOLE)
+    found = told("identify", gallery, ours, theirs, "--threshold", 0.99, *WHOLE)
+    assert "李小龙 1.00" in found.lines[1]
+    assert "note: no font is found for the letters of 李小龙, and copies show" in found.error
+    assert len(list(Path("outputs/recognized").glob("*.png"))) == 2
+    assert "note" not in told("identify", gallery, ours, "--threshold", 0.99, *WHOLE).error
+
+
 def test_a_network_that_has_trained_on_is_another(gallery, arcface_run, strangers, scratch_run):
     face = files(sorted(strangers.iterdir())[0])[0]
     moved = Path("moved.pt")
@@ -253,6 +271,13 @@ def test_photos_are_never_written_over(scratch_run, gallery, drawn_people):
     before = {path: path.read_bytes() for path in folder.iterdir()}
     for command in (("predict", scratch_run), ("identify", gallery)):
         assert "holds the photos" in refused(*command, folder, *WHOLE, "--output", folder)
+    Path("mine").mkdir()
+    for name in ("recognized.csv", "curves.csv"):
+        (Path("mine") / name).write_text("by hand")
+    assert "mine/recognized.csv was not made" in refused("predict", scratch_run, folder, "--output", "mine")
+    words = ("calibrate", scratch_run, folder, "--output", "mine")
+    assert "mine/curves.csv was not made by recognize.py" in refused(*words)
+    assert [path.read_text() for path in Path("mine").iterdir()] == ["by hand"] * 2
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
 
 
@@ -279,10 +304,13 @@ def test_vectors_are_those_of_the_images_alone(arcface_run, strangers):
 def test_a_generators_faces_are_measured_in_a_classifiers_features(arcface_run, tiny_run, strangers):
     run = shutil.copytree(tiny_run, "run")
     flags = ("--count", 12, "--draws", 2, "--k", 2, "--device", "cpu", "--real", strangers)
-    found = call("evaluate.py", run, *flags, "--features", "classifier", "--classifier", arcface_run)
+    sought = ("--features", "classifier", "--classifiers", arcface_run.parent, "--classifier")
+    found = call("evaluate.py", run, *flags, *sought, 1)
     assert found.code == 0, found.error
     digest = load_recognizer(arcface_run).digest[:8]
     assert any(f"features: classifier (digest {digest}, 32 values)" in line for line in found.lines)
+    for named, said in ((7, "7 is no run"), (tiny_run, "holds no classifier")):
+        assert said in call("evaluate.py", run, *flags, *sought, named).error
     for words in (("--features", "classifier"), ("--classifier", arcface_run)):
         told = call("evaluate.py", run, *words)
         assert told.code == 2

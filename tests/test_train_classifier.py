@@ -2,7 +2,9 @@
 
 import csv
 import json
+import shlex
 import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +40,7 @@ def folder(drawn_people, tmp_path, monkeypatch) -> Path:
     """A copy of three of the drawn people, to be spoilt, below an empty working directory."""
     monkeypatch.chdir(tmp_path)
     # Charts are drawn for the runs of conftest.py; they take longer than these trainings.
-    monkeypatch.setattr(report, "_draw", lambda *_: None)
+    monkeypatch.setattr(report, "_draw", lambda *_: [])
     for person in sorted(drawn_people.iterdir())[:3]:
         shutil.copytree(person, tmp_path / "люди 1" / person.name)
     return tmp_path / "люди 1"
@@ -147,6 +149,29 @@ def test_a_killed_run_goes_on_bit_for_bit(folder, monkeypatch, method):
     assert (straight / "confusion.csv").read_text() == (killed / "confusion.csv").read_text()
 
 
+def test_a_run_that_is_stopped_tells_what_is_missing_and_how_to_go_on(folder, monkeypatch):
+    whole = ClassifierLearner.step
+
+    def stopped(self: ClassifierLearner) -> None:
+        whole(self)
+        if self.step_count in (2, 5):
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(ClassifierLearner, "step", stopped)
+    told = call("train_classifier.py", folder, *FEW, "--score-every", 4)
+    assert told.code == 130
+    assert told.lines[-2].endswith("checkpoints/step_000002.pt")
+    (run,) = Path("outputs/classifiers").iterdir()
+    way = f"`python train_classifier.py --resume {shlex.quote(str(run))}` goes on"
+    assert told.lines[-1] == (
+        f"stopped before step 6; nothing is scored yet, the first score is due at step 4; {way}"
+    )
+    told = call("train_classifier.py", "--resume")
+    assert told.code == 130
+    assert f"stopped before step 6; {way}" in told.lines
+    assert not any("goes on" in line for line in train("--resume"))
+
+
 def test_a_finished_run_and_other_mathematics_are_refused(folder):
     train(folder, *FEW)
     assert "is at its end, step 6 of 6" in refused("--resume")
@@ -219,8 +244,12 @@ def test_from_any_of_ours_across_methods_and_classes(folder, arcface_run, landma
     assert "cannot be begun from: its network has no backbone.body" in line
 
 
-def test_from_the_gan_or_nothing(folder, tiny_run):
-    assert "of no network that looks at faces" in refused(folder, *FEW, "--from", tiny_run)
+def test_from_another_kind_of_run_or_from_nothing(folder, tiny_run, landmark_run):
+    for source in (tiny_run, checkpoints(tiny_run)[-1]):
+        line = refused(folder, *FEW, "--from", source)
+        assert "is of another kind: gan, not classifier; --from begins with a network that" in line
+    line = refused(folder, *FEW, "--from", landmark_run)
+    assert "is of another kind: landmarks, not classifier; its convolutions are for --method fin" in line
     assert "gone.pt is no run" in refused(folder, *FEW, "--from", "gone.pt")
 
 
@@ -290,6 +319,15 @@ def test_a_corrupt_image_is_left_out_and_listed(folder):
     assert (
         (runs()[0] / "skipped.txt").read_text().startswith(f"{victim.parent.name}/{victim.name}\tnot a JPEG")
     )
+
+
+def test_a_class_that_no_font_can_write_is_a_number_in_pictures(folder, monkeypatch):
+    monkeypatch.setattr("gan.fonts._installed", lambda: [])
+    sorted(folder.iterdir())[0].rename(folder / "李小龙")
+    told = train(folder, *FEW, "--steps", 1, "--learning-rate", 1e-9)
+    assert "letters of 李小龙 (1 of 3 classes), and pictures show #3 instead" in told[-1]
+    assert (runs()[0] / "classes.csv").read_text(encoding="utf-8").splitlines()[3].startswith("李小龙,")
+    assert (runs()[0] / "mistakes.png").exists()
 
 
 def test_an_imbalanced_given_split_of_two_classes(folder):

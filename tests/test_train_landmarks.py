@@ -1,7 +1,9 @@
 """train_landmarks.py as its user has it: what it learns, tells, leaves, goes on with and refuses."""
 
 import json
+import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -81,6 +83,29 @@ def test_what_a_run_leaves(landmark_run):
     keys = set().union(*lines(landmark_run))
     assert {"loss/training", "nme/training", "gradient/norm", "rate/learning"} <= keys
     assert {"score/nme", "score/mse", "score/failures"} <= keys
+
+
+def test_a_run_that_is_stopped_tells_what_is_missing_and_how_to_go_on(folder, monkeypatch):
+    whole = LandmarkLearner.step
+
+    def stopped(self: LandmarkLearner) -> None:
+        whole(self)
+        if self.step_count in (2, 5):
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(LandmarkLearner, "step", stopped)
+    told = call("train_landmarks.py", folder, *FEW, "--score-every", 4)
+    assert told.code == 130
+    assert told.lines[-2].endswith("checkpoints/step_000002.pt")
+    (run,) = Path("outputs/landmarks").iterdir()
+    way = f"`python train_landmarks.py --resume {shlex.quote(str(run))}` goes on"
+    assert told.lines[-1] == (
+        f"stopped before step 6; nothing is scored yet, the first score is due at step 4; {way}"
+    )
+    told = call("train_landmarks.py", "--resume")
+    assert told.code == 130
+    assert f"stopped before step 6; {way}" in told.lines
+    assert not any("goes on" in line for line in train("--resume"))
 
 
 @pytest.mark.parametrize("more", [(), ("--ema-half-life", 0, "--optimizer", "sgd", "--loss", "areas")])

@@ -4,31 +4,36 @@ from __future__ import annotations
 
 import csv
 import json
+import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from faces.calibration import (
+    FEWEST,
     Curve,
     Identification,
     accepted,
     identification,
+    is_borne,
     pair_similarities,
     roc,
     threshold_at,
 )
 from faces.gallery import Gallery, change_gallery, check_network, empty_gallery, load_gallery
+from faces.made import Made
 from faces.recognition.choices import CalibrateChoice
 from faces.recognition.folder import load_labelled
-from faces.recognition.naming import Told, find_recognizer
+from faces.recognition.naming import SCRIPT, Told, find_recognizer
 from faces.recognition.pictures import save_roc_chart
 from gan.errors import UserError
-from gan.files import replacing
 from gan.processes import worker_count
 
 RATES = (0.001, 0.01, 0.1)
-"""False-accept rates at which the true-accept rate is told."""
+"""False-accept rates at which the true-accept rate is told, where there are pairs enough."""
+FIGURES, CURVES, CHART = "calibration.json", "curves.csv", "roc.png"
 POINTS = 200
 """Of a curve that are written."""
 
@@ -45,6 +50,7 @@ def calibrate(choice: CalibrateChoice) -> Told:
     recognizer = find_recognizer(choice.checkpoint, choice.runs, choice.device)
     if choice.gallery is not None:
         load_gallery(choice.gallery, recognizer.digest)  # before the images, which take their time
+    made = Made(choice.output, SCRIPT, (FIGURES, CURVES, CHART))
     data = load_labelled(
         choice.folder,
         recognizer.side,
@@ -57,7 +63,12 @@ def calibrate(choice: CalibrateChoice) -> Told:
     genuine, impostor = pair_similarities(vectors, data.names())
     pairs = roc(genuine, impostor)
     found = look_up(vectors, people, choice.enrolled, recognizer.digest)
-    threshold = threshold_at(found.other, choice.far)
+    threshold, looks = threshold_at(found.other, choice.far), len(found.other)
+    tar = {
+        rate: accepted(genuine, threshold_at(impostor, rate))
+        for rate in RATES
+        if is_borne(rate, len(impostor))
+    }
     values = {
         "network": recognizer.digest,
         "people": len(data.classes),
@@ -65,27 +76,38 @@ def calibrate(choice: CalibrateChoice) -> Told:
         "threshold": threshold,
         "wanted_far": choice.far,
         "open_set": {
+            "images_looked_up": looks,
+            "enough_for_wanted_far": is_borne(choice.far, looks),
             "strangers_named": found.strangers_named(threshold),
             "rightly_named": found.named(threshold),
         },
         "closed_set": {"rank_1": found.rank_1()},
         "verification": {
+            "genuine_pairs": len(genuine),
+            "impostor_pairs": len(impostor),
             "area_under_curve": pairs.area(),
-            "tar_at_far": {str(rate): accepted(genuine, threshold_at(impostor, rate)) for rate in RATES},
+            "tar_at_far": {str(rate): share for rate, share in tar.items()},
         },
     }
     lines = [
-        f"{len(data.images):,} images of {len(data.classes):,} people, {choice.enrolled} of each enrolled",
-        f"threshold {threshold:.4f}: {values['open_set']['strangers_named']:.2%} of strangers are named "
-        f"(wanted: {choice.far:.2%}), {values['open_set']['rightly_named']:.1%} of people are, and rightly",
+        f"{len(data.images):,} images of {len(data.classes):,} people, {choice.enrolled} of each enrolled, "
+        f"{looks:,} looked up",
+        f"threshold {threshold:.4f}: {found.strangers_named(threshold):.2%} of strangers are named "
+        f"(wanted: {choice.far:.2%}), {found.named(threshold):.1%} of people are, and rightly",
+        *_doubt("the threshold is a rough one", [choice.far], looks, "images looked up"),
         f"closed set: the most similar person is the right one for {found.rank_1():.1%}",
-        f"pairs: area under the curve {pairs.area():.4f}; "
-        + ", ".join(
-            f"TAR {rate:.1%} at FAR {far}" for far, rate in values["verification"]["tar_at_far"].items()
+        f"{len(genuine):,} genuine pairs, {len(impostor):,} impostor pairs: area under the curve "
+        f"{pairs.area():.4f}",
+        *(
+            f"TAR {share:.1%} at FAR {_percent(rate)}, which is {rate * len(impostor):,.0f} impostor pairs"
+            for rate, share in tar.items()
         ),
+        *_doubt("not told", [rate for rate in RATES if rate not in tar], len(impostor), "impostor pairs"),
     ]
     try:
-        lines += _write(choice.output, values, {"pairs": pairs, "open set": found.curve()})
+        curves = {"pairs": (pairs, len(impostor)), "open set": (found.curve(), looks)}
+        lines += _write(made, values, curves)
+        lines.append(str(choice.output))
     except OSError as error:
         raise UserError(f"{choice.output} cannot be written to: {error.strerror or error}") from None
     if choice.gallery is not None:
@@ -128,18 +150,38 @@ def look_up(
     )
 
 
-def _write(output: Path, values: dict[str, object], curves: dict[str, Curve]) -> list[str]:
-    with replacing(output / "calibration.json") as path:
+def _doubt(consequence: str, rates: Sequence[float], count: int, what: str) -> list[str]:
+    """A line on the rates that so many trials cannot bear; none where there is no such rate."""
+    doubtful = [rate for rate in rates if not is_borne(rate, count)]
+    if not doubtful:
+        return []
+    takes = [
+        f"FAR {_percent(rate)} takes {math.ceil(FEWEST / rate - 1e-6):,} {what}"
+        if rate
+        else f"FAR 0 is shown by no number of {what}"
+        for rate in doubtful
+    ]
+    return [f"{consequence}: {', '.join(takes)}, as a rate should rest on {FEWEST} false accepts or more"]
+
+
+def _percent(rate: float) -> str:
+    return f"{100 * rate:g}%"
+
+
+def _write(made: Made, values: dict[str, object], curves: dict[str, tuple[Curve, int]]) -> list[str]:
+    """Write figures, and curves with the number of similarities of which `far` is a share; lines to print."""
+    with made.replacing(FIGURES) as path:
         path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-    with replacing(output / "curves.csv") as path, path.open("w", newline="", encoding="utf-8") as file:
+    with made.replacing(CURVES) as path, path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["curve", "threshold", "false accept rate", "true accept rate"])
-        for name, curve in curves.items():
+        for name, (curve, _) in curves.items():
             shown = np.unique(np.linspace(0, len(curve.far) - 1, POINTS).astype(int))
             for row in shown:
                 writer.writerow([name, curve.thresholds[row], curve.far[row], curve.tar[row]])
     try:
-        save_roc_chart(output / "roc.png", [(name, curve.far, curve.tar) for name, curve in curves.items()])
+        with made.replacing(CHART) as path:
+            save_roc_chart(path, curves)
     except UserError as error:
-        return [f"no picture of the curves: {error}", str(output)]
-    return [str(output)]
+        return [f"no picture of the curves: {error}"]
+    return []

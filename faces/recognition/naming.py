@@ -22,6 +22,7 @@ from faces.gallery import (
     empty_gallery,
     load_gallery,
 )
+from faces.made import Made
 from faces.photos import Photos, list_photos
 from faces.recognition.choices import (
     EnrollChoice,
@@ -37,7 +38,7 @@ from faces.recognition.pictures import draw_named
 from gan.config import Device
 from gan.decoding import UnusableImage
 from gan.errors import UserError
-from gan.files import replacing
+from gan.fonts import HELP, Label, legible
 from gan.images import save_png
 from gan.runs import find_run
 
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from faces.recognizer import Recognizer
 
 COLUMNS = ("file", "face", "left", "top", "right", "bottom", "name", "score")
-TABLE = "recognized.csv"
+SCRIPT, TABLE = "recognize.py", "recognized.csv"
 UNKNOWN = "unknown"
 
 
@@ -55,17 +56,21 @@ class Told:
 
     Attributes:
         lines: to print.
+        notes: on what is not as one would expect, one line each.
         problems: images that gave nothing, one line each.
         failed: whether no image gave anything; the exit code is 2 then.
     """
 
     lines: list[str]
     problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     failed: bool = False
 
     def show(self) -> int:
         """Print it; the exit code."""
         print("\n".join(self.lines))
+        for note in self.notes:
+            print(f"note: {note}", file=sys.stderr)
         for problem in self.problems:
             print(f"{'error' if self.failed else 'left out'}: {problem}", file=sys.stderr)
         return 2 if self.failed else 0
@@ -81,7 +86,7 @@ def predict(choice: PredictChoice) -> Told:
         probabilities = recognizer.probabilities(crops)
         return [(recognizer.classes[row.argmax()], float(row.max())) for row in probabilities]
 
-    return _tell(choice, photos, recognizer, names, "{:.0%}")
+    return _tell(choice, photos, recognizer, recognizer.classes, names, "{:.0%}")
 
 
 def identify(choice: IdentifyChoice) -> Told:
@@ -101,7 +106,7 @@ def identify(choice: IdentifyChoice) -> Told:
         matches = gallery.identify(recognizer.vectors(crops), threshold)
         return [(match.name or UNKNOWN, match.similarity) for match in matches]
 
-    return _tell(choice, photos, recognizer, names, "{:.2f}")
+    return _tell(choice, photos, recognizer, [*gallery.people, UNKNOWN], names, "{:.2f}")
 
 
 def enroll(choice: EnrollChoice) -> Told:
@@ -217,17 +222,20 @@ def _tell(
     choice: TellingChoice,
     photos: Photos,
     recognizer: Recognizer,
+    people: Sequence[str],
     names: Callable[[NDArray[np.uint8]], list[tuple[str, float]]],
     form: str,
 ) -> Told:
-    """Name what is in each photo; write copies and a table.
+    """Name what is in each photo, one of `people`; write copies and a table.
 
     A photo that cannot be read, or has no face, is told of at the end; all others are done.
     """
-    look = _look(recognizer, choice)
+    look, labels = _look(recognizer, choice), legible(people if choice.copies else ())
+    copies = photos.copies() if choice.copies else {}
+    made = Made(choice.output, SCRIPT, [*copies.values(), TABLE])
     rows: list[dict[str, object]] = []
     problems = [f"{name}: {reason}" for name, reason in photos.left_out]
-    copies = photos.copies()
+    numbered: dict[str, None] = {}
     try:
         for photo in tqdm(photos.files, "looking at photos", unit=" photos", disable=None):
             try:
@@ -244,11 +252,15 @@ def _tell(
                 values = (str(photo), face, *edges, name, round(score, 4))
                 rows.append(dict(zip(COLUMNS, values, strict=True)))
             if choice.copies:
-                words = [f"{name} {form.format(score)}" for name, score in named]
-                save_png(choice.output / copies[photo], draw_named(seen.photo, seen.boxes, words))
-        table = choice.output / TABLE
+                numbered |= dict.fromkeys(name for name, _ in named if name not in labels)
+                words = [
+                    (labels.get(name, Label(f"face {face}")), form.format(score))
+                    for face, (name, score) in enumerate(named)
+                ]
+                with made.replacing(copies[photo]) as path:
+                    save_png(path, draw_named(seen.photo, seen.boxes, words))
         with (
-            replacing(table) as temporary,
+            made.replacing(TABLE) as temporary,
             temporary.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file,
         ):
             writer = csv.DictWriter(file, COLUMNS)
@@ -256,9 +268,15 @@ def _tell(
             writer.writerows(rows)
     except OSError as error:
         raise UserError(f"{choice.output} cannot be written to: {error.strerror or error}") from None
+    table = choice.output / TABLE
+    notes = [
+        f"no font is found for the letters of {name}, and copies show the face's number in {table}; {HELP}"
+        for name in list(numbered)[:1]
+    ]
+    lines = [*_table(rows, form), *_shares(rows), str(table)]
     if choice.json:
-        return Told([json.dumps(rows, indent=2, ensure_ascii=False)], problems, failed=not rows)
-    return Told([*_table(rows, form), *_shares(rows), str(table)], problems, failed=not rows)
+        lines = [json.dumps(rows, indent=2, ensure_ascii=False)]
+    return Told(lines, problems, notes, failed=not rows)
 
 
 def _table(rows: Sequence[dict[str, object]], form: str) -> list[str]:
