@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import dataclasses
 import functools
 import json
@@ -17,6 +16,7 @@ from tqdm import tqdm
 from faces.drawn.portrait import DRAWING, check_size, draw_face
 from faces.drawn.shape import Head
 from faces.drawn.traits import sample_face
+from faces.tables import write_csv
 from gan.errors import UserError
 from gan.files import replacing
 from gan.processes import spread, worker_count
@@ -58,10 +58,7 @@ def write_folder(
         draw = functools.partial(_make, folder, recipe)
         with contextlib.closing(spread(draw, jobs, worker_count(workers))) as drawn:
             rows = list(tqdm(drawn, "drawing faces", count, unit=" faces"))
-        with replacing(folder / "labels.csv") as path, path.open("w", newline="", encoding="utf-8") as file:
-            table = csv.DictWriter(file, rows[0])
-            table.writeheader()
-            table.writerows(rows)
+        write_csv(folder / "labels.csv", rows[0], (row.values() for row in rows))
     except OSError as error:
         raise UserError(f"cannot write drawn faces into {folder}: {error.strerror or error}") from error
     return missing

@@ -17,6 +17,7 @@ from faces.landmarks.annotations import write_table
 from faces.landmarks.crops import ENLARGE
 from faces.landmarks.pictures import PREDICTED, draw_points
 from faces.photos import Photos
+from faces.tables import open_csv
 from gan.decoding import UnusableImage, decode_whole
 from gan.errors import UserError
 from gan.images import save_png
@@ -61,22 +62,17 @@ def boxes_in(table: Path, photos: Sequence[Path]) -> Find:
             column; no row is of one of the photos.
     """
     boxes: dict[str, list[Box]] = {}
-    try:
-        with table.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-            reader = csv.DictReader(file, skipinitialspace=True)
-            for name in COLUMNS:
-                if name not in (reader.fieldnames or ()):
-                    raise UserError(f"{table}, header: no column {name}; it takes {', '.join(COLUMNS)}")
-            for number, row in enumerate(reader, 2):
-                missing = [name for name in COLUMNS if row[name] is None]
-                if missing or None in row:
-                    what = f"no column {missing[0]}" if missing else "more columns than the header"
-                    raise UserError(f"{table}, row {number}: {what}; it takes {', '.join(COLUMNS)}")
-                boxes.setdefault(row["file"], []).append(_box(row, f"{table}, row {number}"))
-    except OSError as error:
-        raise UserError(f"{table} cannot be read: {error.strerror}") from None
-    except csv.Error as error:
-        raise UserError(f"{table} is no CSV: {error}") from None
+    with open_csv(table) as file:
+        reader = csv.DictReader(file, skipinitialspace=True)
+        for name in COLUMNS:
+            if name not in (reader.fieldnames or ()):
+                raise UserError(f"{table}, header: no column {name}; it takes {', '.join(COLUMNS)}")
+        for number, row in enumerate(reader, 2):
+            missing = [name for name in COLUMNS if row[name] is None]
+            if missing or None in row:
+                what = f"no column {missing[0]}" if missing else "more columns than the header"
+                raise UserError(f"{table}, row {number}: {what}; it takes {', '.join(COLUMNS)}")
+            boxes.setdefault(row["file"], []).append(_box(row, f"{table}, row {number}"))
     if not any(str(photo) in boxes or photo.name in boxes for photo in photos):
         first = f"; its first row is of {next(iter(boxes))}" if boxes else ""
         raise UserError(f"{table} names none of the photos, such as {photos[0].name}{first}")

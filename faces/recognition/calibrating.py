@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from faces.recognition.choices import CalibrateChoice
 from faces.recognition.folder import load_labelled
 from faces.recognition.naming import Told, find_recognizer
 from faces.recognition.pictures import save_roc_chart
+from faces.tables import write_csv
 from gan.errors import UserError
 from gan.files import replacing
 from gan.processes import worker_count
@@ -131,13 +131,13 @@ def look_up(
 def _write(output: Path, values: dict[str, object], curves: dict[str, Curve]) -> list[str]:
     with replacing(output / "calibration.json") as path:
         path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-    with replacing(output / "curves.csv") as path, path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["curve", "threshold", "false accept rate", "true accept rate"])
-        for name, curve in curves.items():
-            shown = np.unique(np.linspace(0, len(curve.far) - 1, POINTS).astype(int))
-            for row in shown:
-                writer.writerow([name, curve.thresholds[row], curve.far[row], curve.tar[row]])
+    header = ["curve", "threshold", "false accept rate", "true accept rate"]
+    rows = (
+        [name, curve.thresholds[row], curve.far[row], curve.tar[row]]
+        for name, curve in curves.items()
+        for row in np.unique(np.linspace(0, len(curve.far) - 1, POINTS).astype(int))
+    )
+    write_csv(output / "curves.csv", header, rows)
     try:
         save_roc_chart(output / "roc.png", [(name, curve.far, curve.tar) for name, curve in curves.items()])
     except UserError as error:

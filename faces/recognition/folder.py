@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from faces.tables import open_csv
 from gan.dataset import FaceSet, load_folder
 from gan.errors import UserError
 
@@ -208,14 +209,11 @@ def _by_label(faces: FaceSet, label: str) -> list[str | None]:
 
 def _column(table: Path, name: str) -> dict[str, str] | None:
     """A table's column by its files; None where it has no column of that name."""
-    try:
-        with table.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-            reader = csv.DictReader(file, skipinitialspace=True)
-            if not {"file", name} <= {*(reader.fieldnames or ())}:
-                return None
-            return {row["file"]: row[name] for row in reader}
-    except (OSError, csv.Error) as error:
-        raise UserError(f"{table} cannot be read: {error}") from None
+    with open_csv(table) as file:
+        reader = csv.DictReader(file, skipinitialspace=True)
+        if not {"file", name} <= {*(reader.fieldnames or ())}:
+            return None
+        return {row["file"]: row[name] for row in reader}
 
 
 def _check_none_empty(faces: FaceSet, given: bool) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -34,10 +33,10 @@ from faces.recognition.choices import (
 )
 from faces.recognition.finding import Look, faces_found, whole_images
 from faces.recognition.pictures import draw_named
+from faces.tables import write_csv
 from gan.config import Device
 from gan.decoding import UnusableImage
 from gan.errors import UserError
-from gan.files import replacing
 from gan.images import save_png
 from gan.runs import find_run
 
@@ -247,13 +246,7 @@ def _tell(
                 words = [f"{name} {form.format(score)}" for name, score in named]
                 save_png(choice.output / copies[photo], draw_named(seen.photo, seen.boxes, words))
         table = choice.output / TABLE
-        with (
-            replacing(table) as temporary,
-            temporary.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file,
-        ):
-            writer = csv.DictWriter(file, COLUMNS)
-            writer.writeheader()
-            writer.writerows(rows)
+        write_csv(table, COLUMNS, (row.values() for row in rows))
     except OSError as error:
         raise UserError(f"{choice.output} cannot be written to: {error.strerror or error}") from None
     if choice.json:
