@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
+from faces.trained import weights_in_use
 from gan.ema import AveragedNetwork, estimate_statistics
 from gan.health import FiniteLatch
 
@@ -134,7 +135,7 @@ class Updater:
         """Take over the network of a checkpoint and nothing else; an average it lacks starts anew."""
         self.network.load_state_dict(state["network"])
         if self._average:
-            self._average.network.load_state_dict(state["average"] or state["network"])
+            self._average.network.load_state_dict(weights_in_use(state))
 
 
 def falling_rate(highest: float, steps: int) -> Callable[[int], float]:

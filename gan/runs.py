@@ -108,6 +108,12 @@ def find_run(
     raise UserError(f"{run} is no run: no config.json is in it, nor a run of that name or number in {output}")
 
 
+def find_trained(named: str | Path, output: Path, script: str) -> Path:
+    """What a user names to have its network: a checkpoint's file as it is, or else a run; see `find_run`."""
+    path = Path(named)
+    return path if path.is_file() else find_run(named, output, script)
+
+
 def checkpoints(run: Path) -> list[Path]:
     """The run's checkpoint files, oldest first."""
     found = [path for path in (run / "checkpoints").glob("step_*.pt") if STEP.fullmatch(path.stem)]

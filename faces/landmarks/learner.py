@@ -173,16 +173,12 @@ class LandmarkLearner:
             seed = step_seed(self.settings.seed, batch)
             yield self._crops(self._trained[rows], self._augmentation, seed)[0]
 
-    def _crops(
-        self, rows: NDArray[np.int64], augmentation: Augmentation, seed: int
-    ) -> tuple[Tensor, Tensor]:
+    def _crops(self, rows: NDArray[np.int64], augmentation: Augmentation, seed: int) -> tuple[Tensor, Tensor]:
         self._random.manual_seed(seed)
         chosen = torch.from_numpy(rows)
         tiles, places = self._images[chosen].to(self._device), self._places[chosen].to(self._device)
         size = self.settings.image_size
-        images, placed = crops(
-            tiles, places, size, augmentation, self._random, self._mirror, self._colours
-        )
+        images, placed = crops(tiles, places, size, augmentation, self._random, self._mirror, self._colours)
         return images.contiguous(memory_format=torch.channels_last), placed
 
     def _mean_places(self) -> Tensor:

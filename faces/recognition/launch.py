@@ -24,9 +24,11 @@ from faces.recognition.settings import (
     tile_side,
 )
 from faces.recognition.thawing import before_last_block, layers
-from gan.checkpoint import load, load_chosen
+from faces.trained import weights_in_use
+from gan.checkpoint import load_from
 from gan.errors import UserError
 from gan.processes import worker_count
+from gan.runs import find_trained
 
 CLASSES = Kind(KIND, "train_classifier.py FOLDER", ClassifierSettings, ClassifierRequest, check, NETWORK)
 
@@ -40,9 +42,7 @@ def make_plan(words: Sequence[str]) -> Plan[ClassifierSettings]:
     plan = make_any_plan(words, CLASSES)
     settings = plan.settings
     if settings.from_checkpoint is not None and plan.resumed is None:
-        source = settings.from_checkpoint
-        if not source.is_file():
-            source = CLASSES.find_run(source, settings.output)
+        source = find_trained(settings.from_checkpoint, settings.output, CLASSES.script)
         settings = replace(settings, from_checkpoint=source.absolute())
         settings = _like_source(settings, _read_source(source)[1])
     settings = resolved(settings)
@@ -125,7 +125,7 @@ def take_over(network: Classifier, path: Path, state: dict[str, Any], classes: t
     Raises:
         UserError: its convolutions are others.
     """
-    theirs: dict[str, torch.Tensor] = state["average"] or state["network"]
+    theirs = weights_in_use(state)
     same = tuple(state.get("classes", ())) == classes
     fitting = {
         name: theirs[name]
@@ -160,7 +160,7 @@ def _begin(network: Classifier, settings: ClassifierSettings, classes: tuple[str
 
 def _read_source(path: Path) -> tuple[Path, dict[str, Any]]:
     """The file and contents of a checkpoint to begin from: a run's best, or the file itself."""
-    file, state = load_chosen(path, None) if path.is_dir() else (path, load(path))
+    file, state = load_from(path)
     if "network" not in state or "image_size" not in state.get("settings", {}):
         raise UserError(
             f"{file} cannot be begun from: it is of no network that looks at faces (train_classifier.py and "

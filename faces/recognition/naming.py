@@ -38,7 +38,7 @@ from gan.config import Device
 from gan.decoding import UnusableImage
 from gan.errors import UserError
 from gan.images import save_png
-from gan.runs import find_run
+from gan.runs import find_trained
 
 if TYPE_CHECKING:
     from faces.recognizer import Recognizer
@@ -173,9 +173,7 @@ def find_recognizer(checkpoint: str | Path, runs: Path, device: Device) -> Recog
     Raises:
         UserError: there is none, or it is no classifier.
     """
-    path = Path(checkpoint)
-    if not path.is_file():
-        path = find_run(checkpoint, runs, "train_classifier.py FOLDER")
+    path = find_trained(checkpoint, runs, "train_classifier.py FOLDER")
     from faces.recognizer import load_recognizer  # imports torch, which takes seconds
 
     return load_recognizer(path, device=device)
