@@ -1,7 +1,8 @@
-"""From what a user asks for to a run that can be trained: new, resumed, or begun from another's network."""
+"""From what a user asks for to a run that is trained: new, resumed, or begun from another's network."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
@@ -9,14 +10,18 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import torch
+from torch import nn
 
+from faces.data import TrainingData
 from faces.settings import FREE, TrainingSettings
-from faces.training import Learner
+from faces.training import Learner, train
 from gan.best import Best
 from gan.checkpoint import keep_as_best, load_newest_told
 from gan.config import changed, flag, from_json
+from gan.dataset import write_skipped
 from gan.errors import UserError
 from gan.hardware import choose_device, environment, tell_changes
+from gan.health import EXIT_CODE, DivergedError
 from gan.lock import locked
 from gan.recorder import Recorder
 from gan.request import NEWEST, Beginning, read_request, settings_of
@@ -149,6 +154,52 @@ def open_run(
             with written_to(run):
                 write_info(run, RunInfo(settings, facts, environment(plan.device), plan.kind.name))
             yield recorder
+
+
+def run_training(
+    plan: Plan[Any],
+    learner: Learner,
+    data: TrainingData,
+    facts: dict[str, Any],
+    report: Callable[[Path, Best], Sequence[str]],
+) -> int:
+    """Train in a run's folder to the end, and print where it goes and what came of it.
+
+    Args:
+        plan: what is to be done.
+        learner: at step 0; see `open_run`.
+        data: that it learns from.
+        facts: of the data, for config.json.
+        report: of a run that has a best step, its folder and that step, gives lines that tell how good it is.
+
+    Returns:
+        The script's exit code.
+
+    Raises:
+        UserError: as `open_run` and `faces.training.train`.
+    """
+    best = Best(smoothed=1)
+    with open_run(plan, learner, best, data.folder.name, facts) as recorder:
+        run = recorder.run
+        with written_to(run):
+            write_skipped(run / "skipped.txt", data.skipped)
+        print(f"writing to {run}; to watch: tensorboard --logdir {plan.settings.output}")
+        try:
+            outcome = train(learner, recorder, best)
+        except DivergedError as seen:
+            print(f"stopped: {seen}; what {run}/checkpoints holds is from before that", file=sys.stderr)
+            return EXIT_CODE
+    print(f"step {outcome.step:,} after {outcome.seconds / 60:.1f} minutes, saved in {outcome.checkpoint}")
+    if best.step is not None:
+        print("\n".join(report(run, best)))
+    return outcome.exit_code
+
+
+def network_summary(network: nn.Module) -> str:
+    """A network and its size, for --dry-run."""
+    weights = [weight.numel() for weight in network.parameters()]
+    trained = [weight.numel() for weight in network.parameters() if weight.requires_grad]
+    return f"{network}\n{sum(weights):,} parameters, {sum(trained):,} of them trained"
 
 
 def _go_on(plan: Plan[Any], learner: Learner, best: Best) -> None:

@@ -284,9 +284,7 @@ def test_an_imbalanced_given_split_of_two_classes(folder):
 def test_drawn_faces_where_no_folder_is_given(monkeypatch, tmp_path, drawn_faces):
     monkeypatch.chdir(tmp_path)
     shutil.copytree(drawn_faces, "data/drawn-5000")
-    import faces.drawn
-
-    monkeypatch.setattr(faces.drawn, "write_folder", lambda *_, **__: 0)
+    monkeypatch.setattr("faces.drawn.folder.write_folder", lambda *_, **__: 0)
     told = train(*FEW, "--label", "beard", "--batch-size", 4, "--dry-run")
     assert "learning to tell drawn faces by their beard" in told[0]
     assert "90 images" in told[1]

@@ -214,10 +214,7 @@ def test_training_that_diverges_has_a_code_of_its_own(folder):
 
 
 def test_without_a_folder_it_draws_faces_and_says_so(folder, monkeypatch):
-    import faces.drawn
-
-    write = faces.drawn.write_folder
-    monkeypatch.setattr(faces.drawn, "write_folder", lambda place, count, **more: write(place, 20, **more))
+    monkeypatch.setattr("faces.drawn.folder.FACES_COUNT", 20)
     told = train(*FEW, "--steps", 1)
     assert "training on drawn faces" in told[0]
     assert "20 faces of 4 people" in told[1]

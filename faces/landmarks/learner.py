@@ -78,6 +78,11 @@ class LandmarkLearner:
         )
 
     @property
+    def network(self) -> nn.Module:
+        """The network that is trained."""
+        return self._updater.network
+
+    @property
     def step_count(self) -> int:
         """Steps made so far."""
         return self._updater.step_count
@@ -134,7 +139,7 @@ class LandmarkLearner:
 
     def networks(self) -> dict[str, nn.Module]:
         """The network that is trained."""
-        return {"landmarks": self._updater.network}
+        return {"landmarks": self.network}
 
     def state(self) -> dict[str, Any]:
         """All that a checkpoint must hold to go on from here, and to predict without the run's folder."""

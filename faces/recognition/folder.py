@@ -11,10 +11,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from faces.data import TrainingData
 from faces.tables import open_csv
 from gan.dataset import FaceSet, load_folder
 from gan.errors import UserError
@@ -24,40 +26,23 @@ TABLE = "labels.csv"
 
 
 @dataclass(frozen=True)
-class Labelled:
+class Labelled(TrainingData):
     """Images and what they are of.
 
     Attributes:
-        images: uint8 [N, 3, T, T].
         labels: int64 [N], numbers of classes.
         classes: their names, sorted.
-        held: bool [N], images that are never trained on.
-        files: names relative to the folder.
-        skipped: (name, reason) of what was left out.
-        digest: hex, of all pixels, labels and the split.
-        folder: where the files are, absolute.
         given: whether the folder itself says what is held out.
     """
 
-    images: NDArray[np.uint8]
     labels: NDArray[np.int64]
     classes: tuple[str, ...]
-    held: NDArray[np.bool_]
-    files: list[str]
-    skipped: list[tuple[str, str]]
-    digest: str
-    folder: Path
     given: bool
 
-    @property
-    def trained(self) -> NDArray[np.int64]:
-        """The images that may be trained on, as rows of `images`."""
-        return np.flatnonzero(~self.held)
-
-    @property
-    def held_rows(self) -> NDArray[np.int64]:
-        """The images held out, as rows of `images`."""
-        return np.flatnonzero(self.held)
+    def facts(self) -> dict[str, Any]:
+        """See `TrainingData`."""
+        own = {"classes": list(self.classes), "split": "given" if self.given else "by digest"}
+        return super().facts() | own
 
     def names(self) -> list[str]:
         """Of each image the name of its class."""

@@ -72,19 +72,6 @@ def load_data(plan: Plan[ClassifierSettings], folder: Path) -> Labelled:
     return data
 
 
-def facts(data: Labelled) -> dict[str, Any]:
-    """What config.json tells of the data."""
-    return {
-        "folder": str(data.folder),
-        "digest": data.digest,
-        "images": len(data.images),
-        "classes": list(data.classes),
-        "held_out": len(data.held_rows),
-        "split": "given" if data.given else "by digest",
-        "skipped": len(data.skipped),
-    }
-
-
 def make_learner(plan: Plan[ClassifierSettings], data: Labelled) -> ClassifierLearner:
     """A learner at step 0, with the weights it is to begin with. Nothing is written yet.
 
@@ -103,14 +90,6 @@ def make_learner(plan: Plan[ClassifierSettings], data: Labelled) -> ClassifierLe
     if isinstance(network, FinetuneNetwork):
         network.backbone.freeze(settings.freeze)
     return ClassifierLearner(settings, data, network, plan.device)
-
-
-def summary(learner: ClassifierLearner) -> str:
-    """The network and its size, for --dry-run."""
-    network = learner.network
-    weights = [weight.numel() for weight in network.parameters()]
-    trained = [weight.numel() for weight in network.parameters() if weight.requires_grad]
-    return f"{network}\n{sum(weights):,} parameters, {sum(trained):,} of them trained in the first step"
 
 
 def take_over(network: Classifier, path: Path, state: dict[str, Any], classes: tuple[str, ...]) -> None:
