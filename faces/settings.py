@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from gan.config import Device, at_least, flag
 from gan.errors import UserError
+
+OptimizerName = Literal["adam", "adamw", "sgd"]
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from faces.landmarks.pictures import PREDICTED, TRUE, draw_points, enlarged
 from faces.landmarks.point_set import PointSet
 from faces.landmarks.settings import LandmarkSettings
 from faces.landmarks.tiles import Tiles
-from faces.updater import WEIGHTS, Updater, falling_rate
+from faces.updater import WEIGHTS, Updater, decaying, falling_rate, optimizer_of
 from gan.batches import batch_indices, step_seed
 from gan.config import to_json
 from gan.hardware import exact_float32
@@ -72,10 +72,10 @@ class LandmarkLearner:
                 network.backbone.freeze(settings.freeze)
         network.begin_at(self._mean_places())
         network = network.to(device, memory_format=torch.channels_last)
+        learning = [weight for weight in network.parameters() if weight.requires_grad]
+        optimizer = optimizer_of(settings.optimizer, learning, decaying(learning), settings.weight_decay)
         rate = falling_rate(settings.learning_rate, settings.steps)
-        self._updater = Updater(
-            network, settings.optimizer, rate, settings.weight_decay, settings.ema_half_life
-        )
+        self._updater = Updater(network, optimizer, rate, settings.ema_half_life)
 
     @property
     def network(self) -> nn.Module:

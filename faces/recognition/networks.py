@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from faces.arcface import ArcFaceHead
 from faces.backbone import Backbone
 from faces.recognition.settings import ClassifierSettings
+from faces.updater import decaying
 
 WIDTHS = (32, 64, 128, 256)
 """Channels after each convolution of the network for learning from scratch."""
@@ -43,7 +44,7 @@ class Classifier(nn.Module, ABC):
 
     def decayed(self) -> list[nn.Parameter]:
         """The weights on which weight decay acts: all but biases and norms."""
-        return [weight for weight in self.parameters() if weight.ndim > 1]
+        return decaying(self.parameters())
 
     def forward(self, images: Tensor) -> Tensor:
         """Images, float [B, 3, S, S] in [-1, 1], to logits, float [B, C]."""

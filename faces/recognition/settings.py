@@ -8,14 +8,13 @@ from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
-from faces.settings import TrainingSettings, between, check_training
+from faces.settings import OptimizerName, TrainingSettings, between, check_training
 from gan.config import at_least, flag
 from gan.errors import UserError
 from gan.request import Beginning, settings_of
 
 Method = Literal["scratch", "finetune", "arcface"]
 Loss = Literal["arcface", "softmax"]
-OptimizerName = Literal["adam", "adamw", "sgd"]
 ScheduleName = Literal["constant", "cosine", "plateau"]
 
 
