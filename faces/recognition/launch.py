@@ -23,7 +23,7 @@ from faces.recognition.settings import (
     resolved,
     tile_side,
 )
-from faces.recognition.thawing import before_last_block, layers
+from faces.recognition.thawing import before_last_block
 from faces.trained import weights_in_use
 from gan.checkpoint import load_from
 from gan.errors import UserError
@@ -172,8 +172,8 @@ def _with_frozen(settings: ClassifierSettings) -> ClassifierSettings:
         raise UserError(
             "--freeze keeps layers as they are, and these have learnt nothing; see --weights, --from"
         )
-    if settings.once and settings.freeze not in layers(backbone):
+    if settings.once and settings.freeze not in backbone.layers:
         raise UserError(
-            f"--once needs frozen layers up to one of these, by --freeze: {', '.join(layers(backbone))}"
+            f"--once needs frozen layers up to one of these, by --freeze: {', '.join(backbone.layers)}"
         )
     return settings

@@ -105,14 +105,11 @@ class FinetuneNetwork(Classifier):
     def __init__(self, backbone: Backbone, classes: int, size: int) -> None:
         super().__init__()
         self.classes, self.length, self.backbone = classes, HEAD_UNITS, backbone
-        with torch.no_grad():
-            training = backbone.training
-            shape = backbone.eval()(torch.zeros(1, 3, size, size)).shape
-            backbone.train(training)
-        side = min(MOST_MAP, *shape[2:])
+        channels, *sides = backbone.map_shape(size)
+        side = min(MOST_MAP, *sides)
         self.hidden = nn.Sequential(
             *(nn.AdaptiveAvgPool2d(side), nn.Flatten()),
-            *(nn.Linear(shape[1] * side**2, HEAD_UNITS), nn.ReLU()),
+            *(nn.Linear(channels * side**2, HEAD_UNITS), nn.ReLU()),
         )
         self.dropout, self.head = nn.Dropout(DROPOUT), nn.Linear(HEAD_UNITS, classes)
 
