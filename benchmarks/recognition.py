@@ -61,7 +61,7 @@ COMPONENTS = 100
 SCRATCH = (*CENTRE, "--method", "scratch", "--steps", 600)
 EMBEDDING = (
     *(*CENTRE, "--method", "arcface", "--backbone", "small", "--weights", "none", "--image-size", 64),
-    *("--mirror", "True", "--batch-size", 64, "--steps", 2000, "--embedding", 128),
+    *("--mirror", "--batch-size", 64, "--steps", 2000, "--embedding", 128),
 )
 LOSSES = {"ArcFace": (), "softmax": ("--loss", "softmax")}
 TRANSFER = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -17,6 +18,7 @@ from faces.settings import FREE, TrainingSettings
 from faces.training import Learner, train
 from gan.best import Best
 from gan.checkpoint import keep_as_best, load_newest_told
+from gan.clock import Outcome
 from gan.config import changed, flag, from_json
 from gan.dataset import write_skipped
 from gan.errors import UserError
@@ -189,7 +191,7 @@ def run_training(
         except DivergedError as seen:
             print(f"stopped: {seen}; what {run}/checkpoints holds is from before that", file=sys.stderr)
             return EXIT_CODE
-    print(f"step {outcome.step:,} after {outcome.seconds / 60:.1f} minutes, saved in {outcome.checkpoint}")
+    print("\n".join(_told_of(plan, run, outcome, best)))
     if best.step is not None:
         print("\n".join(report(run, best)))
     return outcome.exit_code
@@ -200,6 +202,22 @@ def network_summary(network: nn.Module) -> str:
     weights = [weight.numel() for weight in network.parameters()]
     trained = [weight.numel() for weight in network.parameters() if weight.requires_grad]
     return f"{network}\n{sum(weights):,} parameters, {sum(trained):,} of them trained"
+
+
+def _told_of(plan: Plan[Any], run: Path, outcome: Outcome, best: Best) -> list[str]:
+    """What to print after a sitting: what was saved and, of a run that is not at its end, how to go on."""
+    steps = plan.settings.steps
+    lines = [
+        f"step {outcome.step:,} after {outcome.seconds / 60:.1f} minutes, saved in {outcome.checkpoint}",
+    ]
+    if outcome.step < steps:
+        first = min(plan.settings.score_every, steps)
+        unscored = f"; nothing is scored yet, the first score is due at step {first:,}"
+        lines.append(
+            f"stopped before step {steps:,}{'' if best.step else unscored}; "
+            f"`python {plan.kind.script.split()[0]} --resume {shlex.quote(str(run))}` goes on"
+        )
+    return lines
 
 
 def _go_on(plan: Plan[Any], learner: Learner, best: Best) -> None:

@@ -148,7 +148,7 @@ CLASSIFIER_FLAGS = (
 """Flags of a training of classes that takes seconds."""
 ARCFACE_FLAGS = (
     *("--method", "arcface", "--backbone", "small", "--weights", "none", "--embedding", 32),
-    *("--mirror", "True", "--steps", 80, "--batch-size", 24),
+    *("--mirror", "--steps", 80, "--batch-size", 24),
 )
 
 

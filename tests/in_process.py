@@ -6,9 +6,10 @@ import contextlib
 import io
 import runpy
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from unittest import mock
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -56,14 +57,19 @@ def refusal(script: str, *words: object) -> str:
 
 
 @contextlib.contextmanager
-def dying(learner: type, step: int) -> Iterator[None]:
-    """In this block learners of a class end the process once they have made so many steps, as a kill does."""
+def after_steps(learner: type, steps: Collection[int], what: Callable[[], object]) -> Iterator[None]:
+    """In this block something happens to learners of a class right after these steps."""
     whole = learner.step
 
-    def step_and_die(self: object) -> None:
+    def disturbed(self: Any) -> None:
         whole(self)
-        if self.step_count == step:
-            raise SystemExit(1)
+        if self.step_count in steps:
+            what()
 
-    with mock.patch.object(learner, "step", step_and_die):
+    with mock.patch.object(learner, "step", disturbed):
         yield
+
+
+def dying(learner: type, step: int) -> contextlib.AbstractContextManager[None]:
+    """In this block learners of a class end the process after this step, as a kill does."""
+    return after_steps(learner, {step}, partial(sys.exit, 1))

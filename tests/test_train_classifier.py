@@ -195,8 +195,12 @@ def test_from_any_of_ours_across_methods_and_classes(folder, arcface_run, landma
     assert "cannot be begun from: its network has no backbone.body" in line
 
 
-def test_from_the_gan_or_nothing(folder, tiny_run):
-    assert "of no network that looks at faces" in refused(folder, *FEW, "--from", tiny_run)
+def test_from_another_kind_of_run_or_from_nothing(folder, tiny_run, landmark_run):
+    for source in (tiny_run, checkpoints(tiny_run)[-1]):
+        line = refused(folder, *FEW, "--from", source)
+        assert "is of another kind: gan, not classifier; --from begins with a network that" in line
+    line = refused(folder, *FEW, "--from", landmark_run)
+    assert "is of another kind: landmarks, not classifier; its convolutions are for --method fin" in line
     assert "gone.pt is no run" in refused(folder, *FEW, "--from", "gone.pt")
 
 

@@ -28,7 +28,7 @@ from faces.trained import weights_in_use
 from gan.checkpoint import load_from
 from gan.errors import UserError
 from gan.processes import worker_count
-from gan.runs import find_trained
+from gan.runs import GAN, find_trained
 
 CLASSES = Kind(KIND, "train_classifier.py FOLDER", ClassifierSettings, ClassifierRequest, check, NETWORK)
 
@@ -142,15 +142,20 @@ def _read_source(path: Path) -> tuple[Path, dict[str, Any]]:
     file, state = load_from(path)
     if "network" not in state or "image_size" not in state.get("settings", {}):
         raise UserError(
-            f"{file} cannot be begun from: it is of no network that looks at faces (train_classifier.py and "
-            "train_landmarks.py make such)"
+            f"{file} is of another kind: {state.get('kind', GAN)}, not {KIND}; --from begins with a network "
+            "that looks at faces, as train_classifier.py and train_landmarks.py make them"
         )
     return file, state
 
 
 def _like_source(settings: ClassifierSettings, state: dict[str, Any]) -> ClassifierSettings:
     """The settings with the backbone and image size of the checkpoint to begin from, where none is given."""
-    theirs = state["settings"]
+    theirs, kind = state["settings"], state["kind"]
+    if settings.method == "scratch" and kind != KIND:
+        raise UserError(
+            f"{settings.from_checkpoint} is of another kind: {kind}, not {KIND}; its convolutions are for "
+            "--method finetune and arcface, not for scratch"
+        )
     if settings.method != "scratch" and settings.backbone is None:
         if theirs.get("backbone") is None:
             raise UserError(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from tyro.conf import Positional, arg
+from tyro.conf import DisallowNone, Positional, arg
 
 from faces.settings import OptimizerName, TrainingSettings, between, check_training
 from gan.config import at_least, flag
@@ -77,7 +77,7 @@ class ClassifierSettings(TrainingSettings):
     easy_margin: bool = False
     """Of ArcFace: add the margin only to angles below a right one."""
 
-    mirror: bool | None = None
+    mirror: DisallowNone[bool | None] = None
     """Mirror half of the images; true, for arcface false if not given."""
     optimizer: OptimizerName | None = None
     """adam, for finetune sgd with momentum 0.9, for arcface adamw if not given."""

@@ -1,0 +1,21 @@
+"""What a command line may say, and what stands where it says nothing."""
+
+import pytest
+
+from faces.landmarks.settings import LandmarkRequest
+from faces.recognition.settings import ClassifierRequest, ClassifierSettings, resolved
+from gan.request import read_request
+
+
+@pytest.mark.parametrize("kind", [ClassifierRequest, LandmarkRequest])
+@pytest.mark.parametrize(("flag", "wanted"), [("--mirror", True), ("--no-mirror", False)])
+def test_mirror_images_are_asked_for_or_refused_by_a_flag_alone(kind, flag, wanted):
+    assert read_request([flag, "FOLDER"], kind=kind).mirror is wanted
+    assert read_request(["FOLDER", flag], read_request([], kind=kind), kind).mirror is wanted
+
+
+@pytest.mark.parametrize(("method", "wanted"), [("scratch", True), ("finetune", True), ("arcface", False)])
+def test_where_nothing_is_said_of_them_the_method_decides(method, wanted):
+    assert read_request([], kind=ClassifierRequest).mirror is None
+    assert resolved(ClassifierSettings(method=method)).mirror is wanted
+    assert resolved(ClassifierSettings(method=method, mirror=not wanted)).mirror is not wanted
