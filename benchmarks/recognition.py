@@ -306,11 +306,10 @@ def _labelled(choice: Choice, name: str, people: Sequence[str]) -> Labelled:
 def _at(data: Labelled, side: int) -> NDArray[np.uint8]:
     """The images of a set at another side, averaged as a recogniser does."""
     import torch
-    from torch.nn import functional as F
 
-    images = torch.from_numpy(np.array(data.images)).float()
-    scaled = F.interpolate(images, (side, side), mode="bilinear", antialias=True, align_corners=False)
-    return scaled.round().clamp(0, 255).byte().numpy()
+    from gan.features import resized
+
+    return resized(torch.from_numpy(np.array(data.images)), side).numpy()
 
 
 def _photos(people: Path, name: str) -> list[Path]:

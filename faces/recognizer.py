@@ -24,7 +24,7 @@ from faces.recognition.networks import Classifier, make_network
 from faces.recognition.settings import ClassifierSettings, check, tile_side
 from faces.trained import load_trained, made_from, weights_in_use
 from gan.config import Device, from_json
-from gan.features import FeatureSpace, callable_space
+from gan.features import FeatureSpace, callable_space, resized
 from gan.hardware import choose_device, exact_float32
 
 BATCH = 64
@@ -84,10 +84,7 @@ class Recognizer:
     def _features(self, images: Tensor) -> Tensor:
         """Of uint8 [B, 3, S, S] on the device float [B, D]."""
         if images.shape[2:] != (self.side, self.side):
-            scaled = F.interpolate(
-                images.float(), (self.side, self.side), mode="bilinear", antialias=True, align_corners=False
-            )
-            images = scaled.round().clamp(0, 255).byte()
+            images = resized(images, self.side)
         assert self.settings.image_size is not None, "settings are resolved"
         crops = centre_crop(images, self.settings.image_size)
         return self.network.features(crops.contiguous(memory_format=torch.channels_last))

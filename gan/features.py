@@ -173,7 +173,7 @@ def inception_space(weights: Path | None = None, *, device: torch.device = CPU) 
 
     def function(images: Tensor) -> Tensor:
         if max(images.shape[2:]) > INCEPTION_SIDE:
-            images = _resize(images, INCEPTION_SIDE).round().clamp(0, 255).byte()
+            images = resized(images, INCEPTION_SIDE)
         (features,) = network(images)
         return features
 
@@ -181,6 +181,7 @@ def inception_space(weights: Path | None = None, *, device: torch.device = CPU) 
     return FeatureSpace("inception", digest, 2048, function, device)
 
 
-def _resize(images: Tensor, side: int) -> Tensor:
-    """Images of that side, antialiased: of uint8 [B, 3, S, S], float32 [B, 3, side, side] from 0 to 255."""
-    return F.interpolate(images.float(), (side, side), mode="bilinear", antialias=True, align_corners=False)
+def resized(images: Tensor, side: int) -> Tensor:
+    """Images of that side, antialiased: of uint8 [B, 3, S, S] uint8 [B, 3, side, side]."""
+    scaled = F.interpolate(images.float(), (side, side), mode="bilinear", antialias=True, align_corners=False)
+    return scaled.round().clamp(0, 255).byte()

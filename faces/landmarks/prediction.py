@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from faces.align import box_in_middle
 from faces.found import Box, Detector
 from faces.landmarks.annotations import write_table
 from faces.landmarks.crops import ENLARGE
@@ -42,9 +43,7 @@ class Outcome:
 
 def whole_image(photo: Path, image: NDArray[np.uint8]) -> list[Box]:
     """For crops of one face: the box by which the network sees the image's centre square."""
-    height, width = image.shape[1:]
-    half = min(height, width) / ENLARGE / 2
-    return [(width / 2 - half, height / 2 - half, width / 2 + half, height / 2 + half)]
+    return [box_in_middle(image, min(image.shape[1:]) / ENLARGE)]
 
 
 def searched(detector: Detector) -> Find:

@@ -20,6 +20,7 @@ from faces.data import TrainingData
 from faces.tables import open_csv
 from gan.dataset import FaceSet, load_folder
 from gan.errors import UserError
+from gan.images import middle
 
 TRAIN, VALIDATE = "train", "validate"
 TABLE = "labels.csv"
@@ -111,11 +112,10 @@ def load_labelled(
     else:
         held = hold_out(names, prints, held_out)
     labels = np.searchsorted(np.array(classes), np.array(names)).astype(np.int64)
-    first = (faces.images.shape[-1] - side) // 2
     state = hashlib.blake2b(labels.tobytes() + held.tobytes(), digest_size=16)
     state.update("\0".join([faces.digest, str(centre), *classes]).encode(errors="surrogateescape"))
     return Labelled(
-        images=faces.images[:, :, first : first + side, first : first + side][rows],
+        images=middle(faces.images, side)[rows],
         labels=labels,
         classes=classes,
         held=held,
