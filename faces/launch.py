@@ -39,7 +39,7 @@ class Kind(Generic[Settings]):
     Attributes:
         name: as config.json has it.
         script: that trains it, for messages.
-        settings: class of its settings, with a field `folder: str | None`.
+        settings: class of its settings.
         request: that class with a `gan.request.Beginning`, for the command line.
         check: raises `UserError` for a setting that is out of its range.
         network: the settings that a network's weights depend on.
