@@ -52,8 +52,11 @@ class EvaluationChoice(RunChoice):
     to be there; classifier, that of a network of train_classifier.py."""
     weights: Path | None = None
     """File of the weights of inception; sought in the usual cache if none is given."""
-    classifier: Path | None = None
-    """Of the feature space classifier: a run's folder, or a checkpoint's file."""
+    classifier: str | None = None
+    """Of the feature space classifier: a run of train_classifier.py (folder, or name or number in
+    --classifiers), or a checkpoint's file."""
+    classifiers: Path = Path("outputs/classifiers")
+    """Folder of runs, in which the classifier is sought."""
     k: int = 5
     """Neighbours of precision, recall, density and coverage."""
     draws: int = 3
@@ -94,10 +97,10 @@ class EvaluationChoice(RunChoice):
         return [made[name]() for name in self.features]
 
     def _classifier_space(self) -> FeatureSpace:
-        from faces.recognizer import load_recognizer
+        from faces.recognition.naming import find_recognizer
 
         assert self.classifier is not None, "it was checked that both are given"
-        return load_recognizer(self.classifier, device=self.device).feature_space()
+        return find_recognizer(self.classifier, self.classifiers, self.device).feature_space()
 
 
 def main() -> None:

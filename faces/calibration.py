@@ -17,6 +17,11 @@ from gan.errors import UserError
 
 Scores = NDArray[np.float64]
 
+FEWEST = 30
+"""False accepts that a rate has to rest on, for the true one to lie within 30 % of it with a confidence of
+90 % (the rule of 30, Doddington et al. 2000). That is of independent trials; pairs that share an image are
+not quite, so it is the least to ask for."""
+
 
 @dataclass(frozen=True)
 class Curve:
@@ -71,6 +76,11 @@ def threshold_at(impostor: ArrayLike, far: float) -> float:
     # The first that must not pass; just above it all that are equal to it are refused too.
     first = falling[int(far * len(falling) + 1e-9)]
     return float(np.clip(np.nextafter(first, np.inf), -1, 1))
+
+
+def is_borne(far: float, count: int) -> bool:
+    """Whether so many similarities that should be refused are enough to tell this rate by: see `FEWEST`."""
+    return far * count > FEWEST - 1e-6
 
 
 def accepted(similarities: ArrayLike, threshold: float) -> float:

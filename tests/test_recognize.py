@@ -130,12 +130,19 @@ def test_calibration_tells_curves_for_closed_and_open_set(arcface_run, strangers
     assert values["open_set"]["strangers_named"] <= 0.05
     assert values["closed_set"]["rank_1"] > 0.5  # chance is a sixth
     assert values["verification"]["area_under_curve"] > 0.8
-    assert list(values["verification"]["tar_at_far"]) == ["0.001", "0.01", "0.1"]
+    assert (values["verification"]["genuine_pairs"], values["verification"]["impostor_pairs"]) == (270, 1500)
+    # Of 1,500 pairs 150 and 15 and 1.5 are accepted: only the first is enough for a rate.
+    assert list(values["verification"]["tar_at_far"]) == ["0.1"]
+    assert lines[4].startswith("270 genuine pairs, 1,500 impostor pairs")
+    assert lines[5].endswith("at FAR 10%, which is 150 impostor pairs")
+    assert "FAR 0.1% takes 30,000 impostor pairs, FAR 1% takes 3,000 impostor pairs" in lines[6]
+    assert values["open_set"]["images_looked_up"] == 36
+    assert "a rough one: FAR 5% takes 600 images looked up" in lines[2]
     assert -1 <= values["threshold"] <= 1
     with Path("cal/curves.csv").open(encoding="utf-8") as file:
         assert {row["curve"] for row in csv.DictReader(file)} == {"pairs", "open set"}
     assert load_png("cal/roc.png").shape[0] == 3
-    assert "60 images of 6 people" in lines[0]
+    assert lines[0] == "60 images of 6 people, 4 of each enrolled, 36 looked up"
     assert "takes more" in refused("calibrate", arcface_run, strangers, "--enrolled", 10, "--workers", 0)
     assert "--far must be" in refused("calibrate", arcface_run, strangers, "--far", 1.5)
 
@@ -264,10 +271,13 @@ def test_vectors_are_those_of_the_images_alone(arcface_run, strangers):
 def test_a_generators_faces_are_measured_in_a_classifiers_features(arcface_run, tiny_run, strangers):
     run = shutil.copytree(tiny_run, "run")
     flags = ("--count", 12, "--draws", 2, "--k", 2, "--device", "cpu", "--real", strangers)
-    found = call("evaluate.py", run, *flags, "--features", "classifier", "--classifier", arcface_run)
+    sought = ("--features", "classifier", "--classifiers", arcface_run.parent, "--classifier")
+    found = call("evaluate.py", run, *flags, *sought, 1)
     assert found.code == 0, found.error
     digest = load_recognizer(arcface_run).digest[:8]
     assert any(f"features: classifier (digest {digest}, 32 values)" in line for line in found.lines)
+    for named, said in ((7, "7 is no run"), (tiny_run, "holds no classifier")):
+        assert said in call("evaluate.py", run, *flags, *sought, named).error
     for words in (("--features", "classifier"), ("--classifier", arcface_run)):
         told = call("evaluate.py", run, *words)
         assert told.code == 2

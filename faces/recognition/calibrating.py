@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from faces.calibration import (
+    FEWEST,
     Curve,
     Identification,
     accepted,
     identification,
+    is_borne,
     pair_similarities,
     roc,
     threshold_at,
@@ -28,7 +32,7 @@ from gan.files import replacing
 from gan.processes import worker_count
 
 RATES = (0.001, 0.01, 0.1)
-"""False-accept rates at which the true-accept rate is told."""
+"""False-accept rates at which the true-accept rate is told, where there are pairs enough."""
 POINTS = 200
 """Of a curve that are written."""
 
@@ -57,7 +61,12 @@ def calibrate(choice: CalibrateChoice) -> Told:
     genuine, impostor = pair_similarities(vectors, data.names())
     pairs = roc(genuine, impostor)
     found = look_up(vectors, people, choice.enrolled, recognizer.digest)
-    threshold = threshold_at(found.other, choice.far)
+    threshold, looks = threshold_at(found.other, choice.far), len(found.other)
+    tar = {
+        rate: accepted(genuine, threshold_at(impostor, rate))
+        for rate in RATES
+        if is_borne(rate, len(impostor))
+    }
     values = {
         "network": recognizer.digest,
         "people": len(data.classes),
@@ -65,27 +74,37 @@ def calibrate(choice: CalibrateChoice) -> Told:
         "threshold": threshold,
         "wanted_far": choice.far,
         "open_set": {
+            "images_looked_up": looks,
+            "enough_for_wanted_far": is_borne(choice.far, looks),
             "strangers_named": found.strangers_named(threshold),
             "rightly_named": found.named(threshold),
         },
         "closed_set": {"rank_1": found.rank_1()},
         "verification": {
+            "genuine_pairs": len(genuine),
+            "impostor_pairs": len(impostor),
             "area_under_curve": pairs.area(),
-            "tar_at_far": {str(rate): accepted(genuine, threshold_at(impostor, rate)) for rate in RATES},
+            "tar_at_far": {str(rate): share for rate, share in tar.items()},
         },
     }
     lines = [
-        f"{len(data.images):,} images of {len(data.classes):,} people, {choice.enrolled} of each enrolled",
-        f"threshold {threshold:.4f}: {values['open_set']['strangers_named']:.2%} of strangers are named "
-        f"(wanted: {choice.far:.2%}), {values['open_set']['rightly_named']:.1%} of people are, and rightly",
+        f"{len(data.images):,} images of {len(data.classes):,} people, {choice.enrolled} of each enrolled, "
+        f"{looks:,} looked up",
+        f"threshold {threshold:.4f}: {found.strangers_named(threshold):.2%} of strangers are named "
+        f"(wanted: {choice.far:.2%}), {found.named(threshold):.1%} of people are, and rightly",
+        *_doubt("the threshold is a rough one", [choice.far], looks, "images looked up"),
         f"closed set: the most similar person is the right one for {found.rank_1():.1%}",
-        f"pairs: area under the curve {pairs.area():.4f}; "
-        + ", ".join(
-            f"TAR {rate:.1%} at FAR {far}" for far, rate in values["verification"]["tar_at_far"].items()
+        f"{len(genuine):,} genuine pairs, {len(impostor):,} impostor pairs: area under the curve "
+        f"{pairs.area():.4f}",
+        *(
+            f"TAR {share:.1%} at FAR {_percent(rate)}, which is {rate * len(impostor):,.0f} impostor pairs"
+            for rate, share in tar.items()
         ),
+        *_doubt("not told", [rate for rate in RATES if rate not in tar], len(impostor), "impostor pairs"),
     ]
     try:
-        lines += _write(choice.output, values, {"pairs": pairs, "open set": found.curve()})
+        curves = {"pairs": (pairs, len(impostor)), "open set": (found.curve(), looks)}
+        lines += _write(choice.output, values, curves)
     except OSError as error:
         raise UserError(f"{choice.output} cannot be written to: {error.strerror or error}") from None
     if choice.gallery is not None:
@@ -128,18 +147,37 @@ def look_up(
     )
 
 
-def _write(output: Path, values: dict[str, object], curves: dict[str, Curve]) -> list[str]:
+def _doubt(consequence: str, rates: Sequence[float], count: int, what: str) -> list[str]:
+    """A line on the rates that so many trials cannot bear; none where there is no such rate."""
+    doubtful = [rate for rate in rates if not is_borne(rate, count)]
+    if not doubtful:
+        return []
+    takes = [
+        f"FAR {_percent(rate)} takes {math.ceil(FEWEST / rate - 1e-6):,} {what}"
+        if rate
+        else f"FAR 0 is shown by no number of {what}"
+        for rate in doubtful
+    ]
+    return [f"{consequence}: {', '.join(takes)}, as a rate should rest on {FEWEST} false accepts or more"]
+
+
+def _percent(rate: float) -> str:
+    return f"{100 * rate:g}%"
+
+
+def _write(output: Path, values: dict[str, object], curves: dict[str, tuple[Curve, int]]) -> list[str]:
+    """Write figures, and curves with the number of similarities of which `far` is a share; lines to print."""
     with replacing(output / "calibration.json") as path:
         path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
     header = ["curve", "threshold", "false accept rate", "true accept rate"]
     rows = (
         [name, curve.thresholds[row], curve.far[row], curve.tar[row]]
-        for name, curve in curves.items()
+        for name, (curve, _) in curves.items()
         for row in np.unique(np.linspace(0, len(curve.far) - 1, POINTS).astype(int))
     )
     write_csv(output / "curves.csv", header, rows)
     try:
-        save_roc_chart(output / "roc.png", [(name, curve.far, curve.tar) for name, curve in curves.items()])
+        save_roc_chart(output / "roc.png", curves)
     except UserError as error:
         return [f"no picture of the curves: {error}", str(output)]
     return [str(output)]

@@ -5,7 +5,7 @@ Nothing here imports torch.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from faces.calibration import FEWEST, Curve, is_borne
 from faces.recognition.scores import ClassScore
 from gan.errors import UserError
 from gan.files import replacing
@@ -95,25 +96,31 @@ def save_class_chart(path: Path, scores: Sequence[ClassScore]) -> None:
         figure.savefig(temporary, dpi=110)
 
 
-def save_roc_chart(
-    path: Path, curves: Sequence[tuple[str, NDArray[np.float64], NDArray[np.float64]]]
-) -> None:
-    """Draw curves, (name, false-accept rates, true-accept rates), over a logarithmic axis into a PNG.
+def save_roc_chart(path: Path, curves: Mapping[str, tuple[Curve, int]]) -> None:
+    """Draw curves over a logarithmic axis into a PNG, pale where they rest on too few false accepts.
+
+    Args:
+        path: of the PNG.
+        curves: by their names, each with the number of similarities of which its `far` is a share.
 
     Raises:
         UserError: matplotlib, the extra `plots`, is not installed.
     """
     figure = _figure(6, 4.5)
     axes = figure.subplots()
-    least = min((float(far[far > 0].min()) for _, far, _ in curves if (far > 0).any()), default=1e-3)
-    for name, far, tar in curves:
-        axes.plot(far.clip(least / 2), tar, label=name, drawstyle="steps-post")
+    least = min(1 / count for _, count in curves.values())
+    for name, (curve, count) in curves.items():
+        far = curve.far.clip(least / 2)
+        (line,) = axes.plot(far, curve.tar, alpha=0.3, drawstyle="steps-post")
+        borne = np.array([is_borne(rate, count) for rate in curve.far])
+        told = f"{name} (of {count:,})"
+        axes.plot(far[borne], curve.tar[borne], label=told, drawstyle="steps-post", color=line.get_color())
     axes.set_xscale("log")
     axes.set_xlabel("false-accept rate")
     axes.set_ylabel("true-accept rate")
     axes.set_ylim(0, 1.02)
     axes.grid(alpha=0.3)
-    axes.legend()
+    axes.legend(title=f"pale: fewer than {FEWEST} false accepts")
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=110)
 

@@ -3,7 +3,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from faces.calibration import Identification, accepted, identification, pair_similarities, roc, threshold_at
+from faces.calibration import (
+    Identification,
+    accepted,
+    identification,
+    is_borne,
+    pair_similarities,
+    roc,
+    threshold_at,
+)
 from gan.errors import UserError
 
 SIMILARITIES = st.lists(st.floats(-1, 1), min_size=1, max_size=40)
@@ -25,6 +33,12 @@ def test_a_threshold_by_hand():
     assert 0.5 < threshold_at(impostor, 0.0) < 0.5 + 1e-9
     assert 0.3 < threshold_at([0.3] * 9 + [0.1], 0.5) < 0.3 + 1e-9, "equal ones are all refused"
     assert threshold_at([1.0, 0.5], 0.0) == 1.0
+
+
+def test_a_rate_is_borne_by_thirty_false_accepts():
+    assert [is_borne(0.1, count) for count in (299, 300)] == [False, True]
+    assert [is_borne(0.001, count) for count in (29_999, 30_000)] == [False, True]
+    assert not is_borne(0.0, 10**9)
 
 
 @given(SIMILARITIES, st.floats(0, 0.99))
