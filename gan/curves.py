@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gan.errors import UserError
+from gan.errors import UserError, missing_extra
 from gan.files import replacing
 
 if TYPE_CHECKING:
@@ -72,9 +72,7 @@ def save_curves(path: Path, metrics: Metrics, title: str, panels: Panels = PANEL
     try:
         from matplotlib.figure import Figure
     except ImportError as missing:
-        raise UserError(
-            f"curves need the extra 'plots': pip install -e '.[plots]', or uv sync --extra plots ({missing})"
-        ) from missing
+        raise missing_extra("curves need", "plots", missing) from missing
     rows = len(panels) // 2
     figure = Figure(figsize=(10, 3.2 * rows), layout="constrained")
     figure.suptitle(title)

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from gan.errors import UserError
+from gan.errors import UserError, missing_extra
 from gan.hardware import exact_float32
 from gan.random_network import PREPROCESSING, RandomNetwork, load_arrays
 
@@ -148,10 +148,7 @@ def inception_space(weights: Path | None = None, *, device: torch.device = CPU) 
     try:
         from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3, FeatureExtractorInceptionV3
     except ImportError as missing:
-        raise UserError(
-            "inception features need the extra 'metrics': pip install -e '.[metrics]', or uv sync --extra "
-            f"metrics ({missing})"
-        ) from missing
+        raise missing_extra("inception features need", "metrics", missing) from missing
     path = weights or Path(torch.hub.get_dir()) / "checkpoints" / INCEPTION_FILE
     try:
         content = path.read_bytes()

@@ -225,12 +225,12 @@ def read_info(
 
 
 @contextmanager
-def written_to(run: Path) -> Iterator[None]:
-    """In this block a full or read-only disk is told of in one line (`UserError`)."""
+def written_to(folder: Path) -> Iterator[None]:
+    """In this block a full or read-only disk, on which the folder is, becomes a line (`UserError`)."""
     try:
         yield
     except OSError as error:
-        raise UserError(f"{run} cannot be written to: {error.strerror}") from None
+        raise UserError(f"{folder} cannot be written to: {error.strerror or error}") from None
 
 
 def _is_run(folder: Path) -> bool:

@@ -30,6 +30,7 @@ from faces.tables import write_csv
 from gan.errors import UserError
 from gan.files import replacing
 from gan.processes import worker_count
+from gan.runs import written_to
 
 RATES = (0.001, 0.01, 0.1)
 """False-accept rates at which the true-accept rate is told, where there are pairs enough."""
@@ -57,10 +58,10 @@ def calibrate(choice: CalibrateChoice) -> Told:
         label=choice.label,
         centre=recognizer.settings.centre,
     )
-    vectors, people = recognizer.vectors(data.images), np.array(data.names(), object)
-    genuine, impostor = pair_similarities(vectors, data.names())
+    vectors, people = recognizer.vectors(data.images), data.names()
+    genuine, impostor = pair_similarities(vectors, people)
     pairs = roc(genuine, impostor)
-    found = look_up(vectors, people, choice.enrolled, recognizer.digest)
+    _, found = look_up(vectors, people, choice.enrolled)
     threshold, looks = threshold_at(found.other, choice.far), len(found.other)
     tar = {
         rate: accepted(genuine, threshold_at(impostor, rate))
@@ -102,11 +103,9 @@ def calibrate(choice: CalibrateChoice) -> Told:
         ),
         *_doubt("not told", [rate for rate in RATES if rate not in tar], len(impostor), "impostor pairs"),
     ]
-    try:
-        curves = {"pairs": (pairs, len(impostor)), "open set": (found.curve(), looks)}
+    curves = {"pairs": (pairs, len(impostor)), "open set": (found.curve(), looks)}
+    with written_to(choice.output):
         lines += _write(choice.output, values, curves)
-    except OSError as error:
-        raise UserError(f"{choice.output} cannot be written to: {error.strerror or error}") from None
     if choice.gallery is not None:
         path = choice.gallery
 
@@ -120,31 +119,30 @@ def calibrate(choice: CalibrateChoice) -> Told:
 
 
 def look_up(
-    vectors: NDArray[np.float32], people: NDArray[np.object_], enrolled: int, network: str = ""
-) -> Identification:
-    """Enrol the first images of everybody, and look the others up.
+    vectors: NDArray[np.float32], people: Sequence[str], enrolled: int
+) -> tuple[Gallery, Identification]:
+    """Enrol the first images of everybody, and look the others up: the gallery, and what came of it.
 
     Args:
         vectors: float [N, D].
         people: N names.
         enrolled: images of each person that are enrolled.
-        network: digest, for the gallery.
 
     Raises:
         UserError: nobody has more images than that.
     """
-    gallery, looked_up = empty_gallery(network, Path()), []
+    names = np.array(people, object)
+    gallery, looked_up = empty_gallery("", Path()), []
     for name in sorted({*people}):
-        rows = np.flatnonzero(people == name)
+        rows = np.flatnonzero(names == name)
         if len(rows) <= enrolled:
             raise UserError(
                 f"{name} has {len(rows)} images: to enroll {enrolled} and look others up takes more"
             )
         gallery = gallery.enrolled(name, vectors[rows[:enrolled]])
         looked_up.extend(rows[enrolled:])
-    return identification(
-        gallery.similarities(vectors[looked_up]), list(people[looked_up]), list(gallery.people)
-    )
+    similarities = gallery.similarities(vectors[looked_up])
+    return gallery, identification(similarities, list(names[looked_up]), list(gallery.people))
 
 
 def _doubt(consequence: str, rates: Sequence[float], count: int, what: str) -> list[str]:

@@ -38,7 +38,7 @@ from gan.config import Device
 from gan.decoding import UnusableImage
 from gan.errors import UserError
 from gan.images import save_png
-from gan.runs import find_trained
+from gan.runs import find_trained, written_to
 
 if TYPE_CHECKING:
     from faces.recognizer import Recognizer
@@ -225,7 +225,7 @@ def _tell(
     rows: list[dict[str, object]] = []
     problems = [f"{name}: {reason}" for name, reason in photos.left_out]
     copies = photos.copies()
-    try:
+    with written_to(choice.output):
         for photo in tqdm(photos.files, "looking at photos", unit=" photos", disable=None):
             try:
                 seen = look(photo)
@@ -245,8 +245,6 @@ def _tell(
                 save_png(choice.output / copies[photo], draw_named(seen.photo, seen.boxes, words))
         table = choice.output / TABLE
         write_csv(table, COLUMNS, (row.values() for row in rows))
-    except OSError as error:
-        raise UserError(f"{choice.output} cannot be written to: {error.strerror or error}") from None
     if choice.json:
         return Told([json.dumps(rows, indent=2, ensure_ascii=False)], problems, failed=not rows)
     return Told([*_table(rows, form), *_shares(rows), str(table)], problems, failed=not rows)

@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 
 from faces.calibration import FEWEST, Curve, is_borne
 from faces.recognition.scores import ClassScore
-from gan.errors import UserError
+from gan.errors import missing_extra
 from gan.files import replacing
 from gan.images import BACKGROUND, font, from_pillow, tile, to_pillow
 
@@ -129,9 +129,7 @@ def _figure(width: float, height: float) -> Figure:
     try:
         from matplotlib.figure import Figure
     except ImportError as missing:
-        raise UserError(
-            f"charts need the extra 'plots': pip install -e '.[plots]', or uv sync --extra plots ({missing})"
-        ) from missing
+        raise missing_extra("charts need", "plots", missing) from missing
     return Figure(figsize=(width, height), layout="constrained")
 
 
