@@ -183,7 +183,7 @@ def arcface_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished training by ArcFace on sixteen drawn people, which learnt something; do not change it."""
     folder = tmp_path_factory.mktemp("people") / "many"
     draw_people(folder, range(100, 116), 12)
-    with mock.patch("faces.recognition.report._draw", return_value=None):  # charts take longer than it learns
+    with mock.patch("faces.recognition.report._draw", return_value=[]):  # charts take longer than it learns
         return _train_classifier(folder, tmp_path_factory, *ARCFACE_FLAGS)
 
 

@@ -207,6 +207,17 @@ def _of_landmarks() -> Path:
     return path
 
 
+def test_a_name_that_no_font_can_write_is_a_number_on_copies(gallery, strangers, monkeypatch):
+    monkeypatch.setattr("gan.fonts._installed", lambda: [])
+    ours, theirs = (files(person)[0] for person in sorted(strangers.iterdir())[:2])
+    told("enroll", gallery, "李小龙", theirs, *WHOLE)
+    found = told("identify", gallery, ours, theirs, "--threshold", 0.99, *WHOLE)
+    assert "李小龙 1.00" in found.lines[1]
+    assert "no font is found for the letters of 李小龙, and copies show the face's number" in found.error
+    assert len(list(Path("outputs/recognized").glob("*.png"))) == 2
+    assert "note" not in told("identify", gallery, ours, "--threshold", 0.99, *WHOLE).error
+
+
 def test_a_network_that_has_trained_on_is_another(gallery, arcface_run, strangers, scratch_run):
     face = files(sorted(strangers.iterdir())[0])[0]
     moved = Path("moved.pt")

@@ -38,7 +38,7 @@ def folder(drawn_people, tmp_path, monkeypatch) -> Path:
     """A copy of three of the drawn people, to be spoilt, below an empty working directory."""
     monkeypatch.chdir(tmp_path)
     # Charts are drawn for the runs of conftest.py; they take longer than these trainings.
-    monkeypatch.setattr(report, "_draw", lambda *_: None)
+    monkeypatch.setattr(report, "_draw", lambda *_: [])
     for person in sorted(drawn_people.iterdir())[:3]:
         shutil.copytree(person, tmp_path / "люди 1" / person.name)
     return tmp_path / "люди 1"
@@ -270,6 +270,15 @@ def test_a_corrupt_image_is_left_out_and_listed(folder):
     assert (
         (runs()[0] / "skipped.txt").read_text().startswith(f"{victim.parent.name}/{victim.name}\tnot a JPEG")
     )
+
+
+def test_a_class_that_no_font_can_write_is_a_number_in_pictures(folder, monkeypatch):
+    monkeypatch.setattr("gan.fonts._installed", lambda: [])
+    sorted(folder.iterdir())[0].rename(folder / "李小龙")
+    told = train(folder, *FEW, "--steps", 1, "--learning-rate", 1e-9)
+    assert "letters of 李小龙 (1 of 3 classes), and pictures show #3 instead" in told[-1]
+    assert (runs()[0] / "classes.csv").read_text(encoding="utf-8").splitlines()[3].startswith("李小龙,")
+    assert (runs()[0] / "mistakes.png").exists()
 
 
 def test_an_imbalanced_given_split_of_two_classes(folder):

@@ -37,6 +37,7 @@ from faces.tables import write_csv
 from gan.config import Device
 from gan.decoding import UnusableImage
 from gan.errors import UserError
+from gan.fonts import HELP, Label, legible
 from gan.images import save_png
 from gan.runs import find_trained, written_to
 
@@ -54,17 +55,21 @@ class Told:
 
     Attributes:
         lines: to print.
+        notes: on what is not as one would expect, one line each.
         problems: images that gave nothing, one line each.
         failed: whether no image gave anything; the exit code is 2 then.
     """
 
     lines: list[str]
     problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     failed: bool = False
 
     def show(self) -> int:
         """Print it; the exit code."""
         print("\n".join(self.lines))
+        for note in self.notes:
+            print(f"note: {note}", file=sys.stderr)
         for problem in self.problems:
             print(f"{'error' if self.failed else 'left out'}: {problem}", file=sys.stderr)
         return 2 if self.failed else 0
@@ -80,7 +85,7 @@ def predict(choice: PredictChoice) -> Told:
         probabilities = recognizer.probabilities(crops)
         return [(recognizer.classes[row.argmax()], float(row.max())) for row in probabilities]
 
-    return _tell(choice, photos, recognizer, names, "{:.0%}")
+    return _tell(choice, photos, recognizer, recognizer.classes, names, "{:.0%}")
 
 
 def identify(choice: IdentifyChoice) -> Told:
@@ -100,7 +105,7 @@ def identify(choice: IdentifyChoice) -> Told:
         matches = gallery.identify(recognizer.vectors(crops), threshold)
         return [(match.name or UNKNOWN, match.similarity) for match in matches]
 
-    return _tell(choice, photos, recognizer, names, "{:.2f}")
+    return _tell(choice, photos, recognizer, [*gallery.people, UNKNOWN], names, "{:.2f}")
 
 
 def enroll(choice: EnrollChoice) -> Told:
@@ -214,17 +219,19 @@ def _tell(
     choice: TellingChoice,
     photos: Photos,
     recognizer: Recognizer,
+    people: Sequence[str],
     names: Callable[[NDArray[np.uint8]], list[tuple[str, float]]],
     form: str,
 ) -> Told:
-    """Name what is in each photo; write copies and a table.
+    """Name what is in each photo, one of `people`; write copies and a table.
 
     A photo that cannot be read, or has no face, is told of at the end; all others are done.
     """
     look = _look(recognizer, choice)
     rows: list[dict[str, object]] = []
     problems = [f"{name}: {reason}" for name, reason in photos.left_out]
-    copies = photos.copies()
+    copies, labels = photos.copies(), legible(people)
+    numbered: dict[str, None] = {}
     with written_to(choice.output):
         for photo in tqdm(photos.files, "looking at photos", unit=" photos", disable=None):
             try:
@@ -241,13 +248,22 @@ def _tell(
                 values = (str(photo), face, *edges, name, round(score, 4))
                 rows.append(dict(zip(COLUMNS, values, strict=True)))
             if choice.copies:
-                words = [f"{name} {form.format(score)}" for name, score in named]
+                numbered |= dict.fromkeys(name for name, _ in named if name not in labels)
+                words = [
+                    (labels.get(name, Label(f"face {face}")), form.format(score))
+                    for face, (name, score) in enumerate(named)
+                ]
                 save_png(choice.output / copies[photo], draw_named(seen.photo, seen.boxes, words))
         table = choice.output / TABLE
         write_csv(table, COLUMNS, (row.values() for row in rows))
+    notes = [
+        f"no font is found for the letters of {name}, and copies show the face's number in {table}; {HELP}"
+        for name in list(numbered)[:1]
+    ]
+    lines = [*_table(rows, form), *_shares(rows), str(table)]
     if choice.json:
-        return Told([json.dumps(rows, indent=2, ensure_ascii=False)], problems, failed=not rows)
-    return Told([*_table(rows, form), *_shares(rows), str(table)], problems, failed=not rows)
+        lines = [json.dumps(rows, indent=2, ensure_ascii=False)]
+    return Told(lines, problems, notes, failed=not rows)
 
 
 def _table(rows: Sequence[dict[str, object]], form: str) -> list[str]:

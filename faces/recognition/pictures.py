@@ -6,6 +6,7 @@ Nothing here imports torch.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,39 +16,57 @@ from PIL import Image, ImageDraw
 
 from faces.calibration import FEWEST, Curve, is_borne
 from faces.recognition.scores import ClassScore
-from gan.errors import missing_extra
-from gan.files import replacing
+from gan.curves import new_figure, save_figure
+from gan.fonts import Label
 from gan.images import BACKGROUND, font, from_pillow, tile, to_pillow
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.axis import Axis
 
-CAPTION, COLUMNS = 14, 8
-"""Height in pixels of the words under an image; images in a row."""
-LEAST_SIDE = 112
-"""Smaller images are magnified, so that words fit under them."""
+COLUMNS, LEAST_SIDE = 6, 192
+"""Images in a row, and their side in pixels: smaller ones are magnified, so that words fit under them."""
+LINE, LETTERS, SMALLEST = 24, 17, 12
+"""Height in pixels of a line under an image, of its letters, and of those of a name that is long."""
+LONGEST = 24
+"""Letters of a name that charts show."""
+GREY = (110, 110, 110)
 MOST_NUMBERED = 30
 """With more classes the cells of a confusion matrix are too small for numbers."""
 
 
-def mistakes_picture(images: NDArray[np.uint8], captions: Sequence[str]) -> NDArray[np.uint8]:
-    """Images, uint8 [N, 3, S, S], with words under them, in rows of 8: one picture, uint8 [3, H, W]."""
+@dataclass(frozen=True)
+class Mistake:
+    """A wrong answer: what an image shows, what was told of it, and how surely, as words."""
+
+    true: Label
+    told: Label
+    score: str
+
+
+def mistakes_picture(images: NDArray[np.uint8], mistakes: Sequence[Mistake]) -> NDArray[np.uint8]:
+    """Images, uint8 [N, 3, S, S], with two lines under each, in rows of 6: one picture, uint8 [3, H, W]."""
     return tile(
-        np.stack([_captioned(image, words) for image, words in zip(images, captions, strict=True)]),
+        np.stack([_captioned(image, mistake) for image, mistake in zip(images, mistakes, strict=True)]),
         min(COLUMNS, len(images)),
     )
 
 
 def draw_named(
-    image: NDArray[np.uint8], boxes: Sequence[Sequence[float]], words: Sequence[str]
+    image: NDArray[np.uint8], boxes: Sequence[Sequence[float]], names: Sequence[tuple[Label, str]]
 ) -> NDArray[np.uint8]:
-    """A copy of a photo, uint8 [3, H, W], with boxes (left, top, right, bottom in pixels) and their words."""
+    """A copy of a photo with boxes on it and, at each, a name and its score.
+
+    Args:
+        image: uint8 [3, H, W].
+        boxes: N of left, top, right, bottom in pixels.
+        names: N names and scores.
+    """
     canvas = to_pillow(image)
     pen = ImageDraw.Draw(canvas)
     height = max(10, round(max(canvas.size) / 50))
-    for (left, top, right, bottom), text in zip(boxes, words, strict=True):
+    for (left, top, right, bottom), (name, score) in zip(boxes, names, strict=True):
         pen.rectangle((left, top, right - 1, bottom - 1), outline="yellow", width=max(1, height // 8))
-        letters = font(height)
+        letters, text = name.font(height), f"{name.text} {score}"
         wide = pen.textlength(text, font=letters)
         x = min(max(0.0, left), max(0.0, canvas.width - wide))
         y = top - 1.3 * height if top >= 1.3 * height else min(bottom, canvas.height - 1.3 * height)
@@ -57,43 +76,47 @@ def draw_named(
     return from_pillow(canvas)
 
 
-def save_confusion_chart(path: Path, confusion: NDArray[np.int64], classes: Sequence[str]) -> None:
+def save_confusion_chart(path: Path, confusion: NDArray[np.int64], classes: Sequence[Label]) -> None:
     """Draw a confusion matrix, int64 [C, C], rows true and scaled to 1, into a PNG.
 
     Raises:
         UserError: matplotlib, the extra `plots`, is not installed.
     """
-    side = max(4.0, 1.5 + 0.3 * len(classes))
-    figure = _figure(side, side)
+    longest = max(len(_short(one.text)) for one in classes)
+    side = max(3.0, 0.3 * len(classes)) + 1 + 0.08 * longest
+    figure = new_figure("charts", side, side)
     axes = figure.subplots()
     shares = confusion / confusion.sum(1, keepdims=True).clip(1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    axes.set_xticks(range(len(classes)), [_plain(name) for name in classes], rotation=90, fontsize=8)
-    axes.set_yticks(range(len(classes)), [_plain(name) for name in classes], fontsize=8)
+    axes.set_xticks(range(len(classes)), [_short(one.text) for one in classes], rotation=90, fontsize=8)
+    axes.set_yticks(range(len(classes)), [_short(one.text) for one in classes], fontsize=8)
+    for axis in (axes.xaxis, axes.yaxis):
+        _set_fonts(axis, classes)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     if len(classes) <= MOST_NUMBERED:
         for row, column in zip(*np.nonzero(confusion), strict=True):
             colour = "white" if shares[row, column] > 0.5 else "black"
-            axes.text(column, row, confusion[row, column], ha="center", va="center", color=colour, fontsize=7)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=110)
+            axes.text(column, row, confusion[row, column], ha="center", va="center", color=colour, fontsize=8)
+    save_figure(path, figure)
 
 
-def save_class_chart(path: Path, scores: Sequence[ClassScore]) -> None:
+def save_class_chart(path: Path, scores: Sequence[ClassScore], classes: Sequence[Label]) -> None:
     """Draw recall and precision of each class as bars into a PNG. Raises `UserError` without matplotlib."""
-    figure = _figure(7, max(2.5, 1 + 0.3 * len(scores)))
+    figure = new_figure("charts", 7, 1.2 + 0.35 * len(scores))
     axes = figure.subplots()
     places = np.arange(len(scores))
     axes.barh(places - 0.2, [one.recall for one in scores], 0.4, label="recall")
     axes.barh(places + 0.2, [one.precision for one in scores], 0.4, label="precision")
-    axes.set_yticks(places, [f"{_plain(one.name)} ({one.images:,})" for one in scores], fontsize=8)
-    axes.invert_yaxis()
+    names = zip(classes, scores, strict=True)
+    axes.set_yticks(places, [f"{_short(one.text)} ({score.images:,})" for one, score in names], fontsize=8)
+    _set_fonts(axes.yaxis, classes)
+    axes.set_ylim(len(scores) - 0.5, -0.5)
     axes.set_xlim(0, 1)
+    axes.set_axisbelow(True)
     axes.grid(axis="x", alpha=0.3)
-    axes.legend(loc="lower left")
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=110)
+    figure.legend(loc="outside upper center", ncols=2, frameon=False)
+    save_figure(path, figure)
 
 
 def save_roc_chart(path: Path, curves: Mapping[str, tuple[Curve, int]]) -> None:
@@ -106,7 +129,7 @@ def save_roc_chart(path: Path, curves: Mapping[str, tuple[Curve, int]]) -> None:
     Raises:
         UserError: matplotlib, the extra `plots`, is not installed.
     """
-    figure = _figure(6, 4.5)
+    figure = new_figure("charts", 6, 4.5)
     axes = figure.subplots()
     least = min(1 / count for _, count in curves.values())
     for name, (curve, count) in curves.items():
@@ -121,31 +144,43 @@ def save_roc_chart(path: Path, curves: Mapping[str, tuple[Curve, int]]) -> None:
     axes.set_ylim(0, 1.02)
     axes.grid(alpha=0.3)
     axes.legend(title=f"pale: fewer than {FEWEST} false accepts")
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=110)
+    save_figure(path, figure)
 
 
-def _figure(width: float, height: float) -> Figure:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as missing:
-        raise missing_extra("charts need", "plots", missing) from missing
-    return Figure(figsize=(width, height), layout="constrained")
+def _short(name: str) -> str:
+    """A name of few letters, without what matplotlib would take for mathematics."""
+    shown = name if len(name) <= LONGEST else f"{name[: LONGEST - 3]}..."
+    return shown.replace("$", r"\$")
 
 
-def _plain(name: str) -> str:
-    """A name without what matplotlib would take for mathematics."""
-    return name.replace("$", r"\$")
+def _set_fonts(axis: Axis, classes: Sequence[Label]) -> None:
+    for words, one in zip(axis.get_ticklabels(), classes, strict=True):
+        one.set_font(words)
 
 
-def _captioned(image: NDArray[np.uint8], words: str) -> NDArray[np.uint8]:
+def _captioned(image: NDArray[np.uint8], mistake: Mistake) -> NDArray[np.uint8]:
     picture = to_pillow(image)
     times = -(-LEAST_SIDE // picture.width)
-    picture = picture.resize((picture.width * times, picture.height * times), Image.Resampling.NEAREST)
-    canvas = Image.new("RGB", (picture.width, picture.height + CAPTION), (BACKGROUND,) * 3)
+    picture = picture.resize((picture.width * times, picture.height * times), Image.Resampling.BICUBIC)
+    canvas = Image.new("RGB", (picture.width, picture.height + 2 * LINE + LINE // 4), (BACKGROUND,) * 3)
     canvas.paste(picture, (0, 0))
-    pen, size = ImageDraw.Draw(canvas), CAPTION - 4
-    while size > 6 and pen.textlength(words, font=font(size)) > canvas.width:
-        size -= 1
-    pen.text((canvas.width / 2, picture.height + 1), words, fill="black", font=font(size), anchor="ma")
+    pen, usual = ImageDraw.Draw(canvas), font(LETTERS)
+    left = pen.textlength("true  ", font=usual)
+    for line, word, name, score in ((1, "true", mistake.true, ""), (2, "told", mistake.told, mistake.score)):
+        below = picture.height + line * LINE - LINE // 4
+        pen.text((2, below), word, fill=GREY, font=usual, anchor="ls")
+        text, size = _fitted(pen, name, score, canvas.width - left - 2)
+        pen.text((left, below), text, fill="black", font=name.font(size), anchor="ls")
     return from_pillow(canvas)
+
+
+def _fitted(pen: ImageDraw.ImageDraw, name: Label, score: str, width: float) -> tuple[str, int]:
+    """A name and its score, in letters so small and cut so short that they fit into a width."""
+    size, kept, text = LETTERS, len(name.text), f"{name.text} {score}".strip()
+    while pen.textlength(text, font=name.font(size)) > width and kept > 1:
+        if size > SMALLEST:
+            size -= 1
+        else:
+            kept -= 1
+            text = f"{name.text[:kept]}... {score}".strip()
+    return text, size

@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faces.recognition.folder import Labelled
-from faces.recognition.pictures import mistakes_picture, save_class_chart, save_confusion_chart
+from faces.recognition.pictures import Mistake, mistakes_picture, save_class_chart, save_confusion_chart
 from faces.recognition.scores import ClassScore, accuracy, balanced_accuracy, class_scores, confusion_matrix
 from faces.recognizer import load_recognizer
 from faces.tables import write_csv
 from gan.curves import Panels, read_metrics, save_curves
 from gan.errors import UserError
 from gan.files import replacing
+from gan.fonts import HELP, Label, legible
 from gan.images import save_png
 from gan.runs import written_to
 
@@ -66,6 +67,7 @@ def write_report(run: Path, data: Labelled) -> list[str]:
         "grey_balanced_accuracy": balanced_accuracy(in_grey),
     }
     scores = class_scores(confusion, data.classes)
+    labels, notes = _labels(data.classes)
     metrics = read_metrics(run)
     with written_to(run):
         with replacing(run / "report.json") as path:
@@ -79,21 +81,21 @@ def write_report(run: Path, data: Labelled) -> list[str]:
         write_csv(run / "steps.csv", ["step", *(name.partition("/")[2] for name in names)], steps)
         shown = _worst(probabilities, true, predicted)
         if len(shown):
-            told = [
-                f"{data.classes[true[row]]} > {data.classes[predicted[row]]} {probabilities[row].max():.0%}"
+            mistakes = [
+                Mistake(labels[true[row]], labels[predicted[row]], f"{probabilities[row].max():.0%}")
                 for row in shown
             ]
-            save_png(run / "mistakes.png", mistakes_picture(images[shown], told), {"run": run.name})
+            save_png(run / "mistakes.png", mistakes_picture(images[shown], mistakes), {"run": run.name})
         else:
             (run / "mistakes.png").unlink(missing_ok=True)  # of an earlier sitting
-        note = _draw(run, confusion, scores, data.classes)
+        notes += _draw(run, confusion, scores, labels)
     told = [
         f"accuracy {_told(values, '')} (chance {1 / len(data.classes):.1%}) on {len(rows):,} images held out "
         f"(best step: {recognizer.step:,})",
         f"on grey copies of them {_told(values, 'grey_')}",
         f"tables and pictures: {run}",
     ]
-    return [*told, note] if note else told
+    return told + notes
 
 
 def _told(values: dict[str, float], prefix: str) -> str:
@@ -114,17 +116,31 @@ def _worst(
     return wrong[np.argsort(-probabilities[wrong].max(1), kind="stable")][:WORST]
 
 
+def _labels(classes: Sequence[str]) -> tuple[list[Label], list[str]]:
+    """The classes as pictures show them, and a line where some are shown by their numbers."""
+    known = legible(classes)
+    labels = [known.get(name, Label(f"#{number}")) for number, name in enumerate(classes, 1)]
+    numbered = [name for name in classes if name not in known]
+    if not numbered:
+        return labels, []
+    first = numbered[0]
+    return labels, [
+        f"no font is found for the letters of {first} ({len(numbered):,} of {len(classes):,} classes), and "
+        f"pictures show #{classes.index(first) + 1} instead, its row in classes.csv; {HELP}"
+    ]
+
+
 def _draw(
-    run: Path, confusion: NDArray[np.int64], scores: Sequence[ClassScore], classes: Sequence[str]
-) -> str | None:
+    run: Path, confusion: NDArray[np.int64], scores: Sequence[ClassScore], classes: Sequence[Label]
+) -> list[str]:
     """The pictures that need matplotlib; without it, a line that says so."""
     try:
         save_curves(run / "curves.png", read_metrics(run), run.name, PANELS)
         save_confusion_chart(run / "confusion.png", confusion, classes)
-        save_class_chart(run / "classes.png", scores)
+        save_class_chart(run / "classes.png", scores, classes)
     except UserError as error:
-        return f"no pictures of curves and tables: {error}"
-    return None
+        return [f"no pictures of curves and tables: {error}"]
+    return []
 
 
 def _write_classes(path: Path, scores: Sequence[ClassScore]) -> None:

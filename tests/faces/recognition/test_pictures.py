@@ -1,0 +1,50 @@
+"""What pictures of a classifier look like, as far as a test can see it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from faces.recognition.pictures import LINE, Mistake, draw_named, mistakes_picture, save_class_chart
+from faces.recognition.scores import class_scores
+from gan.fonts import Label
+
+
+def test_mistakes_have_two_lines_that_fit_under_each_image():
+    images = np.zeros((7, 3, 48, 48), np.uint8)
+    short, long = Label("Ada"), Label("Adalbert the Elder of Bremen and Hamburg" * 2)
+    mistakes = [Mistake(short, long, "97%"), *[Mistake(long, short, "55%")] * 6]
+    picture = mistakes_picture(images, mistakes)
+    side, high = 192, 192 + 2 * LINE + LINE // 4
+    assert picture.shape == (3, 2 * high + 2, 6 * side + 5 * 2)
+    words = picture[:, 192:high, :side].min(0)
+    for line in (words[:LINE], words[LINE : 2 * LINE]):
+        assert (line < 128).any()
+    assert (words[:, -2:] == 255).all(), "a name that is too long is cut"
+    rows = np.flatnonzero((words[:LINE, 50:] < 128).any(1))
+    assert np.ptp(rows) >= 10, "letters that can be read"
+
+
+def test_a_name_is_written_at_its_box():
+    photo = np.full((3, 100, 200), 128, np.uint8)
+    named = draw_named(photo, [(20, 40, 80, 90)], [(Label("Ada"), "97%")])
+    changed = (named != photo).any(0)
+    assert changed[27:40, 20:70].any()
+    assert not changed[:, 100:].any()
+
+
+def test_the_legend_of_the_bars_hides_none(tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib", reason="the extra 'plots' is not installed")
+    from matplotlib.figure import Figure
+
+    drawn: list[Figure] = []
+    save = Figure.savefig
+    monkeypatch.setattr(
+        Figure, "savefig", lambda figure, *a, **b: drawn.append(figure) or save(figure, *a, **b)
+    )
+    names = [f"person {number}" for number in range(9)]
+    scores = class_scores(np.eye(9, dtype=np.int64), names)
+    save_class_chart(tmp_path / "a.png", scores, [Label(name) for name in names])
+    (figure,) = drawn
+    (legend,), (axes,) = figure.legends, figure.axes
+    assert not legend.get_window_extent().overlaps(axes.get_window_extent())
