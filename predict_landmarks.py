@@ -57,8 +57,6 @@ def main() -> None:
     from faces.photos import list_photos
 
     photos = list_photos(choice.photos)
-    if choice.boxes and choice.boxes.resolve() == (choice.output / "landmarks.csv").resolve():
-        raise UserError(f"{choice.boxes} would be written over; name another folder by --output")
     if choice.whole_image:
         find = whole_image
     else:

@@ -82,7 +82,8 @@ def test_two_photos_of_one_name_have_a_copy_each(photos, landmark_run):
     given = (photos / "00000.png", other)
     told = call("predict_landmarks.py", landmark_run, *given, "--whole-image", "--output", "out")
     assert told.code == 0, told.error
-    assert {path.name for path in Path("out").iterdir()} == {"00000.png", "00000-2.png", "landmarks.csv"}
+    made = {"00000.png", "00000-2.png", "landmarks.csv", ".predict_landmarks.made"}
+    assert {path.name for path in Path("out").iterdir()} == made
 
 
 def test_a_bad_photo_among_others_is_left_out_counted_and_listed(photos, landmark_run):
@@ -104,7 +105,8 @@ def test_photos_and_landmarks_beside_them_are_never_written_over(photos, landmar
     for words, said in (
         ((photos, "--whole-image", "--output", photos), "holds the photos"),
         (("mine.png", "--whole-image", "--output", "."), "holds the photo mine.png"),
-        ((photos, "--boxes", "out/landmarks.csv", "--output", "out"), "would be written over"),
+        ((photos, "--boxes", "out/landmarks.csv", "--output", "out"), "out/landmarks.csv was not made by"),
+        ((photos, "--whole-image", "--output", "out"), "out/landmarks.csv was not made by predict_landmarks"),
     ):
         told = call("predict_landmarks.py", landmark_run, *words)
         assert told.code == 2

@@ -61,7 +61,7 @@ def test_predict_names_each_image_with_its_probability(scratch_run, drawn_people
     assert (copy != photo).any()
     lines = told("predict", scratch_run, person, *WHOLE, "--no-copies", "--output", "other").lines
     assert f"{len(rows)} faces: {person.name}" in lines[-2]
-    assert [path.name for path in Path("other").iterdir()] == ["recognized.csv"]
+    assert {path.name for path in Path("other").iterdir()} == {"recognized.csv", ".recognize.made"}
 
 
 def test_each_face_of_a_group_photo_is_named(scratch_run, drawn_people, monkeypatch):
@@ -213,7 +213,7 @@ def test_a_name_that_no_font_can_write_is_a_number_on_copies(gallery, strangers,
     told("enroll", gallery, "李小龙", theirs, *WHOLE)
     found = told("identify", gallery, ours, theirs, "--threshold", 0.99, *WHOLE)
     assert "李小龙 1.00" in found.lines[1]
-    assert "no font is found for the letters of 李小龙, and copies show the face's number" in found.error
+    assert "note: no font is found for the letters of 李小龙, and copies show" in found.error
     assert len(list(Path("outputs/recognized").glob("*.png"))) == 2
     assert "note" not in told("identify", gallery, ours, "--threshold", 0.99, *WHOLE).error
 
@@ -256,6 +256,13 @@ def test_photos_are_never_written_over(scratch_run, gallery, drawn_people):
     before = {path: path.read_bytes() for path in folder.iterdir()}
     for command in (("predict", scratch_run), ("identify", gallery)):
         assert "holds the photos" in refused(*command, folder, *WHOLE, "--output", folder)
+    Path("mine").mkdir()
+    for name in ("recognized.csv", "curves.csv"):
+        (Path("mine") / name).write_text("by hand")
+    assert "mine/recognized.csv was not made" in refused("predict", scratch_run, folder, "--output", "mine")
+    words = ("calibrate", scratch_run, folder, "--output", "mine")
+    assert "mine/curves.csv was not made by recognize.py" in refused(*words)
+    assert [path.read_text() for path in Path("mine").iterdir()] == ["by hand"] * 2
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
 
 

@@ -17,16 +17,19 @@ from faces.found import Box, Detector
 from faces.landmarks.annotations import write_table
 from faces.landmarks.crops import ENLARGE
 from faces.landmarks.pictures import PREDICTED, draw_points
+from faces.made import Made
 from faces.photos import Photos
 from faces.tables import open_csv
 from gan.decoding import UnusableImage, decode_whole
 from gan.errors import UserError
 from gan.images import save_png
+from gan.runs import written_to
 
 if TYPE_CHECKING:
     from faces.predictor import Predictor
 
 COLUMNS = ("file", "left", "top", "right", "bottom")
+TABLE = "landmarks.csv"
 
 Find = Callable[[Path, NDArray[np.uint8]], Sequence[Box]]
 """Of a photo, its path and its pixels uint8 [3, H, W], to the boxes of the faces in it."""
@@ -89,14 +92,16 @@ def predict(predictor: Predictor, photos: Photos, output: Path, *, find: Find, l
         looks: how often the network looks at each.
 
     Raises:
-        UserError: no photo can be read, or the folder holds the photos or cannot be written to.
+        UserError: no photo can be read, or the folder holds the photos, or files of such names that were not
+            made here, or cannot be written to.
     """
     photos.check_apart(output)
     files: list[str] = []
     found: list[NDArray[np.float32]] = []
     skipped = [*photos.left_out]
     names = photos.copies()
-    try:
+    made = Made(output, "predict_landmarks.py", [*names.values(), TABLE])
+    with written_to(output):
         for photo in tqdm(photos.files, "finding landmarks", unit=" photos"):
             try:
                 image = decode_whole(photo)
@@ -105,14 +110,14 @@ def predict(predictor: Predictor, photos: Photos, output: Path, *, find: Find, l
                 continue
             here = find(photo, image)
             points = predictor.points(image, here, looks=looks)
-            save_png(output / names[photo], draw_points(image, [(face, PREDICTED) for face in points], here))
+            with made.replacing(names[photo]) as path:
+                save_png(path, draw_points(image, [(face, PREDICTED) for face in points], here))
             files += [str(photo)] * len(points)
             found.append(points)
         if not found:
             raise UserError(f"no photo can be read; the first is {skipped[0][0]}: {skipped[0][1]}")
-        write_table(output / "landmarks.csv", files, np.concatenate(found))
-    except OSError as error:
-        raise UserError(f"{output} cannot be written to: {error.strerror or error}") from None
+        with made.replacing(TABLE) as path:
+            write_table(path, files, np.concatenate(found))
     return Outcome(len(found), len(files), skipped)
 
 

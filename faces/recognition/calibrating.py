@@ -22,18 +22,19 @@ from faces.calibration import (
     threshold_at,
 )
 from faces.gallery import Gallery, change_gallery, check_network, empty_gallery, load_gallery
+from faces.made import Made
 from faces.recognition.choices import CalibrateChoice
 from faces.recognition.folder import load_labelled
-from faces.recognition.naming import Told, find_recognizer
+from faces.recognition.naming import SCRIPT, Told, find_recognizer
 from faces.recognition.pictures import save_roc_chart
 from faces.tables import write_csv
 from gan.errors import UserError
-from gan.files import replacing
 from gan.processes import worker_count
 from gan.runs import written_to
 
 RATES = (0.001, 0.01, 0.1)
 """False-accept rates at which the true-accept rate is told, where there are pairs enough."""
+FIGURES, CURVES, CHART = "calibration.json", "curves.csv", "roc.png"
 POINTS = 200
 """Of a curve that are written."""
 
@@ -50,6 +51,7 @@ def calibrate(choice: CalibrateChoice) -> Told:
     recognizer = find_recognizer(choice.checkpoint, choice.runs, choice.device)
     if choice.gallery is not None:
         load_gallery(choice.gallery, recognizer.digest)  # before the images, which take their time
+    made = Made(choice.output, SCRIPT, (FIGURES, CURVES, CHART))
     data = load_labelled(
         choice.folder,
         recognizer.side,
@@ -105,7 +107,8 @@ def calibrate(choice: CalibrateChoice) -> Told:
     ]
     curves = {"pairs": (pairs, len(impostor)), "open set": (found.curve(), looks)}
     with written_to(choice.output):
-        lines += _write(choice.output, values, curves)
+        lines += _write(made, values, curves)
+    lines.append(str(choice.output))
     if choice.gallery is not None:
         path = choice.gallery
 
@@ -163,9 +166,9 @@ def _percent(rate: float) -> str:
     return f"{100 * rate:g}%"
 
 
-def _write(output: Path, values: dict[str, object], curves: dict[str, tuple[Curve, int]]) -> list[str]:
+def _write(made: Made, values: dict[str, object], curves: dict[str, tuple[Curve, int]]) -> list[str]:
     """Write figures, and curves with the number of similarities of which `far` is a share; lines to print."""
-    with replacing(output / "calibration.json") as path:
+    with made.replacing(FIGURES) as path:
         path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
     header = ["curve", "threshold", "false accept rate", "true accept rate"]
     rows = (
@@ -173,9 +176,11 @@ def _write(output: Path, values: dict[str, object], curves: dict[str, tuple[Curv
         for name, (curve, _) in curves.items()
         for row in np.unique(np.linspace(0, len(curve.far) - 1, POINTS).astype(int))
     )
-    write_csv(output / "curves.csv", header, rows)
+    with made.replacing(CURVES) as path:
+        write_csv(path, header, rows)
     try:
-        save_roc_chart(output / "roc.png", curves)
+        with made.replacing(CHART) as path:
+            save_roc_chart(path, curves)
     except UserError as error:
-        return [f"no picture of the curves: {error}", str(output)]
-    return [str(output)]
+        return [f"no picture of the curves: {error}"]
+    return []

@@ -21,6 +21,7 @@ from faces.gallery import (
     empty_gallery,
     load_gallery,
 )
+from faces.made import Made
 from faces.photos import Photos, list_photos
 from faces.recognition.choices import (
     EnrollChoice,
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from faces.recognizer import Recognizer
 
 COLUMNS = ("file", "face", "left", "top", "right", "bottom", "name", "score")
-TABLE = "recognized.csv"
+SCRIPT, TABLE = "recognize.py", "recognized.csv"
 UNKNOWN = "unknown"
 
 
@@ -227,10 +228,10 @@ def _tell(
 
     A photo that cannot be read, or has no face, is told of at the end; all others are done.
     """
-    look = _look(recognizer, choice)
+    look, copies, labels = _look(recognizer, choice), photos.copies(), legible(people)
+    made = Made(choice.output, SCRIPT, [*(copies.values() if choice.copies else ()), TABLE])
     rows: list[dict[str, object]] = []
     problems = [f"{name}: {reason}" for name, reason in photos.left_out]
-    copies, labels = photos.copies(), legible(people)
     numbered: dict[str, None] = {}
     with written_to(choice.output):
         for photo in tqdm(photos.files, "looking at photos", unit=" photos", disable=None):
@@ -253,9 +254,11 @@ def _tell(
                     (labels.get(name, Label(f"face {face}")), form.format(score))
                     for face, (name, score) in enumerate(named)
                 ]
-                save_png(choice.output / copies[photo], draw_named(seen.photo, seen.boxes, words))
-        table = choice.output / TABLE
-        write_csv(table, COLUMNS, (row.values() for row in rows))
+                with made.replacing(copies[photo]) as path:
+                    save_png(path, draw_named(seen.photo, seen.boxes, words))
+        with made.replacing(TABLE) as path:
+            write_csv(path, COLUMNS, (row.values() for row in rows))
+    table = choice.output / TABLE
     notes = [
         f"no font is found for the letters of {name}, and copies show the face's number in {table}; {HELP}"
         for name in list(numbered)[:1]
