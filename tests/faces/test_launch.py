@@ -25,7 +25,7 @@ def test_a_run_that_is_stopped_tells_what_is_missing_and_how_to_go_on(
     script, learner, flags, folder, output, request, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("faces.recognition.report._draw", lambda *_: None)
+    monkeypatch.setattr("faces.recognition.report._draw", lambda *_: [])
     with after_steps(learner, {2, 5}, lambda: signal.raise_signal(signal.SIGINT)):
         told = call(script, request.getfixturevalue(folder), *flags, *FEW)
         assert told.code == 130
