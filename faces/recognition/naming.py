@@ -228,8 +228,9 @@ def _tell(
 
     A photo that cannot be read, or has no face, is told of at the end; all others are done.
     """
-    look, copies, labels = _look(recognizer, choice), photos.copies(), legible(people)
-    made = Made(choice.output, SCRIPT, [*(copies.values() if choice.copies else ()), TABLE])
+    look, labels = _look(recognizer, choice), legible(people if choice.copies else ())
+    copies = photos.copies() if choice.copies else {}
+    made = Made(choice.output, SCRIPT, [*copies.values(), TABLE])
     rows: list[dict[str, object]] = []
     problems = [f"{name}: {reason}" for name, reason in photos.left_out]
     numbered: dict[str, None] = {}

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from faces.calibration import FEWEST, Curve, is_borne
+from faces.calibration import FEWEST, Curve
 from faces.recognition.scores import ClassScore
 from gan.curves import new_figure, save_figure
 from gan.fonts import Label
@@ -135,7 +135,7 @@ def save_roc_chart(path: Path, curves: Mapping[str, tuple[Curve, int]]) -> None:
     for name, (curve, count) in curves.items():
         far = curve.far.clip(least / 2)
         (line,) = axes.plot(far, curve.tar, alpha=0.3, drawstyle="steps-post")
-        borne = np.array([is_borne(rate, count) for rate in curve.far])
+        borne = slice(int(np.searchsorted(curve.far, (FEWEST - 1e-6) / count)), None)
         told = f"{name} (of {count:,})"
         axes.plot(far[borne], curve.tar[borne], label=told, drawstyle="steps-post", color=line.get_color())
     axes.set_xscale("log")
