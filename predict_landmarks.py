@@ -63,11 +63,9 @@ def main() -> None:
         find = (
             boxes_in(choice.boxes, photos.files) if choice.boxes else searched(load_detector(choice.detector))
         )
-    from gan.runs import find_run
+    from gan.runs import find_trained
 
-    path = Path(choice.checkpoint)
-    if not path.is_file():
-        path = find_run(choice.checkpoint, choice.runs, "train_landmarks.py FOLDER")
+    path = find_trained(choice.checkpoint, choice.runs, "train_landmarks.py FOLDER")
     from faces.predictor import load_predictor  # imports torch, which takes seconds
 
     predictor = load_predictor(path, device=choice.device)

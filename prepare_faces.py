@@ -22,11 +22,11 @@ def main() -> int:
     """Parse the command line, cut out the faces, say what came of them."""
     choice = parse(PrepareChoice, description=__doc__)
     from faces.prepare.run import prepare
-    from gan.runs import find_run
+    from gan.runs import find_trained
 
-    network = choice.landmarks
-    if network is not None and not network.is_file():
-        choice = replace(choice, landmarks=find_run(network, LANDMARKS, "train_landmarks.py FOLDER"))
+    if choice.landmarks is not None:
+        network = find_trained(choice.landmarks, LANDMARKS, "train_landmarks.py FOLDER")
+        choice = replace(choice, landmarks=network)
     summary = prepare(choice)
     print("\n".join(summary.lines()))
     return summary.exit_code

@@ -13,9 +13,6 @@ from gan.request import read_request
 if TYPE_CHECKING:
     from gan.distributed import World
 
-DRAWN = Path("data/drawn-5000")
-DRAWN_COUNT = 5000
-
 
 def main() -> int:
     """Parse, train, print."""
@@ -35,9 +32,8 @@ def _train(words: list[str], dry_run: bool, world: World) -> int:
     from gan.summary import summary
 
     plan = world.led(lambda: make_plan(words, world))
-    folder = Path(plan.settings.folder or DRAWN)
-    if not plan.settings.folder:
-        world.in_order(lambda: _draw(plan.settings))
+    given = plan.settings.folder
+    folder = Path(given) if given else world.in_order(lambda: _draw(plan.settings))
     data, plan = load_data(plan, folder, world)
     processes = f", {world.size} processes" if world.size > 1 else ""
     print(
@@ -62,17 +58,16 @@ def _train(words: list[str], dry_run: bool, world: World) -> int:
     return outcome.exit_code
 
 
-def _draw(settings: Settings) -> None:
+def _draw(settings: Settings) -> Path:
     """The embedded default: a folder of drawn faces."""
-    from faces.drawn import write_folder
-    from gan.processes import worker_count
+    from faces.drawn import default_folder
 
     budget = f" for {settings.minutes:g} minutes" if settings.minutes else ""
     print(
         f"no folder given: training on drawn faces{budget}; "
         "`python train_gan.py FOLDER` trains on your photos"
     )
-    write_folder(DRAWN, DRAWN_COUNT, seed=0, workers=worker_count(settings.workers))
+    return default_folder(settings.workers)
 
 
 if __name__ == "__main__":

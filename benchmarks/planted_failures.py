@@ -28,7 +28,7 @@ from tyro.conf import Positional, arg
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from faces.drawn import write_folder
+from faces.drawn import default_folder
 from gan.command import parse
 from gan.comparison import better, compare, copies, images_a_side, sample
 from gan.dataset import FaceSet, load_folder
@@ -43,8 +43,6 @@ Rows = dict[tuple[str, str], dict[str, list[float]]]
 """By feature space and score, by failure: the values of all draws."""
 
 FLOOR = "floor"
-DRAWN = 5000
-"""Faces that are drawn; the same as those of train_gan.py."""
 FEW = 100
 """Different images where they are few; a quarter of small sets."""
 NOISE = 10
@@ -81,7 +79,7 @@ class FailureChoice:
     seed: int = 0
     """Of the first draw."""
     cache: Path = Path("data/cache")
-    """Folder of decoded images, beside which drawn ones are kept."""
+    """Folder of decoded images."""
 
 
 def main() -> None:
@@ -186,8 +184,7 @@ def _load(choice: FailureChoice) -> tuple[FaceSet, Sequence[str]]:
     """The images, and for each a name that tells what it shows."""
     folder = choice.folder
     if folder is None:
-        folder = choice.cache.parent / f"drawn-{DRAWN}"
-        write_folder(folder, DRAWN)
+        folder = default_folder()
     faces = load_folder(folder, choice.image_size, cache=choice.cache, workers=worker_count(None))
     if choice.folder:
         return faces, faces.files

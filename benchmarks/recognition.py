@@ -27,8 +27,9 @@ from tyro.conf import Positional
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from faces.calibration import accepted, identification, pair_similarities, threshold_at
-from faces.gallery import empty_gallery, unit
+from faces.calibration import accepted, pair_similarities, threshold_at
+from faces.gallery import unit
+from faces.recognition.calibrating import look_up
 from faces.recognition.folder import Labelled, load_labelled
 from faces.recognition.launch import CLASSES
 from faces.recognition.report import grey
@@ -267,13 +268,7 @@ def _figures(
     new: NDArray[np.float32], new_data: Labelled, other: NDArray[np.float32], other_data: Labelled
 ) -> dict[str, float]:
     """How newcomers are told from each other and from strangers, in one space of vectors."""
-    people = np.array(new_data.names(), object)
-    gallery, probes = empty_gallery("", Path()), []
-    for name in new_data.classes:
-        rows = np.flatnonzero(people == name)
-        gallery = gallery.enrolled(name, new[rows[:ENROLLED]])
-        probes.extend(rows[ENROLLED:])
-    found = identification(gallery.similarities(new[probes]), list(people[probes]), list(gallery.people))
+    gallery, found = look_up(new, new_data.names(), ENROLLED)
     threshold = threshold_at(found.other, STRANGERS_FAR)
     strangers = gallery.similarities(other).max(1)
     genuine, impostor = pair_similarities(
@@ -306,11 +301,10 @@ def _labelled(choice: Choice, name: str, people: Sequence[str]) -> Labelled:
 def _at(data: Labelled, side: int) -> NDArray[np.uint8]:
     """The images of a set at another side, averaged as a recogniser does."""
     import torch
-    from torch.nn import functional as F
 
-    images = torch.from_numpy(np.array(data.images)).float()
-    scaled = F.interpolate(images, (side, side), mode="bilinear", antialias=True, align_corners=False)
-    return scaled.round().clamp(0, 255).byte().numpy()
+    from gan.features import resized
+
+    return resized(torch.from_numpy(np.array(data.images)), side).numpy()
 
 
 def _photos(people: Path, name: str) -> list[Path]:

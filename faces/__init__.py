@@ -1,1 +1,1 @@
-"""Looks at faces: draws them with known labels, and will find, align and recognise them."""
+"""Looks at faces: draws them, finds them, cuts them out, marks points on them and tells who they are."""

@@ -7,12 +7,14 @@ the bottom right one. Nothing here imports torch or OpenCV.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
+from faces.found import Box
 from gan.images import from_pillow, to_pillow
 
 _PROBES = 32
@@ -57,6 +59,13 @@ class Square:
         return float(1 - inside.mean())
 
 
+def box_in_middle(image: NDArray[np.uint8], side: float) -> Box:
+    """The box of a square in the middle of an image [3, H, W], of that side in pixels."""
+    _, height, width = image.shape
+    half = side / 2
+    return width / 2 - half, height / 2 - half, width / 2 + half, height / 2 + half
+
+
 def iou(one: ArrayLike, other: ArrayLike) -> NDArray[np.float64]:
     """Intersection over union of boxes [..., 4], 0 to 1, float64 [...]; shapes are broadcast."""
     one, other = np.asarray(one, float), np.asarray(other, float)
@@ -81,6 +90,16 @@ def square_around_points(points: ArrayLike, angle: float, enlarge: float) -> Squ
     return Square(float(x), float(y), max(float((high - low).max()), 1.0) * enlarge, angle)
 
 
+def region(image: NDArray[np.uint8], low: Sequence[int], high: Sequence[int]) -> Image.Image:
+    """The pixels of an image, uint8 [3, H, W], from x and y `low` on to before `high`.
+
+    What lies outside the image repeats its edge.
+    """
+    columns = np.arange(low[0], high[0]).clip(0, image.shape[2] - 1)
+    rows = np.arange(low[1], high[1]).clip(0, image.shape[1] - 1)
+    return to_pillow(image[:, rows[:, None], columns])
+
+
 def cut(image: NDArray[np.uint8], square: Square, size: int) -> NDArray[np.uint8]:
     """Cut a square out of an image, set it upright and scale it.
 
@@ -99,13 +118,10 @@ def cut(image: NDArray[np.uint8], square: Square, size: int) -> NDArray[np.uint8
     # Bicubic sampling looks two pixels further.
     low = np.floor(corners.min(0)).astype(int) - 2
     high = np.ceil(corners.max(0)).astype(int) + 2
-    columns = np.arange(low[0], high[0]).clip(0, image.shape[2] - 1)
-    rows = np.arange(low[1], high[1]).clip(0, image.shape[1] - 1)
-    part = to_pillow(image[:, rows[:, None], columns])
     finer = math.ceil(square.side / size)
     step = square.side / (size * finer)
     (right, down), start = square.axes * step, corners[0] - low
-    sampled = part.transform(
+    sampled = region(image, low, high).transform(
         (size * finer, size * finer),
         Image.Transform.AFFINE,
         (right[0], down[0], start[0], right[1], down[1], start[1]),

@@ -77,8 +77,3 @@ class ArcFaceHead(nn.Module):
             return torch.where(cosine > 0, shifted, cosine)
         beyond = cosine - self.margin * math.sin(self.margin)
         return torch.where(cosine >= math.cos(math.pi - self.margin), shifted, beyond)
-
-
-def arcface_loss(head: ArcFaceHead, features: Tensor, labels: Tensor) -> Tensor:
-    """The mean cross-entropy of softmax over the head's logits with the margin, a scalar [nats]."""
-    return F.cross_entropy(head(features, labels), labels)

@@ -47,9 +47,7 @@ class Backbone(nn.Module):
         self.name = name
         self.body = _small() if name == SMALL else _convolutions(_torchvision(name))
         self._frozen: list[nn.Module] = []
-        with torch.no_grad():
-            self.channels = self.eval()(torch.zeros(1, 3, 64, 64)).shape[1]
-        self.train()
+        self.channels = self.map_shape(64)[0]
 
     def forward(self, images: Tensor) -> Tensor:
         """Images, float [B, 3, S, S] in [-1, 1], to features, float [B, C, H, W].
@@ -57,6 +55,19 @@ class Backbone(nn.Module):
         H and W are about S / 16 for the small one and S / 32 for most others.
         """
         return self.body(self.normalised(images))
+
+    @property
+    def layers(self) -> list[str]:
+        """The names of the body's parts that have weights, from the image on."""
+        return [name for name, part in self.body.named_children() if _weights(part)]
+
+    @torch.no_grad()
+    def map_shape(self, size: int) -> tuple[int, int, int]:
+        """C, H and W of the map of features of an image of that side in pixels."""
+        training = self.training
+        shape = self.eval()(torch.zeros(1, 3, size, size)).shape
+        self.train(training)
+        return shape[1], shape[2], shape[3]
 
     def normalised(self, images: Tensor) -> Tensor:
         """Images, float [B, 3, S, S] in [-1, 1], as the body takes them."""
@@ -83,8 +94,7 @@ class Backbone(nn.Module):
             return
         ends = [place for place, name in enumerate(weights) if name.startswith(f"{last}.")]
         if not ends:
-            layers = ", ".join(name for name, layer in self.body.named_children() if _weights(layer))
-            raise UserError(f"{self.name} has no layer {last} to freeze; it has: {layers}")
+            raise UserError(f"{self.name} has no layer {last} to freeze; it has: {', '.join(self.layers)}")
         for place, weight in enumerate(weights.values()):
             weight.requires_grad_(place > ends[-1])
         layers = [layer for layer in self.body.modules() if _weights(layer)]

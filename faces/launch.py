@@ -1,8 +1,9 @@
-"""From what a user asks for to a run that can be trained: new, resumed, or begun from another's network."""
+"""From what a user asks for to a run that is trained: new, resumed, or begun from another's network."""
 
 from __future__ import annotations
 
 import shlex
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
@@ -10,15 +11,19 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import torch
+from torch import nn
 
+from faces.data import TrainingData
 from faces.settings import FREE, TrainingSettings
-from faces.training import Learner
+from faces.training import Learner, train
 from gan.best import Best
 from gan.checkpoint import keep_as_best, load_newest_told
 from gan.clock import Outcome
 from gan.config import changed, flag, from_json
+from gan.dataset import write_skipped
 from gan.errors import UserError
 from gan.hardware import choose_device, environment, tell_changes
+from gan.health import EXIT_CODE, DivergedError
 from gan.lock import locked
 from gan.recorder import Recorder
 from gan.request import NEWEST, Beginning, read_request, settings_of
@@ -34,7 +39,7 @@ class Kind(Generic[Settings]):
     Attributes:
         name: as config.json has it.
         script: that trains it, for messages.
-        settings: class of its settings, with a field `folder: str | None`.
+        settings: class of its settings.
         request: that class with a `gan.request.Beginning`, for the command line.
         check: raises `UserError` for a setting that is out of its range.
         network: the settings that a network's weights depend on.
@@ -153,7 +158,53 @@ def open_run(
             yield recorder
 
 
-def told_of(plan: Plan[Any], run: Path, outcome: Outcome, best: Best) -> list[str]:
+def run_training(
+    plan: Plan[Any],
+    learner: Learner,
+    data: TrainingData,
+    facts: dict[str, Any],
+    report: Callable[[Path, Best], Sequence[str]],
+) -> int:
+    """Train in a run's folder to the end, and print where it goes and what came of it.
+
+    Args:
+        plan: what is to be done.
+        learner: at step 0; see `open_run`.
+        data: that it learns from.
+        facts: of the data, for config.json.
+        report: of a run that has a best step, its folder and that step, gives lines that tell how good it is.
+
+    Returns:
+        The script's exit code.
+
+    Raises:
+        UserError: as `open_run` and `faces.training.train`.
+    """
+    best = Best(smoothed=1)
+    with open_run(plan, learner, best, data.folder.name, facts) as recorder:
+        run = recorder.run
+        with written_to(run):
+            write_skipped(run / "skipped.txt", data.skipped)
+        print(f"writing to {run}; to watch: tensorboard --logdir {plan.settings.output}")
+        try:
+            outcome = train(learner, recorder, best)
+        except DivergedError as seen:
+            print(f"stopped: {seen}; what {run}/checkpoints holds is from before that", file=sys.stderr)
+            return EXIT_CODE
+    print("\n".join(_told_of(plan, run, outcome, best)))
+    if best.step is not None:
+        print("\n".join(report(run, best)))
+    return outcome.exit_code
+
+
+def network_summary(network: nn.Module) -> str:
+    """A network and its size, for --dry-run."""
+    weights = [weight.numel() for weight in network.parameters()]
+    trained = [weight.numel() for weight in network.parameters() if weight.requires_grad]
+    return f"{network}\n{sum(weights):,} parameters, {sum(trained):,} of them trained"
+
+
+def _told_of(plan: Plan[Any], run: Path, outcome: Outcome, best: Best) -> list[str]:
     """What to print after a sitting: what was saved and, of a run that is not at its end, how to go on."""
     steps = plan.settings.steps
     lines = [

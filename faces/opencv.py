@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from gan.errors import UserError
+from gan.errors import UserError, missing_extra
 
 if TYPE_CHECKING:
     import cv2
@@ -27,10 +27,7 @@ def opencv() -> ModuleType:
     try:
         import cv2
     except ImportError as missing:
-        raise UserError(
-            "finding faces needs the extra 'photos': pip install -e '.[photos]', or uv sync --extra photos "
-            f"({missing})"
-        ) from missing
+        raise missing_extra("finding faces needs", "photos", missing) from missing
     cv2.setNumThreads(1)
     return cv2
 

@@ -20,9 +20,8 @@ from faces.landmarks.crops import ENLARGE, boxes_of, cut, squares_of, to_pixels
 from faces.landmarks.learner import KIND
 from faces.landmarks.network import LandmarkNetwork
 from faces.landmarks.point_set import PointSet, from_json
-from gan.checkpoint import load, load_chosen
+from faces.trained import load_trained, made_from, weights_in_use
 from gan.config import Device
-from gan.errors import UserError
 from gan.hardware import choose_device, exact_float32
 from gan.images import to_float
 
@@ -102,24 +101,18 @@ def load_predictor(path: str | Path, *, device: Device = "cpu") -> Predictor:
     """The trained network of a run or of a checkpoint.
 
     Args:
-        path: a run's folder, of which the best checkpoint is taken or, where no step has a score, the
-            newest; or a checkpoint's file, which needs nothing beside it.
+        path: of the run or of the file; see `faces.trained.load_trained`.
         device: where to compute.
 
     Raises:
         UserError: there is no such file or folder, it is damaged, or it holds something else.
     """
-    path = Path(path)
-    file, state = load_chosen(path, None) if path.is_dir() else (path, load(path))
-    if state.get("kind") != KIND:
-        raise UserError(f"{file} holds no network of landmarks; train_landmarks.py makes one")
-    try:
+    file, state = load_trained(path, KIND, "network of landmarks; train_landmarks.py makes one")
+    with made_from(file):
         values, settings = state["point_set"], state["settings"]
         points, size = from_json(values["name"], values), settings["image_size"]
         network = LandmarkNetwork(settings["backbone"], points.count, size)
-        network.load_state_dict(state["average"] or state["network"])
-    except (RuntimeError, KeyError, TypeError, AttributeError):
-        raise UserError(f"{file} holds another network than it tells of") from None
+        network.load_state_dict(weights_in_use(state))
     chosen = choose_device(device)
     network = network.to(chosen, memory_format=torch.channels_last).eval()
     return Predictor(network, points, size, chosen, file, state["step"])

@@ -22,10 +22,9 @@ from faces.recognition.augment import centre_crop
 from faces.recognition.learner import KIND
 from faces.recognition.networks import Classifier, make_network
 from faces.recognition.settings import ClassifierSettings, check, tile_side
-from gan.checkpoint import load, load_chosen
+from faces.trained import load_trained, made_from, weights_in_use
 from gan.config import Device, from_json
-from gan.errors import UserError
-from gan.features import FeatureSpace, callable_space
+from gan.features import FeatureSpace, callable_space, resized
 from gan.hardware import choose_device, exact_float32
 
 BATCH = 64
@@ -85,10 +84,7 @@ class Recognizer:
     def _features(self, images: Tensor) -> Tensor:
         """Of uint8 [B, 3, S, S] on the device float [B, D]."""
         if images.shape[2:] != (self.side, self.side):
-            scaled = F.interpolate(
-                images.float(), (self.side, self.side), mode="bilinear", antialias=True, align_corners=False
-            )
-            images = scaled.round().clamp(0, 255).byte()
+            images = resized(images, self.side)
         assert self.settings.image_size is not None, "settings are resolved"
         crops = centre_crop(images, self.settings.image_size)
         return self.network.features(crops.contiguous(memory_format=torch.channels_last))
@@ -98,24 +94,18 @@ def load_recognizer(path: str | Path, *, device: Device = "cpu") -> Recognizer:
     """The trained network of a run of train_classifier.py, or of one of its checkpoints.
 
     Args:
-        path: a run's folder, of which the best checkpoint is taken; or a checkpoint's file, which needs
-            nothing beside it.
+        path: of the run or of the file; see `faces.trained.load_trained`.
         device: where to compute.
 
     Raises:
         UserError: there is no such file or folder, it is damaged, or it holds something else.
     """
-    path = Path(path)
-    file, state = load_chosen(path, None) if path.is_dir() else (path, load(path))
-    if state.get("kind") != KIND:
-        raise UserError(f"{file} holds no classifier; train_classifier.py makes one")
-    try:
+    file, state = load_trained(path, KIND, "classifier; train_classifier.py makes one")
+    with made_from(file):
         settings = from_json(state["settings"], ClassifierSettings, check)
         classes = tuple(state["classes"])
         network = make_network(settings, len(classes))
-        network.load_state_dict(state["average"] or state["network"])
-    except (RuntimeError, KeyError, TypeError, AttributeError):
-        raise UserError(f"{file} holds another network than it tells of") from None
+        network.load_state_dict(weights_in_use(state))
     chosen = choose_device(device)
     digest = _digest(network, settings)
     network = network.to(chosen, memory_format=torch.channels_last).eval()

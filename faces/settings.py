@@ -8,16 +8,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from gan.config import Device, at_least, flag
+from gan.config import Device, Folder, at_least, flag
 from gan.errors import UserError
+
+OptimizerName = Literal["adam", "adamw", "sgd"]
 
 
 @dataclass(frozen=True)
 class TrainingSettings:
     """What a training can be told, whatever it learns."""
 
+    folder: Folder = None
+    """Folder of images, and of what is to be learnt of them. Without one, faces are drawn."""
     name: str | None = None
     """Name of the run; the folder's if none is given. A number is put in front."""
     output: Path = Path("outputs")
@@ -32,6 +36,8 @@ class TrainingSettings:
     """Images a step."""
     image_size: int = 64
     """Side in pixels of what the network sees."""
+    held_out: float = 0.3
+    """Share that is never trained on, to score the network against."""
     seed: int = 0
     """Of everything that is drawn: weights, order of the images, augmentation."""
     device: Device = "auto"
@@ -69,6 +75,8 @@ def check_training(settings: TrainingSettings) -> None:
     at_least(settings, 2, "batch_size")
     at_least(settings, 32, "image_size")
     between(settings, 0, float("inf"), "minutes")
+    if not 0 < settings.held_out <= 0.5:
+        raise UserError(f"--held-out must be more than 0 and at most 0.5, not {settings.held_out}")
     if settings.seed >= 2**63:
         raise UserError(f"--seed must be less than 2**63, not {settings.seed}")
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
+from faces.settings import OptimizerName
+from faces.trained import weights_in_use
 from gan.ema import AveragedNetwork, estimate_statistics
 from gan.health import FiniteLatch
 
-Optimizer = Literal["adamw", "sgd"]
 MOMENTUM = 0.9
 """Of stochastic gradient descent."""
 WARM_UP = 0.05
@@ -26,11 +27,9 @@ class Updater:
     """Updates a network by the gradients of a loss, and follows it by a moving average.
 
     Args:
-        network: on its device; weights that need no gradient are left alone.
-        optimizer: `adamw` (Loshchilov and Hutter 2019), `sgd` with momentum 0.9, or one that is made
-            already, whose weights may also be frozen and thawed as it goes.
+        network: on its device.
+        optimizer: of its weights; those that need no gradient in a step are left alone.
         rate: learning rate of a step, from 0.
-        weight_decay: of the weights of convolutions and linear layers; biases and norms have none.
         half_life: images after which a weight counts half in the average; 0 for no average.
 
     Attributes:
@@ -41,20 +40,14 @@ class Updater:
     def __init__(
         self,
         network: nn.Module,
-        optimizer: Optimizer | torch.optim.Optimizer,
+        optimizer: torch.optim.Optimizer,
         rate: Callable[[int], float],
-        weight_decay: float,
         half_life: float,
     ) -> None:
         self.network = network
         self.step_count = 0
-        self._rate = rate
-        self._weights = [weight for weight in network.parameters() if weight.requires_grad]
-        if isinstance(optimizer, torch.optim.Optimizer):
-            self._weights = list(network.parameters())
-            self._optimizer = optimizer
-        else:
-            self._optimizer = _make_optimizer(optimizer, self._weights, weight_decay)
+        self._rate, self._optimizer = rate, optimizer
+        self._weights = list(network.parameters())
         self._average = AveragedNetwork(network, half_life) if half_life else None
         self._sums: dict[str, Tensor] = {}
         self._summed = 0
@@ -134,7 +127,7 @@ class Updater:
         """Take over the network of a checkpoint and nothing else; an average it lacks starts anew."""
         self.network.load_state_dict(state["network"])
         if self._average:
-            self._average.network.load_state_dict(state["average"] or state["network"])
+            self._average.network.load_state_dict(weights_in_use(state))
 
 
 def falling_rate(highest: float, steps: int) -> Callable[[int], float]:
@@ -153,11 +146,28 @@ def falling_rate(highest: float, steps: int) -> Callable[[int], float]:
     return rate
 
 
-def _make_optimizer(kind: Optimizer, weights: list[Tensor], weight_decay: float) -> torch.optim.Optimizer:
-    groups = [
-        {"params": [weight for weight in weights if weight.ndim > 1], "weight_decay": weight_decay},
-        {"params": [weight for weight in weights if weight.ndim <= 1], "weight_decay": 0.0},
-    ]
+def decaying(weights: Iterable[nn.Parameter]) -> list[nn.Parameter]:
+    """Those on which weight decay usually acts: all but biases and the weights of norms."""
+    return [weight for weight in weights if weight.ndim > 1]
+
+
+def optimizer_of(
+    kind: OptimizerName, weights: Iterable[nn.Parameter], decayed: Iterable[nn.Parameter], weight_decay: float
+) -> torch.optim.Optimizer:
+    """An optimizer for an `Updater`, which sets its learning rate.
+
+    Args:
+        kind: `adam` (Kingma and Ba 2015), `adamw` (Loshchilov and Hutter 2019) or `sgd` with momentum 0.9.
+        weights: all that it updates.
+        decayed: those of them on which weight decay acts.
+        weight_decay: its strength.
+    """
+    chosen = {id(weight) for weight in decayed}
+    groups: list[dict[str, Any]] = [{"params": [], "weight_decay": decay} for decay in (weight_decay, 0.0)]
+    for weight in weights:
+        groups[0 if id(weight) in chosen else 1]["params"].append(weight)
     if kind == "sgd":
         return torch.optim.SGD(groups, lr=0.0, momentum=MOMENTUM, fused=True)
-    return torch.optim.AdamW(groups, lr=0.0, fused=True)
+    if kind == "adamw":
+        return torch.optim.AdamW(groups, lr=0.0, fused=True)
+    return torch.optim.Adam(groups, lr=0.0, fused=True)

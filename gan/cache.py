@@ -10,7 +10,8 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable
+from array import array
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -58,6 +59,27 @@ Keep = Callable[[int, np.ndarray], object]
 
 Decode = Callable[[Keep], Index]
 """Hands each image on to be kept, and returns the index of them all."""
+
+
+def keep_all(results: Iterable[tuple[str, np.ndarray | str]], keep: Keep) -> Index:
+    """Keep the images among what reading files gave, and make their index.
+
+    Args:
+        results: of each file its name, and its image, uint8 [3, S, S], or why there is none.
+        keep: takes the images.
+    """
+    skipped: dict[str, str] = {}
+    fingerprints = array("Q")
+    pixels = hashlib.blake2b(digest_size=16)
+    for name, result in results:
+        if isinstance(result, str):
+            skipped[name] = result
+            continue
+        keep(len(fingerprints), result)
+        digest = hashlib.blake2b(result, digest_size=16).digest()
+        pixels.update(digest)
+        fingerprints.append(int.from_bytes(digest[:8], "big"))
+    return Index(skipped, np.array(fingerprints, np.uint64), pixels.hexdigest())
 
 
 class CacheEntry:

@@ -245,6 +245,15 @@ def load_chosen(run: Path, checkpoint: str | int | Path | None) -> tuple[Path, d
     return path, load(path)
 
 
+def load_from(path: Path) -> tuple[Path, dict[str, Any]]:
+    """A checkpoint and what it holds, from its file or, as `load_chosen` chooses, from a run's folder.
+
+    Raises:
+        UserError: there is no such file or folder, it has no checkpoint, or that is damaged.
+    """
+    return load_chosen(path, None) if path.is_dir() else (path, load(path))
+
+
 def _remove_others(newest: Path, keep: int) -> None:
     """Leave `newest` and the checkpoints before it, `keep` in all."""
     found = checkpoints(newest.parent.parent)

@@ -28,6 +28,8 @@ Updates = Literal["separate", "simultaneous"]
 Normalisation = Literal["batch", "batch-but-first", "layer", "spectral", "none"]
 Augmentation = Literal["colour", "translation", "cutout"]
 Widths = tuple[int, int, int, int]
+Folder = Annotated[str | None, Positional, arg(metavar="[FOLDER]")]
+"""What is trained on, named without a flag."""
 AnySettings = TypeVar("AnySettings")
 """A frozen dataclass in which each field has a default and its documentation under it."""
 
@@ -40,7 +42,7 @@ DEFAULT_STEPS = 7000
 class Settings:
     """Everything that describes a run."""
 
-    folder: Annotated[str | None, Positional, arg(metavar="[FOLDER]")] = None
+    folder: Folder = None
     """Folder of face photos, flat or nested. Without one, drawn faces are made and trained on."""
     name: str | None = None
     """Name of the run; the folder's if none is given. A number is put in front."""

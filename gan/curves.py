@@ -6,12 +6,13 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gan.errors import UserError
+from gan.errors import UserError, missing_extra
 from gan.files import replacing
 from gan.fonts import Label, legible
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 Metrics = dict[str, tuple[list[int], list[float]]]
 """For each curve its steps and its values."""
@@ -70,14 +71,8 @@ def save_curves(path: Path, metrics: Metrics, title: str, panels: Panels = PANEL
     Raises:
         UserError: matplotlib, the extra `plots`, is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as missing:
-        raise UserError(
-            f"curves need the extra 'plots': pip install -e '.[plots]', or uv sync --extra plots ({missing})"
-        ) from missing
     rows = len(panels) // 2
-    figure = Figure(figsize=(10, 3.2 * rows), layout="constrained")
+    figure = new_figure("curves", 10, 3.2 * rows)
     # A run may be named after a folder in letters that no font here has.
     heading = legible([title]).get(title) or Label(title.encode("ascii", "replace").decode())
     heading.set_font(figure.suptitle(heading.text))
@@ -93,6 +88,24 @@ def save_curves(path: Path, metrics: Metrics, title: str, panels: Panels = PANEL
             axes.set_yscale("log")
         if axes.get_subplotspec().is_last_row():
             axes.set_xlabel("step")
+    save_figure(path, figure)
+
+
+def new_figure(what: str, width: float, height: float) -> Figure:
+    """A figure to draw `what`, such as "curves", on; width and height in inches of 110 pixels.
+
+    Raises:
+        UserError: matplotlib, the extra `plots`, is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as missing:
+        raise missing_extra(f"{what} need", "plots", missing) from missing
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def save_figure(path: Path, figure: Figure) -> None:
+    """Write a figure as a PNG. Raises `OSError` where it cannot be written; an earlier one is untouched."""
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=110)
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import stat
 import sys
-from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +16,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from gan import split
-from gan.cache import CacheEntry, Decode, Index, Keep
+from gan.cache import CacheEntry, Decode, Index, Keep, keep_all
 from gan.decoding import DECODER, decode_files
 from gan.errors import UserError
 from gan.files import replacing
@@ -203,22 +201,11 @@ def _no_image(folder: Path, skipped: list[tuple[str, str]]) -> UserError:
 
 
 def _decode_all(folder: Path, files: list[str], size: int, workers: int, progress: bool, keep: Keep) -> Index:
-    skipped: dict[str, str] = {}
-    fingerprints = array("Q")
-    pixels = hashlib.blake2b(digest_size=16)
     with (
         contextlib.closing(decode_files(files, size, workers, folder)) as decoded,
         tqdm(decoded, "decoding", len(files), unit=" images", disable=not progress) as results,
     ):
-        for name, result in zip(files, results, strict=True):
-            if isinstance(result, str):
-                skipped[name] = result
-                continue
-            keep(len(fingerprints), result)
-            digest = hashlib.blake2b(result, digest_size=16).digest()
-            pixels.update(digest)
-            fingerprints.append(int.from_bytes(digest[:8], "big"))
-    return Index(skipped, np.array(fingerprints, np.uint64), pixels.hexdigest())
+        return keep_all(zip(files, results, strict=True), keep)
 
 
 def _printable(text: str) -> str:

@@ -14,6 +14,13 @@ class UserError(Exception):
     """A mistake of the user's. The message is one line: what is wrong, where, and what to do."""
 
 
+def missing_extra(what: str, extra: str, missing: Exception) -> UserError:
+    """The mistake to raise where `what`, such as "an MP4 needs", wants an extra that is not installed."""
+    return UserError(
+        f"{what} the extra '{extra}': pip install -e '.[{extra}]', or uv sync --extra {extra} ({missing})"
+    )
+
+
 def run_script(main: Callable[[], int | None]) -> None:
     """Run a script's `main` and leave the interpreter with its exit code.
 

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from gan.errors import UserError
+from gan.errors import UserError, missing_extra
 from gan.hardware import exact_float32
 from gan.random_network import PREPROCESSING, RandomNetwork, load_arrays
 
@@ -148,10 +148,7 @@ def inception_space(weights: Path | None = None, *, device: torch.device = CPU) 
     try:
         from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3, FeatureExtractorInceptionV3
     except ImportError as missing:
-        raise UserError(
-            "inception features need the extra 'metrics': pip install -e '.[metrics]', or uv sync --extra "
-            f"metrics ({missing})"
-        ) from missing
+        raise missing_extra("inception features need", "metrics", missing) from missing
     path = weights or Path(torch.hub.get_dir()) / "checkpoints" / INCEPTION_FILE
     try:
         content = path.read_bytes()
@@ -173,7 +170,7 @@ def inception_space(weights: Path | None = None, *, device: torch.device = CPU) 
 
     def function(images: Tensor) -> Tensor:
         if max(images.shape[2:]) > INCEPTION_SIDE:
-            images = _resize(images, INCEPTION_SIDE).round().clamp(0, 255).byte()
+            images = resized(images, INCEPTION_SIDE)
         (features,) = network(images)
         return features
 
@@ -181,6 +178,7 @@ def inception_space(weights: Path | None = None, *, device: torch.device = CPU) 
     return FeatureSpace("inception", digest, 2048, function, device)
 
 
-def _resize(images: Tensor, side: int) -> Tensor:
-    """Images of that side, antialiased: of uint8 [B, 3, S, S], float32 [B, 3, side, side] from 0 to 255."""
-    return F.interpolate(images.float(), (side, side), mode="bilinear", antialias=True, align_corners=False)
+def resized(images: Tensor, side: int) -> Tensor:
+    """Images of that side, antialiased: of uint8 [B, 3, S, S] uint8 [B, 3, side, side]."""
+    scaled = F.interpolate(images.float(), (side, side), mode="bilinear", antialias=True, align_corners=False)
+    return scaled.round().clamp(0, 255).byte()

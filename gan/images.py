@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,8 @@ from gan.files import replacing
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+Pixels = TypeVar("Pixels", NDArray[Any], "Tensor")
 
 GAP = 2
 """Pixels of background between neighbouring tiles; there are none around the edge of the picture."""
@@ -68,6 +70,12 @@ def tile(images: NDArray[np.uint8], columns: int) -> NDArray[np.uint8]:
         top, left = index // columns * (height + GAP), index % columns * (width + GAP)
         picture[:, top : top + height, left : left + width] = image
     return picture
+
+
+def middle(images: Pixels, side: int) -> Pixels:
+    """The middle squares of that side, in pixels, of square images [..., S, S] that are no smaller."""
+    first = (images.shape[-1] - side) // 2
+    return images[..., first : first + side, first : first + side]
 
 
 def number_tiles(images: NDArray[np.uint8], numbers: Sequence[int | str] | None = None) -> NDArray[np.uint8]:

@@ -86,11 +86,21 @@ def list_images(folder: Path, also: Collection[str] = ()) -> Listing:
                     left_out.append((name, "empty file"))
                 else:
                     files.append(name)
-                    digest.update(_stamp(name, status))
+                    digest.update(stamp(name, status))
             except OSError as error:
                 left_out.append((name, _reason(error)))
         folders.extend(reversed(inside))
     return Listing(sorted(files), sorted(left_out), digest.hexdigest())
+
+
+def stamp(name: str, status: os.stat_result) -> bytes:
+    """What tells that a file is as it was.
+
+    The time of the last change of the file's entry (ctime) tells what the time of the last write does
+    not: new permissions, or a copy that kept its times.
+    """
+    numbers = (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    return b"%b\0%d %d %d\0" % (os.fsencode(name), *numbers)
 
 
 def _promises_image(path: str, status: os.stat_result, suffixes: set[str]) -> bool:
@@ -101,16 +111,6 @@ def _promises_image(path: str, status: os.stat_result, suffixes: set[str]) -> bo
         return False
     with open(path, "rb") as file:  # noqa: PTH123
         return _starts_image(file.read(16))
-
-
-def _stamp(name: str, status: os.stat_result) -> bytes:
-    """What tells that a file is as it was.
-
-    The time of the last change of the file's entry (ctime) tells what the time of the last write does
-    not: new permissions, or a copy that kept its times.
-    """
-    numbers = (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-    return b"%b\0%d %d %d\0" % (os.fsencode(name), *numbers)
 
 
 def _starts_image(head: bytes) -> bool:

@@ -108,6 +108,12 @@ def find_run(
     raise UserError(f"{run} is no run: no config.json is in it, nor a run of that name or number in {output}")
 
 
+def find_trained(named: str | Path, output: Path, script: str) -> Path:
+    """What a user names to have its network: a checkpoint's file as it is, or else a run; see `find_run`."""
+    path = Path(named)
+    return path if path.is_file() else find_run(named, output, script)
+
+
 def checkpoints(run: Path) -> list[Path]:
     """The run's checkpoint files, oldest first."""
     found = [path for path in (run / "checkpoints").glob("step_*.pt") if STEP.fullmatch(path.stem)]
@@ -219,12 +225,12 @@ def read_info(
 
 
 @contextmanager
-def written_to(run: Path) -> Iterator[None]:
-    """In this block a full or read-only disk is told of in one line (`UserError`)."""
+def written_to(folder: Path) -> Iterator[None]:
+    """In this block a full or read-only disk, on which the folder is, becomes a line (`UserError`)."""
     try:
         yield
     except OSError as error:
-        raise UserError(f"{run} cannot be written to: {error.strerror}") from None
+        raise UserError(f"{folder} cannot be written to: {error.strerror or error}") from None
 
 
 def _is_run(folder: Path) -> bool:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from gan.errors import UserError
+from gan.errors import UserError, missing_extra
 from gan.files import replacing
 from gan.images import from_pillow, to_pillow
 
@@ -78,10 +78,8 @@ def save_mp4(path: str | Path, frames: Frames, fps: float) -> None:
 
         get_ffmpeg_exe()
     except (ImportError, RuntimeError) as missing:
-        raise UserError(
-            f"an MP4 needs the extra 'video': pip install -e '.[video]', or uv sync --extra video "
-            f"({missing}); a GIF needs nothing more"
-        ) from missing
+        told = missing_extra("an MP4 needs", "video", missing)
+        raise UserError(f"{told}; a GIF needs nothing more") from missing
     first, rest = _take_first(frames)
     # Sides are made even below; ffmpeg's own way, blocks of 16, would rescale the picture.
     options = {"codec": "libx264", "quality": 8, "macro_block_size": 2}

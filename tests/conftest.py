@@ -118,13 +118,12 @@ def drawn_faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def landmark_run(drawn_faces: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished training of landmarks on `drawn_faces`, which learnt something; do not change it."""
-    from tests.in_process import call
+    from tests.in_process import succeed
 
     output = tmp_path_factory.mktemp("landmarks")
     flags = (*LANDMARK_FLAGS, "--cache", output / "cache", "--output", output / "runs")
     words = ("--steps", 150, "--batch-size", 32, "--score-every", 50, "--ema-half-life", 300)
-    told = call("train_landmarks.py", drawn_faces, *flags, *words, "--turn", 5)
-    assert told.code == 0, told.error
+    succeed("train_landmarks.py", drawn_faces, *flags, *words, "--turn", 5)
     (run,) = (output / "runs").iterdir()
     return run
 
@@ -189,11 +188,10 @@ def arcface_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _train_classifier(folder: Path, factory: pytest.TempPathFactory, *words: object) -> Path:
-    from tests.in_process import call
+    from tests.in_process import succeed
 
     output = factory.mktemp("classifiers")
     flags = (*CLASSIFIER_FLAGS, "--cache", output / "cache", "--output", output / "runs")
-    told = call("train_classifier.py", folder, *flags, *words)
-    assert told.code == 0, told.error
+    succeed("train_classifier.py", folder, *flags, *words)
     (run,) = (output / "runs").iterdir()
     return run

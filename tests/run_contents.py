@@ -36,6 +36,15 @@ def steps(paths: list[Path]) -> list[int]:
     return [step_of(path) for path in paths]
 
 
+def assert_same_training(run: Path, other: Path) -> None:
+    """The same checkpoint and curves, whatever the runs are called."""
+    one, two = (load(checkpoints(each)[-1]) for each in (run, other))
+    for state in (one, two):
+        state["settings"].pop("name")
+    assert_equal(one, two)
+    assert lines(run) == lines(other)
+
+
 def assert_same_run(run: Path, other: Path) -> None:
     """The same weights of all networks, optimizers, losses, samples and curves, each step once."""
     assert_equal(load(checkpoints(run)[-1]), load(checkpoints(other)[-1]))

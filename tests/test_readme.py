@@ -1,20 +1,20 @@
-"""What README.md tells a reader to type."""
+"""What README.md tells a reader to type, and the tables of settings, there and in docs/."""
 
 import re
 import shlex
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
 
+from faces.landmarks.settings import LandmarkSettings
+from faces.recognition.settings import ClassifierSettings
 from gan.choices import RunChoice
 from gan.command import parse
+from gan.config import Settings, settings_table
 from gan.images import load_png
 from gan.request import read_request
 from tests.in_process import ROOT
-
-sys.path.insert(0, str(ROOT))
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = re.findall(r"^    .*?(?:python|uv run) (\w+)\.py(.*)$", README, re.MULTILINE)
@@ -68,3 +68,18 @@ def test_the_lines_of_python_do_what_they_say(tiny_run, tmp_path, monkeypatch):
     assert names["z"].shape == (64, 100)
     assert names["images"].shape == (16, 3, 32, 32)
     assert load_png(Path("faces.png")).shape == (3, 2 * 34 - 2, 8 * 34 - 2)
+
+
+@pytest.mark.parametrize(
+    ("document", "kind"),
+    [
+        ("README.md", Settings),
+        ("docs/landmarks.md", LandmarkSettings),
+        ("docs/recognition.md", ClassifierSettings),
+    ],
+)
+def test_the_table_of_settings_is_right(document, kind):
+    text = (ROOT / document).read_text(encoding="utf-8")
+    assert text.count("<!-- settings -->") == text.count("<!-- /settings -->") == 1
+    block = text.split("<!-- settings -->")[1].split("<!-- /settings -->")[0]
+    assert block.strip() == settings_table(kind), "put in what gan.config.settings_table gives"

@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,8 +20,9 @@ from gan.checkpoint import FORMAT
 from gan.decoding import decode_whole
 from gan.images import load_png
 from tests.conftest import draw_people
-from tests.in_process import Told, call
+from tests.in_process import call, refusal, succeed
 
+told, refused = (partial(way, "recognize.py") for way in (succeed, refusal))
 WHOLE = ("--whole-image", "--device", "cpu")
 
 
@@ -35,23 +37,6 @@ def strangers(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
-
-
-def told(*words: object) -> Told:
-    """What it tells; fails unless all went well."""
-    found = call("recognize.py", *words)
-    assert found.code == 0, found.error
-    return found
-
-
-def refused(*words: object) -> str:
-    """The one line it ends with."""
-    found = call("recognize.py", *words)
-    assert found.code == 2, found
-    errors = [line for line in found.error.splitlines() if line.startswith("error: ")]
-    assert len(errors) == 1
-    assert "Traceback" not in found.error
-    return errors[0]
 
 
 def files(folder: Path, first: int = 0, last: int = 99) -> list[Path]:

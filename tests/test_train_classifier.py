@@ -2,9 +2,8 @@
 
 import csv
 import json
-import shlex
 import shutil
-import signal
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,17 +14,16 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from faces.recognition import report
 from faces.recognition.learner import ClassifierLearner
-from faces.recognition.settings import ClassifierSettings
 from faces.recognizer import load_recognizer
 from gan.checkpoint import load
-from gan.config import settings_table
 from gan.images import load_png
 from gan.runs import best_path, checkpoints, samples, step_of
-from tests.conftest import CLASSIFIER_FLAGS, ROOT
-from tests.in_process import call
-from tests.run_contents import lines
+from tests.conftest import CLASSIFIER_FLAGS
+from tests.in_process import call, dying, refusal, succeed
+from tests.run_contents import assert_same_training, lines
 from tests.states import assert_equal
 
+refused = partial(refusal, "train_classifier.py")
 FEW = (*CLASSIFIER_FLAGS, "--batch-size", 8, "--steps", 6, "--checkpoint-every", 2, "--log-every", 1)
 SMALL = ("--backbone", "small", "--weights", "none")
 METHODS = {
@@ -48,19 +46,7 @@ def folder(drawn_people, tmp_path, monkeypatch) -> Path:
 
 def train(*words: object) -> list[str]:
     """The lines it prints; fails unless all went well."""
-    told = call("train_classifier.py", *words)
-    assert told.code == 0, told.error
-    return told.lines
-
-
-def refused(*words: object) -> str:
-    """The one line it ends with."""
-    told = call("train_classifier.py", *words)
-    assert told.code == 2, told
-    line = [line for line in told.error.splitlines() if line.startswith("error: ")]
-    assert len(line) == 1
-    assert "Traceback" not in told.error
-    return line[0]
+    return succeed("train_classifier.py", *words).lines
 
 
 def runs() -> list[Path]:
@@ -125,51 +111,16 @@ def test_what_tensorboard_shows(scratch_run):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_killed_run_goes_on_bit_for_bit(folder, monkeypatch, method):
+def test_a_killed_run_goes_on_bit_for_bit(folder, method):
     words = (folder, *FEW, "--score-every", 2, *METHODS[method])
     train(*words, "--name", "straight")
-    whole = ClassifierLearner.step
-
-    def dying(self: ClassifierLearner) -> None:
-        whole(self)
-        if self.step_count == 5:
-            raise SystemExit(1)
-
-    monkeypatch.setattr(ClassifierLearner, "step", dying)
-    call("train_classifier.py", *words, "--name", "killed")
-    monkeypatch.setattr(ClassifierLearner, "step", whole)
+    with dying(ClassifierLearner, 5):
+        call("train_classifier.py", *words, "--name", "killed")
     straight, killed = runs()
     assert step_of(checkpoints(killed)[-1]) == 4
     assert any("going on from" in line for line in train("--resume"))
-    one, other = (load(checkpoints(run)[-1]) for run in (straight, killed))
-    for state in (one, other):
-        state["settings"].pop("name")
-    assert_equal(one, other)
-    assert lines(straight) == lines(killed)
+    assert_same_training(straight, killed)
     assert (straight / "confusion.csv").read_text() == (killed / "confusion.csv").read_text()
-
-
-def test_a_run_that_is_stopped_tells_what_is_missing_and_how_to_go_on(folder, monkeypatch):
-    whole = ClassifierLearner.step
-
-    def stopped(self: ClassifierLearner) -> None:
-        whole(self)
-        if self.step_count in (2, 5):
-            signal.raise_signal(signal.SIGINT)
-
-    monkeypatch.setattr(ClassifierLearner, "step", stopped)
-    told = call("train_classifier.py", folder, *FEW, "--score-every", 4)
-    assert told.code == 130
-    assert told.lines[-2].endswith("checkpoints/step_000002.pt")
-    (run,) = Path("outputs/classifiers").iterdir()
-    way = f"`python train_classifier.py --resume {shlex.quote(str(run))}` goes on"
-    assert told.lines[-1] == (
-        f"stopped before step 6; nothing is scored yet, the first score is due at step 4; {way}"
-    )
-    told = call("train_classifier.py", "--resume")
-    assert told.code == 130
-    assert f"stopped before step 6; {way}" in told.lines
-    assert not any("goes on" in line for line in train("--resume"))
 
 
 def test_a_finished_run_and_other_mathematics_are_refused(folder):
@@ -346,9 +297,7 @@ def test_an_imbalanced_given_split_of_two_classes(folder):
 def test_drawn_faces_where_no_folder_is_given(monkeypatch, tmp_path, drawn_faces):
     monkeypatch.chdir(tmp_path)
     shutil.copytree(drawn_faces, "data/drawn-5000")
-    import faces.drawn
-
-    monkeypatch.setattr(faces.drawn, "write_folder", lambda *_, **__: 0)
+    monkeypatch.setattr("faces.drawn.folder.write_folder", lambda *_, **__: 0)
     told = train(*FEW, "--label", "beard", "--batch-size", 4, "--dry-run")
     assert "learning to tell drawn faces by their beard" in told[0]
     assert "90 images" in told[1]
@@ -363,9 +312,3 @@ def test_a_step_does_not_depend_on_what_is_logged(folder):
     one, other = (load(checkpoints(run)[-1]) for run in runs())
     assert_equal(one["network"], other["network"])
     assert_equal(one["average"], other["average"])
-
-
-def test_the_document_has_the_table_of_settings():
-    text = (ROOT / "docs" / "recognition.md").read_text(encoding="utf-8")
-    block = text.partition("<!-- settings -->")[2].partition("<!-- /settings -->")[0]
-    assert block.strip() == settings_table(ClassifierSettings), "put in what gan.config.settings_table gives"

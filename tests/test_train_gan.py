@@ -210,9 +210,7 @@ def test_it_does_without_workers(pictures, train, monkeypatch):
 
 
 def test_without_a_folder_it_draws_faces_and_says_so(train, capsys, monkeypatch):
-    import train_gan
-
-    monkeypatch.setattr(train_gan, "DRAWN_COUNT", 12)
+    monkeypatch.setattr("faces.drawn.folder.FACES_COUNT", 12)
     assert train("--steps", 1) == 0
     told = capsys.readouterr().out
     assert "drawn faces" in told

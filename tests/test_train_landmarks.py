@@ -1,11 +1,8 @@
 """train_landmarks.py as its user has it: what it learns, tells, leaves, goes on with and refuses."""
 
 import json
-import shlex
 import shutil
-import signal
-import subprocess
-import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,14 +13,13 @@ from PIL import Image
 from faces.landmarks.annotations import read_annotations, write_table
 from faces.landmarks.learner import LandmarkLearner
 from gan.checkpoint import load
-from gan.config import settings_table
 from gan.images import load_png
 from gan.runs import best_path, checkpoints, samples, step_of
-from tests.conftest import LANDMARK_FLAGS, ROOT
-from tests.in_process import call
-from tests.run_contents import lines
-from tests.states import assert_equal
+from tests.conftest import LANDMARK_FLAGS
+from tests.in_process import call, dying, refusal, succeed
+from tests.run_contents import assert_same_training, lines
 
+refused = partial(refusal, "train_landmarks.py")
 FEW = (*LANDMARK_FLAGS, "--batch-size", 8, "--steps", 6, "--checkpoint-every", 2, "--log-every", 1)
 
 
@@ -42,19 +38,7 @@ def folder(drawn_faces, tmp_path, monkeypatch) -> Path:
 
 def train(*words: object) -> list[str]:
     """The lines it prints; fails unless all went well."""
-    told = call("train_landmarks.py", *words)
-    assert told.code == 0, told.error
-    return told.lines
-
-
-def refused(*words: object) -> str:
-    """The one line it ends with."""
-    told = call("train_landmarks.py", *words)
-    assert told.code == 2, told
-    line = [line for line in told.error.splitlines() if line.startswith("error: ")]
-    assert len(line) == 1
-    assert "Traceback" not in told.error
-    return line[0]
+    return succeed("train_landmarks.py", *words).lines
 
 
 def newest() -> Path:
@@ -85,51 +69,16 @@ def test_what_a_run_leaves(landmark_run):
     assert {"score/nme", "score/mse", "score/failures"} <= keys
 
 
-def test_a_run_that_is_stopped_tells_what_is_missing_and_how_to_go_on(folder, monkeypatch):
-    whole = LandmarkLearner.step
-
-    def stopped(self: LandmarkLearner) -> None:
-        whole(self)
-        if self.step_count in (2, 5):
-            signal.raise_signal(signal.SIGINT)
-
-    monkeypatch.setattr(LandmarkLearner, "step", stopped)
-    told = call("train_landmarks.py", folder, *FEW, "--score-every", 4)
-    assert told.code == 130
-    assert told.lines[-2].endswith("checkpoints/step_000002.pt")
-    (run,) = Path("outputs/landmarks").iterdir()
-    way = f"`python train_landmarks.py --resume {shlex.quote(str(run))}` goes on"
-    assert told.lines[-1] == (
-        f"stopped before step 6; nothing is scored yet, the first score is due at step 4; {way}"
-    )
-    told = call("train_landmarks.py", "--resume")
-    assert told.code == 130
-    assert f"stopped before step 6; {way}" in told.lines
-    assert not any("goes on" in line for line in train("--resume"))
-
-
 @pytest.mark.parametrize("more", [(), ("--ema-half-life", 0, "--optimizer", "sgd", "--loss", "areas")])
-def test_a_killed_run_goes_on_bit_for_bit(folder, monkeypatch, more):
+def test_a_killed_run_goes_on_bit_for_bit(folder, more):
     words = (folder, *FEW, "--score-every", 3, *more)
     train(*words, "--name", "straight")
-    whole = LandmarkLearner.step
-
-    def dying(self: LandmarkLearner) -> None:
-        whole(self)
-        if self.step_count == 5:
-            raise SystemExit(1)
-
-    monkeypatch.setattr(LandmarkLearner, "step", dying)
-    call("train_landmarks.py", *words, "--name", "killed")
-    monkeypatch.setattr(LandmarkLearner, "step", whole)
+    with dying(LandmarkLearner, 5):
+        call("train_landmarks.py", *words, "--name", "killed")
     straight, killed = sorted(Path("outputs/landmarks").iterdir())
     assert step_of(checkpoints(killed)[-1]) == 4
     assert any("going on from" in line for line in train("--resume"))
-    one, other = (load(checkpoints(run)[-1]) for run in (straight, killed))
-    for state in (one, other):
-        state["settings"].pop("name")
-    assert_equal(one, other)
-    assert lines(straight) == lines(killed)
+    assert_same_training(straight, killed)
     for left, right in zip(samples(straight), samples(killed), strict=True):
         assert np.array_equal(load_png(left), load_png(right))
 
@@ -265,31 +214,8 @@ def test_training_that_diverges_has_a_code_of_its_own(folder):
 
 
 def test_without_a_folder_it_draws_faces_and_says_so(folder, monkeypatch):
-    import faces.drawn
-
-    write = faces.drawn.write_folder
-    monkeypatch.setattr(faces.drawn, "write_folder", lambda place, count, **more: write(place, 20, **more))
+    monkeypatch.setattr("faces.drawn.folder.FACES_COUNT", 20)
     told = train(*FEW, "--steps", 1)
     assert "training on drawn faces" in told[0]
     assert "20 faces of 4 people" in told[1]
     assert newest().name == "0001-drawn-5000-32px"
-
-
-def test_help_needs_no_torch():
-    code = (
-        "import sys, runpy; sys.argv = ['train_landmarks.py', '--help']\n"
-        "try: runpy.run_path('train_landmarks.py', run_name='__main__')\n"
-        "except SystemExit: pass\n"
-        "assert 'torch' not in sys.modules"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "--loss" in done.stdout
-
-
-def test_the_documentation_tells_every_setting():
-    from faces.landmarks.settings import LandmarkSettings
-
-    text = (ROOT / "docs" / "landmarks.md").read_text(encoding="utf-8")
-    block = text.partition("<!-- settings -->")[2].partition("<!-- /settings -->")[0]
-    assert block.strip() == settings_table(LandmarkSettings), "put in what gan.config.settings_table gives"

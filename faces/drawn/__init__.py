@@ -7,12 +7,12 @@
 The parameters are in `traits`, the landmarks' names in `shape`; the other files paint.
 """
 
-from faces.drawn.folder import write_folder
+from faces.drawn.folder import default_folder, write_folder
 from faces.drawn.portrait import draw_face
 from faces.drawn.shape import AREAS, LANDMARKS, MIRROR
 from faces.drawn.traits import Face, Moment, Person, sample_face, sample_moment, sample_person
 
 __all__ = [
     "AREAS", "LANDMARKS", "MIRROR", "Face", "Moment", "Person",
-    "draw_face", "sample_face", "sample_moment", "sample_person", "write_folder",
+    "default_folder", "draw_face", "sample_face", "sample_moment", "sample_person", "write_folder",
 ]  # fmt: skip

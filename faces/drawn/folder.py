@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import dataclasses
 import functools
 import json
@@ -17,9 +16,31 @@ from tqdm import tqdm
 from faces.drawn.portrait import DRAWING, check_size, draw_face
 from faces.drawn.shape import Head
 from faces.drawn.traits import sample_face
+from faces.tables import write_csv
 from gan.errors import UserError
 from gan.files import replacing
 from gan.processes import spread, worker_count
+
+FACES, FACES_COUNT = Path("data/drawn-5000"), 5000
+PEOPLE, PEOPLE_COUNT, FACES_OF_EACH = Path("data/drawn-people-2000"), 2000, 25
+"""The folders of drawn faces that come with the project, which every machine draws alike."""
+
+
+def default_folder(workers: int | None = None, *, many_of_each: bool = False) -> Path:
+    """The folder to learn from where the user has none, written where it is not complete.
+
+    Args:
+        workers: processes that draw; see `write_folder`.
+        many_of_each: 25 faces of each of 80 people, to learn who is who, instead of 5 of each of 1,000.
+
+    Raises:
+        UserError: as `write_folder`.
+    """
+    if many_of_each:
+        write_folder(PEOPLE, PEOPLE_COUNT, faces_per_person=FACES_OF_EACH, workers=workers)
+        return PEOPLE
+    write_folder(FACES, FACES_COUNT, workers=workers)
+    return FACES
 
 
 def write_folder(
@@ -58,10 +79,7 @@ def write_folder(
         draw = functools.partial(_make, folder, recipe)
         with contextlib.closing(spread(draw, jobs, worker_count(workers))) as drawn:
             rows = list(tqdm(drawn, "drawing faces", count, unit=" faces"))
-        with replacing(folder / "labels.csv") as path, path.open("w", newline="", encoding="utf-8") as file:
-            table = csv.DictWriter(file, rows[0])
-            table.writeheader()
-            table.writerows(rows)
+        write_csv(folder / "labels.csv", rows[0], (row.values() for row in rows))
     except OSError as error:
         raise UserError(f"cannot write drawn faces into {folder}: {error.strerror or error}") from error
     return missing

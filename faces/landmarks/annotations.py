@@ -11,16 +11,15 @@ from __future__ import annotations
 import csv
 import math
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
 
+from faces.tables import open_csv, write_csv
 from gan.errors import UserError
-from gan.files import replacing
 
 NAMES = ("landmarks.csv", "labels.csv")
 """What a CSV in the images' folder may be called to be found there."""
@@ -91,22 +90,18 @@ def write_table(path: str | Path, files: Sequence[str], points: NDArray[np.float
     """
     count = points.shape[1]
     header = ["file", *(f"{axis}{number}" for number in range(count) for axis in "xy")]
-    with (
-        replacing(path) as temporary,
-        # What UTF-8 cannot hold, such as names in another code, becomes an escape.
-        temporary.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file,
-    ):
-        writer = csv.writer(file)
-        writer.writerow(header)
-        for name, face in zip(files, points, strict=True):
-            writer.writerow([name, *(f"{value:.2f}" for value in face.ravel())])
+    rows = (
+        [name, *(f"{value:.2f}" for value in face.ravel())] for name, face in zip(files, points, strict=True)
+    )
+    write_csv(path, header, rows)
 
 
 def _read_table(path: Path, folder: Path) -> tuple[list[str], NDArray[np.float64], list[str] | None]:
     files: list[str] = []
     people: list[str] = []
     rows: list[list[float]] = []
-    with _rows(path) as table:
+    with open_csv(path) as file:
+        table = csv.reader(file)
         header = [name.strip() for name in next(table, [])]
         columns = _coordinate_columns(path, header)
         for number, cells in enumerate(table, 2):
@@ -124,18 +119,6 @@ def _read_table(path: Path, folder: Path) -> tuple[list[str], NDArray[np.float64
     if not rows:
         raise UserError(f"{path} has a header and no rows: there is no face in it")
     return files, np.array(rows).reshape(len(rows), -1, 2), people or None
-
-
-@contextmanager
-def _rows(path: Path) -> Iterator[Iterator[list[str]]]:
-    """The rows of a CSV; what is wrong with the file as a whole becomes a line."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-            yield csv.reader(file)
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from None
-    except csv.Error as error:
-        raise UserError(f"{path} is no CSV: {error}") from None
 
 
 def _coordinate_columns(path: Path, header: list[str]) -> list[int]:

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
-from gan.images import from_pillow, to_pillow
+from faces.align import region
+from gan.images import from_pillow
 
 ENLARGE = 1.4
 """The side of the square that a network sees over the longer side of the box. A detector's box is off by a
@@ -61,8 +62,6 @@ def cut(image: NDArray[np.uint8], square: ArrayLike, size: int) -> NDArray[np.ui
     left, top = x - side / 2, y - side / 2
     first_column, first_row = int(np.floor(left)) - 1, int(np.floor(top)) - 1
     length = int(np.ceil(side)) + 3
-    columns = np.arange(first_column, first_column + length).clip(0, image.shape[2] - 1)
-    rows = np.arange(first_row, first_row + length).clip(0, image.shape[1] - 1)
-    part = to_pillow(image[:, rows[:, None], columns])
+    part = region(image, (first_column, first_row), (first_column + length, first_row + length))
     box = (left - first_column, top - first_row, left - first_column + side, top - first_row + side)
     return from_pillow(part.resize((size, size), Image.Resampling.BILINEAR, box=box, reducing_gap=3))

@@ -14,7 +14,6 @@ from faces.landmarks.settings import NETWORK, LandmarkRequest, LandmarkSettings,
 from faces.landmarks.tiles import Tiles, load_tiles
 from faces.launch import Kind, Plan, check_data
 from faces.launch import make_plan as make_any_plan
-from gan.dataset import write_skipped
 from gan.errors import UserError
 from gan.processes import worker_count
 
@@ -44,24 +43,7 @@ class LandmarkData:
 
     def facts(self) -> dict[str, Any]:
         """What config.json tells of the data."""
-        tiles = self.tiles
-        return {
-            "folder": str(tiles.folder),
-            "digest": tiles.digest,
-            "images": len(tiles.images),
-            "people": len({*tiles.people}),
-            "held_out": len(tiles.held_rows),
-            "skipped": len(tiles.skipped),
-            "points_outside": tiles.outside[0],
-            "point_set": self.points.name,
-        }
-
-    def write_skipped(self, run: Path) -> None:
-        """List what was left out, and why, in the run's skipped.txt. Raises `UserError` on a full disk."""
-        try:
-            write_skipped(run / "skipped.txt", self.tiles.skipped)
-        except OSError as error:
-            raise UserError(f"{run} cannot be written to: {error.strerror}") from None
+        return self.tiles.facts() | {"point_set": self.points.name}
 
 
 def make_plan(words: Sequence[str]) -> Plan[LandmarkSettings]:
@@ -119,11 +101,3 @@ def make_learner(plan: Plan[LandmarkSettings], data: LandmarkData) -> LandmarkLe
         learner.load_network(state)
         print(f"beginning with the network of {path}")
     return learner
-
-
-def summary(learner: LandmarkLearner) -> str:
-    """The network and its size, for --dry-run."""
-    (network,) = learner.networks().values()
-    weights = [weight.numel() for weight in network.parameters()]
-    trained = [weight.numel() for weight in network.parameters() if weight.requires_grad]
-    return f"{network}\n{sum(weights):,} parameters, {sum(trained):,} of them trained"

@@ -18,7 +18,7 @@ from faces.landmarks.pictures import PREDICTED, TRUE, draw_points, enlarged
 from faces.landmarks.point_set import PointSet
 from faces.landmarks.settings import LandmarkSettings
 from faces.landmarks.tiles import Tiles
-from faces.updater import WEIGHTS, Updater, falling_rate
+from faces.updater import WEIGHTS, Updater, decaying, falling_rate, optimizer_of
 from gan.batches import batch_indices, step_seed
 from gan.config import to_json
 from gan.hardware import exact_float32
@@ -72,10 +72,15 @@ class LandmarkLearner:
                 network.backbone.freeze(settings.freeze)
         network.begin_at(self._mean_places())
         network = network.to(device, memory_format=torch.channels_last)
+        learning = [weight for weight in network.parameters() if weight.requires_grad]
+        optimizer = optimizer_of(settings.optimizer, learning, decaying(learning), settings.weight_decay)
         rate = falling_rate(settings.learning_rate, settings.steps)
-        self._updater = Updater(
-            network, settings.optimizer, rate, settings.weight_decay, settings.ema_half_life
-        )
+        self._updater = Updater(network, optimizer, rate, settings.ema_half_life)
+
+    @property
+    def network(self) -> nn.Module:
+        """The network that is trained."""
+        return self._updater.network
 
     @property
     def step_count(self) -> int:
@@ -134,7 +139,7 @@ class LandmarkLearner:
 
     def networks(self) -> dict[str, nn.Module]:
         """The network that is trained."""
-        return {"landmarks": self._updater.network}
+        return {"landmarks": self.network}
 
     def state(self) -> dict[str, Any]:
         """All that a checkpoint must hold to go on from here, and to predict without the run's folder."""
@@ -173,16 +178,12 @@ class LandmarkLearner:
             seed = step_seed(self.settings.seed, batch)
             yield self._crops(self._trained[rows], self._augmentation, seed)[0]
 
-    def _crops(
-        self, rows: NDArray[np.int64], augmentation: Augmentation, seed: int
-    ) -> tuple[Tensor, Tensor]:
+    def _crops(self, rows: NDArray[np.int64], augmentation: Augmentation, seed: int) -> tuple[Tensor, Tensor]:
         self._random.manual_seed(seed)
         chosen = torch.from_numpy(rows)
         tiles, places = self._images[chosen].to(self._device), self._places[chosen].to(self._device)
         size = self.settings.image_size
-        images, placed = crops(
-            tiles, places, size, augmentation, self._random, self._mirror, self._colours
-        )
+        images, placed = crops(tiles, places, size, augmentation, self._random, self._mirror, self._colours)
         return images.contiguous(memory_format=torch.channels_last), placed
 
     def _mean_places(self) -> Tensor:

@@ -26,12 +26,10 @@ class LandmarkNetwork(nn.Module):
     def __init__(self, backbone: str, count: int, image_size: int) -> None:
         super().__init__()
         self.backbone = Backbone(backbone)
-        with torch.no_grad():
-            self.backbone.eval()
-            side = self.backbone(torch.zeros(1, 3, image_size, image_size)).shape[-1]
-            self.train()
-        self.pool = nn.AdaptiveAvgPool2d(min(side, PLACES))
-        self.head = nn.Linear(self.backbone.channels * min(side, PLACES) ** 2, 2 * count)
+        channels, _, side = self.backbone.map_shape(image_size)
+        places = min(side, PLACES)
+        self.pool = nn.AdaptiveAvgPool2d(places)
+        self.head = nn.Linear(channels * places**2, 2 * count)
         nn.init.normal_(self.head.weight, std=0.01 * self.head.in_features**-0.5)
 
     def begin_at(self, mean: Tensor) -> None:

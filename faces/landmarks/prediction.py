@@ -12,15 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from faces.align import box_in_middle
 from faces.found import Box, Detector
 from faces.landmarks.annotations import write_table
 from faces.landmarks.crops import ENLARGE
 from faces.landmarks.pictures import PREDICTED, draw_points
 from faces.made import Made
 from faces.photos import Photos
+from faces.tables import open_csv
 from gan.decoding import UnusableImage, decode_whole
 from gan.errors import UserError
 from gan.images import save_png
+from gan.runs import written_to
 
 if TYPE_CHECKING:
     from faces.predictor import Predictor
@@ -43,9 +46,7 @@ class Outcome:
 
 def whole_image(photo: Path, image: NDArray[np.uint8]) -> list[Box]:
     """For crops of one face: the box by which the network sees the image's centre square."""
-    height, width = image.shape[1:]
-    half = min(height, width) / ENLARGE / 2
-    return [(width / 2 - half, height / 2 - half, width / 2 + half, height / 2 + half)]
+    return [box_in_middle(image, min(image.shape[1:]) / ENLARGE)]
 
 
 def searched(detector: Detector) -> Find:
@@ -63,22 +64,17 @@ def boxes_in(table: Path, photos: Sequence[Path]) -> Find:
             column; no row is of one of the photos.
     """
     boxes: dict[str, list[Box]] = {}
-    try:
-        with table.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-            reader = csv.DictReader(file, skipinitialspace=True)
-            for name in COLUMNS:
-                if name not in (reader.fieldnames or ()):
-                    raise UserError(f"{table}, header: no column {name}; it takes {', '.join(COLUMNS)}")
-            for number, row in enumerate(reader, 2):
-                missing = [name for name in COLUMNS if row[name] is None]
-                if missing or None in row:
-                    what = f"no column {missing[0]}" if missing else "more columns than the header"
-                    raise UserError(f"{table}, row {number}: {what}; it takes {', '.join(COLUMNS)}")
-                boxes.setdefault(row["file"], []).append(_box(row, f"{table}, row {number}"))
-    except OSError as error:
-        raise UserError(f"{table} cannot be read: {error.strerror}") from None
-    except csv.Error as error:
-        raise UserError(f"{table} is no CSV: {error}") from None
+    with open_csv(table) as file:
+        reader = csv.DictReader(file, skipinitialspace=True)
+        for name in COLUMNS:
+            if name not in (reader.fieldnames or ()):
+                raise UserError(f"{table}, header: no column {name}; it takes {', '.join(COLUMNS)}")
+        for number, row in enumerate(reader, 2):
+            missing = [name for name in COLUMNS if row[name] is None]
+            if missing or None in row:
+                what = f"no column {missing[0]}" if missing else "more columns than the header"
+                raise UserError(f"{table}, row {number}: {what}; it takes {', '.join(COLUMNS)}")
+            boxes.setdefault(row["file"], []).append(_box(row, f"{table}, row {number}"))
     if not any(str(photo) in boxes or photo.name in boxes for photo in photos):
         first = f"; its first row is of {next(iter(boxes))}" if boxes else ""
         raise UserError(f"{table} names none of the photos, such as {photos[0].name}{first}")
@@ -105,7 +101,7 @@ def predict(predictor: Predictor, photos: Photos, output: Path, *, find: Find, l
     skipped = [*photos.left_out]
     names = photos.copies()
     made = Made(output, "predict_landmarks.py", [*names.values(), TABLE])
-    try:
+    with written_to(output):
         for photo in tqdm(photos.files, "finding landmarks", unit=" photos"):
             try:
                 image = decode_whole(photo)
@@ -122,8 +118,6 @@ def predict(predictor: Predictor, photos: Photos, output: Path, *, find: Find, l
             raise UserError(f"no photo can be read; the first is {skipped[0][0]}: {skipped[0][1]}")
         with made.replacing(TABLE) as path:
             write_table(path, files, np.concatenate(found))
-    except OSError as error:
-        raise UserError(f"{output} cannot be written to: {error.strerror or error}") from None
     return Outcome(len(found), len(files), skipped)
 
 

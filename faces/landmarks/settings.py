@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
-
-from tyro.conf import Positional, arg
+from typing import Literal
 
 from faces.settings import TrainingSettings, between, check_training
-from gan.config import at_least
+from gan.config import Folder, at_least
 from gan.errors import UserError
-from gan.request import Beginning, settings_of
+from gan.request import Beginning
 
 LossName = Literal["point", "distance", "distances", "triangles", "areas", "wing"]
 OptimizerName = Literal["adamw", "sgd"]
@@ -21,7 +19,7 @@ OptimizerName = Literal["adamw", "sgd"]
 class LandmarkSettings(TrainingSettings):
     """Everything that describes a training of landmarks."""
 
-    folder: Annotated[str | None, Positional, arg(metavar="[FOLDER]")] = None
+    folder: Folder = None
     """Folder of photos with landmarks: a CSV in it, or .cat files. Without one, faces are drawn."""
     output: Path = Path("outputs/landmarks")
     """Folder of runs."""
@@ -70,11 +68,6 @@ class LandmarkSettings(TrainingSettings):
 class LandmarkRequest(LandmarkSettings, Beginning):
     """Learn the landmarks of faces from photos on which they are marked."""
 
-    @property
-    def settings(self) -> LandmarkSettings:
-        """The settings alone."""
-        return settings_of(self, LandmarkSettings)
-
 
 NETWORK = ("image_size", "backbone")
 """What two runs must share for one to start from the other's network, beside the number of points."""
@@ -85,7 +78,5 @@ def check(settings: LandmarkSettings) -> None:
     check_training(settings)
     between(settings, 0, float("inf"), "learning_rate")
     at_least(settings, 0, "weight_decay ema_half_life turn scale shift colour")
-    if not 0 < settings.held_out <= 0.5:
-        raise UserError(f"--held-out must be more than 0 and at most 0.5, not {settings.held_out}")
     if settings.freeze and settings.weights == "none":
         raise UserError("--freeze keeps layers as they are, and without --weights they have learnt nothing")

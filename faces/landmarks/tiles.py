@@ -8,21 +8,25 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from faces.data import TrainingData
 from faces.landmarks.annotations import Annotations
 from faces.landmarks.crops import ENLARGE, boxes_of, cut, squares_of, to_fractions
-from gan.cache import CacheEntry, Index, Keep
+from gan.cache import CacheEntry, Index, Keep, keep_all
 from gan.dataset import fill_and_read
 from gan.decoding import DECODER, UnusableImage, decode_whole
 from gan.errors import UserError
+from gan.listing import stamp
 from gan.processes import spread
 
 TILE = 2.1
@@ -36,41 +40,23 @@ CHUNK = 32
 
 
 @dataclass(frozen=True)
-class Tiles:
-    """The faces of a folder, cut out with room around them.
+class Tiles(TrainingData):
+    """The faces of a folder, cut out with room around them: all those of some people are held out.
 
     Attributes:
-        images: uint8 [N, 3, T, T], read-only.
         points: float32 [N, K, 2], fractions of the tiles' sides.
-        files: of each face the image, relative to the folder.
         people: of each face who it is.
-        held: bool [N], faces of people that are never trained on.
-        skipped: (name, reason) of each image that cannot be read.
         outside: landmarks that lie outside their image, and faces that have any. That is usual at an
             image's border; such points are learnt where they lie.
-        digest: hex, of all pixels and landmarks in their order.
-        folder: where the images are, absolute.
     """
 
-    images: NDArray[np.uint8]
     points: NDArray[np.float32]
-    files: list[str]
     people: list[str]
-    held: NDArray[np.bool_]
-    skipped: list[tuple[str, str]]
     outside: tuple[int, int]
-    digest: str
-    folder: Path
 
-    @property
-    def trained(self) -> NDArray[np.int64]:
-        """The faces that may be trained on, as rows of `images`."""
-        return np.flatnonzero(~self.held)
-
-    @property
-    def held_rows(self) -> NDArray[np.int64]:
-        """The faces held out, as rows of `images`."""
-        return np.flatnonzero(self.held)
+    def facts(self) -> dict[str, Any]:
+        """See `TrainingData`."""
+        return super().facts() | {"people": len({*self.people}), "points_outside": self.outside[0]}
 
 
 def load_tiles(
@@ -145,52 +131,40 @@ def _state(annotations: Annotations) -> str:
     digest = hashlib.blake2b(annotations.points.tobytes(), digest_size=16)
     for name in annotations.files:
         with contextlib.suppress(OSError):
-            status = (annotations.folder / name).stat()
-            digest.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\0".encode(errors="surrogateescape"))
+            digest.update(stamp(name, (annotations.folder / name).stat()))
     return digest.hexdigest()
 
 
 def _cut_all(annotations: Annotations, size: int, workers: int, keep: Keep) -> Index:
-    skipped: dict[str, str] = {}
+    files = annotations.files
     outside: list[int] = []
-    fingerprints: list[int] = []
-    pixels = hashlib.blake2b(digest_size=16)
-    count = len(annotations.files)
-    chunks = [range(first, min(first + CHUNK, count)) for first in range(0, count, CHUNK)]
-    jobs = [
-        [(annotations.folder / annotations.files[row], annotations.points[row]) for row in chunk]
-        for chunk in chunks
-    ]
-    few = len(chunks) < 2
+    faces = [(annotations.folder / name, face) for name, face in zip(files, annotations.points, strict=True)]
+    jobs = [faces[first : first + CHUNK] for first in range(0, len(faces), CHUNK)]
+    few = len(jobs) < 2
     with (
         contextlib.closing(spread(partial(_cut_chunk, size=size), jobs, 0 if few else workers)) as made,
-        tqdm(total=count, desc="cutting out faces", unit=" faces") as bar,
+        tqdm(chain.from_iterable(made), "cutting out faces", len(files), unit=" faces") as results,
     ):
-        for row, result in enumerate(one for results in made for one in results):
-            bar.update()
-            if isinstance(result, str):
-                skipped[annotations.files[row]] = result
-                continue
-            image, count_outside = result
-            keep(len(outside), image)
-            outside.append(count_outside)
-            digest = hashlib.blake2b(image, digest_size=16).digest()
-            fingerprints.append(int.from_bytes(digest[:8], "big"))
-            pixels.update(digest)
-    prints = np.array(fingerprints, np.uint64)
-    return Index(skipped, prints, pixels.hexdigest(), {"outside": outside})
+
+        def tiles() -> Iterator[tuple[str, NDArray[np.uint8] | str]]:
+            for name, (tile, count) in zip(files, results, strict=True):
+                if not isinstance(tile, str):
+                    outside.append(count)
+                yield name, tile
+
+        return replace(keep_all(tiles(), keep), facts={"outside": outside})
 
 
 def _cut_chunk(
     faces: list[tuple[Path, NDArray[np.float64]]], size: int
-) -> list[tuple[NDArray[np.uint8], int] | str]:
-    """Of each face its tile and the number of its landmarks outside the image, or why there is none."""
-    results: list[tuple[NDArray[np.uint8], int] | str] = []
+) -> list[tuple[NDArray[np.uint8] | str, int]]:
+    """Of each face its tile, or why there is none, and the number of its landmarks outside the image."""
+    results: list[tuple[NDArray[np.uint8] | str, int]] = []
     for path, points in faces:
         try:
             image = decode_whole(path)
         except UnusableImage as unusable:
-            results.append(str(unusable))
+            results.append((str(unusable), 0))
             continue
         height, width = image.shape[1:]
         inside = ((points >= 0) & (points <= (width, height))).all(-1)

@@ -14,6 +14,7 @@ from faces.align import Square, cut, iou, square_around, square_around_points
 from faces.cascades import CascadePose
 from faces.detect import load_detector
 from faces.found import Found
+from faces.landmarks.crops import boxes_of
 from faces.pose import Pose, Predictor, pose_of_landmarks, pose_of_points
 from faces.prepare.choice import PrepareChoice
 from faces.prepare.judge import Verdict, difference_hash, sharpness, verdict
@@ -122,7 +123,7 @@ class Cutter:
         if self._predictor is None or not faces:
             return [None] * len(faces)
         seen = self._predictor.points(image, [face.box for face in faces])
-        overlaps = iou(np.concatenate([seen.min(1), seen.max(1)], axis=1), [face.box for face in faces])
+        overlaps = iou(boxes_of(seen), [face.box for face in faces])
         return [
             points if overlap >= BELIEVED else None for points, overlap in zip(seen, overlaps, strict=True)
         ]

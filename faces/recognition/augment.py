@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from faces.recognition.settings import TILE
-from gan.images import to_float
+from gan.images import middle, to_float
 
 Span = tuple[float, float]
 
@@ -82,8 +82,7 @@ def augment(images: Tensor, size: int, how: Augmentation, random: torch.Generato
 
 def centre_crop(images: Tensor, size: int) -> Tensor:
     """The middle of images: of uint8 [B, 3, T, T] with T of at least S float32 [B, 3, S, S] in [-1, 1]."""
-    first = (images.shape[-1] - size) // 2
-    return to_float(images[..., first : first + size, first : first + size])
+    return to_float(middle(images, size))
 
 
 def change_colours(levels: Tensor, saturation: Tensor, hue: Tensor) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 from collections.abc import Sequence
@@ -28,8 +27,10 @@ from faces.recognition.choices import CalibrateChoice
 from faces.recognition.folder import load_labelled
 from faces.recognition.naming import SCRIPT, Told, find_recognizer
 from faces.recognition.pictures import save_roc_chart
+from faces.tables import write_csv
 from gan.errors import UserError
 from gan.processes import worker_count
+from gan.runs import written_to
 
 RATES = (0.001, 0.01, 0.1)
 """False-accept rates at which the true-accept rate is told, where there are pairs enough."""
@@ -59,10 +60,10 @@ def calibrate(choice: CalibrateChoice) -> Told:
         label=choice.label,
         centre=recognizer.settings.centre,
     )
-    vectors, people = recognizer.vectors(data.images), np.array(data.names(), object)
-    genuine, impostor = pair_similarities(vectors, data.names())
+    vectors, people = recognizer.vectors(data.images), data.names()
+    genuine, impostor = pair_similarities(vectors, people)
     pairs = roc(genuine, impostor)
-    found = look_up(vectors, people, choice.enrolled, recognizer.digest)
+    _, found = look_up(vectors, people, choice.enrolled)
     threshold, looks = threshold_at(found.other, choice.far), len(found.other)
     tar = {
         rate: accepted(genuine, threshold_at(impostor, rate))
@@ -104,12 +105,10 @@ def calibrate(choice: CalibrateChoice) -> Told:
         ),
         *_doubt("not told", [rate for rate in RATES if rate not in tar], len(impostor), "impostor pairs"),
     ]
-    try:
-        curves = {"pairs": (pairs, len(impostor)), "open set": (found.curve(), looks)}
+    curves = {"pairs": (pairs, len(impostor)), "open set": (found.curve(), looks)}
+    with written_to(choice.output):
         lines += _write(made, values, curves)
-        lines.append(str(choice.output))
-    except OSError as error:
-        raise UserError(f"{choice.output} cannot be written to: {error.strerror or error}") from None
+    lines.append(str(choice.output))
     if choice.gallery is not None:
         path = choice.gallery
 
@@ -123,31 +122,30 @@ def calibrate(choice: CalibrateChoice) -> Told:
 
 
 def look_up(
-    vectors: NDArray[np.float32], people: NDArray[np.object_], enrolled: int, network: str = ""
-) -> Identification:
-    """Enrol the first images of everybody, and look the others up.
+    vectors: NDArray[np.float32], people: Sequence[str], enrolled: int
+) -> tuple[Gallery, Identification]:
+    """Enrol the first images of everybody, and look the others up: the gallery, and what came of it.
 
     Args:
         vectors: float [N, D].
         people: N names.
         enrolled: images of each person that are enrolled.
-        network: digest, for the gallery.
 
     Raises:
         UserError: nobody has more images than that.
     """
-    gallery, looked_up = empty_gallery(network, Path()), []
+    names = np.array(people, object)
+    gallery, looked_up = empty_gallery("", Path()), []
     for name in sorted({*people}):
-        rows = np.flatnonzero(people == name)
+        rows = np.flatnonzero(names == name)
         if len(rows) <= enrolled:
             raise UserError(
                 f"{name} has {len(rows)} images: to enroll {enrolled} and look others up takes more"
             )
         gallery = gallery.enrolled(name, vectors[rows[:enrolled]])
         looked_up.extend(rows[enrolled:])
-    return identification(
-        gallery.similarities(vectors[looked_up]), list(people[looked_up]), list(gallery.people)
-    )
+    similarities = gallery.similarities(vectors[looked_up])
+    return gallery, identification(similarities, list(names[looked_up]), list(gallery.people))
 
 
 def _doubt(consequence: str, rates: Sequence[float], count: int, what: str) -> list[str]:
@@ -172,13 +170,14 @@ def _write(made: Made, values: dict[str, object], curves: dict[str, tuple[Curve,
     """Write figures, and curves with the number of similarities of which `far` is a share; lines to print."""
     with made.replacing(FIGURES) as path:
         path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-    with made.replacing(CURVES) as path, path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["curve", "threshold", "false accept rate", "true accept rate"])
-        for name, (curve, _) in curves.items():
-            shown = np.unique(np.linspace(0, len(curve.far) - 1, POINTS).astype(int))
-            for row in shown:
-                writer.writerow([name, curve.thresholds[row], curve.far[row], curve.tar[row]])
+    header = ["curve", "threshold", "false accept rate", "true accept rate"]
+    rows = (
+        [name, curve.thresholds[row], curve.far[row], curve.tar[row]]
+        for name, (curve, _) in curves.items()
+        for row in np.unique(np.linspace(0, len(curve.far) - 1, POINTS).astype(int))
+    )
+    with made.replacing(CURVES) as path:
+        write_csv(path, header, rows)
     try:
         with made.replacing(CHART) as path:
             save_roc_chart(path, curves)

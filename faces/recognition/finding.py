@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from faces.align import box_in_middle
+from faces.found import Box
 from gan.decoding import decode, decode_whole
-
-Box = tuple[float, float, float, float]
-"""Left, top, right, bottom in pixels of a photo."""
+from gan.images import middle
 
 
 @dataclass(frozen=True)
@@ -45,11 +45,8 @@ def whole_images(side: int, centre: float) -> Look:
     def look(path: Path) -> Seen:
         photo = decode_whole(path)
         large = decode(path, round(side / centre))
-        first = (large.shape[-1] - side) // 2
-        height, width = photo.shape[1:]
-        half = min(height, width) * side / large.shape[-1] / 2
-        box = (width / 2 - half, height / 2 - half, width / 2 + half, height / 2 + half)
-        return Seen(photo, [box], large[None, :, first : first + side, first : first + side])
+        box = box_in_middle(photo, min(photo.shape[1:]) * side / large.shape[-1])
+        return Seen(photo, [box], middle(large, side)[None])
 
     return look
 

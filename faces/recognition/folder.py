@@ -11,52 +11,39 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from faces.data import TrainingData
+from faces.tables import open_csv
 from gan.dataset import FaceSet, load_folder
 from gan.errors import UserError
+from gan.images import middle
 
 TRAIN, VALIDATE = "train", "validate"
 TABLE = "labels.csv"
 
 
 @dataclass(frozen=True)
-class Labelled:
+class Labelled(TrainingData):
     """Images and what they are of.
 
     Attributes:
-        images: uint8 [N, 3, T, T].
         labels: int64 [N], numbers of classes.
         classes: their names, sorted.
-        held: bool [N], images that are never trained on.
-        files: names relative to the folder.
-        skipped: (name, reason) of what was left out.
-        digest: hex, of all pixels, labels and the split.
-        folder: where the files are, absolute.
         given: whether the folder itself says what is held out.
     """
 
-    images: NDArray[np.uint8]
     labels: NDArray[np.int64]
     classes: tuple[str, ...]
-    held: NDArray[np.bool_]
-    files: list[str]
-    skipped: list[tuple[str, str]]
-    digest: str
-    folder: Path
     given: bool
 
-    @property
-    def trained(self) -> NDArray[np.int64]:
-        """The images that may be trained on, as rows of `images`."""
-        return np.flatnonzero(~self.held)
-
-    @property
-    def held_rows(self) -> NDArray[np.int64]:
-        """The images held out, as rows of `images`."""
-        return np.flatnonzero(self.held)
+    def facts(self) -> dict[str, Any]:
+        """See `TrainingData`."""
+        own = {"classes": list(self.classes), "split": "given" if self.given else "by digest"}
+        return super().facts() | own
 
     def names(self) -> list[str]:
         """Of each image the name of its class."""
@@ -125,11 +112,10 @@ def load_labelled(
     else:
         held = hold_out(names, prints, held_out)
     labels = np.searchsorted(np.array(classes), np.array(names)).astype(np.int64)
-    first = (faces.images.shape[-1] - side) // 2
     state = hashlib.blake2b(labels.tobytes() + held.tobytes(), digest_size=16)
     state.update("\0".join([faces.digest, str(centre), *classes]).encode(errors="surrogateescape"))
     return Labelled(
-        images=faces.images[:, :, first : first + side, first : first + side][rows],
+        images=middle(faces.images, side)[rows],
         labels=labels,
         classes=classes,
         held=held,
@@ -208,14 +194,11 @@ def _by_label(faces: FaceSet, label: str) -> list[str | None]:
 
 def _column(table: Path, name: str) -> dict[str, str] | None:
     """A table's column by its files; None where it has no column of that name."""
-    try:
-        with table.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-            reader = csv.DictReader(file, skipinitialspace=True)
-            if not {"file", name} <= {*(reader.fieldnames or ())}:
-                return None
-            return {row["file"]: row[name] for row in reader}
-    except (OSError, csv.Error) as error:
-        raise UserError(f"{table} cannot be read: {error}") from None
+    with open_csv(table) as file:
+        reader = csv.DictReader(file, skipinitialspace=True)
+        if not {"file", name} <= {*(reader.fieldnames or ())}:
+            return None
+        return {row["file"]: row[name] for row in reader}
 
 
 def _check_none_empty(faces: FaceSet, given: bool) -> None:

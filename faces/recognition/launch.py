@@ -23,11 +23,12 @@ from faces.recognition.settings import (
     resolved,
     tile_side,
 )
-from faces.recognition.thawing import before_last_block, layers
-from gan.checkpoint import load, load_chosen
+from faces.recognition.thawing import before_last_block
+from faces.trained import weights_in_use
+from gan.checkpoint import load_from
 from gan.errors import UserError
 from gan.processes import worker_count
-from gan.runs import GAN
+from gan.runs import GAN, find_trained
 
 CLASSES = Kind(KIND, "train_classifier.py FOLDER", ClassifierSettings, ClassifierRequest, check, NETWORK)
 
@@ -41,9 +42,7 @@ def make_plan(words: Sequence[str]) -> Plan[ClassifierSettings]:
     plan = make_any_plan(words, CLASSES)
     settings = plan.settings
     if settings.from_checkpoint is not None and plan.resumed is None:
-        source = settings.from_checkpoint
-        if not source.is_file():
-            source = CLASSES.find_run(source, settings.output)
+        source = find_trained(settings.from_checkpoint, settings.output, CLASSES.script)
         settings = replace(settings, from_checkpoint=source.absolute())
         settings = _like_source(settings, _read_source(source)[1])
     settings = resolved(settings)
@@ -73,19 +72,6 @@ def load_data(plan: Plan[ClassifierSettings], folder: Path) -> Labelled:
     return data
 
 
-def facts(data: Labelled) -> dict[str, Any]:
-    """What config.json tells of the data."""
-    return {
-        "folder": str(data.folder),
-        "digest": data.digest,
-        "images": len(data.images),
-        "classes": list(data.classes),
-        "held_out": len(data.held_rows),
-        "split": "given" if data.given else "by digest",
-        "skipped": len(data.skipped),
-    }
-
-
 def make_learner(plan: Plan[ClassifierSettings], data: Labelled) -> ClassifierLearner:
     """A learner at step 0, with the weights it is to begin with. Nothing is written yet.
 
@@ -106,14 +92,6 @@ def make_learner(plan: Plan[ClassifierSettings], data: Labelled) -> ClassifierLe
     return ClassifierLearner(settings, data, network, plan.device)
 
 
-def summary(learner: ClassifierLearner) -> str:
-    """The network and its size, for --dry-run."""
-    network = learner.network
-    weights = [weight.numel() for weight in network.parameters()]
-    trained = [weight.numel() for weight in network.parameters() if weight.requires_grad]
-    return f"{network}\n{sum(weights):,} parameters, {sum(trained):,} of them trained in the first step"
-
-
 def take_over(network: Classifier, path: Path, state: dict[str, Any], classes: tuple[str, ...]) -> None:
     """Begin with what fits of a checkpoint's network: all convolutions, and the head if of the same classes.
 
@@ -126,7 +104,7 @@ def take_over(network: Classifier, path: Path, state: dict[str, Any], classes: t
     Raises:
         UserError: its convolutions are others.
     """
-    theirs: dict[str, torch.Tensor] = state["average"] or state["network"]
+    theirs = weights_in_use(state)
     same = tuple(state.get("classes", ())) == classes
     fitting = {
         name: theirs[name]
@@ -161,7 +139,7 @@ def _begin(network: Classifier, settings: ClassifierSettings, classes: tuple[str
 
 def _read_source(path: Path) -> tuple[Path, dict[str, Any]]:
     """The file and contents of a checkpoint to begin from: a run's best, or the file itself."""
-    file, state = load_chosen(path, None) if path.is_dir() else (path, load(path))
+    file, state = load_from(path)
     if "network" not in state or "image_size" not in state.get("settings", {}):
         raise UserError(
             f"{file} is of another kind: {state.get('kind', GAN)}, not {KIND}; --from begins with a network "
@@ -199,8 +177,8 @@ def _with_frozen(settings: ClassifierSettings) -> ClassifierSettings:
         raise UserError(
             "--freeze keeps layers as they are, and these have learnt nothing; see --weights, --from"
         )
-    if settings.once and settings.freeze not in layers(backbone):
+    if settings.once and settings.freeze not in backbone.layers:
         raise UserError(
-            f"--once needs frozen layers up to one of these, by --freeze: {', '.join(layers(backbone))}"
+            f"--once needs frozen layers up to one of these, by --freeze: {', '.join(backbone.layers)}"
         )
     return settings

@@ -63,9 +63,8 @@ class ClassifierLearner:
         self._how = photographic(mirror) if settings.method == "scratch" else geometric(mirror)
         network = network.to(device, memory_format=torch.channels_last)
         self._rate = Rate(settings)
-        self._updater = Updater(
-            network, make_optimizer(network, settings), self._rate, 0.0, settings.ema_half_life or 0.0
-        )
+        optimizer = make_optimizer(network, settings)
+        self._updater = Updater(network, optimizer, self._rate, settings.ema_half_life or 0.0)
         self._stage, self._stage_best = 0, float("inf")
         self._kept: dict[str, Tensor] | None = None
         self._thaw()

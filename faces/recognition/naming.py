@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -35,12 +34,13 @@ from faces.recognition.choices import (
 )
 from faces.recognition.finding import Look, faces_found, whole_images
 from faces.recognition.pictures import draw_named
+from faces.tables import write_csv
 from gan.config import Device
 from gan.decoding import UnusableImage
 from gan.errors import UserError
 from gan.fonts import HELP, Label, legible
 from gan.images import save_png
-from gan.runs import find_run
+from gan.runs import find_trained, written_to
 
 if TYPE_CHECKING:
     from faces.recognizer import Recognizer
@@ -179,9 +179,7 @@ def find_recognizer(checkpoint: str | Path, runs: Path, device: Device) -> Recog
     Raises:
         UserError: there is none, or it is no classifier.
     """
-    path = Path(checkpoint)
-    if not path.is_file():
-        path = find_run(checkpoint, runs, "train_classifier.py FOLDER")
+    path = find_trained(checkpoint, runs, "train_classifier.py FOLDER")
     from faces.recognizer import load_recognizer  # imports torch, which takes seconds
 
     return load_recognizer(path, device=device)
@@ -236,7 +234,7 @@ def _tell(
     rows: list[dict[str, object]] = []
     problems = [f"{name}: {reason}" for name, reason in photos.left_out]
     numbered: dict[str, None] = {}
-    try:
+    with written_to(choice.output):
         for photo in tqdm(photos.files, "looking at photos", unit=" photos", disable=None):
             try:
                 seen = look(photo)
@@ -259,15 +257,8 @@ def _tell(
                 ]
                 with made.replacing(copies[photo]) as path:
                     save_png(path, draw_named(seen.photo, seen.boxes, words))
-        with (
-            made.replacing(TABLE) as temporary,
-            temporary.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file,
-        ):
-            writer = csv.DictWriter(file, COLUMNS)
-            writer.writeheader()
-            writer.writerows(rows)
-    except OSError as error:
-        raise UserError(f"{choice.output} cannot be written to: {error.strerror or error}") from None
+        with made.replacing(TABLE) as path:
+            write_csv(path, COLUMNS, (row.values() for row in rows))
     table = choice.output / TABLE
     notes = [
         f"no font is found for the letters of {name}, and copies show the face's number in {table}; {HELP}"

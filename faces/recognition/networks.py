@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from faces.arcface import ArcFaceHead
 from faces.backbone import Backbone
 from faces.recognition.settings import ClassifierSettings
+from faces.updater import decaying
 
 WIDTHS = (32, 64, 128, 256)
 """Channels after each convolution of the network for learning from scratch."""
@@ -43,7 +44,7 @@ class Classifier(nn.Module, ABC):
 
     def decayed(self) -> list[nn.Parameter]:
         """The weights on which weight decay acts: all but biases and norms."""
-        return [weight for weight in self.parameters() if weight.ndim > 1]
+        return decaying(self.parameters())
 
     def forward(self, images: Tensor) -> Tensor:
         """Images, float [B, 3, S, S] in [-1, 1], to logits, float [B, C]."""
@@ -104,14 +105,11 @@ class FinetuneNetwork(Classifier):
     def __init__(self, backbone: Backbone, classes: int, size: int) -> None:
         super().__init__()
         self.classes, self.length, self.backbone = classes, HEAD_UNITS, backbone
-        with torch.no_grad():
-            training = backbone.training
-            shape = backbone.eval()(torch.zeros(1, 3, size, size)).shape
-            backbone.train(training)
-        side = min(MOST_MAP, *shape[2:])
+        channels, *sides = backbone.map_shape(size)
+        side = min(MOST_MAP, *sides)
         self.hidden = nn.Sequential(
             *(nn.AdaptiveAvgPool2d(side), nn.Flatten()),
-            *(nn.Linear(shape[1] * side**2, HEAD_UNITS), nn.ReLU()),
+            *(nn.Linear(channels * side**2, HEAD_UNITS), nn.ReLU()),
         )
         self.dropout, self.head = nn.Dropout(DROPOUT), nn.Linear(HEAD_UNITS, classes)
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 
 from faces.recognition.networks import Classifier
 from faces.recognition.settings import ClassifierSettings
-from faces.updater import MOMENTUM, falling_rate
+from faces.updater import falling_rate, optimizer_of
 
 PATIENCE, FACTOR = 5, 0.8
 """After so many scores without a better one the learning rate is taken times this."""
@@ -16,19 +14,9 @@ PATIENCE, FACTOR = 5, 0.8
 
 def make_optimizer(network: Classifier, settings: ClassifierSettings) -> torch.optim.Optimizer:
     """The optimizer that resolved settings ask for, over all weights, those that are frozen now included."""
-    decayed = {id(weight) for weight in network.decayed()}
-    groups: list[dict[str, Any]] = [
-        {
-            "params": [weight for weight in network.parameters() if (id(weight) in decayed) is chosen],
-            "weight_decay": settings.weight_decay if chosen else 0.0,
-        }
-        for chosen in (True, False)
-    ]
-    if settings.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=0.0, momentum=MOMENTUM, fused=True)
-    if settings.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=0.0, fused=True)
-    return torch.optim.Adam(groups, lr=0.0, fused=True)
+    assert settings.optimizer is not None, "settings are resolved"
+    assert settings.weight_decay is not None, "settings are resolved"
+    return optimizer_of(settings.optimizer, network.parameters(), network.decayed(), settings.weight_decay)
 
 
 class Rate:

@@ -16,14 +16,12 @@ from PIL import Image, ImageDraw
 
 from faces.calibration import FEWEST, Curve
 from faces.recognition.scores import ClassScore
-from gan.errors import UserError
-from gan.files import replacing
+from gan.curves import new_figure, save_figure
 from gan.fonts import Label
 from gan.images import BACKGROUND, font, from_pillow, tile, to_pillow
 
 if TYPE_CHECKING:
     from matplotlib.axis import Axis
-    from matplotlib.figure import Figure
 
 COLUMNS, LEAST_SIDE = 6, 192
 """Images in a row, and their side in pixels: smaller ones are magnified, so that words fit under them."""
@@ -86,7 +84,7 @@ def save_confusion_chart(path: Path, confusion: NDArray[np.int64], classes: Sequ
     """
     longest = max(len(_short(one.text)) for one in classes)
     side = max(3.0, 0.3 * len(classes)) + 1 + 0.08 * longest
-    figure = _figure(side, side)
+    figure = new_figure("charts", side, side)
     axes = figure.subplots()
     shares = confusion / confusion.sum(1, keepdims=True).clip(1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
@@ -100,13 +98,12 @@ def save_confusion_chart(path: Path, confusion: NDArray[np.int64], classes: Sequ
         for row, column in zip(*np.nonzero(confusion), strict=True):
             colour = "white" if shares[row, column] > 0.5 else "black"
             axes.text(column, row, confusion[row, column], ha="center", va="center", color=colour, fontsize=8)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=110)
+    save_figure(path, figure)
 
 
 def save_class_chart(path: Path, scores: Sequence[ClassScore], classes: Sequence[Label]) -> None:
     """Draw recall and precision of each class as bars into a PNG. Raises `UserError` without matplotlib."""
-    figure = _figure(7, 1.2 + 0.35 * len(scores))
+    figure = new_figure("charts", 7, 1.2 + 0.35 * len(scores))
     axes = figure.subplots()
     places = np.arange(len(scores))
     axes.barh(places - 0.2, [one.recall for one in scores], 0.4, label="recall")
@@ -119,8 +116,7 @@ def save_class_chart(path: Path, scores: Sequence[ClassScore], classes: Sequence
     axes.set_axisbelow(True)
     axes.grid(axis="x", alpha=0.3)
     figure.legend(loc="outside upper center", ncols=2, frameon=False)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=110)
+    save_figure(path, figure)
 
 
 def save_roc_chart(path: Path, curves: Mapping[str, tuple[Curve, int]]) -> None:
@@ -133,7 +129,7 @@ def save_roc_chart(path: Path, curves: Mapping[str, tuple[Curve, int]]) -> None:
     Raises:
         UserError: matplotlib, the extra `plots`, is not installed.
     """
-    figure = _figure(6, 4.5)
+    figure = new_figure("charts", 6, 4.5)
     axes = figure.subplots()
     least = min(1 / count for _, count in curves.values())
     for name, (curve, count) in curves.items():
@@ -148,18 +144,7 @@ def save_roc_chart(path: Path, curves: Mapping[str, tuple[Curve, int]]) -> None:
     axes.set_ylim(0, 1.02)
     axes.grid(alpha=0.3)
     axes.legend(title=f"pale: fewer than {FEWEST} false accepts")
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=110)
-
-
-def _figure(width: float, height: float) -> Figure:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as missing:
-        raise UserError(
-            f"charts need the extra 'plots': pip install -e '.[plots]', or uv sync --extra plots ({missing})"
-        ) from missing
-    return Figure(figsize=(width, height), layout="constrained")
+    save_figure(path, figure)
 
 
 def _short(name: str) -> str:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from faces.recognition.folder import Labelled
 from faces.recognition.pictures import Mistake, mistakes_picture, save_class_chart, save_confusion_chart
 from faces.recognition.scores import ClassScore, accuracy, balanced_accuracy, class_scores, confusion_matrix
 from faces.recognizer import load_recognizer
+from faces.tables import write_csv
 from gan.curves import Panels, read_metrics, save_curves
 from gan.errors import UserError
 from gan.files import replacing
@@ -73,12 +73,12 @@ def write_report(run: Path, data: Labelled) -> list[str]:
         with replacing(run / "report.json") as path:
             path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
         header = ["true \\ predicted", *data.classes]
-        _write_csv(run / "confusion.csv", header, zip(data.classes, *confusion.T.tolist(), strict=True))
+        write_csv(run / "confusion.csv", header, zip(data.classes, *confusion.T.tolist(), strict=True))
         _write_classes(run / "classes.csv", scores)
         names = ("score/accuracy", "score/balanced_accuracy", "score/loss")
         columns = [metrics[name][1] for name in names]
         steps = zip(metrics[names[0]][0], *columns, strict=True)
-        _write_csv(run / "steps.csv", ["step", *(name.partition("/")[2] for name in names)], steps)
+        write_csv(run / "steps.csv", ["step", *(name.partition("/")[2] for name in names)], steps)
         shown = _worst(probabilities, true, predicted)
         if len(shown):
             mistakes = [
@@ -148,14 +148,4 @@ def _write_classes(path: Path, scores: Sequence[ClassScore]) -> None:
         [one.name, one.images, *(f"{value:.4f}" for value in (one.recall, one.precision, one.f1))]
         for one in scores
     )
-    _write_csv(path, ["class", "images", "recall", "precision", "f1"], rows)
-
-
-def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Iterable[object]]) -> None:
-    with (
-        replacing(path) as temporary,
-        temporary.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file,
-    ):
-        writer = csv.writer(file)
-        writer.writerow(header)
-        writer.writerows(rows)
+    write_csv(path, ["class", "images", "recall", "precision", "f1"], rows)

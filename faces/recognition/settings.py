@@ -6,16 +6,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from tyro.conf import DisallowNone, Positional, arg
+from tyro.conf import DisallowNone, arg
 
-from faces.settings import TrainingSettings, between, check_training
-from gan.config import at_least, flag
+from faces.settings import OptimizerName, TrainingSettings, between, check_training
+from gan.config import Folder, at_least, flag
 from gan.errors import UserError
-from gan.request import Beginning, settings_of
+from gan.request import Beginning
 
 Method = Literal["scratch", "finetune", "arcface"]
 Loss = Literal["arcface", "softmax"]
-OptimizerName = Literal["adam", "adamw", "sgd"]
 ScheduleName = Literal["constant", "cosine", "plateau"]
 
 
@@ -23,7 +22,7 @@ ScheduleName = Literal["constant", "cosine", "plateau"]
 class ClassifierSettings(TrainingSettings):
     """Everything that describes a training of classes."""
 
-    folder: Annotated[str | None, Positional, arg(metavar="[FOLDER]")] = None
+    folder: Folder = None
     """Folder with one sub-folder a class, or with train/ and validate/ that hold those. Without one, faces
     are drawn."""
     output: Path = Path("outputs/classifiers")
@@ -110,11 +109,6 @@ class ClassifierSettings(TrainingSettings):
 class ClassifierRequest(ClassifierSettings, Beginning):
     """Learn to tell who or what is on an image, from a folder with one sub-folder a class."""
 
-    @property
-    def settings(self) -> ClassifierSettings:
-        """The settings alone."""
-        return settings_of(self, ClassifierSettings)
-
 
 TILE = 112 / 96
 """Of scratch: side of the images that crops are cut from at random, over the side of the crops."""
@@ -167,8 +161,6 @@ def check(settings: ClassifierSettings) -> None:
     between(settings, 0, float("inf"), "learning_rate scale")
     at_least(settings, 0, "weight_decay ema_half_life margin")
     at_least(settings, 1, "stages embedding")
-    if not 0 < settings.held_out <= 0.5:
-        raise UserError(f"--held-out must be more than 0 and at most 0.5, not {settings.held_out}")
     if not 0.1 <= settings.centre <= 1:
         raise UserError(f"--centre must be 0.1 to 1, not {settings.centre}")
     if settings.margin >= 3.14:

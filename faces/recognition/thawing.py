@@ -15,18 +15,13 @@ from gan.images import to_float
 BATCH = 32
 
 
-def layers(backbone: Backbone) -> list[str]:
-    """The names of the body's parts that have weights, from the image on."""
-    return [name for name, part in backbone.body.named_children() if any(True for _ in part.parameters())]
-
-
 def before_last_block(backbone: Backbone) -> str:
     """The last layer before the last block of convolutions.
 
     That is the last part of the body or, where its parts are single layers as in a VGG, what follows the
     last pooling or stride.
     """
-    names, children = layers(backbone), list(backbone.body.named_children())
+    names, children = backbone.layers, list(backbone.body.named_children())
     if list(backbone.body.get_submodule(names[-1]).children()):
         return names[-2]
     last = max(place for place, (name, _) in enumerate(children) if name in names)
@@ -46,7 +41,7 @@ def thaw(backbone: Backbone, stage: int, stages: int) -> None:
         stage: from 0.
         stages: how many there are; with 1, all layers learn.
     """
-    names = layers(backbone)
+    names = backbone.layers
     frozen = 0 if stages == 1 else round(len(names) * (1 - stage / (stages - 1)))
     backbone.freeze(names[frozen - 1] if frozen else None)
 
@@ -56,7 +51,7 @@ class FrozenMaps:
 
     Args:
         backbone: on its device.
-        last: its last frozen layer, which is a part of the body as `layers` names them.
+        last: its last frozen layer, one of its `layers`.
         images: uint8 [N, 3, S, S].
 
     Attributes:
@@ -66,7 +61,7 @@ class FrozenMaps:
     @torch.inference_mode()
     def __init__(self, backbone: Backbone, last: str, images: NDArray[np.uint8]) -> None:
         children = list(backbone.body.named_children())
-        weighty = layers(backbone)
+        weighty = backbone.layers
         cut = next(place for place, (name, _) in enumerate(children) if name == last) + 1
         # Poolings after the last frozen weights make the maps smaller, and learn nothing either.
         while cut < len(children) and children[cut][0] not in weighty:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from faces.align import Square, cut, iou, square_around, square_around_points
+from faces.align import Square, box_in_middle, cut, iou, square_around, square_around_points
 from tests.faces.photos import EYES, photo
 
 ANGLES = st.floats(-180, 180)
@@ -18,6 +18,10 @@ def test_iou_by_hand():
     assert iou(box, [2, 0, 6, 4]) == pytest.approx(8 / 24)
     assert iou(box, [4, 0, 8, 4]) == 0
     np.testing.assert_allclose(iou(box, [[0, 0, 2, 2], [9, 9, 10, 10]]), [4 / 16, 0])
+
+
+def test_a_box_in_the_middle():
+    assert box_in_middle(np.zeros((3, 10, 20), np.uint8), 6) == (7, 2, 13, 8)
 
 
 def test_a_square_around_a_box_takes_its_longer_side():

@@ -19,6 +19,7 @@ from faces.drawn import (
     Face,
     Moment,
     Person,
+    default_folder,
     draw_face,
     sample_face,
     traits,
@@ -288,6 +289,15 @@ def test_the_folder_holds_the_faces_and_their_labels(tmp_path):
         places = [[float(row[f"{axis}{number}"]) for axis in "xy"] for number in range(len(LANDMARKS))]
         np.testing.assert_allclose(places, landmarks * 48, atol=6e-4)
     assert set(rows[0]) == {"file", *face.labels(), *(f"{a}{n}" for a in "xy" for n in range(len(LANDMARKS)))}
+
+
+def test_the_folders_for_who_has_none(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("FACES_COUNT", "PEOPLE_COUNT"):
+        monkeypatch.setattr(drawn_folder, name, 6)
+    folders = [default_folder(0, many_of_each=many) for many in (False, True)]
+    people = [[row["person"] for row in table(folder)] for folder in folders]
+    assert people == [["0"] * 5 + ["1"], ["0"] * 6]
 
 
 def test_processes_write_the_same_folder(tmp_path):

@@ -9,7 +9,7 @@ import torch
 
 from faces.settings import TrainingSettings
 from faces.training import train
-from faces.updater import Updater, falling_rate
+from faces.updater import Updater, decaying, falling_rate, optimizer_of
 from gan.best import Best
 from gan.checkpoint import load
 from gan.errors import UserError
@@ -25,6 +25,11 @@ SETTINGS = TrainingSettings(
 )
 
 
+def optimizer(kind, network: torch.nn.Module, weight_decay: float = 0.0) -> torch.optim.Optimizer:
+    weights = list(network.parameters())
+    return optimizer_of(kind, weights, decaying(weights), weight_decay)
+
+
 class Line:
     """Learns y = 3 x from points that follow from the step."""
 
@@ -36,7 +41,7 @@ class Line:
         with torch.random.fork_rng():
             torch.manual_seed(settings.seed)
             network = torch.nn.Linear(1, 1)
-        self.updater = Updater(network, "adamw", falling_rate(0.3, settings.steps), 0.0, 20)
+        self.updater = Updater(network, optimizer("adamw", network), falling_rate(0.3, settings.steps), 20)
         self.during = lambda: None
         self.told: list[float] = []
 
@@ -195,7 +200,7 @@ def test_sgd_by_hand():
     network = torch.nn.Linear(1, 1, bias=False)
     with torch.no_grad():
         network.weight.fill_(1.0)
-    updater = Updater(network, "sgd", lambda step: 0.1, 0.0, 0)
+    updater = Updater(network, optimizer("sgd", network), lambda step: 0.1, 0)
     for expected in (1 - 0.1, 1 - 0.1 - 0.1 * 1.9):  # the gradient is 1, the momentum 0.9
         updater.update(network(torch.ones(1, 1)).sum(), 1, nme__training=torch.tensor(0.5))
         assert network.weight.item() == pytest.approx(expected)
@@ -209,7 +214,7 @@ def test_sgd_by_hand():
 def test_biases_and_norms_do_not_decay():
     network = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2))
     before = [weight.clone() for weight in network.parameters()]
-    updater = Updater(network, "adamw", lambda step: 0.1, 0.5, 0)
+    updater = Updater(network, optimizer("adamw", network, 0.5), lambda step: 0.1, 0)
     updater.update(sum(weight.sum() * 0 for weight in network.parameters()), 1)
     kept = [torch.equal(weight, old) for weight, old in zip(network.parameters(), before, strict=True)]
     assert kept == [False, True, True, True]

@@ -21,8 +21,6 @@ from gan.config import (
 )
 from gan.errors import UserError
 
-README = Path(__file__).resolve().parents[2] / "README.md"
-
 WORDS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=12)
 PATHS = st.lists(st.text("ab ä顔", min_size=1), min_size=1, max_size=3).map(lambda parts: Path(*parts))
 COUNTS = st.integers(1, 10**9)
@@ -284,10 +282,3 @@ def test_the_table_has_a_row_for_every_setting():
     meanings = {name: meaning for name, _, meaning in cells}
     assert meanings["`--image-size`"] == "Side of the images in pixels: a multiple of 16 from 32 to 256."
     assert meanings["`--latent-size`"] == "Values in a latent vector, each uniform in [-1, 1]."
-
-
-def test_the_readme_shows_exactly_this_table():
-    text = README.read_text(encoding="utf-8")
-    assert text.count("<!-- settings -->") == text.count("<!-- /settings -->") == 1
-    block = text.split("<!-- settings -->")[1].split("<!-- /settings -->")[0]
-    assert block.strip() == settings_table(), "put what gan.config.settings_table() gives into README.md"

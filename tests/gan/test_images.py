@@ -13,6 +13,7 @@ from gan.images import (
     GAP,
     from_pillow,
     load_png,
+    middle,
     number_tiles,
     read_text,
     save_png,
@@ -91,6 +92,14 @@ class TestTile:
     def test_anything_else_is_refused(self, images, columns):
         with pytest.raises(ValueError, match=r"expected uint8|columns"):
             tile(images, columns)
+
+
+@pytest.mark.parametrize("kind", [np.array, torch.from_numpy])
+def test_the_middle_of_arrays_and_tensors(kind):
+    images = noise(2)
+    assert np.array_equal(middle(kind(images), 4), images[:, :, 2:6, 2:6])
+    assert np.array_equal(middle(kind(images[0]), 5), images[0, :, 1:6, 1:6])
+    assert np.array_equal(middle(kind(images), 8), images)
 
 
 class TestNumbers:

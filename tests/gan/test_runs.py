@@ -15,6 +15,7 @@ from gan.runs import (
     checkpoints,
     find_checkpoint,
     find_run,
+    find_trained,
     new_run,
     read_info,
     sample_path,
@@ -173,6 +174,15 @@ def test_a_run_is_found_by_folder_name_and_number(tmp_path, monkeypatch):
     assert find_run("1").resolve() == faces
     assert find_run(None).resolve() == cats
     assert find_run("outputs/0001-faces-96px").resolve() == faces
+
+
+def test_a_checkpoints_file_is_taken_as_it_is_and_all_else_is_a_run(tmp_path):
+    run, file = begun(tmp_path), tmp_path / "mine.pt"
+    file.touch()
+    assert find_trained(str(file), tmp_path, "train.py") == file
+    assert find_trained(Path("1"), tmp_path, "train.py") == run
+    with pytest.raises(UserError, match=r"gone\.pt is no run"):
+        find_trained("gone.pt", tmp_path, "train.py")
 
 
 MISSING = ("7", "faces", "²", "", "-3", "x" * 5000, "nowhere/at all", "0001-killed-96px")

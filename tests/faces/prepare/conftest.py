@@ -5,11 +5,8 @@ import pytest
 from PIL import Image
 
 from tests.faces.photos import photo, save_photo
-from tests.faces.prepare.prepared import (
-    SOURCES,
-    contents,
-)
-from tests.in_process import call
+from tests.faces.prepare.prepared import SOURCES, contents
+from tests.in_process import succeed
 
 
 @pytest.fixture(scope="session")
@@ -30,8 +27,7 @@ def made(photos, tmp_path_factory):
     """What the script made of them; do not change it."""
     out = tmp_path_factory.mktemp("made") / "out"
     before = contents(photos)
-    told = call("prepare_faces.py", photos, out, "--workers", 0)
-    assert told.code == 0, told.error
+    told = succeed("prepare_faces.py", photos, out, "--workers", 0)
     assert contents(photos) == before
     return told, out
 

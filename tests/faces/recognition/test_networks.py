@@ -14,7 +14,7 @@ from faces.recognition.networks import (
 )
 from faces.recognition.optimizing import Rate, make_optimizer
 from faces.recognition.settings import ClassifierSettings, resolved
-from faces.recognition.thawing import FrozenMaps, before_last_block, layers, thaw
+from faces.recognition.thawing import FrozenMaps, before_last_block, thaw
 
 
 def test_the_scratch_network_has_10_088_544_weights():
@@ -90,7 +90,7 @@ def test_arcface_takes_the_margin_only_from_the_right_class():
 
 def test_layers_thaw_from_the_head_backwards():
     backbone = Backbone("small")
-    names = layers(backbone)
+    names = backbone.layers
     learning = []
     for stage in range(4):
         thaw(backbone, stage, 4)
@@ -117,7 +117,7 @@ def test_frozen_maps_are_what_the_frozen_layers_give():
     torch.manual_seed(0)
     backbone = Backbone("small")
     images = np.random.default_rng(0).integers(0, 256, (5, 3, 32, 32), np.uint8)
-    maps = FrozenMaps(backbone, layers(backbone)[4], images)
+    maps = FrozenMaps(backbone, backbone.layers[4], images)
     rows, mirrored = np.array([3, 1, 3]), torch.tensor([False, True, True])
     assert all(part.training for part in backbone.modules())
     backbone.eval()
