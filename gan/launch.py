@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gan.checkpoint import keep_as_best, load_newest_told
+from gan.checkpoint import check_networks, keep_as_best, load_newest, load_newest_told
 from gan.config import DEFAULT_STEPS, FEWEST_IMAGES, NETWORKS, Settings, base, changed, check, flag
 from gan.course import Course
 from gan.dataset import FaceSet, load_folder
@@ -287,10 +287,12 @@ def _beginning(words: Sequence[str], request: Request) -> Plan:
 
 
 def _same_networks(run: Path, theirs: Settings, settings: Settings) -> None:
-    """Raise `UserError` for settings with which a run's networks cannot be loaded."""
+    """Raise `UserError` for settings with which a run's networks cannot be loaded, or where there are none."""
     other = [flag(name) for name in NETWORKS if getattr(theirs, name) != getattr(settings, name)]
     if other:
         raise UserError(f"the networks of {run} have another {', '.join(other)}: leave that out")
+    path, state, _ = load_newest(run)
+    check_networks(run, theirs, path, state)
 
 
 def _decided(settings: Settings) -> tuple[Settings, torch.device]:

@@ -202,7 +202,7 @@ def read_info(
         values = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is no JSON: {error}") from None
     keys = ("settings", "data", "environment")
     parts = [values.get(key) if isinstance(values, dict) else None for key in keys]

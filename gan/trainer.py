@@ -24,7 +24,7 @@ from gan.health import FiniteLatch
 from gan.images import to_float, to_uint8
 from gan.latent import draw
 from gan.losses import probability_real
-from gan.networks import Discriminator, Generator
+from gan.networks import Generator, make_networks
 from gan.recovery import Recovery, salted
 from gan.updates import STATISTICS, Batch, Updates
 
@@ -82,13 +82,7 @@ class Trainer:
         settings, device = self.settings, self.device
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            generator = Generator(settings.generator_widths, settings.latent_size, settings.image_size)
-            discriminator = Discriminator(
-                settings.discriminator_widths,
-                settings.image_size,
-                settings.normalisation,
-                settings.head_scale,
-            )
+            generator, discriminator = make_networks(settings)
         self.step_count = 0
         self.generator = generator.to(device, memory_format=torch.channels_last)
         self.discriminator = discriminator.to(device, memory_format=torch.channels_last)
