@@ -287,7 +287,7 @@ def _beginning(words: Sequence[str], request: Request) -> Plan:
 
 
 def _same_networks(run: Path, theirs: Settings, settings: Settings) -> None:
-    """Raise `UserError` for settings with which a run's networks cannot be loaded, or where there are none."""
+    """Raise `UserError` for settings with which a run's networks cannot be loaded, or if there are none."""
     other = [flag(name) for name in NETWORKS if getattr(theirs, name) != getattr(settings, name)]
     if other:
         raise UserError(f"the networks of {run} have another {', '.join(other)}: leave that out")
