@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import pytest
 
-from gan.interrupt import Interrupt
+from gan.interrupt import Interrupt, patience
 
 LONG = 60.0
 
@@ -64,3 +64,9 @@ def test_a_block_that_ended_is_let_be():
         os._exit(7 if before == signal.set_wakeup_fd(-1) == -1 else 8)
 
     assert code_of(going_on) == 7
+
+
+def test_patience_is_longer_than_two_turns_and_a_slow_first_step_has_some():
+    assert patience(0.01) == pytest.approx(20, abs=1)
+    assert patience(30.0) > 2 * 30 + 15
+    assert patience(None) > 60
