@@ -271,10 +271,11 @@ def _ours(settings: Settings, folder: str, device: str) -> Callable[[], None]:
     import torch
 
     from gan.dataset import load_folder
-    from gan.hardware import keep_freed_memory
+    from gan.hardware import keep_freed_memory, time_convolutions
     from gan.trainer import Trainer
 
     keep_freed_memory()
+    time_convolutions(torch.device(device))
     data = load_folder(folder, settings.image_size, cache=Path(folder).parent.parent, workers=2, held_out=0)
     trainer = Trainer(settings, data.images, torch.device(device), data.trained)
 

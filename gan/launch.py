@@ -24,6 +24,7 @@ from gan.hardware import (
     environment,
     keep_freed_memory,
     tell_changes,
+    time_convolutions,
 )
 from gan.lock import locked
 from gan.processes import worker_count
@@ -138,6 +139,7 @@ def make_trainer(plan: Plan, data: FaceSet, world: World | None = None) -> Train
         UserError: that run has no usable checkpoint.
     """
     keep_freed_memory()
+    time_convolutions(plan.device)
     world, source = world or World(), plan.source
     trainer = Trainer(plan.settings, data.images, plan.device, data.trained, world)
     if source:

@@ -121,6 +121,13 @@ class TestMistakes:
         (run / "config.json").write_text(json.dumps(config), encoding="utf-8")
         assert "holds networks of another shape" in self.refused(run, *FEW)
 
+    @pytest.mark.parametrize("folder", [None, 7, "a\0b"])
+    def test_a_config_that_names_no_folder_of_images(self, run, folder):
+        config = json.loads((run / "config.json").read_text(encoding="utf-8"))
+        config["data"]["folder"] = folder
+        (run / "config.json").write_text(json.dumps(config), encoding="utf-8")
+        assert "names no folder" in self.refused(run, *FEW)
+
     def test_an_evaluation_that_cannot_be_written(self, run):
         (run / "evaluation").write_text("in the way")
         code, _, error = evaluate(run, *FEW)
