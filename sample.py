@@ -36,6 +36,9 @@ class SampleChoice(FaceChoice):
                 raise UserError(f"{name} must be 1 to {MOST_FACES:,}, not {value:,}")
         if self.separate is not None and (self.rows or self.columns or self.labels):
             raise UserError("--separate writes no grid: --rows, --columns and --labels go without it")
+        wanted = self.wanted()
+        if wanted is not None and wanted > MOST_FACES:
+            raise UserError(f"--rows times --columns may be {MOST_FACES:,}, not {wanted:,}")
         if self.count is not None:
             self.columns_for(self.count)
 

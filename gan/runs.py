@@ -164,10 +164,10 @@ def find_checkpoint(run: Path, checkpoint: str | int | Path | None) -> Path:
         return found[-1]
     if str(checkpoint).isdecimal():
         path = checkpoint_path(run, int(str(checkpoint)))
-        if path.is_file():
+        if _is_file(path):
             return path
     for path in (Path(str(checkpoint)), run / "checkpoints" / str(checkpoint)):
-        if path.is_file():
+        if _is_file(path):
             return path
     steps = ", ".join(str(step_of(path)) for path in found) or "none"
     raise UserError(f"{run} has no checkpoint {checkpoint}; there are: {steps}")
@@ -228,8 +228,12 @@ def written_to(run: Path) -> Iterator[None]:
 
 
 def _is_run(folder: Path) -> bool:
+    return _is_file(folder / "config.json")
+
+
+def _is_file(path: Path) -> bool:
     try:
-        return (folder / "config.json").is_file()
+        return path.is_file()
     except OSError:  # no permission, or a name too long for the file system
         return False
 
