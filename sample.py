@@ -65,7 +65,7 @@ def main() -> None:
     choice = parse(SampleChoice, description=__doc__)
     generator = choice.generator()
     faces = choice.faces(generator, choice.wanted())
-    what = f"{len(faces.z):,} faces"
+    what = f"{len(faces.z):,} face{'' if len(faces.z) == 1 else 's'}"
     if choice.separate is not None:
         save_singles(generator, faces, choice.separate)
         report(generator, what, choice.separate)

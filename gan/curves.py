@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from gan.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 Metrics = dict[str, tuple[list[int], list[float]]]
 """For each curve its steps and its values."""
@@ -26,6 +28,8 @@ PANELS: Panels = (
     ("against real images", {"score/coverage": "coverage", "score/diversity": "diversity"}),
 )
 LOGARITHMIC = ("gradient norm",)
+LARGEST = 1e38
+"""Of a value: a float32 holds hardly more, and what draws cannot scale an axis far beyond."""
 SMOOTHED_POINTS = 30
 """Points of a curve after smoothing by a running mean; the raw one stays behind it, pale."""
 
@@ -50,9 +54,13 @@ def read_metrics(run: Path) -> Metrics:
                 steps, values = metrics.setdefault(name, ([], []))
                 steps.append(int(row["step"]))
                 values.append(float(row[name]))
+                if not 0 <= steps[-1] < 2**53 or LARGEST < abs(values[-1]) < float("inf"):
+                    raise ValueError(f"no run has written {name} {values[-1]:g} at step {steps[-1]:g}")
         return metrics
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise UserError(f"{path} cannot be read: {error}") from None
+    except (OverflowError, RecursionError) as error:
+        raise UserError(f"{path} was changed into what no run has written: {error}") from None
 
 
 def save_curves(path: Path, metrics: Metrics, title: str, panels: Panels = PANELS) -> None:
@@ -75,10 +83,17 @@ def save_curves(path: Path, metrics: Metrics, title: str, panels: Panels = PANEL
         raise UserError(
             f"curves need the extra 'plots': pip install -e '.[plots]', or uv sync --extra plots ({missing})"
         ) from missing
-    rows = len(panels) // 2
-    figure = Figure(figsize=(10, 3.2 * rows), layout="constrained")
-    figure.suptitle(title)
-    for axes, (label, curves) in zip(figure.subplots(rows, 2, sharex=True).flat, panels, strict=True):
+    figure = Figure(figsize=(10, 1.6 * len(panels)), layout="constrained")
+    # Of letters that the font lacks, and of an axis without a positive value: nothing to be done about.
+    with replacing(path) as temporary, warnings.catch_warnings(action="ignore"):
+        _fill(figure, metrics, title, panels)
+        figure.savefig(temporary, dpi=110)
+
+
+def _fill(figure: Figure, metrics: Metrics, title: str, panels: Panels) -> None:
+    figure.suptitle(title, parse_math=False)
+    grid = figure.subplots(len(panels) // 2, 2, sharex=True).flat
+    for axes, (label, curves) in zip(grid, panels, strict=True):
         for name, shown in curves.items():
             if name in metrics:
                 _draw(axes, *metrics[name], shown)
@@ -90,8 +105,6 @@ def save_curves(path: Path, metrics: Metrics, title: str, panels: Panels = PANEL
             axes.set_yscale("log")
         if axes.get_subplotspec().is_last_row():
             axes.set_xlabel("step")
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=110)
 
 
 def _draw(axes: Axes, steps: list[int], values: list[float], label: str) -> None:

@@ -77,6 +77,7 @@ class TestMistakes:
             (("--k", 0), "--k must be 1 or more"),
             (("--draws", 1), "--draws must be 2 or more"),
             (("--seed", -1), "--seed must be 0 or more"),
+            (("--seed", 2**63 - 2), "--seed must be less than 2**63"),
             (("--features", "telepathy"), "telepathy"),
             (("--features", "random", "random"), "each once"),
             (("--features",), "one or more"),
