@@ -71,6 +71,8 @@ class EvaluationChoice(RunChoice):
         ):
             if value < least:
                 raise UserError(f"{name} must be {least} or more, not {value}")
+        if self.seed + self.draws > 2**63:
+            raise UserError(f"--seed must be less than 2**63, and those of all draws, not {self.seed}")
         if len(set(self.features)) < max(1, len(self.features)):
             raise UserError("--features takes one or more feature spaces, each once")
         if self.weights is not None and "inception" not in self.features:

@@ -68,9 +68,13 @@ class InterpolationChoice(FaceChoice):
             raise UserError(f"--steps must be 2 to 10,000, not {self.steps:,}")
         if self.form in RATES:
             check_rate(self.form, self.fps)
+        elif self.fps != type(self).fps:
+            raise UserError(f"--fps is about a film, and --form {self.form} makes none: choose one")
 
 
 PATHS_ONLY = ("tiles", "method", "form", "steps", "loop", "fps")
+MOST_SHOWN = 80
+"""Characters of an expression that are printed beside where its picture is."""
 
 
 def main() -> None:
@@ -109,7 +113,8 @@ def show_sum(choice: InterpolationChoice, generator: LoadedGenerator, faces: Fac
     groups = arithmetic.parse(choice.arithmetic, len(faces.z))
     place, around = save_sum(generator, faces, choice.arithmetic, groups, clamped=choice.keep_in_range)
     say_range("of the result", around[4])
-    report(generator, choice.arithmetic, place)
+    shown = " ".join(choice.arithmetic.split())
+    report(generator, shown if len(shown) <= MOST_SHOWN else f"{shown[:MOST_SHOWN]}...", place)
 
 
 def say_range(which: str, z: Latents) -> None:

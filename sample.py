@@ -36,6 +36,9 @@ class SampleChoice(FaceChoice):
                 raise UserError(f"{name} must be 1 to {MOST_FACES:,}, not {value:,}")
         if self.separate is not None and (self.rows or self.columns or self.labels):
             raise UserError("--separate writes no grid: --rows, --columns and --labels go without it")
+        wanted = self.wanted()
+        if wanted is not None and wanted > MOST_FACES:
+            raise UserError(f"--rows times --columns may be {MOST_FACES:,}, not {wanted:,}")
         if self.count is not None:
             self.columns_for(self.count)
 
@@ -62,7 +65,7 @@ def main() -> None:
     choice = parse(SampleChoice, description=__doc__)
     generator = choice.generator()
     faces = choice.faces(generator, choice.wanted())
-    what = f"{len(faces.z):,} faces"
+    what = f"{len(faces.z):,} face{'' if len(faces.z) == 1 else 's'}"
     if choice.separate is not None:
         save_singles(generator, faces, choice.separate)
         report(generator, what, choice.separate)

@@ -19,8 +19,9 @@ def main() -> int:
     words = sys.argv[1:]
     request = read_request(words)  # --help and most mistakes are answered before torch is imported
     from gan.distributed import joined
+    from gan.hardware import telling_of_memory
 
-    with joined() as world:
+    with joined() as world, telling_of_memory():
         return _train(words, request.dry_run, world)
 
 

@@ -7,7 +7,9 @@ it comes, a DataLoader that decodes files, five values read back in every step. 
 train_gan.py, which also augments and averages. Each measurement is made in a process of its own, all in turn,
 several times; a row has the median and, in brackets, the least and the most. The work of a step is counted
 from the layers, as if each multiplication of a convolution were made, and compared with what the device does
-in a large matrix product and in a convolution's forward pass. A profile tells where a step's time goes.
+in a large matrix product and in a convolution's forward pass. A profile tells where a step's time goes. The
+share of scoring is that of a training's time which goes into its scores (`gan/scoring.py`, 500 images) at the
+default interval; it is marked where it misses its target.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -34,6 +36,8 @@ from gan.errors import run_script
 
 FACES = 256
 """Drawn faces, of which batches are taken."""
+SCORING_TARGET = 0.05
+"""Share of a training's time."""
 PRODUCT_SIDE = {"cpu": 2048, "cuda": 8192}
 KINDS: dict[str, tuple[str, ...]] = {
     "convolutions": ("convolution",),
@@ -81,6 +85,8 @@ class Measured:
     """Largest memory of the process, or of the GPU in use [MB]."""
     profile: dict[str, float]
     """Share of each kind of work, where it was asked for."""
+    scoring: float | None
+    """Seconds of scoring once; ours alone does."""
 
 
 @dataclass(frozen=True)
@@ -162,14 +168,29 @@ def _rows(
             "gflop_a_step": work,
             "share_of_product": done / rate.product,
             "share_of_convolution": done / rate.convolution,
+            "share_of_scoring": _share_of_scoring(settings, measured),
         }
         shares = measured[-1].profile
         if choice.json:
             rows.append({**row, "least": speed.least, "most": speed.most, "profile": shares})
         else:
             parts = sorted(shares.items(), key=lambda part: -part[1])
-            rows.append({**row, "profile": ", ".join(f"{kind} {share:.0%}" for kind, share in parts)})
+            profile = ", ".join(f"{kind} {share:.0%}" for kind, share in parts)
+            scoring = row["share_of_scoring"]
+            told = None if scoring is None else f"{scoring:.1%}"
+            missed = ", missed" if scoring is not None and scoring > SCORING_TARGET else ""
+            rows.append({**row, "share_of_scoring": told and told + missed, "profile": profile})
     return rows
+
+
+def _share_of_scoring(settings: Settings, measured: list[Measured]) -> float | None:
+    """Of the time of a training that is scored at the settings' interval."""
+    shares = [
+        each.scoring / (each.scoring + settings.score_every * each.seconds)
+        for each in measured
+        if each.scoring is not None
+    ]
+    return median(shares) if shares else None
 
 
 def _work(settings: Settings, way: str) -> float:
@@ -206,8 +227,11 @@ def _measured(way: str, settings: Settings, folder: str, device: str, steps: int
     import torch
 
     torch.manual_seed(0)
-    make = {"textbook": _textbook, "ours": _ours}[way]
-    step = make(settings, folder, device)
+    scoring: Callable[[], object] | None = None
+    if way == "textbook":
+        step = _textbook(settings, folder, device)
+    else:
+        step, scoring = _ours(settings, folder, device)
     for _ in range(10 if device == "cuda" else 1):
         step()
     start = time.process_time()
@@ -218,7 +242,13 @@ def _measured(way: str, settings: Settings, folder: str, device: str, steps: int
     else:
         unit = 1 if sys.platform == "darwin" else 1024
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
-    return Measured(median(seconds), cpu_seconds, memory, _profile(step, device))
+    profile = _profile(step, device)
+    scored: float | None = None
+    if scoring:
+        scoring()  # loads what it needs
+        step()  # or the averaged generator would be ready for the next
+        scored = _seconds(scoring, device)
+    return Measured(median(seconds), cpu_seconds, memory, profile, scored)
 
 
 def _seconds(step: Callable[[], object], device: str) -> float:
@@ -266,17 +296,30 @@ def _rates(device: str, precision: Precision) -> Rates:
     return Rates(product / 1e9, convolution / 1e9)
 
 
-def _ours(settings: Settings, folder: str, device: str) -> Callable[[], None]:
-    """The step of train_gan.py, on decoded images, with what it does at a logging step each tenth time."""
+def _ours(
+    settings: Settings, folder: str, device: str
+) -> tuple[Callable[[], None], Callable[[], object]]:
+    """The step of train_gan.py, on decoded images, with what it does at a logging step each tenth time.
+
+    And its scoring, of as many images as it ever takes.
+    """
+    import numpy as np
     import torch
 
     from gan.dataset import load_folder
-    from gan.hardware import keep_freed_memory
+    from gan.hardware import keep_freed_memory, time_convolutions
+    from gan.scoring import JUDGED, MOST, Scorer
     from gan.trainer import Trainer
 
     keep_freed_memory()
+    time_convolutions(torch.device(device))
     data = load_folder(folder, settings.image_size, cache=Path(folder).parent.parent, workers=2, held_out=0)
     trainer = Trainer(settings, data.images, torch.device(device), data.trained)
+
+    @cache
+    def scorer() -> Scorer:
+        images = np.resize(data.images, (MOST + JUDGED, *data.images.shape[1:]))
+        return Scorer(images, np.arange(len(images)) < MOST, torch.device(device))
 
     def step() -> None:
         trainer.step()
@@ -284,7 +327,7 @@ def _ours(settings: Settings, folder: str, device: str) -> Callable[[], None]:
             trainer.check_finite()
             trainer.statistics()
 
-    return step
+    return step, lambda: scorer().scores(trainer)
 
 
 def _textbook(settings: Settings, folder: str, device: str) -> Callable[[], None]:

@@ -7,6 +7,8 @@ The grammar, in which blanks mean nothing:
     tiles  = tile { "," tile }           their mean
     tile   = an integer                  the number of a face in a grid, from 0
     weight = an integer or a decimal fraction, such as 2, 0.5 or .5
+
+The minus sign and the dash of typesetters are as good as "-".
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ LARGEST_WEIGHT = 1000.0
 DEEPEST = 50
 """How many brackets, signs and weights may be open at once."""
 
+_MINUSES = str.maketrans("−–", "--")
 _TOKEN = re.compile(r"[0-9]*\.[0-9]+|[0-9]+\.?|[-+*(),]")
 
 
@@ -56,10 +59,16 @@ def parse(text: str, count: int) -> tuple[Group, ...]:
 
 
 def evaluate(groups: tuple[Group, ...], latents: Latents) -> Latents:
-    """The value of a parsed expression, float32 [size], given the tiles' vectors, float32 [N, size]."""
+    """The value of a parsed expression, float32 [size], given the tiles' vectors, float32 [N, size].
+
+    Raises:
+        UserError: a float32 does not hold it, as where the vectors are far outside of any prior.
+    """
     total: NDArray[np.float64] = np.zeros(latents.shape[1])
     for group in groups:
         total += group.weight * latents[list(group.tiles)].mean(axis=0, dtype=np.float64)
+    if not (np.abs(total) < np.finfo(np.float32).max).all():
+        raise UserError("the value of the expression is too large for any face: give smaller weights")
     return total.astype(np.float32)
 
 
@@ -77,7 +86,7 @@ class _Parser:
     """Recursive descent: a method for each rule of the grammar, which reads it from `token` on."""
 
     def __init__(self, text: str, count: int) -> None:
-        self.text = text
+        self.text = text.translate(_MINUSES)
         self.count = count
         self.tokens = list(self._split())
         self.position = 0

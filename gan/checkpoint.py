@@ -19,7 +19,7 @@ from gan.files import replacing
 from gan.hardware import choose_device, exact_float32
 from gan.health import DivergedError
 from gan.images import to_uint8
-from gan.networks import Generator
+from gan.networks import Generator, make_networks
 from gan.runs import (
     NEWEST,
     best_path,
@@ -215,12 +215,10 @@ def load_generator(
     folder = find_run(run)
     settings = read_info(folder).settings
     path, state = load_chosen(folder, checkpoint)
-    weights = "raw" if raw or state["average"] is None else "ema"
+    check_networks(folder, settings, path, state)
+    weights = "raw" if raw or state.get("average") is None else "ema"
     network = Generator(settings.generator_widths, settings.latent_size, settings.image_size)
-    try:
-        network.load_state_dict(state["generator" if weights == "raw" else "average"])
-    except RuntimeError:
-        raise UserError(f"{path} holds networks of another shape than {folder}/config.json tells") from None
+    network.load_state_dict(state["generator" if weights == "raw" else "average"])
     network = network.to(choose_device(device), memory_format=torch.channels_last)
     return LoadedGenerator(network.eval(), folder, path, state["step"], weights, settings)
 
@@ -252,6 +250,29 @@ def load_from(path: Path) -> tuple[Path, dict[str, Any]]:
         UserError: there is no such file or folder, it has no checkpoint, or that is damaged.
     """
     return load_chosen(path, None) if path.is_dir() else (path, load(path))
+
+
+def check_networks(run: Path, settings: Settings, path: Path, state: dict[str, Any]) -> None:
+    """Raise `UserError` where a checkpoint, as `load` read it, holds other networks than the settings tell.
+
+    So it is after config.json was edited, and with a checkpoint of another run.
+    """
+    with torch.device("meta"):  # shapes alone: those of an edited file may not fit into any memory
+        generator, discriminator = (_shapes(network.state_dict()) for network in make_networks(settings))
+    fitting = {"generator": generator, "discriminator": discriminator}
+    if state.get("average") is not None:
+        fitting["average"] = generator
+    if any(_shapes(state.get(name)) != shapes for name, shapes in fitting.items()):
+        raise UserError(
+            f"{path} holds networks of another shape than {run}/config.json tells: either that file was "
+            "changed, which has to be undone, or the checkpoint is of another run"
+        )
+
+
+def _shapes(weights: Any) -> dict[str, Any] | None:
+    if not isinstance(weights, dict):
+        return None
+    return {name: getattr(weight, "shape", None) for name, weight in weights.items()}
 
 
 def _remove_others(newest: Path, keep: int) -> None:

@@ -38,13 +38,20 @@ class Outcome:
 
 
 class Clock:
-    """Follows a sitting that begins now, at a step."""
+    """Follows a sitting that begins now, at a step.
+
+    Attributes:
+        longest_turn: seconds of the longest step with all that was done after it; None before the first
+            has ended. The first, in which libraries choose their ways, counts only until there is a second.
+    """
 
     def __init__(self, settings: Budget, step: int) -> None:
         self._settings = settings
         self._start = time.monotonic()
         self._first_step = step
         self._marked_step, self._marked_time = step, self._start
+        self.longest_turn: float | None = None
+        self._turns, self._turned = 0, self._start
 
     def seconds(self) -> float:
         """Since the beginning."""
@@ -54,6 +61,13 @@ class Clock:
         """Take note that so many steps are to be made again."""
         self._first_step -= steps
         self._marked_step -= steps
+
+    def turn(self) -> None:
+        """Take note that a step has ended, with all that is done after it."""
+        now = time.monotonic()
+        seconds, self._turned = now - self._turned, now
+        self.longest_turn = max(seconds, self.longest_turn or 0.0) if self._turns > 1 else seconds
+        self._turns += 1
 
     def over(self, step: int) -> bool:
         """Whether the steps or the minutes are used up."""

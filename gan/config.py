@@ -36,6 +36,8 @@ AnySettings = TypeVar("AnySettings")
 IMAGE_SIZES = range(32, 257, 16)
 FEWEST_IMAGES = 8
 DEFAULT_STEPS = 7000
+MOST_VALUES = 2**16
+"""Of a latent vector, or channels of a layer: weights between more fit into no memory."""
 
 
 @dataclass(frozen=True)
@@ -199,8 +201,11 @@ def check(settings: Settings) -> None:
         if not 0 <= getattr(settings, name) < 1:
             raise UserError(f"{flag(name)} must be at least 0 and less than 1, not {getattr(settings, name)}")
     for name in ("generator_widths", "discriminator_widths"):
-        if min(getattr(settings, name)) < 1:
-            raise UserError(f"{flag(name)} must be 1 or more each, not {getattr(settings, name)}")
+        widths = getattr(settings, name)
+        if not 1 <= min(widths) <= max(widths) <= MOST_VALUES:
+            raise UserError(f"{flag(name)} must be 1 to {MOST_VALUES} each, not {widths}")
+    if settings.latent_size > MOST_VALUES:
+        raise UserError(f"--latent-size must be 1 to {MOST_VALUES}, not {settings.latent_size}")
     if settings.batch_size < 2:
         raise UserError(
             f"--batch-size must be 2 or more, not {settings.batch_size}: batch norm compares a batch's images"
@@ -314,6 +319,8 @@ def _typed(hint: Any, value: Any) -> Any:
         return _typed_tuple(get_args(hint), value)
     if hint is float and type(value) is int:
         return float(value)
+    if hint in (Path, str) and isinstance(value, str) and "\0" in value:
+        raise ValueError("no name holds a NUL")
     if hint is Path and isinstance(value, str):
         return Path(value)
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):

@@ -34,6 +34,9 @@ LARGEST_KERNEL = 2**26
 LEAST_GAIN = 1.1
 """Speed-up to be expected of what is not left to torch."""
 
+_IS_ASKED_FOR = getattr(torch._C, "_will_engine_execute_node", lambda node: True)
+"""Whether the present backward pass will come to a node. It is private, and can be done without."""
+
 
 class Conv2d(nn.Conv2d):
     """A convolution that halves the side of an image of even side."""
@@ -112,7 +115,7 @@ def _asked_for(ctx: Any) -> list[bool]:
     for index, (node, _) in enumerate(ctx.next_functions):  # without a bias there are but two
         # Not answered where torch.autograd.grad asks for a weight: then all are computed.
         with contextlib.suppress(RuntimeError):
-            asked[index] = asked[index] and torch._C._will_engine_execute_node(node)
+            asked[index] = asked[index] and _IS_ASKED_FOR(node)
     return asked
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,8 @@ PANELS: Panels = (
     ("against real images", {"score/coverage": "coverage", "score/diversity": "diversity"}),
 )
 LOGARITHMIC = ("gradient norm",)
+LARGEST = 1e38
+"""Of a value: a float32 holds hardly more, and what draws cannot scale an axis far beyond."""
 SMOOTHED_POINTS = 30
 """Points of a curve after smoothing by a running mean; the raw one stays behind it, pale."""
 
@@ -52,9 +55,13 @@ def read_metrics(run: Path) -> Metrics:
                 steps, values = metrics.setdefault(name, ([], []))
                 steps.append(int(row["step"]))
                 values.append(float(row[name]))
+                if not 0 <= steps[-1] < 2**53 or LARGEST < abs(values[-1]) < float("inf"):
+                    raise ValueError(f"no run has written {name} {values[-1]:g} at step {steps[-1]:g}")
         return metrics
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise UserError(f"{path} cannot be read: {error}") from None
+    except (OverflowError, RecursionError) as error:
+        raise UserError(f"{path} was changed into what no run has written: {error}") from None
 
 
 def save_curves(path: Path, metrics: Metrics, title: str, panels: Panels = PANELS) -> None:
@@ -71,12 +78,19 @@ def save_curves(path: Path, metrics: Metrics, title: str, panels: Panels = PANEL
     Raises:
         UserError: matplotlib, the extra `plots`, is not installed.
     """
-    rows = len(panels) // 2
-    figure = new_figure("curves", 10, 3.2 * rows)
+    figure = new_figure("curves", 10, 1.6 * len(panels))
+    # An axis without a positive value is warned of: nothing to be done about it.
+    with warnings.catch_warnings(action="ignore"):
+        _fill(figure, metrics, title, panels)
+        save_figure(path, figure)
+
+
+def _fill(figure: Figure, metrics: Metrics, title: str, panels: Panels) -> None:
     # A run may be named after a folder in letters that no font here has.
     heading = legible([title]).get(title) or Label(title.encode("ascii", "replace").decode())
-    heading.set_font(figure.suptitle(heading.text))
-    for axes, (label, curves) in zip(figure.subplots(rows, 2, sharex=True).flat, panels, strict=True):
+    heading.set_font(figure.suptitle(heading.text, parse_math=False))
+    grid = figure.subplots(len(panels) // 2, 2, sharex=True).flat
+    for axes, (label, curves) in zip(grid, panels, strict=True):
         for name, shown in curves.items():
             if name in metrics:
                 _draw(axes, *metrics[name], shown)
@@ -88,7 +102,6 @@ def save_curves(path: Path, metrics: Metrics, title: str, panels: Panels = PANEL
             axes.set_yscale("log")
         if axes.get_subplotspec().is_last_row():
             axes.set_xlabel("step")
-    save_figure(path, figure)
 
 
 def new_figure(what: str, width: float, height: float) -> Figure:

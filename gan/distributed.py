@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
@@ -34,6 +35,8 @@ LOST = 4
 """Exit code of a process whose training ended because another process was lost."""
 PATIENCE = timedelta(days=7)
 """For which processes wait for what the first one does alone: decoding millions of images takes hours."""
+JOINING = timedelta(minutes=5)
+"""For which processes wait for each other at the start."""
 TELLING = timedelta(seconds=5)
 LAUNCH = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 """What torchrun, and whatever else starts processes that belong together, puts into the environment."""
@@ -172,13 +175,15 @@ class World:
     def remember(self, run: Path) -> None:
         """Have a restart of this launch's processes find the run that it makes."""
         if self._launch is not None and self.is_first:
-            self._launch.set("run", str(run.absolute()))
+            with _noticing_loss():
+                self._launch.set("run", str(run.absolute()))
 
     def remembered(self) -> Path | None:
         """The run that the processes of this launch were at before they were restarted; None if none."""
-        if self._launch is None or not self._launch.check(["run"]):
+        if self._launch is None:
             return None
-        return Path(self._launch.get("run").decode())
+        with _noticing_loss():
+            return Path(self._launch.get("run").decode()) if self._launch.check(["run"]) else None
 
     def _agree_that_all_is_well(self, problem: str | None) -> None:
         problems: list[str | None] = [None] * self.size
@@ -194,7 +199,9 @@ def joined() -> Iterator[World]:
     """The world this process belongs to, as torchrun tells it; one of its own where it was started by hand.
 
     In all processes but the first, nothing that the block prints is shown. A `UserError` in any of
-    them is told once and ends all with exit code 2, the loss of a process with `LOST`.
+    them is told once and ends all with exit code 2, the loss of a process with `LOST`. A process that
+    cannot join the others, or waits longer than `JOINING` for them, says so in a line and ends with
+    `LOST` too.
 
     Raises:
         SystemExit: after a mistake was told.
@@ -203,7 +210,12 @@ def joined() -> Iterator[World]:
     if not all(name in os.environ for name in LAUNCH):
         yield world
         return
-    told = _join(world)
+    try:
+        with _ending_unless_joined():
+            told = _join(world)
+    except LostError as error:
+        _tell(f"{_who()} cannot join the others: {error}")
+        _leave_at_once(LOST)
     try:
         with contextlib.ExitStack() as stack:
             if not world.is_first:
@@ -225,17 +237,50 @@ def joined() -> Iterator[World]:
         dist.destroy_process_group()
 
 
+@contextlib.contextmanager
+def _ending_unless_joined() -> Iterator[None]:
+    """End the process if the block takes longer than `JOINING`.
+
+    torch has such limits for some of its waits; it then writes its own stack to the terminal. With what
+    answers at that place but is no store, it waits for ever.
+    """
+
+    def end() -> None:
+        _tell(f"{_who()} waited {JOINING.total_seconds():g} seconds for the others to join, in vain")
+        _leave_at_once(LOST)
+
+    timer = threading.Timer(JOINING.total_seconds(), end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
 def _join(world: World) -> dist.Store:
     """Take up the world's place among the others; the store that they share."""
+    try:
+        return _joined_store(world)
+    except (ValueError, RuntimeError) as error:
+        raise LostError(_first_line(error)) from error
+
+
+def _joined_store(world: World) -> dist.Store:
     environment = os.environ
     world.launched = True
-    world.rank, world.size = int(environment["RANK"]), int(environment["WORLD_SIZE"])
+    world.rank, world.size, port = (int(environment[name]) for name in ("RANK", "WORLD_SIZE", "MASTER_PORT"))
+    if not (0 <= world.rank < world.size and 0 < port < 2**16):
+        raise ValueError("there is no such rank or port")
     world.local_rank = int(environment.get("LOCAL_RANK", world.rank))
     world.local_size = int(environment.get("LOCAL_WORLD_SIZE", world.size))
     # torchrun's own store outlives the processes that it restarts; what else starts some has none.
     hosted = environment.get("TORCHELASTIC_USE_AGENT_STORE") == str(True)
     store = dist.TCPStore(
-        environment["MASTER_ADDR"], int(environment["MASTER_PORT"]), is_master=world.is_first and not hosted
+        environment["MASTER_ADDR"],
+        port,
+        is_master=world.is_first and not hosted,
+        timeout=10 * JOINING,  # this process ends before
     )
     world._launch = dist.PrefixStore("face-lab", store)
     attempt = dist.PrefixStore(environment.get("TORCHELASTIC_RESTART_COUNT", "0"), world._launch)
@@ -256,8 +301,7 @@ def _noticing_loss() -> Iterator[None]:
         yield
     except RuntimeError as error:
         if isinstance(error, dist.DistError) or "gloo/" in str(error):
-            cause = str(error).partition("\n")[0]
-            raise LostError(f"another process of this training has ended ({cause})") from error
+            raise LostError(f"another process of this training has ended ({_first_line(error)})") from error
         raise
 
 
@@ -268,7 +312,7 @@ def _tell_once(store: dist.Store, message: str) -> None:
     except dist.DistError:
         first = True
     if first:
-        print(f"error: {' '.join(message.split())}", file=sys.stderr, flush=True)
+        _tell(message)
     with contextlib.suppress(dist.DistError):
         # torchrun ends all processes as soon as one has ended: that may not be before it is told.
         if first:
@@ -277,8 +321,22 @@ def _tell_once(store: dist.Store, message: str) -> None:
             store.wait(["told"], TELLING)
 
 
+def _tell(message: str) -> None:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr, flush=True)
+
+
+def _who() -> str:
+    """This process, as the environment has it."""
+    rank, size, address, port = (os.environ[name] for name in LAUNCH)
+    return f"process {rank} of {size}, at {address}:{port},"
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).partition("\n")[0]
+
+
 def _how_to_go_on(world: World) -> str:
-    with contextlib.suppress(dist.DistError):
+    with contextlib.suppress(LostError):
         if run := world.remembered():
             return f"; what {run}/checkpoints holds is whole: --resume {run} goes on from there"
     return ""

@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import platform
 import time
+from collections.abc import Iterator
 from importlib.metadata import version
 from typing import Any
 
@@ -62,6 +63,34 @@ def exact_float32() -> contextlib.AbstractContextManager[None]:
         deterministic=cudnn.deterministic,
         allow_tf32=False,
     )
+
+
+def time_convolutions(device: torch.device) -> None:
+    """On a GPU, have cuDNN time its algorithms for each shape of convolution it meets, and keep the fastest.
+
+    By default it guesses, worst for numbers of channels as odd as those of the preset `light`. Timing pays
+    where few shapes come again and again, as in a training; it is over before a step is recorded as a
+    graph. Which algorithm wins is chance where two are about as fast, so two runs on a GPU may differ in
+    their last bits; nothing promises that they do not.
+    """
+    if device.type == "cuda":
+        torch.backends.cudnn.benchmark = True
+
+
+@contextlib.contextmanager
+def telling_of_memory() -> Iterator[None]:
+    """Have too little memory, of a GPU or of the processor, told in one line (`UserError`)."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        # Of the processor's memory torch tells by a plain RuntimeError.
+        known = isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+        if not known:
+            raise
+        raise UserError(
+            "there is not enough memory: a smaller --batch-size takes less, or --accumulate 2 or more, or "
+            "smaller networks; checkpoints are as they were"
+        ) from error
 
 
 def keep_freed_memory() -> None:

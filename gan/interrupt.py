@@ -6,7 +6,7 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType, TracebackType
 
 SIGNALS = tuple(
@@ -14,7 +14,22 @@ SIGNALS = tuple(
 )
 """Ctrl-C, a polite kill, and a terminal that was closed, where the system has that."""
 PATIENCE = 20.0
-"""Seconds that one of several processes has to end well; after 30 torchrun kills what is left."""
+"""Seconds that one of several processes has to end well, beside twice its longest turn."""
+UNMEASURED = 60.0
+"""Seconds of a turn, as long as none has ended."""
+
+
+def patience(longest_turn: float | None) -> float:
+    """Seconds after which a process that was asked to end, and has not, is taken to wait for ever.
+
+    One that is well needs what is left of a turn, at the end of which it learns of the signal, and then
+    saves. torchrun itself kills after 30 s, or what its --shutdown-timeout says, if the signal was for it.
+
+    Args:
+        longest_turn: seconds of the longest step so far with all that was done after it; None before the
+            first has ended.
+    """
+    return PATIENCE + 2 * (UNMEASURED if longest_turn is None else longest_turn)
 
 
 def exit_code(received: int | None) -> int:
@@ -30,17 +45,12 @@ class Interrupt:
     Args:
         patience: for a process that torchrun started, which may get each signal twice, from the terminal and
             from torchrun, and may be waiting for a process that is gone: it does not heed a second
-            signal but ends, whatever it is at, this many seconds after the first.
+            signal but ends, whatever it is at, so many seconds after the first as this tells then.
     """
 
-    def __init__(self, patience: float | None = None) -> None:
+    def __init__(self, patience: Callable[[], float] | None = None) -> None:
         self.received: signal.Signals | None = None
         self._patience = patience
-
-    @property
-    def exit_code(self) -> int:
-        """128 plus the signal's number, as shells have it: 130, 143 or 129; 0 if there was none."""
-        return 128 + self.received if self.received else 0
 
     def __enter__(self) -> Interrupt:
         # What is ignored stays so: that is how nohup keeps a run going.
@@ -67,8 +77,8 @@ class Interrupt:
 
 
 @contextlib.contextmanager
-def _ending_late(patience: float) -> Iterator[None]:
-    """End the process so many seconds after its first signal, unless the block has ended by then.
+def _ending_late(patience: Callable[[], float]) -> Iterator[None]:
+    """End the process when patience is over after its first signal, unless the block has ended by then.
 
     A handler of Python's would wait for a library's call that never returns; a thread does not.
     """
@@ -79,7 +89,7 @@ def _ending_late(patience: float) -> Iterator[None]:
 
     def watch() -> None:
         told = os.read(reading, 1)
-        if told and not over.wait(patience):
+        if told and not over.wait(patience()):
             os._exit(128 + told[0])
         os.close(reading)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -163,7 +164,7 @@ def load_latents(file: str | Path, size: int) -> Latents:
         stored = np.load(file, mmap_mode="r", allow_pickle=False)
     except OSError as error:
         raise UserError(f"cannot read latents from {file}: {error.strerror or error}") from error
-    except (ValueError, EOFError, OverflowError, SyntaxError) as error:
+    except (ValueError, EOFError, OverflowError, SyntaxError, BadZipFile) as error:
         raise UserError(f"{file} is not a .npy file of latent vectors, or is cut short: {error}") from error
     if not isinstance(stored, np.ndarray) or stored.dtype.kind not in "fiu":
         raise UserError(f"{file} is not a .npy file of numbers; latents are those saved beside a picture")

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gan.checkpoint import keep_as_best, load_newest_told
+from gan.checkpoint import check_networks, keep_as_best, load_newest, load_newest_told
 from gan.config import DEFAULT_STEPS, FEWEST_IMAGES, NETWORKS, Settings, base, changed, check, flag
 from gan.course import Course
 from gan.dataset import FaceSet, load_folder
@@ -24,6 +24,7 @@ from gan.hardware import (
     environment,
     keep_freed_memory,
     tell_changes,
+    time_convolutions,
 )
 from gan.lock import locked
 from gan.processes import worker_count
@@ -138,6 +139,7 @@ def make_trainer(plan: Plan, data: FaceSet, world: World | None = None) -> Train
         UserError: that run has no usable checkpoint.
     """
     keep_freed_memory()
+    time_convolutions(plan.device)
     world, source = world or World(), plan.source
     trainer = Trainer(plan.settings, data.images, plan.device, data.trained, world)
     if source:
@@ -287,10 +289,12 @@ def _beginning(words: Sequence[str], request: Request) -> Plan:
 
 
 def _same_networks(run: Path, theirs: Settings, settings: Settings) -> None:
-    """Raise `UserError` for settings with which a run's networks cannot be loaded."""
+    """Raise `UserError` for settings with which a run's networks cannot be loaded, or if there are none."""
     other = [flag(name) for name in NETWORKS if getattr(theirs, name) != getattr(settings, name)]
     if other:
         raise UserError(f"the networks of {run} have another {', '.join(other)}: leave that out")
+    path, state, _ = load_newest(run)
+    check_networks(run, theirs, path, state)
 
 
 def _decided(settings: Settings) -> tuple[Settings, torch.device]:

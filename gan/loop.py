@@ -16,7 +16,7 @@ from gan.config import Settings
 from gan.course import Course
 from gan.errors import UserError
 from gan.health import Alarm, DivergedError, not_finite
-from gan.interrupt import PATIENCE, Interrupt
+from gan.interrupt import Interrupt, exit_code, patience
 from gan.recorder import Recorder
 from gan.recovery import Recovery
 from gan.runs import checkpoints, step_of
@@ -64,7 +64,7 @@ class _Sitting:
 
     def train(self) -> Outcome:
         trainer, clock, world = self._trainer, self._clock, self._world
-        interrupt = Interrupt(PATIENCE if world.launched else None)
+        interrupt = Interrupt((lambda: patience(clock.longest_turn)) if world.launched else None)
         with interrupt, clock.progress(trainer.step_count, shown=world.is_first) as self._bar:
             if trainer.step_count == 0:
                 self._by_the_first(self._start)
@@ -80,9 +80,10 @@ class _Sitting:
                 if alarm and alarm.certain:
                     self._go_back(alarm)
                     ending = False
+                clock.turn()
         saved = world.led(lambda: self._saved)
         assert saved is not None, "the last step is always saved"
-        return Outcome(trainer.step_count, clock.seconds(), saved, 128 + number if number else 0)
+        return Outcome(trainer.step_count, clock.seconds(), saved, exit_code(number))
 
     def _by_the_first(self, work: Callable[[], Result]) -> Result:
         """What the first process alone does: whatever looks at the training, or writes."""

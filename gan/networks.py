@@ -10,13 +10,22 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.nn.utils.parametrizations import spectral_norm
 
-from gan.config import Normalisation
+from gan.config import Normalisation, Settings
 from gan.convolution import Conv2d, ConvTranspose2d
 
 LEAK = 0.2
 WEIGHT_STD = 0.02
 LAYERS = 4
 """Stride-2 layers in either network; the first feature map is 2**LAYERS times smaller than the image."""
+
+
+def make_networks(settings: Settings) -> tuple[Generator, Discriminator]:
+    """The networks that a run's settings describe, with new weights from torch's global generator."""
+    size = settings.image_size
+    return (
+        Generator(settings.generator_widths, settings.latent_size, size),
+        Discriminator(settings.discriminator_widths, size, settings.normalisation, settings.head_scale),
+    )
 
 
 class Generator(nn.Module):

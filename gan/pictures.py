@@ -134,8 +134,8 @@ def save_path(
         return _save(_place(generator, "paths", *name, form), picture, z, generator, text), z
     place = _place(generator, "paths", *name, ending=f".{form}")
     with writing(place):
-        save_film(place, make_images(generator, z), fps)
         save_latents(place.with_name(f"{place.name}.npy"), z)
+        save_film(place, make_images(generator, z), fps)
     return place, z
 
 
@@ -200,8 +200,8 @@ def _save(
     place: Path, picture: NDArray[np.uint8], z: Latents, generator: LoadedGenerator, text: dict[str, object]
 ) -> Path:
     with writing(place):
+        save_latents(place.with_suffix(".npy"), z)  # first: no picture is without its vectors
         save_png(place, picture, _text(generator, text))
-        save_latents(place.with_suffix(".npy"), z)
     return place
 
 

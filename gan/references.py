@@ -46,7 +46,7 @@ def load_reference(info: RunInfo, folder: Path | None, *, only_held_out: bool = 
     Raises:
         UserError: a folder cannot be read or holds no images, or `only_held_out` leaves none.
     """
-    trained_folder = Path(info.data["folder"])
+    trained_folder = _folder_trained_on(info)
     real = _load(info, folder or trained_folder)
     if real.folder == trained_folder or real.digest == info.data.get("digest"):
         rows = np.arange(len(real.images))
@@ -60,6 +60,13 @@ def load_reference(info: RunInfo, folder: Path | None, *, only_held_out: bool = 
         faces = RealFaces(faces.images, pool, faces.train, faces.held_out)
     changed = real.folder == trained_folder and real.digest != info.data.get("digest")
     return Reference(faces, real.folder, real.digest, _told(faces, trained_folder, changed=changed))
+
+
+def _folder_trained_on(info: RunInfo) -> Path:
+    folder = info.data.get("folder")
+    if not isinstance(folder, str) or "\0" in folder:
+        raise UserError("the run's config.json was changed: it names no folder of images trained on")
+    return Path(folder)
 
 
 def _load(info: RunInfo, folder: Path) -> FaceSet:

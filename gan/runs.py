@@ -170,10 +170,10 @@ def find_checkpoint(run: Path, checkpoint: str | int | Path | None) -> Path:
         return found[-1]
     if str(checkpoint).isdecimal():
         path = checkpoint_path(run, int(str(checkpoint)))
-        if path.is_file():
+        if _is_file(path):
             return path
     for path in (Path(str(checkpoint)), run / "checkpoints" / str(checkpoint)):
-        if path.is_file():
+        if _is_file(path):
             return path
     steps = ", ".join(str(step_of(path)) for path in found) or "none"
     raise UserError(f"{run} has no checkpoint {checkpoint}; there are: {steps}")
@@ -208,7 +208,7 @@ def read_info(
         values = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is no JSON: {error}") from None
     keys = ("settings", "data", "environment")
     parts = [values.get(key) if isinstance(values, dict) else None for key in keys]
@@ -234,8 +234,12 @@ def written_to(folder: Path) -> Iterator[None]:
 
 
 def _is_run(folder: Path) -> bool:
+    return _is_file(folder / "config.json")
+
+
+def _is_file(path: Path) -> bool:
     try:
-        return (folder / "config.json").is_file()
+        return path.is_file()
     except OSError:  # no permission, or a name too long for the file system
         return False
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from gan.config import Settings
 from gan.dataset import FaceSet
-from gan.networks import Discriminator, Generator
+from gan.networks import make_networks
 
 FLOAT = 4
 """Bytes of a weight."""
@@ -22,10 +22,7 @@ def summary(settings: Settings, device: torch.device, data: FaceSet, processes: 
     average; the layers' outputs that a step keeps for its backward pass; the decoded images. It is that of
     one of the processes.
     """
-    generator = Generator(settings.generator_widths, settings.latent_size, settings.image_size)
-    discriminator = Discriminator(
-        settings.discriminator_widths, settings.image_size, settings.normalisation, settings.head_scale
-    )
+    generator, discriminator = make_networks(settings)
     z = torch.zeros(1, settings.latent_size)
     images = torch.zeros(1, 3, settings.image_size, settings.image_size)
     generator_rows, generator_values = _layers(generator.eval(), z)

@@ -24,7 +24,7 @@ from gan.health import FiniteLatch
 from gan.images import to_float, to_uint8
 from gan.latent import draw
 from gan.losses import probability_real
-from gan.networks import Discriminator, Generator
+from gan.networks import Generator, make_networks
 from gan.recovery import Recovery, salted
 from gan.updates import STATISTICS, Batch, Updates
 
@@ -82,14 +82,9 @@ class Trainer:
         settings, device = self.settings, self.device
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            generator = Generator(settings.generator_widths, settings.latent_size, settings.image_size)
-            discriminator = Discriminator(
-                settings.discriminator_widths,
-                settings.image_size,
-                settings.normalisation,
-                settings.head_scale,
-            )
+            generator, discriminator = make_networks(settings)
         self.step_count = 0
+        self._estimated_at: int | None = None
         self.generator = generator.to(device, memory_format=torch.channels_last)
         self.discriminator = discriminator.to(device, memory_format=torch.channels_last)
         self.average = (
@@ -173,7 +168,7 @@ class Trainer:
 
         By the averaged generator where there is one, in float32.
         """
-        network = self._sampling_generator()
+        network = self._averaged() or self.generator
         was_training = network.training
         network.eval()
         with exact_float32():
@@ -208,12 +203,11 @@ class Trainer:
 
     def state(self) -> dict[str, Any]:
         """All that a checkpoint must hold to go on from here; the average's batch norms are made right."""
-        if self.average:
-            estimate_batch_norm(self.average.network, self.settings.seed)
+        average = self._averaged()
         return {
             "generator": self.generator.state_dict(),
             "discriminator": self.discriminator.state_dict(),
-            "average": self.average.network.state_dict() if self.average else None,
+            "average": average.state_dict() if average else None,
             **{name: optimizer.state_dict() for name, optimizer in self._optimizers().items()},
             "sums": self._sums,
             "summed": self._summed,
@@ -268,15 +262,19 @@ class Trainer:
         self.discriminator.load_state_dict(state["discriminator"])
         if self.average:
             self.average.network.load_state_dict(state["average"] or state["generator"])
+            self._estimated_at = None
 
     def _real_images(self) -> Tensor:
         given, images = self._given, self._images_on_device
         return to_float(given if images is None else images[given])
 
-    def _sampling_generator(self) -> Generator:
+    def _averaged(self) -> Generator | None:
+        """The averaged generator, if there is one, with its batch norms made right for its weights."""
         if self.average is None:
-            return self.generator
-        estimate_batch_norm(self.average.network, self.settings.seed)
+            return None
+        if self._estimated_at != self.step_count:  # else a step that is sampled, scored and saved pays thrice
+            estimate_batch_norm(self.average.network, self.settings.seed)
+            self._estimated_at = self.step_count
         return self.average.network
 
     def _autocast(self) -> torch.autocast:

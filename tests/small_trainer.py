@@ -21,10 +21,15 @@ SMALL = {
 }
 
 
-def trainer(*, plain: bool = False, world: World | None = None, **changes) -> Trainer:
-    """One on the CPU, on `IMAGES`, with changes to its settings."""
+CPU = torch.device("cpu")
+
+
+def trainer(
+    *, plain: bool = False, world: World | None = None, device: torch.device = CPU, **changes
+) -> Trainer:
+    """One on `IMAGES`, with changes to its settings."""
     settings = replace(base("light", plain), **SMALL | changes)
-    return Trainer(settings, IMAGES, torch.device("cpu"), world=world)
+    return Trainer(settings, IMAGES, device, world=world)
 
 
 def weights(of: Trainer) -> list[torch.Tensor]:

@@ -77,6 +77,7 @@ class TestMistakes:
             (("--k", 0), "--k must be 1 or more"),
             (("--draws", 1), "--draws must be 2 or more"),
             (("--seed", -1), "--seed must be 0 or more"),
+            (("--seed", 2**63 - 2), "--seed must be less than 2**63"),
             (("--features", "telepathy"), "telepathy"),
             (("--features", "random", "random"), "each once"),
             (("--features",), "one or more"),
@@ -120,6 +121,13 @@ class TestMistakes:
         config["settings"]["image_size"] = 48
         (run / "config.json").write_text(json.dumps(config), encoding="utf-8")
         assert "holds networks of another shape" in self.refused(run, *FEW)
+
+    @pytest.mark.parametrize("folder", [None, 7, "a\0b"])
+    def test_a_config_that_names_no_folder_of_images(self, run, folder):
+        config = json.loads((run / "config.json").read_text(encoding="utf-8"))
+        config["data"]["folder"] = folder
+        (run / "config.json").write_text(json.dumps(config), encoding="utf-8")
+        assert "names no folder" in self.refused(run, *FEW)
 
     def test_an_evaluation_that_cannot_be_written(self, run):
         (run / "evaluation").write_text("in the way")

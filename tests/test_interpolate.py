@@ -95,6 +95,14 @@ def test_arithmetic(run):
     assert "--keep-in-range" in lines[0]
 
 
+def test_a_long_expression_is_told_in_one_short_line(run):
+    code, lines, _ = interpolate(run, "--arithmetic", "\n+ ".join(["3"] * 200), "--keep-in-range")
+    assert code == 0
+    assert len(lines) == 2
+    assert lines[0].startswith("3 + 3 + 3")
+    assert "... by the ema weights" in lines[0]
+
+
 def test_keep_in_range_brings_results_back(run):
     for words in (("--arithmetic", "-2*3 + 4"), ("--method", "spherical")):
         _, lines, _ = interpolate(run, *words, "--keep-in-range")
@@ -131,6 +139,7 @@ def test_faces_of_a_larger_grid_and_of_a_file(run):
         (("--steps", 10**7), "--steps must be 2 to"),
         (("--form", "gif", "--fps", 51), "frames a second"),
         (("--form", "mp4", "--fps", 0), "frames a second"),
+        (("--form", "strip", "--fps", 3), "--fps is about a film"),
         (("--form", "avi"), "--form"),
         (("--method", "cubic"), "--method"),
         (("--arithmetic", "3 - 64"), "3 - >>64<<"),

@@ -1,5 +1,6 @@
 """Going on with a run, or from another's networks: what is allowed, what is refused, what is said."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -11,8 +12,16 @@ from gan.checkpoint import load
 from gan.errors import UserError
 from gan.lock import locked
 from gan.runs import checkpoint_path, checkpoints, find_checkpoint, read_info, samples, step_of
+from tests.in_process import call
 from tests.run_contents import config, lines, newest, steps
 from tests.states import assert_equal
+
+
+def edit(run: Path, **settings: object) -> None:
+    """Change settings in a run's config.json, as with a text editor."""
+    values = config(run)
+    values["settings"].update(settings)
+    (run / "config.json").write_text(json.dumps(values), encoding="utf-8")
 
 
 @pytest.fixture
@@ -192,6 +201,35 @@ def test_networks_unlike_those_begun_with_are_refused_by_name(run, train, pictur
         train(pictures, "--init-from", run, *words)
     with pytest.raises(UserError, match=r"--resume .*--init-from"):
         train(pictures, "--init-from", run, "--resume", run)
+
+
+@pytest.mark.parametrize(
+    ("edited", "message"),
+    [
+        ({"generator_widths": [12, 10, 8, 7]}, "holds networks of another shape"),
+        ({"discriminator_widths": [6, 8, 10, 13]}, "holds networks of another shape"),
+        ({"latent_size": 50}, "holds networks of another shape"),
+        ({"image_size": 48}, "holds networks of another shape"),
+        ({"normalisation": "spectral"}, "holds networks of another shape"),
+        ({"generator_widths": [2**16] * 4}, "holds networks of another shape"),
+        ({"generator_widths": [10**9] * 4}, "--generator-widths must be 1 to 65536 each"),
+        ({"latent_size": 10**15}, "--latent-size must be 1 to 65536"),
+        ({"folder": "a\0b"}, "folder cannot be read"),
+        ({"batch_size": "8"}, "batch_size cannot be read"),
+    ],
+)
+def test_a_config_that_was_edited_is_one_line_and_nothing_is_lost(run, pictures, edited, message):
+    edit(run, **edited)
+    before = contents(run)
+    for words in (("--resume", run, "--steps", 8, "--force"), (pictures, "--init-from", run)):
+        code, _, error = call("train_gan.py", *words, "--device", "cpu")
+        assert code == 2
+        assert message in error
+        assert run.name in error
+        assert error.count("\n") == 1
+    assert contents(run) == before
+    assert list(Path("outputs").iterdir()) == [Path("outputs", run.name)]
+    assert not Path("data").exists()  # seen before anything is decoded
 
 
 def test_a_new_end_replaces_one_of_the_other_kind(pictures, train):

@@ -127,11 +127,14 @@ class TestMistakes:
             (("--count", "many"), "--count"),
             (("--rows", 0), "--rows must be 1 to"),
             (("--columns", -2), "--columns must be 1 to"),
+            (("--rows", 1000, "--columns", 1000), "--rows times --columns may be 100,000, not 1,000,000"),
+            (("--rows", 100_000), "--rows times --columns may be 100,000, not 800,000"),
             (("--rows", 2, "--columns", 2, "--count", 5), "5 faces do not fit into 2 rows of 2"),
             (("--seed", -1), "--seed must be 0 or more"),
             (("--seed", 1, "--latents", "a.npy"), "give one of the two"),
             (("--separate", "a", "--labels"), "writes no grid"),
             (("--checkpoint", 123456), "no checkpoint 123456"),
+            (("--checkpoint", "6" * 400), "no checkpoint 666"),
             (("--device", "abacus"), "abacus"),
             (("--smile",), "--smile"),
         ],
@@ -157,6 +160,8 @@ class TestMistakes:
             assert code == 2
             assert "z.npy" in error
             assert error.count("\n") == 1
+        (tmp_path / "z.npy").write_bytes(b"PK\x03\x04 no archive")
+        assert "is not a .npy file" in sample(run, "--latents", tmp_path / "z.npy")[2]
         save_latents(tmp_path / "z.npy", draw(3, 100, 0))
         assert "holds 3" in sample(run, "--latents", tmp_path / "z.npy", "--count", 4)[2]
 

@@ -157,6 +157,15 @@ def test_a_folder_that_gives_no_image_is_one_line(train, tmp_path):
     assert not Path("outputs").exists()
 
 
+def test_a_batch_that_does_not_fit_into_memory_is_one_line(pictures, train, monkeypatch):
+    def too_much(self: Trainer) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+
+    monkeypatch.setattr(Trainer, "step", too_much)
+    with pytest.raises(UserError, match=r"not enough memory: a smaller --batch-size"):
+        train(pictures, "--steps", 1)
+
+
 def test_a_run_that_diverges_ends_with_its_own_code_and_resumes_from_before(
     pictures, train, monkeypatch, capsys
 ):

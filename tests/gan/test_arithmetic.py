@@ -78,6 +78,17 @@ class TestValue:
     def test_a_weight_is_of_the_whole_list(self):
         assert np.allclose(value("2*5,7"), FACES[5] + FACES[7], atol=1e-6)
 
+    @pytest.mark.parametrize("minus", ["−", "–"])
+    def test_a_minus_may_come_from_a_typesetter(self, minus):
+        assert parse(f"{minus}3 {minus} 5,8", COUNT) == parse("-3 - 5,8", COUNT)
+
+    def test_a_value_that_no_float32_holds_is_told(self):
+        huge = np.full((2, 6), 3e38, np.float32)
+        assert np.array_equal(evaluate(parse("1", 2), huge), huge[1])
+        for text in ("2*1", "-2*1", "0 + 1"):
+            with pytest.raises(UserError, match="too large"):
+                evaluate(parse(text, 2), huge)
+
     def test_one_tile_is_exactly_its_vector(self):
         assert np.array_equal(value("7"), FACES[7])
         assert np.array_equal(value(" ((007)) "), FACES[7])

@@ -290,6 +290,15 @@ def test_networks_that_do_not_fit_the_runs_settings_are_told(tiny_run, tmp_path)
         load_generator(tmp_path, checkpoint_path(tiny_run, 6))
 
 
+@pytest.mark.parametrize("missing", ["generator", "discriminator"])
+def test_a_checkpoint_of_another_kind_of_run_is_told(tiny_run, tmp_path, missing):
+    state = load(checkpoint_path(tiny_run, 6), mapped=False)
+    del state[missing]
+    torch.save(state, tmp_path / "other.pt")
+    with pytest.raises(UserError, match=r"other\.pt holds networks of another shape"):
+        load_generator(tiny_run, tmp_path / "other.pt")
+
+
 def test_a_device_that_is_not_there_is_told(tiny_run):
     with pytest.raises(UserError, match="nonsense"):
         load_generator(tiny_run, device="nonsense")

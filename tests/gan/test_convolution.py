@@ -75,6 +75,18 @@ def test_only_the_gradients_asked_for_are_computed(wanted, monkeypatch, used):
     assert used == [["result"], *{"input": [["image"]], "weight": [["kernel"]], "bias": []}[wanted]]
 
 
+def test_where_torch_does_not_tell_what_is_asked_for_all_is_computed(monkeypatch, used):
+    monkeypatch.setattr(convolution, "LEAST_GAIN", 0)
+    layer, plain = pair(Conv2d, 10, 12)
+    x = torch.randn(2, 10, 12, 12, requires_grad=True)
+    monkeypatch.setattr(convolution, "_IS_ASKED_FOR", lambda node: True)
+    layer(x).sum().backward(inputs=[x])
+    assert used == [["result"], ["image", "kernel"]]
+    (gradient,) = torch.autograd.grad(plain(x).sum(), x)
+    torch.testing.assert_close(x.grad, gradient, rtol=1e-4, atol=1e-3)
+    assert layer.weight.grad is None
+
+
 @pytest.mark.parametrize("kind", [Conv2d, ConvTranspose2d])
 def test_gradients_of_gradients_can_be_had(kind, monkeypatch):
     """As a gradient penalty asks for."""

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
+import socket
+import sys
 import time
+from datetime import timedelta
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gan.distributed import LOST, World
+from gan.distributed import LOST, World, joined
 from gan.errors import UserError, run_script
 from tests.together import together
 
@@ -131,6 +135,50 @@ def test_the_loss_of_a_process_ends_the_others_soon_with_one_line(tmp_path, lost
     assert ended.codes[1 - lost] == LOST
     assert ended.errors.startswith("error: another process of this training has ended")
     assert ended.errors.count("\n") == 1
+
+
+def place(rank: object, size: object, port: object) -> dict[str, str]:
+    """What a launcher puts into the environment."""
+    return {"RANK": str(rank), "WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+
+
+@pytest.mark.parametrize(
+    ("rank", "occupied", "told"),
+    [
+        (0, True, "cannot join the others: The server socket has failed to listen"),
+        (0, False, "waited 1 seconds for the others to join, in vain"),
+        (1, True, "waited 1 seconds for the others to join, in vain"),  # whatever is there says nothing
+        (1, False, "waited 1 seconds for the others to join, in vain"),
+        (2, False, "cannot join the others: there is no such rank or port"),
+        ("first", False, "cannot join the others: invalid literal"),
+    ],
+)
+def test_who_cannot_join_ends_with_one_line(tmp_path, monkeypatch, rank, occupied, told):
+    monkeypatch.setattr("gan.distributed.JOINING", timedelta(seconds=1))
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        port = other.getsockname()[1]
+        if occupied:
+            other.listen()
+        else:
+            other.close()
+
+        def alone() -> None:
+            os.environ.update(place(rank, 2, port))
+            error = os.open(tmp_path / "error", os.O_CREAT | os.O_WRONLY)
+            os.dup2(error, 2)  # torch writes there too
+            sys.stderr = os.fdopen(2, "w", buffering=1)
+            with joined():
+                pass
+
+        process = multiprocessing.get_context("fork").Process(target=alone)
+        process.start()
+        process.join(60)
+        if process.is_alive():
+            process.kill()
+    assert process.exitcode == LOST
+    (line,) = (tmp_path / "error").read_text().splitlines()
+    assert line.startswith(f"error: process {rank} of 2, at 127.0.0.1:{port}, {told}")
 
 
 def test_a_bug_in_one_keeps_its_traceback(tmp_path):

@@ -7,7 +7,14 @@ import torch
 
 from gan import hardware
 from gan.errors import UserError
-from gan.hardware import choose_device, choose_precision, environment
+from gan.hardware import (
+    choose_device,
+    choose_precision,
+    environment,
+    exact_float32,
+    telling_of_memory,
+    time_convolutions,
+)
 from tests.in_process import ROOT
 
 CPU, CUDA, MPS = torch.device("cpu"), torch.device("cuda"), torch.device("mps")
@@ -94,6 +101,45 @@ def test_products_are_really_timed(monkeypatch):
     # The first, 50 s, is to warm up; then 3, 2 and 4.
     assert hardware._product_seconds(torch.bfloat16) == 2
     assert next(clock, None) is None
+
+
+def test_algorithms_are_timed_on_a_gpu_alone_and_sampling_leaves_it_so(monkeypatch):
+    cudnn = torch.backends.cudnn
+    before = cudnn.benchmark
+    try:
+        cudnn.benchmark = False
+        time_convolutions(CPU)
+        assert not cudnn.benchmark
+        time_convolutions(CUDA)
+        with exact_float32():
+            assert cudnn.benchmark
+            assert not cudnn.allow_tf32
+        assert cudnn.benchmark
+    finally:
+        cudnn.benchmark = before
+
+
+def too_much() -> None:
+    torch.empty(2**55)
+
+
+def too_much_for_a_gpu() -> None:
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has ...")
+
+
+def too_much_for_an_array() -> None:
+    bytearray(2**62)
+
+
+@pytest.mark.parametrize("greedy", [too_much, too_much_for_a_gpu, too_much_for_an_array])
+def test_too_little_memory_is_told_with_what_takes_less(greedy):
+    with pytest.raises(UserError, match=r"not enough memory: a smaller --batch-size"), telling_of_memory():
+        greedy()
+
+
+def test_other_errors_stay_what_they_are():
+    with pytest.raises(RuntimeError, match="shape"), telling_of_memory():
+        torch.ones(2).view(3)
 
 
 def test_what_repetition_depends_on_is_told():

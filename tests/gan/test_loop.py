@@ -2,7 +2,9 @@ import json
 import os
 import re
 import signal
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ from gan.config import base
 from gan.course import Course
 from gan.errors import UserError
 from gan.images import load_png
+from gan.interrupt import PATIENCE, Interrupt
 from gan.loop import train
 from gan.recorder import Recorder
 from gan.recovery import BeyondRepairError
@@ -104,7 +107,9 @@ def test_only_the_last_few_checkpoints_are_kept(tmp_path):
     assert saved(tmp_path) == [8, 9]
 
 
-def test_minutes_end_a_run_after_the_step_in_which_they_pass(tmp_path, monkeypatch):
+@pytest.fixture
+def slow(monkeypatch) -> Callable[..., Trainer]:
+    """Makes trainers whose steps take 25 seconds."""
     now = [0.0]
     monkeypatch.setattr(clock.time, "monotonic", lambda: now[0])
 
@@ -113,11 +118,34 @@ def test_minutes_end_a_run_after_the_step_in_which_they_pass(tmp_path, monkeypat
             super().step()
             now[0] += 25
 
-    outcome = run_loop(Slow(None, -1, steps=None, minutes=1.0), tmp_path)
+    return partial(Slow, None, -1)
+
+
+def test_minutes_end_a_run_after_the_step_in_which_they_pass(tmp_path, slow):
+    outcome = run_loop(slow(steps=None, minutes=1.0), tmp_path)
     assert (outcome.step, outcome.seconds) == (3, 75)
     assert (saved(tmp_path), sampled(tmp_path)) == ([3], [0, 3])
     (line,) = (tmp_path / "metrics.jsonl").read_text().splitlines()
     assert json.loads(line)["speed/images_per_second"] == pytest.approx(3 * 8 / 75)
+
+
+def test_a_process_of_torchruns_has_as_long_to_end_as_its_turns_take(tmp_path, monkeypatch, slow):
+    """Or a step that takes half a minute would be ended before it is saved."""
+    asked = []
+
+    class Watched(Interrupt):
+        def __init__(self, patience) -> None:
+            super().__init__(patience)
+            asked.append(patience)
+
+    monkeypatch.setattr("gan.loop.Interrupt", Watched)
+    run_loop(slow(steps=3), tmp_path / "alone")
+    launched = slow(steps=3)
+    launched.world.launched = True
+    run_loop(launched, tmp_path / "launched")
+    alone, patient = asked
+    assert alone is None
+    assert patient() == PATIENCE + 2 * 25
 
 
 def test_of_steps_and_minutes_the_first_ends_the_run(tmp_path):

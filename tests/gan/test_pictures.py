@@ -58,6 +58,12 @@ class TestGrid:
         assert np.array_equal(load_latents(file.with_suffix(".npy"), SIZE), faces().z)
         assert read_text(file) == {"run": "0007-顔", "step": "300", "seed": "5", "weights": "ema"}
 
+    def test_no_picture_is_without_its_vectors(self, generator):
+        (generator.run / "grids" / "step_000300-seed_5-8x8.npy").mkdir(parents=True)
+        with pytest.raises(UserError, match="cannot write"):
+            save_grid(generator, faces(), 8)
+        assert not list((generator.run / "grids").glob("*.png"))
+
     def test_numbers_change_the_tiles_and_the_name(self, generator):
         plain, numbered = save_grid(generator, faces(), 8), save_grid(generator, faces(), 8, numbered=True)
         assert plain != numbered

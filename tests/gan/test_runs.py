@@ -278,6 +278,7 @@ GOOD = {"settings": to_json(Settings()), "data": {}, "environment": {}}
     [
         ("", "no JSON"),
         ("{", "no JSON"),
+        ("[" * 10**5, "no JSON"),
         (b"\xff\xfe\x00", "no JSON"),
         ("[]", "does not hold settings"),
         ("null", "does not hold settings"),

@@ -1,10 +1,12 @@
 import copy
+from unittest import mock
 
 import numpy as np
 import pytest
 import torch
 
 from gan import convolution
+from gan.ema import estimate_batch_norm
 from gan.health import DivergedError
 from gan.images import to_uint8
 from gan.latent import draw
@@ -130,6 +132,25 @@ def test_samples_are_the_averages_and_the_raw_generators_in_the_plain_form():
     with torch.no_grad():
         raw = plain.generator(torch.from_numpy(draw(64, 100, plain.settings.seed)))
     assert np.abs(plain.samples().astype(int) - to_uint8(raw).numpy()).max() <= 1
+
+
+@pytest.mark.parametrize("look", [Trainer.samples, Trainer.state], ids=["samples", "state"])
+def test_an_average_gets_its_statistics_once_a_step_and_whenever_it_is_another(monkeypatch, look):
+    estimated = mock.Mock(wraps=estimate_batch_norm)
+    monkeypatch.setattr("gan.trainer.estimate_batch_norm", estimated)
+    tried = trainer()
+    tried.step()
+    state = snapshot(tried)
+    tried.samples()
+    assert estimated.call_count == 1
+    tried.step()
+    look(tried)
+    tried.samples()
+    assert estimated.call_count == 2
+    tried.load_state(state | {"step": 2})
+    look(tried)
+    assert estimated.call_count == 3
+    assert_equal(snapshot(tried)["average"], state["average"])
 
 
 def test_statistics_are_means_since_they_were_last_asked_for():
