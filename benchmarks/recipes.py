@@ -29,11 +29,10 @@ from gan.checkpoint import LoadedGenerator, load_generator
 from gan.command import parse
 from gan.comparison import compare, sample
 from gan.config import Settings
-from gan.curves import Metrics, read_metrics
+from gan.curves import Metrics, new_figure, read_metrics, save_figure
 from gan.dataset import FaceSet, load_folder
 from gan.errors import UserError, run_script
 from gan.features import random_space
-from gan.files import replacing
 from gan.images import save_png, tile
 from gan.latent import draw
 from gan.runs import BEST, NEWEST, best_path, checkpoints, read_info, step_of
@@ -218,9 +217,7 @@ def _training(metrics: Metrics, settings: Settings) -> list[str]:
 
 def _save_scores(path: Path, runs: dict[str, Path]) -> None:
     """Draw the scores that the runs gave themselves, over steps on the left and over minutes on the right."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(10, 6.4), layout="constrained")
+    figure = new_figure("curves", 10, 6.4)
     grid = figure.subplots(2, 2, sharex="col", sharey="row")
     for name, run in runs.items():
         metrics, settings = read_metrics(run), read_info(run).settings
@@ -237,8 +234,7 @@ def _save_scores(path: Path, runs: dict[str, Path]) -> None:
     for axes in grid.flat:
         axes.grid(alpha=0.3)
     grid[0][0].legend()
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=110)
+    save_figure(path, figure)
 
 
 def _line(cells: Sequence[str]) -> str:
