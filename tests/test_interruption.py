@@ -86,27 +86,30 @@ def run_in(folder: Path) -> Path | None:
     return max((folder / "outputs").glob("0*"), default=None)
 
 
-def test_kill_9_in_another_process_and_a_resume_in_this_one(pictures, train, tmp_path):
-    words = (pictures, *UNEVEN, "--sample-every", 8, "--keep", 2)
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_200_steps_and_100_with_a_kill_9_and_a_resume_are_the_same(pictures, train, tmp_path, precision):
+    words = (pictures, *UNEVEN, "--sample-every", 80, "--histogram-every", 80, "--precision", precision)
+    words = (*words, "--checkpoint-every", 100, "--steps", 200)
     program = f"from gan import ema; ema.STATISTICS_BATCHES = 1; {RUN}"  # as `train` has it
-    process = started(*TINY, *words, "--steps", 100_000, folder=tmp_path, program=program)
+    process = started(*TINY, *words, folder=tmp_path, program=program)
 
-    def beyond_a_checkpoint() -> bool:
+    def beyond_the_checkpoint() -> bool:
         run = run_in(tmp_path)
-        if run is None or not (saved := checkpoints(run)):
+        if run is None or not checkpoints(run):
             return False
         logged = (run / "metrics.jsonl").read_text().rpartition('{"step": ')[2].partition(",")[0]
-        return logged.isdigit() and int(logged) > step_of(saved[-1])
+        return logged.isdigit() and int(logged) > 100
 
-    wait_until(beyond_a_checkpoint, process)
+    wait_until(beyond_the_checkpoint, process)
     process.kill()
     assert process.wait() == -signal.SIGKILL
     process.communicate()
     killed = run_in(tmp_path)
-    end = step_of(checkpoints(killed)[-1]) + 6
-    assert train("--resume", killed, "--steps", end) == 0
-    assert train(*words, "--steps", end, "--name", "straight") == 0
+    assert steps(checkpoints(killed)) == [100]
+    assert train("--resume", killed) == 0
+    assert train(*words) == 0
     assert_same_run(newest(), killed)
+    assert steps(checkpoints(killed)) == [100, 200]
     assert not list((killed / "checkpoints").glob(".*"))
 
 
