@@ -65,7 +65,7 @@ def _draw(settings: Settings) -> Path:
 
     budget = f" for {settings.minutes:g} minutes" if settings.minutes else ""
     print(
-        f"no folder given: training on drawn faces{budget}; "
+        f"no folder given: training on drawn faces{budget}, {settings.batch_size} images a step; "
         "`python train_gan.py FOLDER` trains on your photos"
     )
     return default_folder(settings.workers)

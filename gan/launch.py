@@ -36,6 +36,9 @@ from gan.trainer import SAMPLES, Trainer
 
 DEFAULT_MINUTES = 15.0
 """Time budget of a run on the embedded default."""
+DRAWN_BATCH = 32
+"""Images a step on the embedded default, on a CPU. In so short a time the number of steps is what counts: with
+96 images there are half as many of them, and no eyes yet (docs/faces.md)."""
 
 
 @dataclass(frozen=True)
@@ -279,6 +282,8 @@ def _beginning(words: Sequence[str], request: Request) -> Plan:
     if request.plain and not theirs.plain:
         raise UserError(f"--plain asks for other networks than those of {source}: leave that out")
     defaults = replace(defaults, **{name: getattr(theirs, name) for name in NETWORKS})
+    if light and request.folder is None and request.preset is None:
+        defaults = replace(defaults, batch_size=DRAWN_BATCH)
     settings, device = _decided(read_request(words, default=defaults).settings)
     if source:
         _same_networks(source, theirs, settings)

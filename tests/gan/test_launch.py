@@ -43,3 +43,18 @@ def test_a_gpu_takes_the_paper_preset_unless_told_otherwise():
 def test_a_run_ends_by_itself(words, end):
     settings = make_plan([*words, "--device", "cpu", "--precision", "float32"]).settings
     assert (settings.steps, settings.minutes) == end
+
+
+@pytest.mark.parametrize(
+    ("words", "images"),
+    [
+        ([], 32),
+        (["--batch-size", "8"], 8),
+        (["--preset", "light"], 96),
+        (["--minutes", "60"], 32),
+        (["faces"], 96),
+    ],
+)
+def test_drawn_faces_are_learnt_in_small_batches_unless_told_otherwise(words, images):
+    words = [*words, "--device", "cpu", "--precision", "float32"]
+    assert make_plan(words).settings.batch_size == images
