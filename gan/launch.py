@@ -37,8 +37,8 @@ from gan.trainer import SAMPLES, Trainer
 DEFAULT_MINUTES = 15.0
 """Time budget of a run on the embedded default."""
 DRAWN_BATCH = 32
-"""Images a step on the embedded default, on a CPU. In so short a time the number of steps is what counts: with
-96 images there are half as many of them, and no eyes yet (docs/faces.md)."""
+"""Images a step on the embedded default, on a CPU. In so short a time it is the number of steps that counts:
+with 96 images there are half as many of them, and no eyes yet (docs/faces.md)."""
 
 
 @dataclass(frozen=True)
