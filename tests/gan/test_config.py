@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from gan.config import (
     FREE,
     IMAGE_SIZES,
+    MOST_VALUES,
     NETWORKS,
     Settings,
     base,
@@ -26,7 +27,7 @@ PATHS = st.lists(st.text("ab ä顔", min_size=1), min_size=1, max_size=3).map(la
 COUNTS = st.integers(1, 10**9)
 POSITIVE = st.floats(0, 1e9, exclude_min=True)
 DECAYS = st.floats(0, 1, exclude_max=True)
-WIDTHS = st.tuples(*[st.integers(1, 4096)] * 4)
+WIDTHS = st.tuples(*[st.integers(1, MOST_VALUES)] * 4)
 VALID = st.builds(
     Settings,
     folder=st.none() | WORDS,
@@ -47,7 +48,7 @@ VALID = st.builds(
     held_out=st.floats(0, 0.5),
     generator_widths=WIDTHS,
     discriminator_widths=WIDTHS,
-    latent_size=COUNTS,
+    latent_size=st.integers(1, MOST_VALUES),
     normalisation=st.sampled_from(["batch", "batch-but-first", "layer", "spectral", "none"]),
     head_scale=POSITIVE,
     updates=st.sampled_from(["separate", "simultaneous"]),
@@ -141,8 +142,8 @@ BAD = {
     "workers": (-1,),
     "memory_share": (0, -0.5, NAN),
     "held_out": (-0.1, 0.6, NAN),
-    "latent_size": (0, -100),
-    "generator_widths": ((250, 150, 0, 54), (-1, 1, 1, 1)),
+    "latent_size": (0, -100, MOST_VALUES + 1),
+    "generator_widths": ((250, 150, 0, 54), (-1, 1, 1, 1), (1, 1, MOST_VALUES + 1, 1)),
     "discriminator_widths": ((64, 128, 256, 0),),
     "head_scale": (0, -1, NAN, INFINITE),
     "learning_rate": (0, -1e-4, NAN, INFINITE),
