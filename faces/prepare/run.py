@@ -29,7 +29,7 @@ from faces.prepare.sources import Job, crop_name, find_jobs
 from gan.errors import UserError
 from gan.files import replacing
 from gan.images import to_pillow
-from gan.interrupt import Interrupt
+from gan.interrupt import Interrupt, exit_code
 from gan.lock import locked
 from gan.processes import spread, worker_count
 
@@ -158,7 +158,7 @@ def _work_through(
             progress.update()
             if interrupt.received is not None:
                 break
-    return done, interrupt.exit_code
+    return done, exit_code(interrupt.received)
 
 
 def _keep(choice: PrepareChoice, job: Job, outcome: Outcome, copies: NearCopies) -> list[Row]:
