@@ -24,7 +24,9 @@ FAMILIES = (
 )
 """Beginnings of the names of torchvision's networks that can be backbones."""
 HEADS = ("avgpool", "fc", "classifier")
-"""What comes after the convolutions in those that do not keep them apart as `features`."""
+"""What comes after the convolutions."""
+WRAPPERS = ("layers", "trunk_output")
+"""What holds the blocks of MNASNet and RegNet, which are layers by themselves in others."""
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of ImageNet's colours in [0, 1]: what torchvision's networks expect to be taken off and divided by."""
 
@@ -127,14 +129,14 @@ def load_weights(backbone: Backbone, weights: str) -> None:
     wanted = {name: weight for name, weight in network.state_dict().items() if name in state}
     fitting = {name: state[name] for name, weight in wanted.items() if state[name].shape == weight.shape}
     network.load_state_dict(fitting, strict=False)
-    body = _convolutions(network)
-    prefix = "features." if hasattr(network, "features") else ""
-    missing = [name for name in body.state_dict() if prefix + name not in fitting]
+    missing = [
+        name for name in network.state_dict() if name not in fitting and name.partition(".")[0] not in HEADS
+    ]
     if missing:
         raise UserError(
-            f"{weights} holds no weights of {backbone.name}: {prefix}{missing[0]} is missing or another shape"
+            f"{weights} holds no weights of {backbone.name}: {missing[0]} is missing or another shape"
         )
-    backbone.body.load_state_dict(body.state_dict())
+    backbone.body.load_state_dict(_convolutions(network).state_dict())
 
 
 def _weights(layer: nn.Module) -> list[nn.Parameter]:
@@ -176,7 +178,7 @@ def _convolutions(network: nn.Module) -> nn.Module:
     for name, layer in network.named_children():
         if name in HEADS:
             break
-        layers[name] = layer
+        layers.update(layer.named_children() if name in WRAPPERS else {name: layer})
     return nn.Sequential(layers)
 
 

@@ -11,7 +11,6 @@ Nothing here imports torch.
 from __future__ import annotations
 
 import dataclasses
-import zipfile
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -185,9 +184,12 @@ def load_gallery(path: str | Path, network: str | None = None) -> Gallery:
             fits = gallery.vectors.ndim == 2 and len(gallery.vectors) == len(gallery.names)
             if not fits or not np.isfinite(gallery.vectors).all():
                 raise ValueError("names and vectors do not fit")
+    except UserError:
+        raise
     except OSError as error:
         raise UserError(f"the gallery {path} cannot be opened: {error.strerror or error}") from None
-    except (ValueError, KeyError, TypeError, EOFError, AttributeError, zipfile.BadZipFile):
+    except Exception:
+        # numpy, zipfile and zlib answer a damaged file with nearly any exception there is.
         raise UserError(f"{path} is damaged, or no gallery") from None
     if network is not None:
         check_network(gallery, path, network)
@@ -219,6 +221,8 @@ def change_gallery(
     Raises:
         UserError: the file cannot be read or written, or another process keeps it.
     """
+    if new is None:
+        load_gallery(path)  # where there is none, no lock is left behind either
     with locked(path.parent, f"changing {path.name}", name=f".{path.name}.lock", wait=WAIT):
         before = new if new is not None and not path.exists() else load_gallery(path)
         after = change(before)

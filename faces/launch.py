@@ -17,7 +17,7 @@ from faces.data import TrainingData
 from faces.settings import FREE, TrainingSettings
 from faces.training import Learner, train
 from gan.best import Best
-from gan.checkpoint import keep_as_best, load_newest_told
+from gan.checkpoint import keep_as_best, load_newest, load_newest_told
 from gan.clock import Outcome
 from gan.config import changed, flag, from_json
 from gan.dataset import write_skipped
@@ -27,7 +27,7 @@ from gan.health import EXIT_CODE, DivergedError
 from gan.lock import locked
 from gan.recorder import Recorder
 from gan.request import NEWEST, Beginning, read_request, settings_of
-from gan.runs import RunInfo, find_run, new_run, read_info, write_info, written_to
+from gan.runs import GAN, RunInfo, find_run, new_run, read_info, write_info, written_to
 
 Settings = TypeVar("Settings", bound=TrainingSettings)
 
@@ -55,6 +55,17 @@ class Kind(Generic[Settings]):
     def read_info(self, run: Path) -> RunInfo:
         """A run's config.json. Raises `UserError` where it is none of this kind."""
         return read_info(run, self.name, lambda values: from_json(values, self.settings, self.check))
+
+    def trained_settings(self, run: Path) -> Settings:
+        """Those with which a run's newest checkpoint was made, whatever config.json was edited into since.
+
+        Raises:
+            UserError: the run has no usable checkpoint, or one of another kind.
+        """
+        path, state, _ = load_newest(run)
+        if state.get("kind", GAN) != self.name:
+            raise UserError(f"{path} is of another kind: {state.get('kind', GAN)}, not {self.name}")
+        return from_json(state["settings"], self.settings, self.check)
 
     def find_run(self, run: str | Path | None, output: Path) -> Path:
         """A run by its folder, name or number; see `gan.runs.find_run`."""
@@ -92,17 +103,20 @@ def make_plan(words: Sequence[str], kind: Kind[Settings]) -> Plan[Settings]:
     output = settings_of(request, kind.settings).output
     run = kind.find_run(None if named == NEWEST else named, output) if named else None
     before = kind.read_info(run).settings if run else kind.settings()
+    trained = kind.trained_settings(run) if run else before
     if run and request.init_from:
-        before = replace(kind.settings(), **{name: getattr(before, name) for name in kind.network})
+        before = replace(kind.settings(), **{name: getattr(trained, name) for name in kind.network})
     settings = settings_of(read_request(words, before, kind.request), kind.settings)
+    if run:
+        # First, as another network makes settings wrong of which the user said nothing.
+        fixed = kind.network if request.init_from else (*kind.network, "optimizer")
+        _same_network(run, trained, settings, fixed)
     kind.check(settings)
     if settings.folder is not None:
         # A run may be resumed from another working directory.
         settings = replace(settings, folder=str(Path(settings.folder).absolute()))
-    if run:
-        _same_network(run, before, settings, kind.network)
     if run and request.resume and not request.force:
-        _same_mathematics(run, before, settings)
+        _same_mathematics(run, trained, settings)
     return Plan(
         kind,
         settings,
@@ -240,7 +254,10 @@ def _go_on(plan: Plan[Any], learner: Learner, best: Best) -> None:
 def _same_network(run: Path, before: Any, settings: Any, names: tuple[str, ...]) -> None:
     other = [flag(name) for name in names if getattr(before, name) != getattr(settings, name)]
     if other:
-        raise UserError(f"the network of {run} has another {', '.join(other)}: leave that out")
+        raise UserError(
+            f"the network of {run} was trained with another {', '.join(other)}: leave that out, or undo it "
+            "in its config.json"
+        )
 
 
 def _same_mathematics(run: Path, before: Any, settings: Any) -> None:
@@ -248,5 +265,6 @@ def _same_mathematics(run: Path, before: Any, settings: Any) -> None:
     if differences:
         raise UserError(
             f"{run} was trained with another {', '.join(map(flag, differences))}; going on would not be the "
-            "same run: leave that out, begin a new run with --init-from, or insist with --force"
+            "same run: leave that out, or undo it in its config.json, begin a new run with --init-from, or "
+            "insist with --force"
         )

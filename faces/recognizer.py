@@ -1,8 +1,10 @@
 """A trained classifier, ready to use: what is on an image, with which probability, and its vector.
 
-recognizer = load_recognizer("outputs/classifiers/0001-people-96px")
-probabilities = recognizer.probabilities(images)      # uint8 [N, 3, S, S] to float32 [N, C]
-vectors = recognizer.vectors(images)                  # to float32 [N, D], each of length 1
+    recognizer = load_recognizer("outputs/classifiers/0001-people-96px")
+    probabilities = recognizer.probabilities(images)      # uint8 [N, 3, S, S] to float32 [N, C]
+    vectors = recognizer.vectors(images)                  # to float32 [N, D], each of length 1
+
+Images are RGB and of any side S; they are scaled to what the network learnt from.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from faces.recognition.networks import Classifier, make_network
 from faces.recognition.settings import ClassifierSettings, check, tile_side
 from faces.trained import load_trained, made_from, weights_in_use
 from gan.config import Device, from_json
+from gan.errors import UserError
 from gan.features import FeatureSpace, callable_space, resized
 from gan.hardware import choose_device, exact_float32
 
@@ -64,8 +67,18 @@ class Recognizer:
         return self._batched(images, lambda features: self.network.logits(features).softmax(1))
 
     def vectors(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Of images, uint8 [N, 3, S, S], vectors of length 1, float32 [N, D]; alike faces have near ones."""
-        return self._batched(images, F.normalize)
+        """Of images, uint8 [N, 3, S, S], vectors of length 1, float32 [N, D]; alike faces have near ones.
+
+        Raises:
+            UserError: all features of an image are 0, as an activation that has died makes them.
+        """
+        vectors = self._batched(images, F.normalize)
+        if not vectors.any(1).all():
+            raise UserError(
+                f"{self.checkpoint} makes no vector of an image, as all its features are 0: use another "
+                "network, such as one of --method arcface"
+            )
+        return vectors
 
     def feature_space(self) -> FeatureSpace:
         """The space of its features, before their lengths are divided out, to compare sets of images in."""

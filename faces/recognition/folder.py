@@ -189,7 +189,7 @@ def _by_label(faces: FaceSet, label: str) -> list[str | None]:
             f"--label {label} is neither a column of {table} nor a regular expression with a group"
         )
     found = [pattern.search(name) for name in faces.files]
-    return [match[1] if match else None for match in found]
+    return [(match[1] or None) if match else None for match in found]
 
 
 def _column(table: Path, name: str) -> dict[str, str] | None:

@@ -36,11 +36,17 @@ CLASSES = Kind(KIND, "train_classifier.py FOLDER", ClassifierSettings, Classifie
 def make_plan(words: Sequence[str]) -> Plan[ClassifierSettings]:
     """Read a command line; what it leaves open is what the method, or the checkpoint begun from, has.
 
+    --init-from is --from a run, with the network as it is there.
+
     Raises:
         UserError: as `faces.launch.make_plan`; or a checkpoint that cannot be begun from.
     """
     plan = make_any_plan(words, CLASSES)
     settings = plan.settings
+    if plan.source is not None:
+        if settings.from_checkpoint is not None:
+            raise UserError("--init-from and --from both say what to begin with: give one of the two")
+        settings = replace(settings, from_checkpoint=plan.source)
     if settings.from_checkpoint is not None and plan.resumed is None:
         source = find_trained(settings.from_checkpoint, settings.output, CLASSES.script)
         settings = replace(settings, from_checkpoint=source.absolute())
@@ -84,9 +90,6 @@ def make_learner(plan: Plan[ClassifierSettings], data: Labelled) -> ClassifierLe
         network = make_network(settings, len(data.classes))
     if plan.resumed is None:
         _begin(network, settings, data.classes)
-        source = plan.source_state()
-        if source:
-            take_over(network, *source, data.classes)
     if isinstance(network, FinetuneNetwork):
         network.backbone.freeze(settings.freeze)
     return ClassifierLearner(settings, data, network, plan.device)

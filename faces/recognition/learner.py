@@ -24,6 +24,7 @@ from faces.recognition.thawing import FrozenMaps, thaw
 from faces.updater import WEIGHTS, Updater
 from gan.batches import batch_indices, step_seed
 from gan.config import to_json
+from gan.errors import UserError
 from gan.hardware import exact_float32
 from gan.images import to_uint8
 
@@ -162,7 +163,16 @@ class ClassifierLearner:
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Go on from what `state` gave, after the step that `state["step"]` tells."""
+        """Go on from what `state` gave, after the step that `state["step"]` tells.
+
+        Raises:
+            UserError: it is of other classes.
+        """
+        if odd := sorted({*state["classes"]} ^ {*self.data.classes}):
+            raise UserError(
+                f"the run was trained on {len(state['classes'])} classes, and {len(self.data.classes)} are "
+                f"there now; {odd[0]} is not in both: restore the folder, or begin a new run with --init-from"
+            )
         self._updater.load_state(state)
         self._rate.load_state(state["rate"])
         stage = state["stage"]

@@ -116,8 +116,10 @@ def enroll(choice: EnrollChoice) -> Told:
 
     Raises:
         UserError: an image that cannot be read, has no face or several; a network that is missing or
-            another than the gallery's; a gallery that cannot be written.
+            another than the gallery's; a gallery that cannot be written; a name that is none.
     """
+    if choice.name.strip().casefold() == UNKNOWN:
+        raise UserError(f"{choice.name} is what identify calls a stranger: give another name")
     images = list_photos(choice.images)
     for name, reason in images.left_out:
         raise UserError(f"{name} cannot be enrolled: {reason}; nothing was changed")

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from tyro.conf import DisallowNone, arg
 
 from faces.settings import OptimizerName, TrainingSettings, between, check_training
-from gan.config import Folder, at_least, flag
+from gan.config import MOST_VALUES, Folder, at_least, flag
 from gan.errors import UserError
 from gan.request import Beginning
 
@@ -52,7 +52,7 @@ class ClassifierSettings(TrainingSettings):
     or small."""
     weights: str | None = None
     """What the backbone begins with: imagenet, none, or a file with a state dict of torchvision's; imagenet
-    if not given, and none with --from-checkpoint."""
+    if not given, and none with --from-checkpoint or the backbone small."""
     from_checkpoint: Annotated[Path | None, arg(aliases=("--from",))] = None
     """Begin with the convolutions of any checkpoint of this project that looks at faces: a file, a run's
     folder, or a name or number in --output. Its backbone and image size are taken over unless others are
@@ -110,10 +110,12 @@ class ClassifierRequest(ClassifierSettings, Beginning):
     """Learn to tell who or what is on an image, from a folder with one sub-folder a class."""
 
 
+MOST_PIXELS = 800
+"""Side of what a network may see; the largest of torchvision's networks see 600."""
 TILE = 112 / 96
 """Of scratch: side of the images that crops are cut from at random, over the side of the crops."""
 
-NETWORK = ("method", "image_size", "backbone", "embedding")
+NETWORK = ("method", "image_size", "backbone", "embedding", "loss")
 """What two runs must share for one to start from the other's network, beside the classes."""
 
 DEFAULTS: dict[Method, dict[str, Any]] = {
@@ -140,7 +142,7 @@ def resolved(settings: ClassifierSettings) -> ClassifierSettings:
     """The settings with the method's defaults where nothing was said."""
     defaults = dict(DEFAULTS[settings.method])
     begun = settings.from_checkpoint is not None
-    if begun:
+    if begun or settings.backbone == "small":  # of which torchvision has no weights
         defaults["weights"] = "none"
     if (settings.weights or defaults["weights"]) == "none" and not begun:
         defaults["stages"] = 1
@@ -161,6 +163,9 @@ def check(settings: ClassifierSettings) -> None:
     between(settings, 0, float("inf"), "learning_rate scale")
     at_least(settings, 0, "weight_decay ema_half_life margin")
     at_least(settings, 1, "stages embedding")
+    for name, most in (("image_size", MOST_PIXELS), ("embedding", MOST_VALUES)):
+        if (getattr(settings, name) or 0) > most:
+            raise UserError(f"{flag(name)} must be at most {most}, not {getattr(settings, name)}")
     if not 0.1 <= settings.centre <= 1:
         raise UserError(f"--centre must be 0.1 to 1, not {settings.centre}")
     if settings.margin >= 3.14:
@@ -185,4 +190,6 @@ def check(settings: ClassifierSettings) -> None:
         if settings.image_size is not None and settings.image_size % 16:
             raise UserError(f"--image-size of scratch must be a multiple of 16, not {settings.image_size}")
     if settings.from_checkpoint is not None and settings.weights not in (None, "none"):
-        raise UserError("--from and --weights both say what to begin with: give one of the two")
+        raise UserError(
+            "--weights and --from, or --init-from, both say what to begin with: give one of the two"
+        )

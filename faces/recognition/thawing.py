@@ -18,12 +18,13 @@ BATCH = 32
 def before_last_block(backbone: Backbone) -> str:
     """The last layer before the last block of convolutions.
 
-    That is the last part of the body or, where its parts are single layers as in a VGG, what follows the
-    last pooling or stride.
+    That begins with the last part of the body that has parts itself or, where all are single layers as in a
+    VGG, after the last pooling or stride.
     """
     names, children = backbone.layers, list(backbone.body.named_children())
-    if list(backbone.body.get_submodule(names[-1]).children()):
-        return names[-2]
+    blocks = [name for name, part in children if name in names and list(part.children())]
+    if blocks:
+        return names[names.index(blocks[-1]) - 1]
     last = max(place for place, (name, _) in enumerate(children) if name in names)
     begin = max(place for place, (_, part) in enumerate(children[: last + 1]) if _makes_smaller(part))
     return next(name for name, _ in reversed(children[:begin]) if name in names)
@@ -78,7 +79,7 @@ class FrozenMaps:
                 both = [frozen(backbone.normalised(view)).cpu() for view in (batch, batch.flip(-1))]
                 maps.append(torch.stack(both, 1))
         backbone.train(training)
-        self._maps = torch.cat(maps).clone()
+        self._maps = torch.cat(maps)
 
     def __call__(self, rows: NDArray[np.int64], mirrored: Tensor) -> Tensor:
         """The maps of some images, float32 [B, C, H, W] on the CPU.
