@@ -6,6 +6,7 @@ torchvision's that end in such a map will do, with the weights they learnt from 
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any, Self
@@ -27,6 +28,10 @@ HEADS = ("avgpool", "fc", "classifier")
 """What comes after the convolutions."""
 WRAPPERS = ("layers", "trunk_output")
 """What holds the blocks of MNASNet and RegNet, which are layers by themselves in others."""
+UNCOUNTED = ".num_batches_tracked"
+"""What batch norms did not count when the older of torchvision's weights were made; nothing here needs it."""
+DENSE_LAYER = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12])\.")
+"""Names in DenseNet's weights, which end in `norm.1` where the network has `norm1`."""
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of ImageNet's colours in [0, 1]: what torchvision's networks expect to be taken off and divided by."""
 
@@ -125,13 +130,15 @@ def load_weights(backbone: Backbone, weights: str) -> None:
     if backbone.name == SMALL:
         raise UserError(f"there are no weights for the backbone {SMALL}: leave --weights out")
     state = _imagenet(backbone.name) if weights == "imagenet" else _from_file(Path(weights))
+    state = {DENSE_LAYER.sub(r"\1\2.", name): weight for name, weight in state.items()}
     network = _torchvision(backbone.name)
-    wanted = {name: weight for name, weight in network.state_dict().items() if name in state}
-    fitting = {name: state[name] for name, weight in wanted.items() if state[name].shape == weight.shape}
-    network.load_state_dict(fitting, strict=False)
-    missing = [
-        name for name in network.state_dict() if name not in fitting and name.partition(".")[0] not in HEADS
-    ]
+    missing = []
+    for name, weight in network.state_dict().items():
+        learnt = state.get(name)
+        if isinstance(learnt, Tensor) and learnt.shape == weight.shape:
+            weight.copy_(learnt)
+        elif name.partition(".")[0] not in HEADS and not name.endswith(UNCOUNTED):
+            missing.append(name)
     if missing:
         raise UserError(
             f"{weights} holds no weights of {backbone.name}: {missing[0]} is missing or another shape"
@@ -204,6 +211,6 @@ def _from_file(path: Path) -> dict[str, Any]:
     except Exception:
         # torch's readers answer a file of another kind with nearly any exception there is.
         raise UserError(f"{path} is damaged, or no file of weights") from None
-    if not isinstance(state, dict):
+    if not isinstance(state, dict) or not all(isinstance(name, str) for name in state):
         raise UserError(f"{path} holds no state dict")
     return state

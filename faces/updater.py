@@ -117,7 +117,9 @@ class Updater:
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on from what `state` gave, after the step that `state["step"]` tells."""
         self.load_network(state)
-        self._optimizer.load_state_dict(state["optimizer"])
+        # Its strengths, such as weight decay, are those of the settings: a run may be forced to change them.
+        own = self._optimizer.state_dict()["param_groups"]
+        self._optimizer.load_state_dict(state["optimizer"] | {"param_groups": own})
         device = self._weights[0].device
         self._sums = {name: value.to(device) for name, value in state["sums"].items()}
         self._summed = state["summed"]

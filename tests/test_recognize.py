@@ -18,8 +18,10 @@ from faces.recognition.finding import Seen
 from faces.recognizer import load_recognizer
 from gan.checkpoint import FORMAT
 from gan.decoding import decode_whole
+from gan.errors import UserError
 from gan.images import load_png
 from tests.conftest import draw_people
+from tests.faces.tiny_yunet import BOX, save_tiny_yunet
 from tests.in_process import call, refusal, succeed
 
 told, refused = (partial(way, "recognize.py") for way in (succeed, refusal))
@@ -93,10 +95,31 @@ def test_each_face_of_a_group_photo_is_named(scratch_run, drawn_people, monkeypa
 
 
 def test_faces_are_found_by_the_detector(scratch_run, drawn_people):
-    pytest.importorskip("faces.prepare", reason="there is no detector in this version")
     pytest.importorskip("cv2", reason="the extra 'photos' is not installed")
     Image.new("RGB", (200, 200), "white").save("nobody.png")
     assert "nobody.png: no face is found in it" in refused("predict", scratch_run, "nobody.png")
+
+
+def test_each_face_that_a_detector_finds_has_its_box_and_a_name(scratch_run, drawn_people):
+    pytest.importorskip("cv2", reason="the extra 'photos' is not installed")
+    pytest.importorskip("onnx", reason="needs onnx to make a small network")
+    save_tiny_yunet(Path("tiny.onnx"))
+    group = np.zeros((3, 160, 320), np.uint8)
+    middles = (60, 164, 252)
+    for middle in middles:
+        group[0, 72:80, middle - 4 : middle + 4] = 255  # what this detector takes for a face
+    Image.fromarray(np.moveaxis(group, 0, -1)).save("group.png")
+    words = ("group.png", "--detector", "tiny.onnx", "--json", "--device", "cpu")
+    rows = sorted(
+        json.loads("\n".join(told("predict", scratch_run, *words).lines)), key=lambda row: row["left"]
+    )
+    assert [(row["left"] + row["right"]) / 2 for row in rows] == pytest.approx(middles, abs=0.5)
+    assert [row["bottom"] - row["top"] for row in rows] == pytest.approx([BOX[1]] * 3, abs=0.5)
+    assert {row["name"] for row in rows} <= {person.name for person in drawn_people.iterdir()}
+    copy = load_png("outputs/recognized/group.png")
+    for row in rows:
+        left, middle = round(row["left"]), round((row["top"] + row["bottom"]) / 2)
+        assert (copy != group)[:, middle, left - 2 : left + 3].any(), "the left side of its box"
 
 
 def test_somebody_new_is_enrolled_and_found_and_a_stranger_is_refused(arcface_run, strangers):
@@ -171,6 +194,7 @@ def test_what_is_refused_loses_nothing(gallery, arcface_run, scratch_run, strang
     assert "another network" in refused("identify", gallery, face, "--checkpoint", scratch_run, *WHOLE)
     assert "another network" in refused("calibrate", scratch_run, strangers, "--gallery", gallery)
     assert "is no name" in refused("enroll", gallery, " ", face, *WHOLE)
+    assert "what identify calls a stranger" in refused("enroll", gallery, "Unknown", face, *WHOLE)
     assert "Bo is not in the gallery; there are: Ada" in refused("remove", gallery, "Bo")
     assert "has no threshold" in refused("identify", gallery, face, *WHOLE)
     for threshold in (1.5, -1.01, "nan"):
@@ -284,6 +308,15 @@ def test_vectors_are_those_of_the_images_alone(arcface_run, strangers):
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-5)
     np.testing.assert_allclose(recognizer.vectors(images[3:4])[0], vectors[3], atol=1e-5)
     np.testing.assert_allclose(recognizer.probabilities(images).sum(1), 1, rtol=1e-5)
+
+
+def test_features_that_are_all_zero_are_no_vector(scratch_run):
+    recognizer = load_recognizer(scratch_run)
+    with torch.no_grad():
+        for weight in recognizer.network.hidden.parameters():
+            weight.zero_()
+    with pytest.raises(UserError, match="makes no vector of an image"):
+        recognizer.vectors(np.zeros((2, 3, 32, 32), np.uint8))
 
 
 def test_a_generators_faces_are_measured_in_a_classifiers_features(arcface_run, tiny_run, strangers):

@@ -13,7 +13,9 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from faces.recognition import report
+from faces.recognition.folder import load_labelled
 from faces.recognition.learner import ClassifierLearner
+from faces.recognition.scores import accuracy, balanced_accuracy, confusion_matrix
 from faces.recognizer import load_recognizer
 from gan.checkpoint import load
 from gan.images import load_png
@@ -92,6 +94,17 @@ def test_what_a_run_leaves(scratch_run, drawn_people):
     assert config["settings"]["image_size"] == 32
 
 
+def test_grey_copies_are_scored_beside_the_images(scratch_run, drawn_people, tmp_path):
+    recognizer = load_recognizer(best_path(scratch_run))
+    data = load_labelled(drawn_people, recognizer.side, cache=tmp_path, workers=0, held_out=0.2)
+    images, true = data.images[data.held_rows], data.labels[data.held_rows]
+    values = json.loads((scratch_run / "report.json").read_text())
+    for prefix, shown in (("", images), ("grey_", report.grey(images))):
+        confusion = confusion_matrix(true, recognizer.probabilities(shown).argmax(1), len(data.classes))
+        assert values[f"{prefix}accuracy"] == pytest.approx(accuracy(confusion))
+        assert values[f"{prefix}balanced_accuracy"] == pytest.approx(balanced_accuracy(confusion))
+
+
 def test_what_tensorboard_shows(scratch_run):
     board = EventAccumulator(str(scratch_run), {"scalars": 0, "images": 0, "histograms": 0}).Reload()
     scalars, histograms = board.Tags()["scalars"], board.Tags()["histograms"]
@@ -127,11 +140,50 @@ def test_a_finished_run_and_other_mathematics_are_refused(folder):
     train(folder, *FEW)
     assert "is at its end, step 6 of 6" in refused("--resume")
     assert "another --balance" in refused("--resume", 1, "--no-balance")
-    assert "another --image-size" in refused("--resume", 1, "--image-size", 48, "--force")
+    for name, value in (("image-size", 48), ("method", "finetune"), ("optimizer", "sgd")):
+        line = refused("--resume", 1, f"--{name}", value, "--force")
+        assert f"was trained with another --{name}: leave that out" in line
     train("--resume", 1, "--steps", 8, "--force")
     assert step_of(checkpoints(runs()[0])[-1]) == 8
-    shutil.rmtree(folder / sorted(path.name for path in folder.iterdir())[0])
+    gone = sorted(path.name for path in folder.iterdir())[0]
+    shutil.rmtree(folder / gone)
     assert "have changed since" in refused("--resume", 1)
+    line = refused("--resume", 1, "--steps", 10, "--force")
+    assert f"trained on 3 classes, and 2 are there now; {gone} is not in both" in line
+
+
+def test_settings_that_were_changed_by_hand_are_one_line(folder):
+    train(folder, *FEW, *METHODS["arcface in stages"])
+    (run,) = runs()
+    whole = (run / "config.json").read_text()
+    for name, value, said in (
+        ("embedding", 16, "another --embedding: leave that out, or undo it in its config.json"),
+        ("image_size", 48, "another --image-size"),
+        ("loss", "softmax", "another --loss"),
+        ("backbone", "resnet18", "another --backbone"),
+        ("optimizer", "sgd", "another --optimizer"),
+        ("method", "finetune", "config.json: --stages is of --method arcface, not of finetune"),
+        ("learning_rate", 0.5, "another --learning-rate; going on would not be the same run"),
+    ):
+        config = json.loads(whole)
+        config["settings"][name] = value
+        (run / "config.json").write_text(json.dumps(config))
+        assert said in refused("--resume", "--steps", 6), name
+    (run / "config.json").write_text(whole)
+    assert "is at its end" in refused("--resume")
+
+
+def test_a_new_run_begins_with_the_network_of_another(folder, arcface_run):
+    words = (folder, *FEW, "--init-from", arcface_run)
+    assert any("beginning with the convolutions of" in line for line in train(*words))
+    (run,) = runs()
+    kept = load(checkpoints(run)[-1])["settings"]
+    assert [kept[name] for name in ("method", "backbone", "embedding")] == ["arcface", "small", 32]
+    assert "another --embedding" in refused(*words, "--embedding", 8)
+    assert "another --method" in refused(*words, "--method", "scratch")
+    assert "give one of the two" in refused(*words, "--from", arcface_run)
+    assert "give one of the two" in refused(*words, "--weights", "imagenet")
+    assert any("beginning with the network of" in line for line in train(folder, *FEW, "--init-from", run))
 
 
 def test_stages_thaw_and_go_back_to_their_best(folder, monkeypatch):
@@ -242,6 +294,8 @@ def test_weights_that_are_not_to_be_had_are_one_line_with_the_ways_out(folder, m
         (("--held-out", 0.7), "--held-out must be"),
         (("--centre", 0), "--centre must be"),
         (("--image-size", 40), "multiple of 16"),
+        (("--image-size", 8000), "--image-size must be at most 800"),
+        (("--method", "arcface", "--embedding", 10**9), "--embedding must be at most"),
         (("--from", "x.pt", "--weights", "imagenet", "--method", "arcface"), "give one of the two"),
         (("--margin", 4), "less than pi"),
     ],

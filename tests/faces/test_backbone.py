@@ -1,11 +1,14 @@
 """Backbones: which there are, what is frozen, and weights that are not to be had."""
 
+import re
+
 import pytest
 import torch
 import torchvision
 
 from faces.backbone import Backbone, load_weights
 from faces.landmarks.network import LandmarkNetwork
+from faces.recognition.thawing import before_last_block
 from gan.errors import UserError
 
 SMALLEST = "shufflenet_v2_x0_5"
@@ -80,6 +83,42 @@ def test_weights_of_a_network_that_keeps_its_features_apart(tmp_path):
     backbone = Backbone("squeezenet1_1")
     load_weights(backbone, str(tmp_path / "weights.pth"))
     assert torch.equal(backbone.body[0].weight, network.features[0].weight)
+
+
+def test_weights_as_old_files_name_and_count_them(monkeypatch, tmp_path):
+    """As of torchvision's DenseNets: `norm.1` for `norm1`, and no batches counted."""
+
+    def narrow(name: str, weights: None) -> torch.nn.Module:
+        return torchvision.models.DenseNet(growth_rate=4, block_config=(1, 1, 1, 2), num_init_features=8)
+
+    monkeypatch.setattr(torchvision.models, "get_model", narrow)
+    theirs = narrow("densenet121", None)
+    old = {
+        re.sub(r"(denselayer\d\.\w+)(\d)\.", r"\1.\2.", name): weight
+        for name, weight in theirs.state_dict().items()
+        if not name.endswith("num_batches_tracked")
+    }
+    assert "features.denseblock4.denselayer2.conv.1.weight" in old
+    torch.save(old, tmp_path / "weights.pth")
+    backbone = Backbone("densenet121")
+    load_weights(backbone, str(tmp_path / "weights.pth"))
+    kept = backbone.body.state_dict()
+    for name, weight in theirs.features.state_dict().items():
+        assert torch.equal(kept[name], weight), name
+    assert before_last_block(backbone) == "transition3"
+
+
+@pytest.mark.parametrize(("name", "before"), [("mnasnet0_5", "12"), ("regnet_y_400mf", "block3")])
+def test_blocks_that_are_kept_in_a_wrapper_are_layers(name, before, tmp_path):
+    network = torchvision.models.get_model(name, weights=None)
+    torch.save(network.state_dict(), tmp_path / "weights.pth")
+    backbone = Backbone(name)
+    assert before_last_block(backbone) == before
+    load_weights(backbone, str(tmp_path / "weights.pth"))
+    block = getattr(network, "layers" if name.startswith("mnasnet") else "trunk_output").get_submodule(before)
+    kept = backbone.body.get_submodule(before).state_dict()
+    assert all(torch.equal(weight, kept[part]) for part, weight in block.state_dict().items())
+    assert backbone(torch.zeros(1, 3, 64, 64)).shape[1] == backbone.channels
 
 
 def test_weights_that_are_none_or_of_another_network(network, tmp_path):

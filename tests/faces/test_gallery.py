@@ -1,3 +1,4 @@
+import contextlib
 import os
 import pickle
 
@@ -124,6 +125,27 @@ def test_files_that_are_none(gallery, tmp_path):
         (tmp_path / "cut.npz").write_bytes(whole.read_bytes()[:length])
         with pytest.raises(UserError, match="damaged, or no gallery"):
             load_gallery(tmp_path / "cut.npz")
+
+
+def test_a_file_in_which_bytes_have_changed_is_one_line(gallery, tmp_path):
+    gallery.save(tmp_path / "g.npz")
+    whole, unharmed = (tmp_path / "g.npz").read_bytes(), 0
+    places = range(0, len(whole), 5)
+    for place in places:
+        broken = bytearray(whole)
+        broken[place] ^= 0xFF
+        (tmp_path / "g.npz").write_bytes(broken)
+        # What nobody checks, such as a date, does no harm.
+        with contextlib.suppress(UserError):
+            load_gallery(tmp_path / "g.npz")
+            unharmed += 1
+    assert unharmed < len(places) / 2
+
+
+def test_changing_what_is_not_there_leaves_nothing(tmp_path):
+    with pytest.raises(UserError, match="cannot be opened: No such file"):
+        change_gallery(tmp_path / "new" / "gone.npz", lambda it: it)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_write_that_fails_leaves_the_old_one(gallery, tmp_path, monkeypatch):

@@ -211,6 +211,18 @@ def test_sgd_by_hand():
     assert updater.judged([]) is network
 
 
+def test_going_on_takes_the_weight_decay_of_the_settings():
+    network = torch.nn.Linear(1, 1)
+    updaters = [
+        Updater(network, optimizer("adamw", network, decay), lambda step: 0.1, 0) for decay in (0, 0.5)
+    ]
+    updaters[0].update(network(torch.ones(1, 1)).sum() * 0, 1)
+    before = network.weight.clone()
+    updaters[1].load_state({**updaters[0].state([]), "step": 1})
+    updaters[1].update(network(torch.ones(1, 1)).sum() * 0, 1)
+    torch.testing.assert_close(network.weight, before * (1 - 0.1 * 0.5))
+
+
 def test_biases_and_norms_do_not_decay():
     network = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2))
     before = [weight.clone() for weight in network.parameters()]

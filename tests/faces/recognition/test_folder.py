@@ -68,8 +68,8 @@ def test_equal_images_are_on_one_side():
 def test_a_given_split(folder, tmp_path):
     split = tmp_path / "split"
     shutil.copytree(folder, split / "train")
-    for name in ("cat", "dog dog", "бутылка"):
-        write(split / "validate" / name / "a.png", hash(name) % 1000 + 1000)
+    for seed, name in enumerate(("cat", "dog dog", "бутылка"), 1000):
+        write(split / "validate" / name / "a.png", seed)
     data = read(split)
     assert data.given
     assert data.classes == ("cat", "dog dog", "бутылка")
@@ -137,6 +137,8 @@ def test_classes_by_a_column_or_by_names(tmp_path):
     data = read(flat, label=r"^\d+_([01])_")
     assert data.classes == ("0", "1")
     assert data.labels.tolist() == [0, 1, 0, 1, 0, 1]
+    blank = read(flat, label="^(?:22)?([0-9]*)_", held_out=0)
+    assert (blank.classes[0], blank.skipped[0][0]) == ("20", "22_0_x.png"), "no class has an empty name"
     rows = "".join(f"{20 + index}_{index % 2}_x.png,{'ab'[index > 2]}\n" for index in range(5))
     (flat / "labels.csv").write_text("file,kind\n" + rows)
     data = read(flat, label="kind")

@@ -14,6 +14,13 @@ def test_mirror_images_are_asked_for_or_refused_by_a_flag_alone(kind, flag, want
     assert read_request(["FOLDER", flag], read_request([], kind=kind), kind).mirror is wanted
 
 
+@pytest.mark.parametrize("method", ["finetune", "arcface"])
+def test_the_small_backbone_has_no_weights_to_wait_for(method):
+    small = resolved(ClassifierSettings(method=method, backbone="small"))
+    assert (small.weights, small.stages) == ("none", 1)
+    assert resolved(ClassifierSettings(method=method)).weights == "imagenet"
+
+
 @pytest.mark.parametrize(("method", "wanted"), [("scratch", True), ("finetune", True), ("arcface", False)])
 def test_where_nothing_is_said_of_them_the_method_decides(method, wanted):
     assert read_request([], kind=ClassifierRequest).mirror is None
