@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from faces.gallery import load_gallery
-from faces.recognition import naming
+from faces.recognition import calibrating, naming
 from faces.recognition.finding import Seen
 from faces.recognizer import load_recognizer
 from gan.checkpoint import FORMAT
@@ -147,7 +147,7 @@ def test_somebody_new_is_enrolled_and_found_and_a_stranger_is_refused(arcface_ru
     assert any("Bo: 4 vectors" in line for line in told("list", "g.npz").lines)
 
 
-def test_calibration_tells_curves_for_closed_and_open_set(arcface_run, strangers):
+def test_calibration_tells_curves_for_closed_and_open_set(arcface_run, strangers, monkeypatch):
     lines = told("calibrate", arcface_run, strangers, "--far", 0.05, "--output", "cal", "--workers", 0).lines
     values = json.loads(Path("cal/calibration.json").read_text())
     assert values["open_set"]["strangers_named"] <= 0.05
@@ -168,6 +168,8 @@ def test_calibration_tells_curves_for_closed_and_open_set(arcface_run, strangers
     assert lines[0] == "60 images of 6 people, 4 of each enrolled, 36 looked up"
     assert "takes more" in refused("calibrate", arcface_run, strangers, "--enrolled", 10, "--workers", 0)
     assert "--far must be" in refused("calibrate", arcface_run, strangers, "--far", 1.5)
+    monkeypatch.setattr(calibrating, "MOST", 59)
+    assert "60 images, too many to compare" in refused("calibrate", arcface_run, strangers, "--workers", 0)
 
 
 @pytest.fixture

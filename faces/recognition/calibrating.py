@@ -35,6 +35,8 @@ from gan.runs import written_to
 RATES = (0.001, 0.01, 0.1)
 """False-accept rates at which the true-accept rate is told, where there are pairs enough."""
 FIGURES, CURVES, CHART = "calibration.json", "curves.csv", "roc.png"
+MOST = 10_000
+"""Images whose pairs are compared: 50 million pairs, which take some gigabytes."""
 POINTS = 200
 """Of a curve that are written."""
 
@@ -60,6 +62,11 @@ def calibrate(choice: CalibrateChoice) -> Told:
         label=choice.label,
         centre=recognizer.settings.centre,
     )
+    if len(data.images) > MOST:
+        raise UserError(
+            f"{choice.folder} holds {len(data.images):,} images, too many to compare all pairs: calibrate on "
+            f"{MOST:,} of them, or fewer"
+        )
     vectors, people = recognizer.vectors(data.images), data.names()
     genuine, impostor = pair_similarities(vectors, people)
     pairs = roc(genuine, impostor)

@@ -32,7 +32,7 @@ KIND = "classifier"
 SHOWN = 32
 """Images in a picture of what the network is shown."""
 SCORING_BATCH = 128
-SPARSE = (nn.ReLU, nn.ReLU6)
+SPARSE = (nn.ReLU, nn.ReLU6, nn.Hardswish)
 """Activations that can be 0."""
 
 
