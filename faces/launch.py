@@ -94,8 +94,8 @@ def make_plan(words: Sequence[str], kind: Kind[Settings]) -> Plan[Settings]:
     """Read a command line. What it leaves open is taken from the run it names.
 
     Raises:
-        UserError: words that do not fit, settings out of range, no such run or device, or a run whose
-            mathematics or network would change.
+        UserError: words that do not fit, settings out of range, no such run or device, a run without a usable
+            checkpoint, or one whose mathematics or network would change.
         SystemExit: with code 0, after --help.
     """
     request = read_request(words, kind=kind.request)
