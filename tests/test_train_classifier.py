@@ -173,17 +173,18 @@ def test_settings_that_were_changed_by_hand_are_one_line(folder):
     assert "is at its end" in refused("--resume")
 
 
-def test_a_new_run_begins_with_the_network_of_another(folder, arcface_run):
-    words = (folder, *FEW, "--init-from", arcface_run)
-    assert any("beginning with the convolutions of" in line for line in train(*words))
-    (run,) = runs()
-    kept = load(checkpoints(run)[-1])["settings"]
-    assert [kept[name] for name in ("method", "backbone", "embedding")] == ["arcface", "small", 32]
-    assert "another --embedding" in refused(*words, "--embedding", 8)
+def test_a_new_run_begins_with_the_network_of_another(folder):
+    train(folder, *FEW, *METHODS["arcface in stages"], "--steps", 1)
+    words = (folder, *FEW, "--steps", 1, "--init-from", 1)
+    assert any("beginning with the network of" in line for line in train(*words))
+    kept = load(checkpoints(runs()[1])[-1])["settings"]
+    assert [kept[name] for name in ("method", "backbone", "embedding")] == ["arcface", "small", 8]
+    assert "another --embedding" in refused(*words, "--embedding", 16)
     assert "another --method" in refused(*words, "--method", "scratch")
-    assert "give one of the two" in refused(*words, "--from", arcface_run)
+    assert "give one of the two" in refused(*words, "--from", 2)
     assert "give one of the two" in refused(*words, "--weights", "imagenet")
-    assert any("beginning with the network of" in line for line in train(folder, *FEW, "--init-from", run))
+    shutil.rmtree(sorted(folder.iterdir())[0])
+    assert any("beginning with the convolutions of" in line for line in train(*words))
 
 
 def test_stages_thaw_and_go_back_to_their_best(folder, monkeypatch):
