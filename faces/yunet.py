@@ -33,7 +33,8 @@ class YuNet:
         least_score: see `faces.detect.load_detector`.
 
     Raises:
-        UserError: the extra `photos` is not installed, or the file is missing or no YuNet.
+        UserError: the extra `photos` is not installed, the file is missing or no YuNet, or the score is
+            above 1.
     """
 
     def __init__(self, path: Path, least_score: float | None = None) -> None:
@@ -43,6 +44,8 @@ class YuNet:
         if not can_open(path):
             raise UserError(f"the name of {path} is not UTF-8, as OpenCV needs it: rename the file")
         score = LEAST_SCORE if least_score is None else least_score
+        if score > 1:
+            raise UserError(f"--least-score must be 1 or less for a YuNet, not {score:g}: it gives no more")
         try:
             self._network = cv2.FaceDetectorYN.create(str(path), "", (32, 32), score_threshold=score)
             self._search(np.zeros((32, 32, 3), np.uint8))

@@ -67,6 +67,17 @@ class Row:
         """Source and part, by which a row's job is known."""
         return self.source, int(self.part)
 
+    @property
+    def fingerprint(self) -> int:
+        """The perceptual hash of a face. Raises `UserError` where the file has none, as after an edit."""
+        try:
+            return int(self.hash, 16)
+        except ValueError:
+            raise UserError(
+                f"manifest.csv, {self.source}: the hash {self.hash} is none; restore it, or name another "
+                "folder to write to"
+            ) from None
+
 
 COLUMNS = [field.name for field in fields(Row)]
 

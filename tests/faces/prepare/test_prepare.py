@@ -85,7 +85,7 @@ def test_a_contact_sheet_shows_a_hundred_of_many(tmp_path):
     for index in range(130):
         Image.new("RGB", (16, 16), (index, 0, 0)).save(tmp_path / f"{index}.png")
     rows = [Row(f"{index}", "0", verdict="kept", file=f"{index}.png") for index in range(130)]
-    save_sheet(tmp_path / "sheet.png", tmp_path, rows)
+    save_sheet(tmp_path / "sheet.png", tmp_path, rows, 16)
     sheet = load_png(tmp_path / "sheet.png")
     assert sheet.shape == (3, 10 * 18 - 2, 10 * 18 - 2)
     reds = sheet[0, 8::18, 8::18].ravel()
