@@ -11,6 +11,7 @@ from faces.align import iou
 from faces.found import Found
 from faces.opencv import can_open, opencv
 from gan.errors import UserError
+from gan.files import is_file
 
 LEAST_SCORE = 0.7
 """Below it the examples of OpenCV's model zoo begin to find what is no face; scores go up to 1."""
@@ -39,7 +40,7 @@ class YuNet:
 
     def __init__(self, path: Path, least_score: float | None = None) -> None:
         cv2 = opencv()
-        if not path.is_file():
+        if not is_file(path):
             raise UserError(f"no file {path}; --detector takes the ONNX file of a YuNet, or leave it out")
         if not can_open(path):
             raise UserError(f"the name of {path} is not UTF-8, as OpenCV needs it: rename the file")

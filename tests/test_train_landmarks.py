@@ -142,13 +142,21 @@ def test_bad_rows_end_it_and_bad_images_are_left_out_counted_and_listed(folder):
     assert (newest() / "skipped.txt").read_text().startswith("00004.png\tnot a JPEG")
 
 
+def test_a_face_without_a_distance_to_divide_errors_by_is_named(folder):
+    found = read_annotations(folder)
+    found.points[7] = 5
+    write_table(folder / "labels.csv", found.files, found.points)
+    line = refused(folder, *FEW)
+    assert "on 00007.png" in line
+    assert "are in one place" in line
+
+
 def test_points_outside_their_image_are_said(folder):
     found = read_annotations(folder)
     found.points[3, 1] = (-2, 5)
     write_table(folder / "labels.csv", found.files, found.points)
     told = train(folder, *FEW, "--person", "(.+)")
-    before = 0
-    assert f"{before + 1} points of 1 faces lie outside their image" in told[0]
+    assert "1 points of 1 faces lie outside their image" in told[0]
     config = json.loads((newest() / "config.json").read_text())
     assert config["data"]["points_outside"] == 1
 
