@@ -96,6 +96,34 @@ def test_a_finished_run_and_other_mathematics_are_refused(folder):
     assert "have changed since" in refused("--resume", run)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("backbone", "resnet18", "was trained with another --backbone"),
+        ("image_size", 64, "was trained with another --image-size"),
+        ("points", "cats-9", "was trained with another --points"),
+        ("backbone", 7, "config.json: the run's setting backbone cannot be read"),
+        ("steps", 0, "config.json: --steps must be 1 or more"),
+    ],
+)
+def test_a_config_that_was_edited_by_hand_is_one_line(landmark_run, tmp_path, name, value, said):
+    run = tmp_path / "0001-edited"
+    shutil.copytree(landmark_run, run)
+    config = json.loads((run / "config.json").read_text())
+    config["settings"][name] = value
+    (run / "config.json").write_text(json.dumps(config))
+    assert said in refused("--resume", run)
+
+
+def test_other_points_and_frozen_layers_cannot_be_forced_on_a_run(folder):
+    train(folder, *FEW)
+    assert "was trained with another --freeze" in refused("--resume", "--force", "--freeze", "0")
+    found = read_annotations(folder)
+    write_table(folder / "labels.csv", found.files, found.points[:, :9])
+    line = refused("--resume", "--force")
+    assert "was trained on 29 points (drawn-29), and the data have 9 now (cats-9)" in line
+
+
 def test_a_new_run_begins_with_anothers_network(folder):
     train(folder, *FEW)
     first = load(checkpoints(newest())[-1])
@@ -188,6 +216,12 @@ def test_a_torchvision_backbone_partly_frozen(folder, tmp_path):
         assert torch.equal(weights["backbone.body.conv1.1.running_mean"], network.conv1[1].running_mean)
     assert not torch.equal(state["network"]["backbone.body.conv5.0.weight"], network.conv5[0].weight)
     assert "no layer stage9" in refused(folder, *FEW, *words[:-1], "stage9")
+    (tmp_path / "weights.pth").unlink()
+    assert "is at its end" in refused("--resume")  # and needs no longer what it began with
+    told = train(folder, *FEW, "--init-from", 1, "--freeze", "stage3", "--dry-run")
+    assert any(line.startswith("beginning with the network of") for line in told)
+    every, trained = (int(part.split()[0].replace(",", "")) for part in told[-1].split(" parameters, "))
+    assert trained < every
 
 
 def test_mistakes_are_one_line(folder):

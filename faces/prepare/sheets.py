@@ -20,9 +20,7 @@ WORDS = {"too small": "small", "cut off": "cut", "turned too far": "turned", "to
 """What stands on a tile, which is narrow, for some verdicts."""
 
 
-def save_sheet(
-    path: Path, folder: Path, rows: Sequence[Row], size: int, *, labelled: bool = False
-) -> None:
+def save_sheet(path: Path, folder: Path, rows: Sequence[Row], size: int, *, labelled: bool = False) -> None:
     """Write a hundred crops of these rows as one picture, or all where there are fewer.
 
     They are drawn at random, the same ones every time, and stand in the order of their verdicts, then of the
