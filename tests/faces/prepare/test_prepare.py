@@ -38,6 +38,7 @@ def test_every_photo_gives_its_face_under_its_name(made):
     for name in crops:
         with Image.open(out / "faces" / name) as crop:
             assert (crop.format, crop.size, crop.mode) == ("JPEG", (112, 112), "RGB")
+            assert crop.quantization[0][:6] == [2, 1, 1, 2, 2, 4]  # quality 95
 
 
 def test_the_manifest_tells_of_every_file(made):
