@@ -45,7 +45,7 @@ def spread(task: Callable[[Job], Result], jobs: Sequence[Job], workers: int) -> 
     Raises:
         UserError: a worker was ended from outside or could not start.
     """
-    if workers == 0 or not jobs:
+    if workers == 0:
         yield from map(task, jobs)
         return
     workers = min(workers, len(jobs), MOST_WORKERS)

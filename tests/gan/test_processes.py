@@ -25,10 +25,6 @@ def test_results_come_in_the_order_of_the_jobs(workers):
     assert list(spread(abs, [-3, 1, -2, *range(30)], workers)) == [3, 1, 2, *range(30)]
 
 
-def test_without_jobs_there_are_no_results():
-    assert list(spread(abs, [], 2)) == []
-
-
 def test_workers_are_not_forked(monkeypatch):
     """Threads that hold a lock at that moment would leave it locked in the child for ever."""
     monkeypatch.delattr(os, "fork", raising=False)
