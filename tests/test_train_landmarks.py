@@ -12,6 +12,7 @@ from PIL import Image
 
 from faces.landmarks.annotations import read_annotations, write_table
 from faces.landmarks.learner import LandmarkLearner
+from faces.landmarks.point_set import point_set
 from gan.checkpoint import load
 from gan.images import load_png
 from gan.runs import best_path, checkpoints, samples, step_of
@@ -124,6 +125,18 @@ def test_other_points_and_frozen_layers_cannot_be_forced_on_a_run(folder):
     assert "was trained on 29 points (drawn-29), and the data have 9 now (cats-9)" in line
 
 
+def test_a_run_goes_on_from_another_working_directory(folder, tmp_path, monkeypatch):
+    points = {"name": "mine", **point_set("drawn-29").to_json()}
+    Path("mine.json").write_text(json.dumps(points), encoding="utf-8")
+    words = ("--csv", Path(folder.name, "labels.csv"), "--points", "mine.json")
+    train(folder, *FEW, *words, "--minutes", 1e-6)
+    run = newest().absolute()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert any("going on from" in line for line in train("--resume", run))
+    assert step_of(checkpoints(run)[-1]) > 1
+
+
 def test_a_new_run_begins_with_anothers_network(folder):
     train(folder, *FEW)
     first = load(checkpoints(newest())[-1])
@@ -234,7 +247,7 @@ def test_mistakes_are_one_line(folder):
         ((folder, "--turn", "nan"), "--turn must be 0 or more"),
         ((folder, "--image-size", 16), "--image-size must be 32 or more"),
         ((folder, "--person", "(.).*"), "of 1 people: too few"),
-        ((folder, "--points", "nothing.json"), "no point set nothing.json"),
+        ((folder, "--points", "nothing.json"), "nothing.json (No such file or directory); give a JSON file"),
         (("--resume", "7"), "7 is no run"),
         (("--resume",), "train_landmarks.py FOLDER"),
     ]:

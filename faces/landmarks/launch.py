@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from faces.landmarks.annotations import read_annotations
 from faces.landmarks.learner import KIND, LandmarkLearner
-from faces.landmarks.point_set import PointSet, point_set, point_set_of
+from faces.landmarks.point_set import SHIPPED, PointSet, point_set, point_set_of
 from faces.landmarks.settings import NETWORK, LandmarkRequest, LandmarkSettings, check
 from faces.landmarks.tiles import Tiles, load_tiles
 from faces.launch import Kind, Plan, check_data
@@ -58,7 +58,14 @@ def make_plan(words: Sequence[str]) -> Plan[LandmarkSettings]:
         raise UserError(
             "--freeze keeps layers as they are, and these have learnt nothing; see --weights, --init-from"
         )
-    return plan
+    if plan.resumed is not None:
+        return plan
+    # As the folder: a run may be resumed from another working directory.
+    if settings.csv:
+        settings = replace(settings, csv=settings.csv.absolute())
+    if settings.points and settings.points not in SHIPPED:
+        settings = replace(settings, points=str(Path(settings.points).absolute()))
+    return replace(plan, settings=settings)
 
 
 def load_data(plan: Plan[LandmarkSettings], folder: Path) -> LandmarkData:
