@@ -132,7 +132,7 @@ class Manifest:
         if self.rows and not whole:
             last = self.rows[-1].job
             self.rows = [row for row in self.rows if row.job != last]
-        if not whole:
+        if not (whole and path.exists()):
             with replacing(path) as temporary, _open(temporary, "w") as file:
                 csv.writer(file).writerows([COLUMNS, *map(astuple, self.rows)])
 
