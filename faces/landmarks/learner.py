@@ -58,7 +58,7 @@ class LandmarkLearner:
         points: PointSet,
         device: torch.device,
         *,
-        pretrained: bool = True,
+        pretrained: bool,
     ) -> None:
         self.settings = settings
         self.points = points
