@@ -12,7 +12,6 @@ dlib is compared where it is installed; it is none of the project's needs.
 
 from __future__ import annotations
 
-import csv
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -30,14 +29,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from faces import cascades
 from faces.align import iou, square_around
 from faces.cascades import CascadeDetector, CascadePose, grey
+from faces.landmarks.annotations import read_annotations
 from faces.opencv import cascade
 from faces.pose import pose_of_points
 from gan.command import parse
-from gan.decoding import decode_whole
-from gan.errors import run_script
+from gan.decoding import UnusableImage, decode_whole
+from gan.errors import UserError, run_script
 
 Boxes = NDArray[np.float64]
 ENLARGE, SAME = 1.2, 0.4
+POINTS = 68
 LEFT_EYE, RIGHT_EYE, MIDDLE = slice(36, 42), slice(42, 48), [8, 27, 28, 29, 30, 33, 51, 57]
 
 
@@ -52,15 +53,32 @@ class Choice:
     every: int = 1
     """Take one frame in so many."""
 
+    def __post_init__(self) -> None:
+        if self.every < 1:
+            raise UserError(f"--every must be 1 or more, not {self.every}")
+
 
 def frames(choice: Choice) -> list[tuple[Path, NDArray[np.float64]]]:
-    """Images of the chosen half of the people, and their landmarks [68, 2] in pixels."""
-    with (choice.folder / "landmarks.csv").open(newline="", encoding="utf-8") as file:
-        rows = list(csv.reader(file))[1:]
-    people = sorted({name.rpartition("_")[0] for name, *_ in rows})
-    wanted = set(people[choice.half == "second" :: 2])
-    chosen = [row for row in rows if row[0].rpartition("_")[0] in wanted][:: choice.every]
-    return [(choice.folder / name, np.array(places, float).reshape(-1, 2)) for name, *places in chosen]
+    """Images of the chosen half of the people, and their landmarks [68, 2] in pixels.
+
+    Raises:
+        UserError: there are none, or not of these landmarks.
+    """
+    found = read_annotations(choice.folder, choice.folder / "landmarks.csv")
+    if found.points.shape[1] != POINTS:
+        raise UserError(f"{choice.folder} has {found.points.shape[1]} points a face, and {POINTS} are needed")
+    wanted = {*sorted({*found.people})[choice.half == "second" :: 2]}
+    rows = [row for row, person in enumerate(found.people) if person in wanted][:: choice.every]
+    if not rows:
+        raise UserError(f"{choice.folder} has nobody in the {choice.half} half of its people")
+    return [(choice.folder / found.files[row], found.points[row]) for row in rows]
+
+
+def _image(path: Path) -> NDArray[np.uint8]:
+    try:
+        return decode_whole(path)
+    except UnusableImage as unusable:
+        raise UserError(f"{path}: {unusable}") from None
 
 
 def detectors() -> Iterator[tuple[str, Callable[[NDArray[np.uint8]], Boxes]]]:
@@ -108,7 +126,7 @@ def crop_of(box: Boxes) -> Boxes:
 def main() -> None:
     """Measure, and print two tables."""
     choice = parse(Choice, description=__doc__)
-    chosen = [(decode_whole(path), points) for path, points in tqdm(frames(choice), "reading")]
+    chosen = [(_image(path), points) for path, points in tqdm(frames(choice), "reading")]
     truths = [crop_of(np.concatenate([points.min(0), points.max(0)])) for _, points in chosen]
     print(f"{len(chosen):,} frames of the {choice.half} half of the people\n")
     print("| detector | recall | false boxes a frame | median IoU | frames/s |")
@@ -140,6 +158,8 @@ def poses(chosen: list[tuple[NDArray[np.uint8], NDArray[np.float64]]], truths: l
             eyes = np.stack([points[LEFT_EYE].mean(0), points[RIGHT_EYE].mean(0)])
             true, seen = pose_of_points(eyes, points[MIDDLE]), estimate(image, faces[0])
             rows.append((true.roll, seen.roll, true.turn, seen.turn or 0.0))
+    if not rows:
+        return
     seconds = time.process_time() - started
     roll, seen, turn, seen_turn = np.array(rows).T
     print(f"\n{len(chosen) / seconds:.0f} frames/s with poses\n")

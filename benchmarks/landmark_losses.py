@@ -112,7 +112,7 @@ def _train(*words: object) -> None:
     script = Path(__file__).resolve().parent.parent / "train_landmarks.py"
     done = subprocess.run([sys.executable, script, *map(str, words)], stdout=sys.stderr, check=False)
     if done.returncode:
-        raise UserError("training was stopped; the same command goes on")
+        raise UserError(f"a training ended with code {done.returncode}; the same command goes on")
 
 
 def _scores(run: Path) -> dict[str, float]:

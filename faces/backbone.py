@@ -151,7 +151,7 @@ def _weights(layer: nn.Module) -> list[nn.Parameter]:
 
 
 def _small() -> nn.Sequential:
-    """Four times a 3x3 convolution that halves the size and one that does not."""
+    """Four 3x3 convolutions that halve the size and, after all but the first, one each that does not."""
     layers: list[nn.Module] = []
     before = 3
     for stage, width in enumerate(SMALL_WIDTHS):

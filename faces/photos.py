@@ -60,25 +60,25 @@ def list_photos(given: Sequence[Path]) -> Photos:
     """The photos named, and those of the folders named.
 
     Raises:
-        UserError: nothing is given, a name is none of a file or folder, a folder cannot be read, or there
-            is no photo that can be opened.
+        UserError: nothing is given, a name is none of a file or folder, one cannot be read, or there is no
+            photo that can be opened.
     """
     if not given:
         raise UserError("no photo is given; name photos, or folders of photos")
     files: dict[Path, None] = {}
     left_out: dict[str, str] = {}
     for path in given:
-        if path.is_dir():
-            try:
+        try:
+            if path.is_dir():
                 listing = list_images(path)
-            except OSError as error:
-                raise UserError(f"cannot read the folder {path} ({error.strerror}); allow it") from None
-            files |= dict.fromkeys(path / name for name in listing.files)
-            left_out |= {str(path / name): reason for name, reason in listing.left_out}
-        elif path.is_file():
-            files[path] = None
-        else:
-            raise UserError(f"there is no photo or folder {path}")
+                files |= dict.fromkeys(path / name for name in listing.files)
+                left_out |= {str(path / name): reason for name, reason in listing.left_out}
+            elif path.is_file():
+                files[path] = None
+            else:
+                raise UserError(f"there is no photo or folder {path}")
+        except OSError as error:
+            raise UserError(f"{path} cannot be read: {error.strerror}") from None
     if not files:
         problem = f"; {': '.join(next(iter(left_out.items())))}" if left_out else ""
         raise UserError(f"no photo in {', '.join(map(str, given))}{problem}")

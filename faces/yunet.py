@@ -11,6 +11,7 @@ from faces.align import iou
 from faces.found import Found
 from faces.opencv import can_open, opencv
 from gan.errors import UserError
+from gan.files import is_file
 
 LEAST_SCORE = 0.7
 """Below it the examples of OpenCV's model zoo begin to find what is no face; scores go up to 1."""
@@ -33,16 +34,19 @@ class YuNet:
         least_score: see `faces.detect.load_detector`.
 
     Raises:
-        UserError: the extra `photos` is not installed, or the file is missing or no YuNet.
+        UserError: the extra `photos` is not installed, the file is missing or no YuNet, or the score is
+            above 1.
     """
 
     def __init__(self, path: Path, least_score: float | None = None) -> None:
         cv2 = opencv()
-        if not path.is_file():
+        if not is_file(path):
             raise UserError(f"no file {path}; --detector takes the ONNX file of a YuNet, or leave it out")
         if not can_open(path):
             raise UserError(f"the name of {path} is not UTF-8, as OpenCV needs it: rename the file")
         score = LEAST_SCORE if least_score is None else least_score
+        if score > 1:
+            raise UserError(f"--least-score must be 1 or less for a YuNet, not {score:g}: it gives no more")
         try:
             self._network = cv2.FaceDetectorYN.create(str(path), "", (32, 32), score_threshold=score)
             self._search(np.zeros((32, 32, 3), np.uint8))

@@ -35,3 +35,11 @@ def replacing(path: str | Path, *, durable: bool = True) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; none where the system refuses to look, as for a name that is too long."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False

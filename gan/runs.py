@@ -27,7 +27,7 @@ from typing import Any
 
 from gan.config import from_json, to_json
 from gan.errors import UserError
-from gan.files import replacing
+from gan.files import is_file, replacing
 
 NUMBERED = re.compile(r"(\d{4,})-.+")
 STEP = re.compile(r"step_(\d{6,})")
@@ -111,7 +111,7 @@ def find_run(
 def find_trained(named: str | Path, output: Path, script: str) -> Path:
     """What a user names to have its network: a checkpoint's file as it is, or else a run; see `find_run`."""
     path = Path(named)
-    return path if path.is_file() else find_run(named, output, script)
+    return path if is_file(path) else find_run(named, output, script)
 
 
 def checkpoints(run: Path) -> list[Path]:
@@ -170,10 +170,10 @@ def find_checkpoint(run: Path, checkpoint: str | int | Path | None) -> Path:
         return found[-1]
     if str(checkpoint).isdecimal():
         path = checkpoint_path(run, int(str(checkpoint)))
-        if _is_file(path):
+        if is_file(path):
             return path
     for path in (Path(str(checkpoint)), run / "checkpoints" / str(checkpoint)):
-        if _is_file(path):
+        if is_file(path):
             return path
     steps = ", ".join(str(step_of(path)) for path in found) or "none"
     raise UserError(f"{run} has no checkpoint {checkpoint}; there are: {steps}")
@@ -234,14 +234,7 @@ def written_to(folder: Path) -> Iterator[None]:
 
 
 def _is_run(folder: Path) -> bool:
-    return _is_file(folder / "config.json")
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # no permission, or a name too long for the file system
-        return False
+    return is_file(folder / "config.json")
 
 
 def _numbered(output: Path) -> list[Path]:

@@ -121,7 +121,7 @@ def test_mistakes_are_one_line(photos, landmark_run, tiny_run):
     boxes = photos / "boxes.csv"
     boxes.write_text("file,left,top,right,bottom\n00000.png,1,2,30\n")
     wrong = photos / "wrong.csv"
-    wrong.write_text("file,left,top,right,bottom\n00000.png,1,2,30,40\n00000.png,30,2,nan,40\n")
+    wrong.write_text("file,left,top,right,bottom\n00000.png,1,2,30,40\n\n00000.png,30,2,nan,40\n")
     header = photos / "header.csv"
     header.write_text("file;left;top;right;bottom\n")
     others = photos / "others.csv"
@@ -136,9 +136,14 @@ def test_mistakes_are_one_line(photos, landmark_run, tiny_run):
         ((landmark_run, photos / "nowhere.jpg"), "no photo or folder"),
         ((landmark_run, photos / "empty"), "no photo in"),
         ((landmark_run,), "no photo is given"),
+        (
+            (landmark_run, photos, "--whole-image", "--output", "x" * 300),
+            "cannot be written to: File name too long",
+        ),
+        (("x" * 300, photos, "--whole-image"), "is no run"),
         ((landmark_run, photos, "--looks", 0), "--looks must be 1 or more"),
         ((landmark_run, photos, "--boxes", boxes), "boxes.csv, row 2: no column bottom"),
-        ((landmark_run, photos, "--boxes", wrong), "wrong.csv, row 3: no box"),
+        ((landmark_run, photos, "--boxes", wrong), "wrong.csv, row 4: no box"),
         ((landmark_run, photos, "--boxes", "none.csv"), "none.csv cannot be read"),
         ((landmark_run, photos, "--boxes", boxes, "--whole-image"), "each tell where the faces are"),
         ((landmark_run, photos, "--detector", "none.onnx"), "none.onnx"),

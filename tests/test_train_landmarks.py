@@ -12,6 +12,7 @@ from PIL import Image
 
 from faces.landmarks.annotations import read_annotations, write_table
 from faces.landmarks.learner import LandmarkLearner
+from faces.landmarks.point_set import point_set
 from gan.checkpoint import load
 from gan.images import load_png
 from gan.runs import best_path, checkpoints, samples, step_of
@@ -96,6 +97,46 @@ def test_a_finished_run_and_other_mathematics_are_refused(folder):
     assert "have changed since" in refused("--resume", run)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("backbone", "resnet18", "was trained with another --backbone"),
+        ("image_size", 64, "was trained with another --image-size"),
+        ("points", "cats-9", "was trained with another --points"),
+        ("backbone", 7, "config.json: the run's setting backbone cannot be read"),
+        ("steps", 0, "config.json: --steps must be 1 or more"),
+    ],
+)
+def test_a_config_that_was_edited_by_hand_is_one_line(landmark_run, tmp_path, name, value, said):
+    run = tmp_path / "0001-edited"
+    shutil.copytree(landmark_run, run)
+    config = json.loads((run / "config.json").read_text())
+    config["settings"][name] = value
+    (run / "config.json").write_text(json.dumps(config))
+    assert said in refused("--resume", run)
+
+
+def test_other_points_and_frozen_layers_cannot_be_forced_on_a_run(folder):
+    train(folder, *FEW)
+    assert "was trained with another --freeze" in refused("--resume", "--force", "--freeze", "0")
+    found = read_annotations(folder)
+    write_table(folder / "labels.csv", found.files, found.points[:, :9])
+    line = refused("--resume", "--force")
+    assert "was trained on 29 points (drawn-29), and the data have 9 now (cats-9)" in line
+
+
+def test_a_run_goes_on_from_another_working_directory(folder, tmp_path, monkeypatch):
+    points = {"name": "mine", **point_set("drawn-29").to_json()}
+    Path("mine.json").write_text(json.dumps(points), encoding="utf-8")
+    words = ("--csv", Path(folder.name, "labels.csv"), "--points", "mine.json")
+    train(folder, *FEW, *words, "--minutes", 1e-6)
+    run = newest().absolute()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert any("going on from" in line for line in train("--resume", run))
+    assert step_of(checkpoints(run)[-1]) > 1
+
+
 def test_a_new_run_begins_with_anothers_network(folder):
     train(folder, *FEW)
     first = load(checkpoints(newest())[-1])
@@ -142,13 +183,21 @@ def test_bad_rows_end_it_and_bad_images_are_left_out_counted_and_listed(folder):
     assert (newest() / "skipped.txt").read_text().startswith("00004.png\tnot a JPEG")
 
 
+def test_a_face_without_a_distance_to_divide_errors_by_is_named(folder):
+    found = read_annotations(folder)
+    found.points[7] = 5
+    write_table(folder / "labels.csv", found.files, found.points)
+    line = refused(folder, *FEW)
+    assert "on 00007.png" in line
+    assert "are in one place" in line
+
+
 def test_points_outside_their_image_are_said(folder):
     found = read_annotations(folder)
     found.points[3, 1] = (-2, 5)
     write_table(folder / "labels.csv", found.files, found.points)
     told = train(folder, *FEW, "--person", "(.+)")
-    before = 0
-    assert f"{before + 1} points of 1 faces lie outside their image" in told[0]
+    assert "1 points of 1 faces lie outside their image" in told[0]
     config = json.loads((newest() / "config.json").read_text())
     assert config["data"]["points_outside"] == 1
 
@@ -180,6 +229,12 @@ def test_a_torchvision_backbone_partly_frozen(folder, tmp_path):
         assert torch.equal(weights["backbone.body.conv1.1.running_mean"], network.conv1[1].running_mean)
     assert not torch.equal(state["network"]["backbone.body.conv5.0.weight"], network.conv5[0].weight)
     assert "no layer stage9" in refused(folder, *FEW, *words[:-1], "stage9")
+    (tmp_path / "weights.pth").unlink()
+    assert "is at its end" in refused("--resume")  # and needs no longer what it began with
+    told = train(folder, *FEW, "--init-from", 1, "--freeze", "stage3", "--dry-run")
+    assert any(line.startswith("beginning with the network of") for line in told)
+    every, trained = (int(part.split()[0].replace(",", "")) for part in told[-1].split(" parameters, "))
+    assert trained < every
 
 
 def test_mistakes_are_one_line(folder):
@@ -192,7 +247,7 @@ def test_mistakes_are_one_line(folder):
         ((folder, "--turn", "nan"), "--turn must be 0 or more"),
         ((folder, "--image-size", 16), "--image-size must be 32 or more"),
         ((folder, "--person", "(.).*"), "of 1 people: too few"),
-        ((folder, "--points", "nothing.json"), "no point set nothing.json"),
+        ((folder, "--points", "nothing.json"), "nothing.json (No such file or directory); give a JSON file"),
         (("--resume", "7"), "7 is no run"),
         (("--resume",), "train_landmarks.py FOLDER"),
     ]:

@@ -63,15 +63,18 @@ def read_annotations(
             a coordinate that is missing or no finite number, or nothing at all.
     """
     folder = Path(folder)
-    if not folder.is_dir():
-        raise UserError(f"there is no folder {folder}; give one that holds images and their landmarks")
-    tables = [Path(table)] if table else [folder / name for name in NAMES if (folder / name).is_file()]
-    if tables:
-        files, points, people = _read_table(tables[0], folder)
-        pattern = PERSON if person is None else person
-    else:
-        files, points = _read_cats(folder)
-        people, pattern = None, person
+    try:
+        if not folder.is_dir():
+            raise UserError(f"there is no folder {folder}; give one that holds images and their landmarks")
+        tables = [Path(table)] if table else [folder / name for name in NAMES if (folder / name).is_file()]
+        if tables:
+            files, points, people = _read_table(tables[0], folder)
+            pattern = PERSON if person is None else person
+        else:
+            files, points = _read_cats(folder)
+            people, pattern = None, person
+    except OSError as error:
+        raise UserError(f"{folder} cannot be read: {error.strerror}") from None
     if people is None or person is not None:
         people = _people(files, pattern)
     return Annotations(folder, files, points, people)
@@ -115,7 +118,7 @@ def _read_table(path: Path, folder: Path) -> tuple[list[str], NDArray[np.float64
                 raise UserError(f"{place}: there is no file {files[-1]!r} in {folder}")
             rows.append([_coordinate(cells[column], f"{place}, {header[column]}") for column in columns])
             if "person" in header:
-                people.append(cells[header.index("person")].strip())
+                people.append(cells[header.index("person")].strip() or files[-1])
     if not rows:
         raise UserError(f"{path} has a header and no rows: there is no face in it")
     return files, np.array(rows).reshape(len(rows), -1, 2), people or None

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from faces.landmarks.annotations import read_annotations
 from faces.landmarks.learner import KIND, LandmarkLearner
-from faces.landmarks.point_set import PointSet, point_set, point_set_of
+from faces.landmarks.point_set import SHIPPED, PointSet, point_set, point_set_of
 from faces.landmarks.settings import NETWORK, LandmarkRequest, LandmarkSettings, check
 from faces.landmarks.tiles import Tiles, load_tiles
 from faces.launch import Kind, Plan, check_data
@@ -47,8 +47,25 @@ class LandmarkData:
 
 
 def make_plan(words: Sequence[str]) -> Plan[LandmarkSettings]:
-    """Read a command line; see `faces.launch.make_plan`."""
-    return make_any_plan(words, LANDMARKS)
+    """Read a command line; see `faces.launch.make_plan`.
+
+    Raises:
+        UserError: as there; or layers are to be frozen that have learnt nothing.
+    """
+    plan = make_any_plan(words, LANDMARKS)
+    settings = plan.settings
+    if settings.freeze and settings.weights == "none" and plan.resumed is None and plan.source is None:
+        raise UserError(
+            "--freeze keeps layers as they are, and these have learnt nothing; see --weights, --init-from"
+        )
+    if plan.resumed is not None:
+        return plan
+    # As the folder: a run may be resumed from another working directory.
+    if settings.csv:
+        settings = replace(settings, csv=settings.csv.absolute())
+    if settings.points and settings.points not in SHIPPED:
+        settings = replace(settings, points=str(Path(settings.points).absolute()))
+    return replace(plan, settings=settings)
 
 
 def load_data(plan: Plan[LandmarkSettings], folder: Path) -> LandmarkData:
@@ -65,6 +82,13 @@ def load_data(plan: Plan[LandmarkSettings], folder: Path) -> LandmarkData:
     if points.count != count:
         raise UserError(
             f"{folder} has {count} points a face, but the point set {points.name} has {points.count}"
+        )
+    one, other = points.scale_numbers
+    together = (annotations.points[:, one] == annotations.points[:, other]).all(-1)
+    if together.any():
+        raise UserError(
+            f"{folder}: on {annotations.files[together.argmax()]} {' and '.join(points.scale)}, by whose "
+            "distance errors are divided, are in one place; mend its row, or take it out"
         )
     tiles = load_tiles(
         annotations,
@@ -88,7 +112,8 @@ def make_learner(plan: Plan[LandmarkSettings], data: LandmarkData) -> LandmarkLe
     Raises:
         UserError: that run has no usable checkpoint or other points, or the backbone is not to be had.
     """
-    learner = LandmarkLearner(plan.settings, data.tiles, data.points, plan.device)
+    begun = plan.resumed is not None or plan.source is not None
+    learner = LandmarkLearner(plan.settings, data.tiles, data.points, plan.device, pretrained=not begun)
     source = plan.source_state()
     if source:
         path, state = source

@@ -12,15 +12,17 @@ from torch import Tensor, nn
 
 from faces.backbone import load_weights
 from faces.landmarks.augment import JITTER, Augmentation, crops, principal_colours
+from faces.landmarks.crops import ENLARGE
 from faces.landmarks.losses import make_loss, normalised_mean_errors, point_loss
 from faces.landmarks.network import LandmarkNetwork
 from faces.landmarks.pictures import PREDICTED, TRUE, draw_points, enlarged
 from faces.landmarks.point_set import PointSet
 from faces.landmarks.settings import LandmarkSettings
-from faces.landmarks.tiles import Tiles
+from faces.landmarks.tiles import TILE, Tiles
 from faces.updater import WEIGHTS, Updater, decaying, falling_rate, optimizer_of
 from gan.batches import batch_indices, step_seed
 from gan.config import to_json
+from gan.errors import UserError
 from gan.hardware import exact_float32
 from gan.images import to_uint8
 
@@ -40,6 +42,7 @@ class LandmarkLearner:
         tiles: the faces.
         points: what their landmarks are.
         device: where to compute.
+        pretrained: begin with the weights that the settings name; a checkpoint of the run replaces them.
 
     Raises:
         UserError: the backbone, its weights or the layer to freeze are not to be had.
@@ -49,7 +52,13 @@ class LandmarkLearner:
     weights = WEIGHTS
 
     def __init__(
-        self, settings: LandmarkSettings, tiles: Tiles, points: PointSet, device: torch.device
+        self,
+        settings: LandmarkSettings,
+        tiles: Tiles,
+        points: PointSet,
+        device: torch.device,
+        *,
+        pretrained: bool,
     ) -> None:
         self.settings = settings
         self.points = points
@@ -66,7 +75,7 @@ class LandmarkLearner:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
             network = LandmarkNetwork(settings.backbone, points.count, settings.image_size)
-            if settings.weights != "none":
+            if pretrained and settings.weights != "none":
                 load_weights(network.backbone, settings.weights)
             if settings.freeze:
                 network.backbone.freeze(settings.freeze)
@@ -148,7 +157,19 @@ class LandmarkLearner:
         return about | named | self._updater.state(self._statistics_batches())
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Go on from what `state` gave, after the step that `state["step"]` tells."""
+        """Go on from what `state` gave, after the step that `state["step"]` tells.
+
+        Raises:
+            UserError: it is of other points, or of other frozen layers.
+        """
+        theirs = state["point_set"]["points"]
+        if theirs != list(self.points.points):
+            raise UserError(
+                f"the run was trained on {len(theirs)} points ({state['point_set']['name']}), and the data "
+                f"have {self.points.count} now ({self.points.name}): restore them, or begin a new run"
+            )
+        if state["settings"]["freeze"] != self.settings.freeze:
+            raise UserError("the run was trained with another --freeze: leave that out")
         self._updater.load_state(state)
 
     def load_network(self, state: dict[str, Any]) -> None:
@@ -187,6 +208,5 @@ class LandmarkLearner:
         return images.contiguous(memory_format=torch.channels_last), placed
 
     def _mean_places(self) -> Tensor:
-        """The mean of the trained faces' landmarks, float32 [K, 2], as fractions of a crop."""
-        rows = self._trained[:: max(1, len(self._trained) // 1000)]
-        return self._crops(rows, Augmentation(), 0)[1].mean(0).cpu()
+        """The mean of the trained faces' landmarks, float32 [K, 2], as fractions of an unvaried crop."""
+        return (self._places[self._trained].mean(0) - 0.5) * (TILE / ENLARGE) + 0.5

@@ -147,7 +147,7 @@ def point_set(name: str | Path) -> PointSet:
         raise UserError(
             f"no point set {name} ({error.strerror}); give a JSON file, or one of {', '.join(SHIPPED)}"
         ) from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"the point set {name} is no JSON: {error}") from None
     return from_json(str(name) if shipped else Path(name).stem, values)
 

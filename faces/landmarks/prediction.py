@@ -69,12 +69,13 @@ def boxes_in(table: Path, photos: Sequence[Path]) -> Find:
         for name in COLUMNS:
             if name not in (reader.fieldnames or ()):
                 raise UserError(f"{table}, header: no column {name}; it takes {', '.join(COLUMNS)}")
-        for number, row in enumerate(reader, 2):
+        for row in reader:
+            place = f"{table}, row {reader.reader.line_num}"  # empty rows count too
             missing = [name for name in COLUMNS if row[name] is None]
             if missing or None in row:
                 what = f"no column {missing[0]}" if missing else "more columns than the header"
-                raise UserError(f"{table}, row {number}: {what}; it takes {', '.join(COLUMNS)}")
-            boxes.setdefault(row["file"], []).append(_box(row, f"{table}, row {number}"))
+                raise UserError(f"{place}: {what}; it takes {', '.join(COLUMNS)}")
+            boxes.setdefault(row["file"], []).append(_box(row, place))
     if not any(str(photo) in boxes or photo.name in boxes for photo in photos):
         first = f"; its first row is of {next(iter(boxes))}" if boxes else ""
         raise UserError(f"{table} names none of the photos, such as {photos[0].name}{first}")
@@ -100,8 +101,8 @@ def predict(predictor: Predictor, photos: Photos, output: Path, *, find: Find, l
     found: list[NDArray[np.float32]] = []
     skipped = [*photos.left_out]
     names = photos.copies()
-    made = Made(output, "predict_landmarks.py", [*names.values(), TABLE])
     with written_to(output):
+        made = Made(output, "predict_landmarks.py", [*names.values(), TABLE])
         for photo in tqdm(photos.files, "finding landmarks", unit=" photos"):
             try:
                 image = decode_whole(photo)

@@ -8,7 +8,6 @@ from typing import Literal
 
 from faces.settings import TrainingSettings, between, check_training
 from gan.config import Folder, at_least
-from gan.errors import UserError
 from gan.request import Beginning
 
 LossName = Literal["point", "distance", "distances", "triangles", "areas", "wing"]
@@ -78,5 +77,3 @@ def check(settings: LandmarkSettings) -> None:
     check_training(settings)
     between(settings, 0, float("inf"), "learning_rate")
     at_least(settings, 0, "weight_decay ema_half_life turn scale shift colour")
-    if settings.freeze and settings.weights == "none":
-        raise UserError("--freeze keeps layers as they are, and without --weights they have learnt nothing")

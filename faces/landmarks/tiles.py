@@ -31,7 +31,10 @@ from gan.processes import spread
 
 TILE = 2.1
 """Side of a tile over the longer side of its landmarks' box."""
-CUT = "1"
+FURTHEST = 2.0
+"""Landmarks that reach over more than so many times the longer side of their image are a slip in a table; no
+memory would hold what is cut out for some of them."""
+CUT = "2"
 """Names the way tiles are cut; what is in a cache under another name is out of date."""
 MEMORY_SHARE = 0.25
 """Of the machine's memory, that tiles may take where the cache cannot keep them."""
@@ -72,7 +75,7 @@ def load_tiles(
         share_held: of the people, who are held out with all their images.
 
     Raises:
-        UserError: no image can be read, or there is no room for the tiles.
+        UserError: no image can be used, or there is no room for the tiles.
     """
     folder = annotations.folder.resolve()
     size = tile_size(image_size)
@@ -84,8 +87,8 @@ def load_tiles(
     images, index = loaded
     skipped = sorted(index.skipped.items())
     if not len(images):
-        raise UserError(f"no image of {folder} can be read; the first is {skipped[0][0]}: {skipped[0][1]}")
-    rows = np.array([row for row, name in enumerate(annotations.files) if name not in index.skipped])
+        raise UserError(f"no image of {folder} can be used; the first is {skipped[0][0]}: {skipped[0][1]}")
+    rows = index.facts["rows"]
     outside = np.array(index.facts["outside"])
     pixels = annotations.points[rows]
     points = to_fractions(pixels, squares_of(boxes_of(pixels), TILE)).astype(np.float32)
@@ -137,6 +140,7 @@ def _state(annotations: Annotations) -> str:
 
 def _cut_all(annotations: Annotations, size: int, workers: int, keep: Keep) -> Index:
     files = annotations.files
+    rows: list[int] = []
     outside: list[int] = []
     faces = [(annotations.folder / name, face) for name, face in zip(files, annotations.points, strict=True)]
     jobs = [faces[first : first + CHUNK] for first in range(0, len(faces), CHUNK)]
@@ -147,12 +151,13 @@ def _cut_all(annotations: Annotations, size: int, workers: int, keep: Keep) -> I
     ):
 
         def tiles() -> Iterator[tuple[str, NDArray[np.uint8] | str]]:
-            for name, (tile, count) in zip(files, results, strict=True):
+            for row, (name, (tile, count)) in enumerate(zip(files, results, strict=True)):
                 if not isinstance(tile, str):
+                    rows.append(row)
                     outside.append(count)
                 yield name, tile
 
-        return replace(keep_all(tiles(), keep), facts={"outside": outside})
+        return replace(keep_all(tiles(), keep), facts={"rows": rows, "outside": outside})
 
 
 def _cut_chunk(
@@ -168,6 +173,11 @@ def _cut_chunk(
             continue
         height, width = image.shape[1:]
         inside = ((points >= 0) & (points <= (width, height))).all(-1)
-        tile = cut(image, squares_of(boxes_of(points), TILE), size)
-        results.append((tile, int((~inside).sum())))
+        if not inside.any():
+            results.append(("none of the landmarks lies in it", 0))
+        elif np.ptp(points, axis=0).max() > FURTHEST * max(width, height):
+            results.append((f"the landmarks reach over more than {FURTHEST:g} times its longer side", 0))
+        else:
+            tile = cut(image, squares_of(boxes_of(points), TILE), size)
+            results.append((tile, int((~inside).sum())))
     return results

@@ -69,7 +69,8 @@ class PrepareChoice:
             "most_turned": 0, "most_outside": 0, "near_copy": -1, "workers": 0,
         }  # fmt: skip
         most = {
-            "size": 1024, "enlarge": 4, "search_side": 20_000, "most_outside": 1, "near_copy": HASH_BITS,
+            "size": 1024, "enlarge": 4, "least_score": 1000, "search_side": 20_000, "smallest": 20_000,
+            "most_outside": 1, "near_copy": HASH_BITS,
         }  # fmt: skip
         for field in fields(self):
             value, low = getattr(self, field.name), least.get(field.name)

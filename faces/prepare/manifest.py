@@ -67,6 +67,17 @@ class Row:
         """Source and part, by which a row's job is known."""
         return self.source, int(self.part)
 
+    @property
+    def fingerprint(self) -> int:
+        """The perceptual hash of a face. Raises `UserError` where the file has none, as after an edit."""
+        try:
+            return int(self.hash, 16)
+        except ValueError:
+            raise UserError(
+                f"manifest.csv, {self.source}: the hash {self.hash} is none; restore it, or name another "
+                "folder to write to"
+            ) from None
+
 
 COLUMNS = [field.name for field in fields(Row)]
 
@@ -121,7 +132,7 @@ class Manifest:
         if self.rows and not whole:
             last = self.rows[-1].job
             self.rows = [row for row in self.rows if row.job != last]
-        if not whole:
+        if not (whole and path.exists()):
             with replacing(path) as temporary, _open(temporary, "w") as file:
                 csv.writer(file).writerows([COLUMNS, *map(astuple, self.rows)])
 

@@ -125,7 +125,7 @@ def _prepare(choice: PrepareChoice, jobs: list[Job]) -> Summary:
             load_cutter(choice)
             _write_note(choice, finished=False)
             new, exit_code = _work_through(choice, waiting, len(jobs), manifest)
-            _save_sheets(out, manifest.rows)
+            _save_sheets(choice, manifest.rows)
             _write_note(choice, finished=not exit_code)
     return Summary(
         out=out,
@@ -145,7 +145,7 @@ def _work_through(
     copies = NearCopies(choice.near_copy)
     for row in manifest.rows:
         if row.verdict == "kept":
-            copies.keep(row.source.rpartition("/")[0], int(row.hash, 16))
+            copies.keep(row.source.rpartition("/")[0], row.fingerprint)
     done = 0
     with (
         Interrupt() as interrupt,
@@ -186,13 +186,12 @@ def _write(path: Path, crop: Crop) -> None:
         to_pillow(crop.image).save(temporary, quality=95)
 
 
-def _save_sheets(out: Path, rows: list[Row]) -> None:
-    # A user who goes through the crops deletes some; the manifest still knows them.
-    crops = [row for row in rows if row.file and (out / row.file).is_file()]
-    kept = [row for row in crops if row.verdict == "kept"]
-    left_out = [row for row in crops if row.verdict in REASONS]
-    save_sheet(out / "kept.png", out, kept)
-    save_sheet(out / "left_out.png", out, left_out, labelled=True)
+def _save_sheets(choice: PrepareChoice, rows: list[Row]) -> None:
+    out, size = choice.out, choice.size
+    kept = [row for row in rows if row.verdict == "kept"]
+    left_out = [row for row in rows if row.verdict in REASONS]
+    save_sheet(out / "kept.png", out, kept, size)
+    save_sheet(out / "left_out.png", out, left_out, size, labelled=True)
 
 
 def _check_kind(choice: PrepareChoice) -> None:

@@ -53,7 +53,7 @@ def find_jobs(choice: PrepareChoice) -> list[Job]:
         UserError: the folder of photos is missing or holds none, or one of the folders lies in the other.
     """
     folder = _folder(choice.photos)
-    _check_apart(folder, choice.out.resolve())
+    _check_apart(folder, Path(os.path.realpath(choice.out)))  # not resolve, which ends at links in a circle
     try:
         listing = list_images(folder, SUFFIXES)
     except OSError as error:

@@ -8,12 +8,15 @@ import torch
 from PIL import Image
 
 from faces.landmarks.annotations import read_annotations
-from faces.landmarks.crops import ENLARGE, boxes_of
+from faces.landmarks.augment import Augmentation, crops
+from faces.landmarks.crops import ENLARGE, boxes_of, cut, squares_of, to_fractions
 from faces.landmarks.learner import LandmarkLearner
 from faces.landmarks.point_set import point_set
+from faces.landmarks.tiles import TILE, tile_size
 from faces.predictor import Predictor, load_predictor
 from gan.decoding import decode_whole
 from gan.errors import UserError
+from gan.images import to_uint8
 from gan.runs import best_path, checkpoints
 
 
@@ -137,5 +140,17 @@ def test_what_is_no_landmark_network_is_one_line(tiny_run, landmark_run, tmp_pat
             load_predictor(tmp_path / "odd.pt")
 
 
-def test_the_crop_it_sees_is_what_it_was_trained_on():
-    assert ENLARGE == 1.4
+def test_the_crop_it_sees_is_what_it_was_trained_on(faces):
+    size = 32
+    for image, true in faces[:4]:
+        box = boxes_of(true)
+        square = squares_of(box, TILE)
+        tile = cut(image, square, tile_size(size))
+        inside = torch.from_numpy(to_fractions(true[None], square[None])).float()
+        images, _ = crops(torch.from_numpy(tile)[None], inside, size, Augmentation(), torch.Generator())
+        trained_on = to_uint8(images)[0].numpy().astype(int)
+        off = [
+            np.abs(trained_on - cut(image, squares_of(box, enlarge), size)).mean()
+            for enlarge in (ENLARGE, 0.95 * ENLARGE)
+        ]
+        assert off[0] < off[1] / 2

@@ -53,6 +53,8 @@ def test_no_face_a_score_that_is_too_low_and_one_that_is_too_small(tiny):
     dim = (image * 0.8).astype(np.uint8)
     assert YuNet(tiny, least_score=0.9)(dim) == []
     assert len(YuNet(tiny, least_score=0.7)(dim)) == 1
+    with pytest.raises(UserError, match="--least-score must be 1 or less for a YuNet, not 4"):
+        YuNet(tiny, least_score=4)
 
 
 def test_a_file_that_is_missing_or_something_else_is_one_line(tmp_path):

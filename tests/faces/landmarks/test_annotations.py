@@ -51,6 +51,8 @@ def test_a_column_tells_the_person_and_others_are_passed_over(folder):
     assert found.people == ["7", "8"]
     assert found.points[0].tolist() == [[1, 2], [3, 4]]
     assert read_annotations(folder, person=r"(.+)_\d+").people == ["Ann", "Ann"]
+    table(folder, "7,Ann_01.jpg,1,2,3,4", " ,Ann_02.jpg,1,2,3,4", header="person,file,x0,y0,x1,y1")
+    assert read_annotations(folder).people == ["7", "Ann_02.jpg"]
 
 
 def test_two_faces_on_one_photo_and_a_table_elsewhere(folder, tmp_path_factory):
@@ -111,6 +113,8 @@ def test_no_table_no_rows_no_folder(folder, tmp_path):
         read_annotations(folder)
     with pytest.raises(UserError, match="no folder"):
         read_annotations(tmp_path / "nowhere")
+    with pytest.raises(UserError, match="cannot be read: File name too long"):
+        read_annotations(tmp_path / ("x" * 300))
     with pytest.raises(UserError, match="cannot be read"):
         read_annotations(folder, tmp_path / "nowhere.csv")
 

@@ -99,7 +99,7 @@ def test_bad_images_are_left_out_and_listed(folder):
 def test_no_image_at_all_is_one_line(folder):
     for path in folder.glob("*.png"):
         path.write_bytes(b"nothing")
-    with pytest.raises(UserError, match=r"no image of .* can be read; the first is p0_0.png"):
+    with pytest.raises(UserError, match=r"no image of .* can be used; the first is p0_0.png"):
         load(folder)
 
 
@@ -114,6 +114,23 @@ def test_points_outside_their_image_are_counted_and_learnt_where_they_lie(folder
     box = 70
     assert data.points[2, 0, 0] == pytest.approx(0.5 - 0.5 / TILE)
     assert data.points[2, 2] == pytest.approx([0.5 + (20 - 30) / box / TILE, 0.5 + (32 - 26.5) / box / TILE])
+
+
+def test_landmarks_that_cannot_be_of_their_image_are_left_out_and_listed(folder):
+    places = np.stack([POINTS] * 11)
+    places[3] += 1000
+    places[6, 1, 0] = 1e9
+    files = [*read_annotations(folder).files, "p3_6.png"]  # another face on the photo of the second slip
+    write_table(folder / "landmarks.csv", files, places)
+    data = load(folder)
+    assert data.skipped == [
+        ("p1_3.png", "none of the landmarks lies in it"),
+        ("p3_6.png", "the landmarks reach over more than 2 times its longer side"),
+    ]
+    assert data.files == [*files[:3], *files[4:6], *files[7:]]
+    assert data.images.shape[0] == len(data.points) == 9
+    assert data.points[-1, 0] == pytest.approx([0.5 - 0.5 / TILE, 0.5 - 0.5 / TILE])
+    assert np.array_equal(load(folder).points, data.points)
 
 
 def test_workers_make_the_same(folder, monkeypatch):

@@ -7,10 +7,13 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from faces.prepare import cutter, run
+from faces.prepare import PrepareChoice, cutter, prepare, run
 from gan.errors import UserError
+from gan.images import load_png
 from tests.faces.photos import save_photo
 from tests.faces.prepare.prepared import (
     contents,
@@ -77,6 +80,50 @@ def test_crops_that_the_user_deleted_stay_away_and_hinder_nothing(tmp_path):
         path.unlink()
     save_photo(folder / "later.png", 5)
     assert quick(folder, out).new == 1
+
+
+def test_crops_that_the_user_changed_or_that_are_spoilt_hinder_nothing(tmp_path):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    for number in (1, 3):
+        save_photo(folder / f"{number}.png", number)
+    quick(folder, out, near_copy=-1)
+    larger, spoilt = (out / row["file"] for row in manifest(out))
+    Image.new("RGB", (300, 200)).save(larger)
+    spoilt.write_bytes(b"")
+    save_photo(folder / "5.png", 5)
+    assert quick(folder, out, near_copy=-1).new == 1
+    sheet = load_png(out / "kept.png")
+    assert np.array_equal(sheet[:, :, :112], load_png(out / manifest(out)[-1]["file"]))
+    assert (sheet[:, :, 112:] == 255).all()
+
+
+def test_a_manifest_that_was_changed_by_hand_is_one_line(tmp_path):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    save_photo(folder / "1.png", 1)
+    quick(folder, out)
+    table = out / "manifest.csv"
+    table.write_text(table.read_text().replace(manifest(out)[0]["hash"], "1.2E+35"))
+    save_photo(folder / "3.png", 3)
+    with pytest.raises(UserError, match=r"manifest\.csv, 1\.png: the hash 1\.2E\+35 is none; restore it"):
+        quick(folder, out)
+
+
+def test_with_nothing_left_to_do_but_the_sheets_processes_hinder_nothing(tmp_path, monkeypatch):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    for number in (1, 3):
+        save_photo(folder / f"{number}.png", number)
+
+    def die(*_):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "save_sheet", die)
+        with pytest.raises(Killed):
+            quick(folder, out)
+    (folder / "3.png").unlink()
+    summary = prepare(PrepareChoice(folder, out, workers=2))
+    assert (summary.new, summary.done, summary.jobs) == (0, 1, 1)
+    assert (out / "kept.png").is_file()
 
 
 class Killed(BaseException):

@@ -46,6 +46,12 @@ def test_a_file_cut_short_anywhere_can_be_gone_on_with(tmp_path, seed):
     assert Manifest(path, whole=True).rows == again.rows
 
 
+def test_one_that_was_deleted_is_begun_anew(tmp_path):
+    path = tmp_path / "manifest.csv"
+    Manifest(path, whole=True).add([Row("a.jpg", "0")])
+    assert Manifest(path, whole=True).done() == {("a.jpg", 0)}
+
+
 def test_another_table_is_refused(tmp_path):
     path = tmp_path / "manifest.csv"
     path.write_text("a,b\n1,2\n")

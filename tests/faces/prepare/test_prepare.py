@@ -38,6 +38,7 @@ def test_every_photo_gives_its_face_under_its_name(made):
     for name in crops:
         with Image.open(out / "faces" / name) as crop:
             assert (crop.format, crop.size, crop.mode) == ("JPEG", (112, 112), "RGB")
+            assert crop.quantization[0][:6] == [2, 1, 1, 2, 2, 4]  # quality 95
 
 
 def test_the_manifest_tells_of_every_file(made):
@@ -85,7 +86,7 @@ def test_a_contact_sheet_shows_a_hundred_of_many(tmp_path):
     for index in range(130):
         Image.new("RGB", (16, 16), (index, 0, 0)).save(tmp_path / f"{index}.png")
     rows = [Row(f"{index}", "0", verdict="kept", file=f"{index}.png") for index in range(130)]
-    save_sheet(tmp_path / "sheet.png", tmp_path, rows)
+    save_sheet(tmp_path / "sheet.png", tmp_path, rows, 16)
     sheet = load_png(tmp_path / "sheet.png")
     assert sheet.shape == (3, 10 * 18 - 2, 10 * 18 - 2)
     reds = sheet[0, 8::18, 8::18].ravel()

@@ -30,6 +30,7 @@ pytest.importorskip("cv2", reason="needs the extra 'photos'")
         ("bare", "out", "no photo or video in .*bare; give a folder that holds some"),
         ("in", "other", "holds files that are no prepared faces; name a new or empty folder"),
         ("link", "in/out", "lies in the folder of photos"),
+        ("in", "circle", "circle cannot be written to: File exists"),
     ],
 )
 def test_folders_that_do_not_fit_are_one_line(tmp_path, monkeypatch, photos, out, expected):
@@ -40,6 +41,7 @@ def test_folders_that_do_not_fit_are_one_line(tmp_path, monkeypatch, photos, out
     (tmp_path / "file").touch()
     (tmp_path / "other" / "mine.txt").touch()
     (tmp_path / "link").symlink_to("in")
+    (tmp_path / "circle").symlink_to("circle")
     before = contents(tmp_path)
     with pytest.raises(UserError, match=expected):
         quick(Path(photos), Path(out))
@@ -62,6 +64,9 @@ def test_a_link_into_the_folder_that_is_written_to_is_seen(tmp_path):
         (("--near-copy", 145), "--near-copy must be -1 to 144"),
         (("--fps", 0), "--fps must be above 0"),
         (("--sharpness", -1), "--sharpness must be 0 or more"),
+        (("--smallest", 10**9), "--smallest must be 1 to 20,000"),
+        (("--least-score", "inf"), "--least-score must be 0 to 1,000, not inf"),
+        (("--most-turned", "nan"), "--most-turned must be 0 or more, not nan"),
         (("--detector", "missing.onnx"), "no file missing.onnx; --detector takes the ONNX file of a YuNet"),
         (("--form", "gif"), "gif"),
     ],
