@@ -55,6 +55,8 @@ RECIPES: dict[str, tuple[str, ...]] = {
     "head 1": ("--head-scale", "1"),
     "separate updates": ("--updates", "separate"),
     "beta2 0.999": ("--beta2", "0.999"),
+    "longer average": ("--ema-half-life", "50000"),
+    "batches of 32": ("--batch-size", "32"),
 }
 MEASURED = ("KID", "coverage")
 """In the features of the random network that comes with the project."""
