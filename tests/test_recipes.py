@@ -52,22 +52,29 @@ def stopped(*words: object) -> int:
     return 130
 
 
+def scored(*words: object) -> int:
+    """To the end, with a score and so with a best."""
+    return run_training(*words, "--score-every", 10)
+
+
 def never(*words: object) -> int:
     raise AssertionError(f"this is trained already: {words}")
 
 
-def test_what_was_stopped_goes_on_and_what_is_done_is_not_done_again(compare, capsys):
+def test_what_was_stopped_goes_on_and_what_is_done_is_not_done_again(compare, many_pictures, capsys):
     with pytest.raises(UserError, match=r"exit code 130.*the same command goes on"):
         compare(stopped, "--steps", 20)
-    compare(run_training, "--steps", 20)
+    compare(scored, "--steps", 20)
     assert len(list(Path("runs").glob("0*"))) == 1
     told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
     assert told[0].startswith("| recipe | step | s a step | KID | coverage | checkerboard | nearest two |")
     assert told[2].startswith("| real images |")
     assert told[3].startswith("| plain, seed 0 | 20 | ")
-    assert told[4].startswith("| plain, seed 0, its best | ")
+    assert told[4].startswith("| plain, seed 0, its best | 20 | ")
     assert load_png("runs/samples.png").shape[0] == load_png("runs/scores.png").shape[0] == 3
-    compare(never, "--steps", 20)
+    with mock.patch.object(recipes, "_train", never):
+        done = recipes.Choice(str(many_pictures), image_size=32, steps=20, output=Path("runs"))
+        assert recipes._trained(done, "plain", 0).parent == Path("runs")
 
 
 def test_a_recipe_that_left_nothing_is_one_line(compare):
