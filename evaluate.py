@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from gan.choices import RunChoice
 from gan.command import parse
-from gan.config import Device
+from gan.config import Device, at_least
 from gan.errors import UserError, run_script
 from gan.latent import draw
 from gan.pictures import make_images
@@ -65,12 +65,9 @@ class EvaluationChoice(RunChoice):
     """Of the first draw; the others have the next ones."""
 
     def __post_init__(self) -> None:
-        for name, value, least in (
-            *(("--count", self.count, 1), ("--k", self.k, 1)),
-            *(("--draws", self.draws, 2), ("--seed", self.seed, 0)),
-        ):
-            if value < least:
-                raise UserError(f"{name} must be {least} or more, not {value}")
+        at_least(self, 1, "count k")
+        at_least(self, 2, "draws")
+        at_least(self, 0, "seed")
         if self.seed + self.draws > 2**63:
             raise UserError(f"--seed must be less than 2**63, and those of all draws, not {self.seed}")
         if len(set(self.features)) < max(1, len(self.features)):

@@ -22,10 +22,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from gan.checkpoint import load_generator
 from gan.choices import RunChoice
 from gan.command import parse
-from gan.dataset import load_folder
-from gan.errors import run_script
+from gan.errors import UserError, run_script
 from gan.latent import draw
 from gan.metrics.pixels import checkerboard_to_real, nearest_to_real
+from gan.references import load_reference
 from gan.runs import read_info
 
 FACES = 64
@@ -43,13 +43,13 @@ class JudgeChoice(RunChoice):
 
 
 def main() -> None:
-    """Draw, compare, print."""
+    """Draw, compare, print. Raises `UserError` where the run's images are too few, or no longer there."""
     choice = parse(JudgeChoice, description=__doc__)
     run = choice.folder()
     generator = load_generator(run, choice.checkpoint, raw=choice.raw)
-    info = read_info(run)
-    folder = info.data["folder"]
-    images = load_folder(folder, generator.image_size, cache=info.settings.cache, workers=2).images
+    images = load_reference(read_info(run), None).faces.images
+    if len(images) < 2 * FACES:
+        raise UserError(f"the run's folder holds {len(images)} images; this takes {2 * FACES} or more")
     random = np.random.default_rng(0)
     rows: dict[str, list[tuple[float, float]]] = {"real against real": [], run.name: []}
     for seed in range(generator.seed, generator.seed + DRAWS):

@@ -31,8 +31,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from faces.drawn import default_folder
 from gan.command import parse
 from gan.comparison import better, compare, copies, images_a_side, sample
+from gan.config import Settings, at_least, check
 from gan.dataset import FaceSet, load_folder
-from gan.errors import run_script
+from gan.errors import UserError, run_script
 from gan.features import FeatureSpace, inception_space, random_space
 from gan.images import from_pillow, to_pillow
 from gan.processes import worker_count
@@ -81,6 +82,17 @@ class FailureChoice:
     cache: Path = Path("data/cache")
     """Folder of decoded images."""
 
+    def __post_init__(self) -> None:
+        at_least(self, 1, "count k")
+        at_least(self, 2, "draws")
+        check(Settings(image_size=self.image_size, seed=self.seed))
+        if not self.features:
+            raise UserError("--features takes one or more feature spaces")
+        try:
+            re.compile(self.missing or "")
+        except re.error as error:
+            raise UserError(f"--missing {self.missing} is no regular expression: {error}") from None
+
 
 def main() -> None:
     """Load, spoil, compare, print."""
@@ -90,6 +102,8 @@ def main() -> None:
     makers = {"random": random_space, "inception": inception_space}
     spaces = [makers[name]() for name in choice.features]
     matched = np.array([bool(missing and missing.search(name)) for name in names])
+    if missing and not matched.any():
+        raise UserError(f"--missing {missing.pattern} matches none of the {len(names):,} names")
     rows, count = measure_failures(
         faces.images, matched, spaces, count=choice.count, draws=choice.draws, k=choice.k, seed=choice.seed
     )

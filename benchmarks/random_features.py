@@ -28,6 +28,7 @@ from faces.drawn.traits import sample_face
 from gan.command import parse
 from gan.errors import run_script
 from gan.files import replacing
+from gan.pictures import writing
 from gan.random_network import LAYERS, SIDE, RandomNetwork, convolve, to_input
 
 SEED = 0
@@ -53,8 +54,9 @@ def main() -> None:
     """Draw, measure, write."""
     choice = parse(FileChoice, description=__doc__)
     arrays = make(drawn_faces())
-    with replacing(choice.file) as path:
-        np.savez_compressed(path, **arrays)
+    # Of a path alone NumPy would make another, where it does not end in .npz.
+    with writing(choice.file), replacing(choice.file) as path, path.open("wb") as file:
+        np.savez_compressed(file, **arrays)
     print(f"{choice.file}: {choice.file.stat().st_size / 1e3:.0f} kB")
 
 

@@ -3,10 +3,11 @@
     python benchmarks/recipes.py FOLDER --only default plain --image-size 96 --steps 1500 --seeds 0 1
 
 Each recipe and seed is a run of its own in --output; what is done already is not done again, and a run that
-was stopped goes on. At the end stands a table. Its scores are of as many averaged fakes as images are held
-out, against those, beside the floor: images trained on in the place of the fakes. Two pictures stand beside
-the runs: samples of each, row by row, from the same latent vectors; and how KID and coverage went, over the
-steps and over the minutes.
+was stopped goes on. One that went wrong beyond repair is compared as it was before. At the end stands a
+table, which tells of each run whether it went back after trouble. Its scores are of as many averaged fakes as
+images are held out, against those, beside the floor: images trained on in the place of the fakes. Two
+pictures stand beside the runs: samples of each, row by row, from the same latent vectors; and how KID and
+coverage went, over the steps and over the minutes.
 """
 
 from __future__ import annotations
@@ -25,14 +26,15 @@ from tyro.conf import Positional
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from gan.checkpoint import LoadedGenerator, load_generator
+from gan.checkpoint import LoadedGenerator, load, load_generator
 from gan.command import parse
 from gan.comparison import compare, sample
-from gan.config import Settings
+from gan.config import Settings, at_least, check
 from gan.curves import Metrics, new_figure, read_metrics, save_figure
 from gan.dataset import FaceSet, load_folder
 from gan.errors import UserError, run_script
 from gan.features import random_space
+from gan.health import EXIT_CODE
 from gan.images import save_png, tile
 from gan.latent import draw
 from gan.runs import BEST, NEWEST, best_path, checkpoints, read_info, step_of
@@ -53,6 +55,8 @@ RECIPES: dict[str, tuple[str, ...]] = {
     "head 1": ("--head-scale", "1"),
     "separate updates": ("--updates", "separate"),
     "beta2 0.999": ("--beta2", "0.999"),
+    "longer average": ("--ema-half-life", "50000"),
+    "batches of 32": ("--batch-size", "32"),
 }
 MEASURED = ("KID", "coverage")
 """In the features of the random network that comes with the project."""
@@ -63,6 +67,8 @@ SHOWN = 16
 """Samples of each run in the picture."""
 LAST_PART = 5
 """The losses are those of the last fifth of the steps."""
+FEWEST_STEPS = 2 * Settings.log_every
+"""For a spread of the losses."""
 
 Images = NDArray[np.uint8]
 
@@ -92,25 +98,31 @@ class Choice:
             raise UserError(f"no recipe is called {', '.join(unknown)}; there are: {', '.join(RECIPES)}")
         if not self.only or not self.seeds:
             raise UserError("--only takes one or more recipes, --seeds one or more numbers")
+        at_least(self, FEWEST_STEPS, "steps")
+        for seed in self.seeds:
+            check(Settings(image_size=self.image_size, seed=seed))
 
 
 def main() -> None:
     """Train what is missing, then print the table."""
     choice = parse(Choice, description=__doc__)
+    judge = Judge(_data(choice))
+    floor = judge.floor()  # too few images are a mistake to be told before hours of training
     runs = {
         f"{name}, seed {seed}": _trained(choice, name, seed) for name in choice.only for seed in choice.seeds
     }
-    judge = Judge(_data(choice))
     header = ["recipe", "step", "s a step", *MEASURED, *IN_PIXELS, "D loss", "G loss", "accuracy"]
     print(f"{judge.count:,} images a side, {DRAWS} draws\n")
     print(_line(header), _line(["---"] * len(header)), sep="\n")
-    print(_line(["real images", "", "", *judge.floor(), "", "", ""]), flush=True)
+    print(_line(["real images", "", "", *floor, "", "", ""]), flush=True)
     shown = []
     for name, run in runs.items():
         last = load_generator(run, NEWEST)
         shown.append(last.images(draw(SHOWN, last.latent_size, 0)))
         training = _training(read_metrics(run), last.settings)
-        print(_line([name, f"{last.step:,}", training[0], *judge.scores(last), *training[1:]]), flush=True)
+        times = load(last.checkpoint)["course"]["recovery"]["times"]
+        told = f"{name}, gone back {times} times" if times else name
+        print(_line([told, f"{last.step:,}", training[0], *judge.scores(last), *training[1:]]), flush=True)
         if best_path(run).is_file():
             best = load_generator(run, BEST)
             print(_line([f"{name}, its best", f"{best.step:,}", "", *judge.scores(best), "", "", ""]))
@@ -164,7 +176,11 @@ def _data(choice: Choice) -> FaceSet:
 
 
 def _trained(choice: Choice, name: str, seed: int) -> Path:
-    """The finished run of a recipe; trained, or trained further, where it is not."""
+    """The finished run of a recipe; trained, or trained further, where it is not.
+
+    Raises:
+        UserError: the training was refused or stopped, or left nothing to compare.
+    """
     run_name = f"{name} seed {seed}"
     run = _found(choice, run_name, seed)
     if run is None:
@@ -174,7 +190,8 @@ def _trained(choice: Choice, name: str, seed: int) -> Path:
     elif step_of(checkpoints(run)[-1]) < choice.steps:
         _train("--resume", run, "--steps", choice.steps)
     trained = run or _found(choice, run_name, seed)
-    assert trained is not None, "a training that ends well leaves a checkpoint"
+    if trained is None:
+        raise UserError(f"{run_name} went wrong beyond repair before its first checkpoint; leave it out")
     return trained
 
 
@@ -198,8 +215,11 @@ def _found(choice: Choice, name: str, seed: int) -> Path | None:
 def _train(*words: object) -> None:
     script = Path(__file__).resolve().parent.parent / "train_gan.py"
     done = subprocess.run([sys.executable, script, *map(str, words)], stdout=sys.stderr, check=False)
-    if done.returncode:
-        raise UserError("training was stopped; the same command goes on")
+    if done.returncode not in (0, EXIT_CODE):
+        raise UserError(
+            f"the training ended with exit code {done.returncode}, as told above; where it was only stopped, "
+            "the same command goes on"
+        )
 
 
 def _seconds_a_step(metrics: Metrics, settings: Settings) -> float:

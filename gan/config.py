@@ -221,6 +221,11 @@ def changed(old: AnySettings, new: AnySettings, free: Collection[str] = FREE) ->
     ]
 
 
+def mathematics(settings: Settings) -> dict[str, Any]:
+    """The settings that are not `FREE`, by name, as a checkpoint holds them."""
+    return {name: value for name, value in asdict(settings).items() if name not in FREE}
+
+
 def flag(name: str) -> str:
     """A setting's name as written on the command line."""
     return "--" + name.replace("_", "-")

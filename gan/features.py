@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-import pickle
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,9 +30,6 @@ INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"
 INCEPTION_SIDE = 299
 
 CPU = torch.device("cpu")
-
-_DAMAGE = (RuntimeError, pickle.UnpicklingError, EOFError, TypeError, ValueError, LookupError, AttributeError)
-"""What torch raises at files that are cut short, of another kind, or of another network."""
 
 
 @dataclass(frozen=True)
@@ -164,7 +160,7 @@ def inception_space(weights: Path | None = None, *, device: torch.device = CPU) 
         torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
         with contextlib.redirect_stdout(io.StringIO()):
             network = FeatureExtractorInceptionV3("inception", ["2048"], io.BytesIO(content)).to(device)
-    except _DAMAGE as error:
+    except Exception as error:  # of torch's readers, at a damaged file, nearly any that there is
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{path} is damaged, or holds no Inception weights: {reason}") from error
 

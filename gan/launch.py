@@ -63,14 +63,16 @@ def make_plan(words: Sequence[str], world: World | None = None) -> Plan:
 
     Raises:
         UserError: words that do not fit, settings out of range, no such run or device, a run whose
-            mathematics or networks would change, or more processes than there is work or GPUs for.
+            mathematics or networks would change, by the words or by a config.json that was edited, or
+            more processes than there is work or GPUs for.
         SystemExit: with code 0, after --help.
     """
     world = world or World()
     run = world.remembered()
     if run is not None and checkpoints(run):
         print(f"started again by torchrun: going on with {run}")
-        words = ["--resume", str(run)]
+        # What was insisted on when it began must not be refused now.
+        words = ["--resume", str(run), *(word for word in words if word == "--force")]
     request = read_request(words)
     plan = _resuming(words, request) if request.resume else _beginning(words, request)
     _check_shares(plan.settings, world)
@@ -270,7 +272,14 @@ def _resuming(words: Sequence[str], request: Request) -> Plan:
             f"{run} was trained with another {', '.join(map(flag, differences))}; going on would not be the "
             "same run: leave that out, begin a new run with --init-from, or insist with --force"
         )
-    _same_networks(run, before, settings)
+    path, state = _same_networks(run, before, settings)
+    # Checkpoints of earlier versions do not tell what they were trained with.
+    edited = changed(replace(before, **state.get("settings", {})), before)
+    if edited and not request.force:
+        raise UserError(
+            f"{run}/config.json tells another {', '.join(map(flag, edited))} than {path} was trained with: "
+            "undo that change, or insist with --force"
+        )
     return Plan(settings, device, resumed=run, force=request.force)
 
 
@@ -293,13 +302,18 @@ def _beginning(words: Sequence[str], request: Request) -> Plan:
     return Plan(settings, device, source=source)
 
 
-def _same_networks(run: Path, theirs: Settings, settings: Settings) -> None:
-    """Raise `UserError` for settings with which a run's networks cannot be loaded, or if there are none."""
+def _same_networks(run: Path, theirs: Settings, settings: Settings) -> tuple[Path, dict[str, Any]]:
+    """A run's newest checkpoint that is whole, and what it holds.
+
+    Raises:
+        UserError: there is none, or its networks cannot be loaded with these settings.
+    """
     other = [flag(name) for name in NETWORKS if getattr(theirs, name) != getattr(settings, name)]
     if other:
         raise UserError(f"the networks of {run} have another {', '.join(other)}: leave that out")
     path, state, _ = load_newest(run)
     check_networks(run, theirs, path, state)
+    return path, state
 
 
 def _decided(settings: Settings) -> tuple[Settings, torch.device]:

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from gan.checkpoint import DamagedCheckpointError, keep_as_best, load, save
 from gan.clock import Clock, Outcome
-from gan.config import Settings
+from gan.config import Settings, mathematics
 from gan.course import Course
 from gan.errors import UserError
 from gan.health import Alarm, DivergedError, not_finite
@@ -144,7 +144,7 @@ class _Sitting:
             recorder.histograms(step, trainer.networks())
         if due.save or course.best.step == step:
             recorder.flush()
-            state = trainer.state() | {"course": course.state()}
+            state = trainer.state() | {"course": course.state(), "settings": mathematics(trainer.settings)}
             self._saved = save(recorder.run, step, state, trainer.settings.keep)
             if course.best.step == step:
                 keep_as_best(self._saved)

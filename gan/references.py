@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gan.dataset import FaceSet, load_folder
 from gan.errors import UserError
@@ -50,15 +51,16 @@ def load_reference(info: RunInfo, folder: Path | None, *, only_held_out: bool = 
     real = _load(info, folder or trained_folder)
     if real.folder == trained_folder or real.digest == info.data.get("digest"):
         rows = np.arange(len(real.images))
-        faces = RealFaces(real.images, rows, real.trained, np.flatnonzero(real.held))
+        held_out = _once(np.flatnonzero(real.held), real.fingerprints)
+        faces, trained_digest = RealFaces(real.images, rows, real.trained, held_out), real.digest
     else:
-        faces = _with_training_images(real, info, trained_folder)
+        faces, trained_digest = _with_training_images(real, info, trained_folder)
     if only_held_out:
         pool = np.intersect1d(faces.pool, faces.held_out)
         if not len(pool):
             raise UserError(f"{real.folder} holds none but images trained on; give another --real")
         faces = RealFaces(faces.images, pool, faces.train, faces.held_out)
-    changed = real.folder == trained_folder and real.digest != info.data.get("digest")
+    changed = trained_digest != info.data.get("digest")
     return Reference(faces, real.folder, real.digest, _told(faces, trained_folder, changed=changed))
 
 
@@ -81,21 +83,32 @@ def _load(info: RunInfo, folder: Path) -> FaceSet:
     )
 
 
-def _with_training_images(real: FaceSet, info: RunInfo, trained_folder: Path) -> RealFaces:
-    """The images of another folder, followed by those of the one the run was trained on, if it is there."""
+def _with_training_images(real: FaceSet, info: RunInfo, trained_folder: Path) -> tuple[RealFaces, str]:
+    """The images of another folder, followed by those of the one the run was trained on, if it is there.
+
+    And the digest of the latter, empty if it is not.
+    """
     pool = np.arange(len(real.images))
     nothing = np.arange(0)
     try:
         own = _load(info, trained_folder)
     except UserError:
-        return RealFaces(real.images, pool, train=nothing, held_out=nothing)
+        return RealFaces(real.images, pool, train=nothing, held_out=nothing), ""
     known = np.isin(real.fingerprints, own.fingerprints[own.trained])
-    return RealFaces(
+    held_out = np.concatenate([pool[~known], len(pool) + np.flatnonzero(own.held)])
+    faces = RealFaces(
         images=np.concatenate([real.images, own.images]),
         pool=pool,
         train=len(pool) + own.trained,
-        held_out=np.concatenate([pool[~known], len(pool) + np.flatnonzero(own.held)]),
+        held_out=_once(held_out, np.concatenate([real.fingerprints, own.fingerprints])),
     )
+    return faces, own.digest
+
+
+def _once(rows: NDArray[np.int64], fingerprints: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Of equal images the first: the other would be the nearest of all to it, and hide what is copied."""
+    _, first = np.unique(fingerprints[rows], return_index=True)
+    return rows[np.sort(first)]
 
 
 def _told(faces: RealFaces, trained_folder: Path, *, changed: bool) -> str:

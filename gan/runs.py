@@ -44,7 +44,7 @@ class RunInfo:
     settings: Any
     """A dataclass: `gan.config.Settings`, or that of another kind of run."""
     data: dict[str, Any]
-    """Of the data set: folder, digest, images, skipped, duplicates."""
+    """Of the data set: folder, digest, images, held_out, skipped, duplicates."""
     environment: dict[str, Any]
     """Versions and hardware that bit-for-bit repetition depends on."""
     kind: str = GAN

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from gan.features import extract, random_space
 from gan.latent import draw
 from gan.metrics.distribution import kid, precision_recall_density_coverage
-from gan.metrics.pixels import distances
+from gan.metrics.pixels import ONE_LEVEL, distances
 from gan.trainer import SAMPLES, Trainer
 
 MOST = 500
@@ -19,8 +19,6 @@ JUDGED = 200
 FEWEST = 16
 """Held-out images below which a score would be chance."""
 NEIGHBOURS = 5
-ONE_LEVEL = 1 / 127.5
-"""Of 256, in the range from -1 to 1: real images that differ by less are the same but for rounding."""
 RANKED_BY = "score/kid"
 """The score by which the best networks are chosen; less is better."""
 

@@ -81,6 +81,17 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def many_pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of 100 different pictures, enough for some to be held out."""
+    folder = tmp_path_factory.mktemp("many")
+    random = np.random.default_rng(5)
+    for index in range(100):
+        coarse = random.integers(0, 256, (4, 4, 3)).astype(np.uint8)
+        Image.fromarray(coarse).resize((32, 32), Image.Resampling.BICUBIC).save(folder / f"{index}.png")
+    return folder
+
+
 @pytest.fixture
 def train(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., int]:
     """`run_training` in the test's own folder, which is the working directory; runs go to outputs/ there."""

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from filelock import FileLock
 from PIL import Image
 
@@ -230,6 +231,34 @@ def test_a_config_that_was_edited_is_one_line_and_nothing_is_lost(run, pictures,
     assert contents(run) == before
     assert list(Path("outputs").iterdir()) == [Path("outputs", run.name)]
     assert not Path("data").exists()  # seen before anything is decoded
+
+
+EDITED = {"beta2": 0.5, "weight_decay": 0.1, "augmentation": ["colour"], "head_scale": 1.0, "seed": 9}
+
+
+def test_mathematics_edited_in_the_config_are_refused_by_name(run, train):
+    edit(run, **EDITED, log_every=3)
+    before = contents(run)
+    with pytest.raises(UserError, match="json tells another") as told:
+        train("--resume", run, "--steps", 8)
+    assert str(told.value).startswith(
+        f"{run}/config.json tells another --seed, --head-scale, --beta2, --weight-decay, --augmentation than "
+        f"{checkpoint_path(run, 6)} was trained with"
+    )
+    assert contents(run) == before
+    assert train("--resume", run, "--steps", 8, "--force") == 0
+    (group,) = load(checkpoint_path(run, 8))["generator_optimizer"]["param_groups"]
+    assert (group["betas"], group["weight_decay"]) == ((0.5, 0.5), 0.1)
+    assert train("--resume", run, "--steps", 9) == 0  # what was insisted on is what it is trained with now
+
+
+def test_a_checkpoint_that_does_not_tell_its_settings_is_gone_on_with(run, train):
+    for path in checkpoints(run):
+        state = load(path, mapped=False)
+        del state["settings"]
+        torch.save(state, path)
+    assert train("--resume", run, "--steps", 8) == 0
+    assert load(checkpoint_path(run, 8))["settings"]["beta2"] == 0.99
 
 
 def test_a_new_end_replaces_one_of_the_other_kind(pictures, train):

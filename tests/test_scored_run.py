@@ -8,29 +8,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+import torch
 
 from gan.checkpoint import load, load_generator
 from gan.dataset import load_folder
+from gan.health import EXIT_CODE
 from gan.runs import best_path, checkpoints
 from gan.scoring import RANKED_BY
+from gan.trainer import Trainer
 from tests.conftest import run_training
 from tests.in_process import call
 from tests.run_contents import assert_same_run, config, lines, newest
 from tests.states import assert_equal
 
 EVERY = ("--score-every", 1, "--keep", 1, "--sample-every", 4, "--histogram-every", 100)
-
-
-@pytest.fixture(scope="session")
-def many_pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of 100 different pictures, enough for some to be held out."""
-    folder = tmp_path_factory.mktemp("many")
-    random = np.random.default_rng(5)
-    for index in range(100):
-        coarse = random.integers(0, 256, (4, 4, 3)).astype(np.uint8)
-        Image.fromarray(coarse).resize((32, 32), Image.Resampling.BICUBIC).save(folder / f"{index}.png")
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -116,3 +107,23 @@ def test_the_best_stays_when_its_step_is_no_longer_kept(run):
     for path in checkpoints(run):
         path.unlink()
     assert load_generator(run).step == best
+
+
+def test_what_nothing_mends_ends_with_a_code_of_its_own_one_line_and_the_best(
+    many_pictures, train, monkeypatch, capsys
+):
+    whole = Trainer.step
+
+    def poisoned(self: Trainer) -> None:
+        whole(self)
+        if self.step_count == 5:
+            with torch.no_grad():
+                self.discriminator.head.weight[0, 0] = float("nan")
+
+    monkeypatch.setattr(Trainer, "step", poisoned)
+    assert train(many_pictures, *EVERY, "--steps", 8) == EXIT_CODE == 3
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("stopped: ")]
+    assert len(told) == 1
+    assert f"once more after 3 recoveries; what {newest()}/checkpoints holds is from before that" in told[0]
+    assert load(best_path(newest()))["step"] <= 4
+    assert load_generator(newest()).is_best

@@ -7,6 +7,10 @@ from numpy.typing import NDArray
 
 HIGHEST_BAND = 7 / 16
 """In cycles a pixel; 1/2 is the highest there is, that of a checkerboard of single pixels."""
+ONE_LEVEL = 1 / 127.5
+"""Of 256, in the range from -1 to 1: real images that differ by less are the same but for rounding."""
+ROUNDING = ONE_LEVEL**2 / 36
+"""The checkerboard energy of rounding alone: a twelfth of a squared level, in the mean of three channels."""
 
 
 def distances(images: NDArray[np.uint8]) -> NDArray[np.float64]:
@@ -47,15 +51,19 @@ def nearest_to_real(images: NDArray[np.uint8], real: NDArray[np.uint8]) -> float
     """The smallest distance of two images over the 1st percentile of distances among as many real ones.
 
     Below 1 the set holds a pair more alike than all but one in a hundred pairs of real images: a sign
-    that the generator repeats itself.
+    that the generator repeats itself. Where more of the real ones are the same, it is over `ONE_LEVEL`.
 
     Args:
         images: uint8 [N, 3, H, W], N of at least 2.
         real: uint8 [N or more, 3, H, W], of which the first N are taken.
     """
-    return float(distances(images).min() / np.percentile(distances(real[: len(images)]), 1))
+    small = float(np.percentile(distances(real[: len(images)]), 1))
+    return float(distances(images).min()) / max(small, ONE_LEVEL)
 
 
 def checkerboard_to_real(images: NDArray[np.uint8], real: NDArray[np.uint8]) -> float:
-    """`checkerboard_energy` of generated images, uint8 [N, 3, H, W], over that of real ones."""
-    return checkerboard_energy(images) / checkerboard_energy(real)
+    """`checkerboard_energy` of generated images, uint8 [N, 3, H, W], over that of real ones.
+
+    Over `ROUNDING` where the real images have less, as flat ones do.
+    """
+    return checkerboard_energy(images) / max(checkerboard_energy(real), ROUNDING)

@@ -232,6 +232,15 @@ class TestReference:
         unseen = {image.tobytes() for image in found.images[found.held_out]}
         assert not unseen & pictures
         assert {image.tobytes() for image in IMAGES[60:100]} < unseen
+        # One that stood twice would be its own nearest held-out face.
+        assert len(unseen) == len(found.held_out)
+
+    def test_an_image_that_was_held_out_twice_counts_once(self, run, tmp_path):
+        self.write(tmp_path / "twice", np.concatenate([IMAGES[:60], IMAGES[:60]]))
+        info = replace(run[0], data={"folder": str(tmp_path / "twice")})
+        found = load_reference(info, None).faces
+        assert len(found.pool) == 120
+        assert len({image.tobytes() for image in found.images[found.held_out]}) == len(found.held_out) > 1
 
     def test_a_folder_that_was_moved_is_known_by_its_images(self, run, tmp_path):
         info, data = run
@@ -257,3 +266,5 @@ class TestReference:
     def test_a_folder_that_changed_since_is_told(self, run, tmp_path):
         Image.fromarray(np.moveaxis(IMAGES[70], 0, -1)).save(tmp_path / "photos" / "new.png")
         assert "has changed since" in load_reference(run[0], None).copying
+        self.write(tmp_path / "others", IMAGES[80:100])
+        assert "has changed since" in load_reference(run[0], tmp_path / "others").copying

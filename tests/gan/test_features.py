@@ -153,7 +153,7 @@ def test_weights_that_are_not_there_are_one_line_that_says_where_to_put_them(hub
 
 def test_damaged_or_other_weights_are_one_line(weights: Path, hub: Path, tmp_path: Path):
     path = tmp_path / "damaged.pth"
-    for content in (b"", b"no weights", weights.read_bytes()[:100_000]):
+    for content in (b"", b"no weights", b"\x80\x02J\x01", weights.read_bytes()[:100_000]):
         path.write_bytes(content)
         with pytest.raises(UserError, match=r"damaged\.pth is damaged") as told:
             inception_space(path)

@@ -45,6 +45,17 @@ def test_a_repeated_image_is_nearer_than_real_ones_and_real_ones_are_not():
     assert nearest_to_real(other, real) == pytest.approx(0, abs=1e-6)
 
 
+def test_real_images_that_are_flat_and_all_the_same_divide_nothing_by_nothing():
+    flat = np.full((4, 3, 16, 16), 90, np.uint8)
+    assert nearest_to_real(flat, flat) == pytest.approx(0, abs=1e-4)
+    assert checkerboard_to_real(flat, flat) == pytest.approx(0, abs=1e-4)
+    # Two levels apart, over one.
+    assert nearest_to_real(np.stack([flat[0], flat[0] + 2]), flat) == pytest.approx(2)
+    noise = np.random.default_rng(0).integers(90, 92, (64, 3, 32, 32)).astype(np.uint8)
+    # A variance of a quarter of a squared level, a twelfth in the mean of three channels, over a 36th.
+    assert checkerboard_to_real(noise, flat) == pytest.approx(3, rel=0.1)
+
+
 def test_checkerboards_are_counted_against_the_real_images():
     real = np.random.default_rng(0).integers(100, 110, (16, 3, 16, 16), np.uint8)
     assert checkerboard_to_real(real, real) == 1
