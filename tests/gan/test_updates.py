@@ -219,6 +219,29 @@ def test_both_networks_have_the_adam_of_the_settings():
         assert (group["lr"], group["betas"], group["weight_decay"]) == (1e-4, (0.5, 0.999), 0)
 
 
+@pytest.mark.parametrize("weight_decay", [0.0, 0.3])
+@pytest.mark.parametrize("network", ["generator", "discriminator"])
+def test_on_given_gradients_adam_is_the_one_of_its_paper(network, weight_decay):
+    """Kingma and Ba (2015), written out in float64."""
+    tried = trainer(weight_decay=weight_decay)
+    settings, random = tried.settings, torch.Generator().manual_seed(0)
+    tracked = list(tried.networks()[network].parameters())
+    true = [weight.detach().double() for weight in tracked]
+    means, squares = ([torch.zeros_like(weight) for weight in true] for _ in range(2))
+    for step in (1, 2, 3):
+        for weight, exact, mean, square in zip(tracked, true, means, squares, strict=True):
+            weight.grad = torch.empty_like(weight).normal_(generator=random)
+            gradient = weight.grad.double() + weight_decay * exact
+            mean.lerp_(gradient, 1 - settings.beta1)
+            square.lerp_(gradient**2, 1 - settings.beta2)
+            size = (square / (1 - settings.beta2**step)).sqrt() + 1e-8
+            exact -= settings.learning_rate * mean / (1 - settings.beta1**step) / size
+        getattr(tried._updates, f"{network}_optimizer").step()
+    for weight, exact in zip(tracked, true, strict=True):
+        # A thousandth of a step.
+        torch.testing.assert_close(weight.double(), exact, rtol=0, atol=1e-3 * settings.learning_rate)
+
+
 def test_weight_decay_shrinks_a_weight_that_has_no_gradient():
     decayed, free = trainer(weight_decay=1.0), trainer()
     for each in (decayed, free):
