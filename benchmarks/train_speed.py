@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 FACES = 256
 """Drawn faces, of which batches are taken."""
 PRODUCT_SIDE = {"cpu": 2048, "cuda": 8192}
+AT_ONCE = {"cpu": 1, "cuda": 10}
+"""Steps that are timed as one: on a GPU the next is prepared while one is under way, up to a logging step.
+The first ten, which are not timed, record our graph."""
 KINDS: dict[str, tuple[str, ...]] = {
     "convolutions": ("convolution",),
     "matrix products": ("mm", "baddbmm"),
@@ -68,7 +71,7 @@ class TrainSpeedChoice:
     batch_size: int | None = None
     """Images a step; the preset's if none is given."""
     steps: int = 3
-    """Steps timed in each process, after one that is not (on a GPU ten, with which it records its graph)."""
+    """Steps timed in each process, after one that is not; on a GPU tens of steps."""
     times: int = 3
     """Processes for each way."""
     json: bool = False
@@ -236,11 +239,17 @@ def _measured(way: str, settings: Settings, folder: str, device: str, steps: int
     else:
         ours = _Ours(settings, folder, device)
         step = ours.step
-    for _ in range(10 if device == "cuda" else 1):
-        step()
+
+    count = AT_ONCE.get(device, 1)
+
+    def several() -> None:
+        for _ in range(count):
+            step()
+
+    several()
     start = time.process_time()
-    seconds = [_seconds(step, device) for _ in range(steps)]
-    cpu_seconds = (time.process_time() - start) / steps
+    seconds = [_seconds(several, device) / count for _ in range(steps)]
+    cpu_seconds = (time.process_time() - start) / (steps * count)
     if device == "cuda":
         memory = torch.cuda.max_memory_allocated() / 1e6
     else:
