@@ -19,7 +19,7 @@ from gan.runs import checkpoints
 from gan.trainer import Trainer
 from tests.conftest import ROOT, TINY
 from tests.run_contents import assert_same_run, config, steps
-from tests.together import leave_gpus_alone, warm_up
+from tests.together import warm_up
 
 WORDS = (*TINY, "--histogram-every", 1000, "--steps", 9)
 
@@ -45,7 +45,6 @@ def launched(*words: object, restarts: int = 0, die: tuple[int, int] | None = No
         name = "-".join(os.environ[name] for name in ("TORCHELASTIC_RESTART_COUNT", "RANK"))
         sys.stdout = Path(f"{name}.out").open("w", buffering=1)  # noqa: SIM115, for all that follows
         sys.stderr = Path(f"{name}.err").open("w", buffering=1)  # noqa: SIM115
-        leave_gpus_alone()
         if die:
             die_at(*die)
         sys.argv = ["train_gan.py", *map(str, words)]

@@ -12,8 +12,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
-
 from gan.distributed import World, joined
 from tests.small_trainer import trainer
 
@@ -34,11 +32,6 @@ def warm_up() -> None:
     made = trainer(batch_size=4)
     made.step()
     made.samples()
-
-
-def leave_gpus_alone() -> None:
-    """Be, in a forked process, on a machine without GPUs: it cannot use what its parent has looked at."""
-    torch.cuda.device_count = lambda: 0
 
 
 def together(work: Callable[[World], Any], folder: Path, size: int = 2) -> Ended:
@@ -66,6 +59,5 @@ def together(work: Callable[[World], Any], folder: Path, size: int = 2) -> Ended
 def _one(work: Callable[[World], Any], folder: Path, rank: int, size: int, port: int) -> None:
     os.environ.update(RANK=str(rank), WORLD_SIZE=str(size), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     sys.stderr = (folder / f"error{rank}").open("w", buffering=1)
-    leave_gpus_alone()
     with joined() as world:
         (folder / f"result{rank}").write_bytes(pickle.dumps(work(world)))

@@ -1,7 +1,7 @@
 """What a GPU has to prove: that it trains as a CPU does, with and without a graph, and shows the same faces.
 
-Without one all of it is skipped. `REHEARSE=1` goes through it on the CPU, where a step is never recorded, so
-that at least the tests themselves are tried.
+Without one all of it is skipped, and where this file is not named: tests/conftest.py tells why. `REHEARSE=1`
+goes through it on the CPU, where a step is never recorded, so that at least the tests themselves are tried.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ DEVICE = torch.device("cpu" if REHEARSED else "cuda")
 CPU = torch.device("cpu")
 
 pytestmark = pytest.mark.skipif(
-    not REHEARSED and not torch.cuda.is_available(), reason="there is no CUDA device"
+    not REHEARSED and not torch.cuda.is_available(), reason="no CUDA device, or this file is not named"
 )
 
 STEPS = WARM_UP + 5

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from gan.distributed import LOST, World, joined
 from gan.errors import UserError, run_script
-from tests.together import leave_gpus_alone, together
+from tests.together import together
 
 
 @given(st.integers(1, 300), st.integers(1, 20))
@@ -168,7 +168,6 @@ def test_who_cannot_join_ends_with_one_line(tmp_path, monkeypatch, rank, occupie
             error = os.open(tmp_path / "error", os.O_CREAT | os.O_WRONLY)
             os.dup2(error, 2)  # torch writes there too
             sys.stderr = os.fdopen(2, "w", buffering=1)
-            leave_gpus_alone()
             with joined():
                 pass
 
