@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Iterator
+from statistics import median
 from unittest import mock
 
 import pytest
@@ -209,6 +210,35 @@ def test_bfloat16_computes_nearly_the_same_and_keeps_its_weights_in_float32(upda
     assert {weight.dtype for weight in weights(coarse)} == {torch.float32}
     got, true = (torch.cat([g.flatten() for g in gradients(each)]) for each in (coarse, fine))
     assert 1e-5 < relative(got, true) < 0.2
+
+
+@pytest.mark.parametrize(
+    ("updates", "normalisation"),
+    [("simultaneous", "layer"), ("simultaneous", "batch"), ("separate", "spectral")],
+)
+def test_in_bfloat16_each_gradient_points_where_that_of_float64_does(updates, normalisation):
+    """In networks of some width, where roundings average out; docs/speed.md has those of `light`."""
+    tried = trainer(
+        updates=updates,
+        normalisation=normalisation,
+        augmentation=(),
+        flip=False,
+        precision="bfloat16",
+        batch_size=24,
+        generator_widths=(48, 40, 32, 24),
+        discriminator_widths=(24, 32, 40, 48),
+    )
+    reference, latents = Reference(tried), []
+    tried.generator.register_forward_pre_hook(lambda _, inputs: latents.append(inputs[0]))
+    real = to_float(torch.from_numpy(IMAGES[batch_indices(len(IMAGES), 24, 0, 0)]))
+    tried.step()
+    truth, _ = reference.step(real, latents[0])
+    pairs = [
+        (one.flatten().double(), other.flatten()) for one, other in zip(gradients(tried), truth, strict=True)
+    ]
+    cosines = [float(torch.cosine_similarity(*pair, dim=0)) for pair in pairs]
+    assert min(cosines) > 0.97
+    assert median(cosines) > 0.99
 
 
 def test_both_networks_have_the_adam_of_the_settings():
