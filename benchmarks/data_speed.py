@@ -31,6 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.measuring import ROOT, Cost, Spread, fresh, in_turn, run, show, tell
 from gan.command import parse
+from gan.config import IMAGE_SIZES, at_least
 from gan.curves import read_metrics
 from gan.errors import UserError, run_script
 from gan.listing import list_images
@@ -73,6 +74,16 @@ class DataSpeedChoice:
     """Sets of 1,000 and 10,000 images of 48 pixels."""
     json: bool = False
     """Print JSON instead of a table."""
+
+    def __post_init__(self) -> None:
+        at_least(self, 1, "times steps")
+        at_least(self, 0, "workers")
+        if min(self.counts, default=0) < 2 * BATCH or len(set(self.counts)) < len(self.counts):
+            raise UserError(f"--counts takes different numbers, each {2 * BATCH} or more")
+        if self.image_size not in IMAGE_SIZES:
+            raise UserError(f"--image-size must be a multiple of 16 from 32 to 256, not {self.image_size}")
+        if self.scratch is not None and not self.scratch.is_dir():
+            raise UserError(f"--scratch {self.scratch} is no folder; make it, or give another")
 
 
 class Fed(NamedTuple):

@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.measuring import ROOT, Cost, Spread, fresh, in_turn, run, show, tell
 from gan.command import parse
+from gan.config import at_least
 from gan.errors import run_script
 from gan.runs import find_run
 
@@ -48,6 +49,10 @@ class SampleSpeedChoice:
     """A tenth of the images, and three times."""
     json: bool = False
     """Print JSON instead of a table."""
+
+    def __post_init__(self) -> None:
+        at_least(self, 1, "times")
+        at_least(self, 100, "many")
 
 
 def main() -> None:

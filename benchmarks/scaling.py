@@ -41,6 +41,7 @@ from benchmarks.measuring import (
     tell,
 )
 from gan.command import parse
+from gan.config import at_least
 from gan.curves import read_metrics
 from gan.errors import UserError, run_script
 from gan.processes import worker_count
@@ -72,6 +73,9 @@ class ScalingChoice:
     """Every second point, twice."""
     json: bool = False
     """Print JSON instead of tables; the words go to standard error."""
+
+    def __post_init__(self) -> None:
+        at_least(self, 1, "steps times")
 
 
 class Point(NamedTuple):
@@ -198,7 +202,7 @@ def _curve(results: Mapping[int, Sequence[Point]], name: str) -> tuple[list[int]
 
 
 def _processes(scratch: Path, steps: int, times: int) -> list[dict[str, Any]]:
-    """Steps a second of one training shared by several processes; none where they do not share it."""
+    """Seconds a step of one training shared by several processes; none where they do not share it."""
     tell("processes")
     faces = scratch / "faces"
     faces.mkdir()
@@ -211,22 +215,22 @@ def _processes(scratch: Path, steps: int, times: int) -> list[dict[str, Any]]:
         tell(f"no table of processes: {error}")
         return []
     found = in_turn({str(count): partial(_shared, faces, count, steps) for count in PROCESSES}, times)
-    rates = {count: Spread.of(found[str(count)]) for count in PROCESSES}
+    seconds = {count: Spread.of(found[str(count)]) for count in PROCESSES}
     return [
         {
             "what": f"processes on {worker_count(None)} cores",
             "at": count,
-            "seconds a step": 1 / rate.median,
-            "times the first": rates[1].median / rate.median,
+            "seconds a step": spread,
+            "times the first": spread.median / seconds[1].median,
             "in theory": 1 / min(count, worker_count(None)),
             "memory [MB]": None,
         }
-        for count, rate in rates.items()
+        for count, spread in seconds.items()
     ]
 
 
 def _shared(faces: Path, processes: int, steps: int) -> float:
-    """Steps a second of train_gan.py under torchrun, one thread for each process."""
+    """Seconds a step of train_gan.py under torchrun, one thread for each process."""
     output = Path(tempfile.mkdtemp(dir=faces.parent))
     flags = ("--image-size", 48, "--batch-size", SHARED_BATCH, "--device", "cpu", "--precision", "float32")
     ends = ("--steps", steps + 1, "--log-every", 1, "--held-out", 0, "--workers", 0, "--output", output)
@@ -237,7 +241,7 @@ def _shared(faces: Path, processes: int, steps: int) -> float:
     if len(runs) != 1:
         raise UserError(f"{processes} processes of train_gan.py made {len(runs)} runs of their own")
     _, rates = read_metrics(runs[0])["speed/images_per_second"]
-    return median(rates[1:] or rates) / SHARED_BATCH
+    return SHARED_BATCH / median(rates[1:])
 
 
 if __name__ == "__main__":

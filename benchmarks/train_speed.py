@@ -2,12 +2,13 @@
 
     python benchmarks/train_speed.py [--presets light] [--updates simultaneous] [--json]
 
-The textbook loop is written out here: float32, contiguous tensors, torch's own layers, D and then G, Adam as
-it comes, a DataLoader that decodes files, five values read back in every step. Ours is the step of
+The textbook loop is written out in textbook.py: float32, contiguous tensors, torch's own layers, D and then
+G, Adam as it comes, a DataLoader that decodes files, five values read back in every step. Ours is the step of
 train_gan.py, which also augments and averages. Each measurement is made in a process of its own, all in turn,
 several times; a row has the median and, in brackets, the least and the most. The work of a step is counted
 from the layers, as if each multiplication of a convolution were made, and compared with what the device does
-in a large matrix product and in a convolution's forward pass. A profile tells where a step's time goes. The
+in a large matrix product and in a convolution's forward pass. A profile tells where a step's time goes; on a
+GPU it is that of a step made without its graph, in which kernels no longer tell what they belong to. The
 share of scoring is that of a training's time which goes into its scores (`gan/scoring.py`, 500 images) at the
 default interval: it should be less than 0.05.
 """
@@ -18,25 +19,31 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import cached_property, partial
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.measuring import Spread, fresh, in_turn, short, show, tell
 from faces.drawn import write_folder
 from gan.command import parse
-from gan.config import Device, Precision, Preset, Settings, Updates, base
-from gan.errors import run_script
+from gan.config import Device, Precision, Preset, Settings, Updates, at_least, base, check
+from gan.errors import UserError, run_script
+
+if TYPE_CHECKING:
+    from gan.scoring import Scorer
 
 FACES = 256
 """Drawn faces, of which batches are taken."""
 PRODUCT_SIDE = {"cpu": 2048, "cuda": 8192}
+AT_ONCE = {"cpu": 1, "cuda": 10}
+"""Steps that are timed as one: on a GPU the next is prepared while one is under way, up to a logging step.
+The first ten, which are not timed, record our graph."""
 KINDS: dict[str, tuple[str, ...]] = {
     "convolutions": ("convolution",),
     "matrix products": ("mm", "baddbmm"),
@@ -64,11 +71,23 @@ class TrainSpeedChoice:
     batch_size: int | None = None
     """Images a step; the preset's if none is given."""
     steps: int = 3
-    """Steps timed in each process, after one that is not (on a GPU ten, with which it records its graph)."""
+    """Steps timed in each process, after one that is not; on a GPU tens of steps."""
     times: int = 3
     """Processes for each way."""
     json: bool = False
     """Print JSON instead of tables."""
+
+    def __post_init__(self) -> None:
+        at_least(self, 1, "steps times")
+        if not self.presets:
+            raise UserError("--presets takes light, paper, or both")
+        for preset in self.presets:
+            check(self.settings(preset))
+
+    def settings(self, preset: Preset) -> Settings:
+        """Of a training with this preset, the precision not decided."""
+        settings = replace(base(preset, False), image_size=self.image_size)
+        return settings if self.batch_size is None else replace(settings, batch_size=self.batch_size)
 
 
 @dataclass(frozen=True)
@@ -110,8 +129,7 @@ def main() -> None:
         tell("the device's own speed")
         rates = {each: fresh(_rates, device.type, each)[0] for each in {*precisions, "float32"}}
         for preset in choice.presets:
-            settings = replace(base(preset, False), image_size=choice.image_size)
-            settings = replace(settings, batch_size=choice.batch_size or settings.batch_size)
+            settings = choice.settings(preset)
             ours = [
                 replace(settings, updates=updates, precision=precision)
                 for precision in precisions
@@ -209,31 +227,40 @@ def _forward(side: int, widths: tuple[int, ...]) -> list[float]:
 
 
 def _measured(way: str, settings: Settings, folder: str, device: str, steps: int) -> Measured:
-    """In a process of its own: seconds a step, memory, and for ours the profile of one more step."""
+    """In a process of its own: seconds a step, memory, the profile of one more step, and our scoring."""
     import torch
 
+    from benchmarks.textbook import textbook_step
+
     torch.manual_seed(0)
-    scoring: Callable[[], object] | None = None
+    ours: _Ours | None = None
     if way == "textbook":
-        step = _textbook(settings, folder, device)
+        step = textbook_step(settings, folder, device)
     else:
-        step, scoring = _ours(settings, folder, device)
-    for _ in range(10 if device == "cuda" else 1):
-        step()
+        ours = _Ours(settings, folder, device)
+        step = ours.step
+
+    count = AT_ONCE.get(device, 1)
+
+    def several() -> None:
+        for _ in range(count):
+            step()
+
+    several()
     start = time.process_time()
-    seconds = [_seconds(step, device) for _ in range(steps)]
-    cpu_seconds = (time.process_time() - start) / steps
+    seconds = [_seconds(several, device) / count for _ in range(steps)]
+    cpu_seconds = (time.process_time() - start) / (steps * count)
     if device == "cuda":
         memory = torch.cuda.max_memory_allocated() / 1e6
     else:
-        unit = 1 if sys.platform == "darwin" else 1024
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
-    profile = _profile(step, device)
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024e-6
     scored = 0.0
-    if scoring:
-        scoring()  # loads what it needs
+    if ours:
+        ours.score()  # loads what it needs
         step()  # or the averaged generator would be ready for the next
-        scored = _seconds(scoring, device)
+        scored = _seconds(ours.score, device)
+        ours.trainer.release()  # see `_profile`
+    profile = _profile(step, device)
     return Measured(median(seconds), cpu_seconds, memory, profile, scored)
 
 
@@ -248,13 +275,16 @@ def _seconds(step: Callable[[], object], device: str) -> float:
 
 
 def _profile(step: Callable[[], None], device: str) -> dict[str, float]:
+    """The share of each kind of work in a step that is launched operation by operation."""
+    from torch.autograd import DeviceType
     from torch.profiler import ProfilerActivity, profile
 
     kinds = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device == "cuda" else [])]
     with profile(activities=kinds) as profiled:
         step()
     spent = dict.fromkeys([*KINDS, "rest"], 0.0)
-    for event in profiled.key_averages():
+    # A GPU's kernels are told twice: under the operations that launched them, and under names of their own.
+    for event in (each for each in profiled.key_averages() if each.device_type == DeviceType.CPU):
         time_taken = event.self_device_time_total if device == "cuda" else event.self_cpu_time_total
         of = (kind for kind, words in KINDS.items() if any(word in event.key.lower() for word in words))
         spent[next(of, "rest")] += time_taken
@@ -282,115 +312,41 @@ def _rates(device: str, precision: Precision) -> Rates:
     return Rates(product / 1e9, convolution / 1e9)
 
 
-def _ours(
-    settings: Settings, folder: str, device: str
-) -> tuple[Callable[[], None], Callable[[], object]]:
+class _Ours:
     """The step of train_gan.py, with what it does at a logging step each tenth time; and its scoring."""
-    import numpy as np
-    import torch
 
-    from gan.dataset import load_folder
-    from gan.hardware import keep_freed_memory, time_convolutions
-    from gan.scoring import JUDGED, MOST, Scorer
-    from gan.trainer import Trainer
+    def __init__(self, settings: Settings, folder: str, device: str) -> None:
+        import torch
 
-    keep_freed_memory()
-    time_convolutions(torch.device(device))
-    data = load_folder(folder, settings.image_size, cache=Path(folder).parent.parent, workers=2, held_out=0)
-    trainer = Trainer(settings, data.images, torch.device(device), data.trained)
+        from gan.dataset import load_folder
+        from gan.hardware import keep_freed_memory, time_convolutions
+        from gan.trainer import Trainer
 
-    @cache
-    def scorer() -> Scorer:
-        images = np.resize(data.images, (MOST + JUDGED, *data.images.shape[1:]))
-        return Scorer(images, np.arange(len(images)) < MOST, torch.device(device))
+        keep_freed_memory()
+        self._device = torch.device(device)
+        time_convolutions(self._device)
+        cache = Path(folder).parent.parent
+        data = load_folder(folder, settings.image_size, cache=cache, workers=2, held_out=0)
+        self._images = data.images
+        self.trainer = Trainer(settings, data.images, self._device, data.trained)
 
-    def step() -> None:
-        trainer.step()
-        if trainer.step_count % settings.log_every == 0:
-            trainer.check_finite()
-            trainer.statistics()
+    def step(self) -> None:
+        self.trainer.step()
+        if self.trainer.step_count % self.trainer.settings.log_every == 0:
+            self.trainer.check_finite()
+            self.trainer.statistics()
 
-    return step, lambda: scorer().scores(trainer)
+    def score(self) -> None:
+        self._scorer.scores(self.trainer)
 
+    @cached_property
+    def _scorer(self) -> Scorer:
+        import numpy as np
 
-def _textbook(settings: Settings, folder: str, device: str) -> Callable[[], None]:
-    """The loop as tutorials have it."""
-    import torch
-    from torch.nn.functional import cross_entropy
+        from gan.scoring import JUDGED, MOST, Scorer
 
-    generator, discriminator = _ordinary_networks(settings, device)
-    options = {"lr": settings.learning_rate, "betas": (settings.beta1, settings.beta2)}
-    generator_optimizer = torch.optim.Adam(generator.parameters(), **options)
-    discriminator_optimizer = torch.optim.Adam(discriminator.parameters(), **options)
-    batches = _batches(folder, settings)
-
-    def step() -> None:
-        real = next(batches).to(device)
-        ones = torch.ones(len(real), dtype=torch.int64, device=device)
-        discriminator.zero_grad()
-        logits = discriminator(real)
-        loss_real = cross_entropy(logits, ones)
-        loss_real.backward()
-        logits.softmax(1)[:, 1].mean().item()
-        fake = generator(torch.rand(len(real), settings.latent_size, device=device) * 2 - 1)
-        logits = discriminator(fake.detach())
-        loss_fake = cross_entropy(logits, 1 - ones)
-        loss_fake.backward()
-        logits.softmax(1)[:, 1].mean().item()
-        discriminator_optimizer.step()
-        generator.zero_grad()
-        logits = discriminator(fake)
-        loss = cross_entropy(logits, ones)
-        loss.backward()
-        logits.softmax(1)[:, 1].mean().item()
-        generator_optimizer.step()
-        (loss_real + loss_fake).item(), loss.item()
-
-    return step
-
-
-def _ordinary_networks(settings: Settings, device: str) -> tuple[Any, Any]:
-    """Our networks made of torch's layers, for contiguous tensors."""
-    import torch
-    from torch import nn
-
-    from gan.networks import Discriminator, Generator
-
-    class Scale(nn.Module):
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return x * settings.head_scale
-
-    def ordinary(layer: nn.Module) -> nn.Module:
-        geometry = {"kernel_size": 5, "stride": 2, "padding": 2}
-        if isinstance(layer, nn.Conv2d):
-            return nn.Conv2d(layer.in_channels, layer.out_channels, bias=layer.bias is not None, **geometry)
-        if isinstance(layer, nn.ConvTranspose2d):
-            geometry |= {"output_padding": 1, "bias": layer.bias is not None}
-            return nn.ConvTranspose2d(layer.in_channels, layer.out_channels, **geometry)
-        return layer
-
-    ours = Generator(settings.generator_widths, settings.latent_size, settings.image_size)
-    generator = [ours.project, nn.Unflatten(1, ours.first_shape), *map(ordinary, ours.layers)]
-    judge = Discriminator(settings.discriminator_widths, settings.image_size, settings.normalisation)
-    discriminator = [*map(ordinary, judge.layers), nn.Flatten(), judge.head, Scale()]
-    return nn.Sequential(*generator).to(device), nn.Sequential(*discriminator).to(device)
-
-
-def _batches(folder: str, settings: Settings) -> Iterator[Any]:
-    """Batches without end, decoded from the files each time, float32 [B, 3, S, S] in [-1, 1]."""
-    from torch.utils.data import DataLoader, RandomSampler
-    from torchvision import transforms
-    from torchvision.datasets import ImageFolder
-
-    size = settings.image_size
-    steps = [
-        *(transforms.Resize(size), transforms.CenterCrop(size), transforms.RandomHorizontalFlip()),
-        *(transforms.ToTensor(), transforms.Normalize([0.5] * 3, [0.5] * 3)),
-    ]
-    files = ImageFolder(str(Path(folder).parent), transforms.Compose(steps))
-    sampler = RandomSampler(files, replacement=True, num_samples=10**6)
-    for images, _ in DataLoader(files, settings.batch_size, sampler=sampler, num_workers=2):
-        yield images
+        images = np.resize(self._images, (MOST + JUDGED, *self._images.shape[1:]))
+        return Scorer(images, np.arange(len(images)) < MOST, self._device)
 
 
 if __name__ == "__main__":

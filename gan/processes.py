@@ -48,6 +48,8 @@ def spread(task: Callable[[Job], Result], jobs: Sequence[Job], workers: int) -> 
     if workers == 0:
         yield from map(task, jobs)
         return
+    if not jobs:
+        return
     workers = min(workers, len(jobs), MOST_WORKERS)
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_start_worker)
     waiting: deque[Future[Result]] = deque()

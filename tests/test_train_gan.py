@@ -83,6 +83,14 @@ def test_dry_run_tells_and_writes_no_run(pictures, train, capsys):
     assert not Path("outputs").exists()
 
 
+@pytest.mark.parametrize("faster", ["float32", "bfloat16"])
+def test_auto_says_which_precision_proved_faster(pictures, train, monkeypatch, capsys, faster):
+    seconds = {torch.float32: 1.0, torch.bfloat16: 1.0, getattr(torch, faster): 0.1}
+    monkeypatch.setattr("gan.hardware._product_seconds", seconds.get)
+    assert train(pictures, "--precision", "auto", "--dry-run") == 0
+    assert f"; cpu, {faster}\n" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("size", "form"),
     [(32, "default"), (64, "plain, in turn"), (96, "default"), (128, "plain, in turn")],

@@ -1,7 +1,7 @@
 """What a GPU has to prove: that it trains as a CPU does, with and without a graph, and shows the same faces.
 
-Without one all of it is skipped. `REHEARSE=1` goes through it on the CPU, where a step is never recorded, so
-that at least the tests themselves are tried.
+Without one all of it is skipped, and where this file is not named: tests/conftest.py tells why. `REHEARSE=1`
+goes through it on the CPU, where a step is never recorded, so that at least the tests themselves are tried.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ DEVICE = torch.device("cpu" if REHEARSED else "cuda")
 CPU = torch.device("cpu")
 
 pytestmark = pytest.mark.skipif(
-    not REHEARSED and not torch.cuda.is_available(), reason="there is no CUDA device"
+    not REHEARSED and not torch.cuda.is_available(), reason="no CUDA device, or this file is not named"
 )
 
 STEPS = WARM_UP + 5
@@ -62,6 +62,13 @@ def _flags_as_they_were() -> Iterator[None]:
     before = torch.backends.cudnn.benchmark
     yield
     torch.backends.cudnn.benchmark = before
+
+
+@pytest.fixture
+def no_tf32() -> Iterator[None]:
+    """Or two trainings might differ by it: some of cuDNN's algorithms round to it, and it times them anew."""
+    with exact_float32():
+        yield
 
 
 def on_device(**changes) -> Trainer:
@@ -102,6 +109,7 @@ def assert_same_training(one: Trainer, other: Trainer, precision: str = "float32
     assert mean_distance(weights(one), weights(other)) < 0.05 * way
 
 
+@pytest.mark.usefixtures("no_tf32")
 @pytest.mark.parametrize("precision", TOLERANCE)
 @pytest.mark.parametrize("form", FORMS)
 def test_a_graph_makes_the_steps_that_calls_make(form, precision):
@@ -146,6 +154,7 @@ def final_weights(run: Path, step: int) -> list[torch.Tensor]:
     return [weight for name, weight in state["generator"].items() if name.endswith("weight")]
 
 
+@pytest.mark.usefixtures("no_tf32")
 @pytest.mark.parametrize("precision", TOLERANCE)
 def test_the_script_trains_with_and_without_a_graph_and_goes_on(
     pictures, train, monkeypatch, capsys, precision
@@ -179,7 +188,8 @@ def test_the_script_trains_with_and_without_a_graph_and_goes_on(
         for line, line_of_other in told:
             assert_near(line, line_of_other, precision)
         distance = mean_distance(*(final_weights(runs[name], 2 * STEPS) for name in ("graph", other)))
-        assert distance < 0.1 * way
+        # In bfloat16 another algorithm of cuDNN's is another sign of many a small step of Adam's.
+        assert distance < (0.1 if precision == "float32" else 0.3) * way
 
 
 def test_a_value_that_is_not_finite_is_found_in_a_replayed_step():
@@ -193,6 +203,7 @@ def test_a_value_that_is_not_finite_is_found_in_a_replayed_step():
         made.check_finite()
 
 
+@pytest.mark.usefixtures("no_tf32")
 def test_after_going_back_a_new_graph_makes_the_steps_that_calls_make():
     called, replayed = moved_by(on_device(cuda_graph=False)), moved_by(on_device())
     for made in (called, replayed):
@@ -208,6 +219,7 @@ def test_after_going_back_a_new_graph_makes_the_steps_that_calls_make():
     assert_same_training(replayed, called)
 
 
+@pytest.mark.usefixtures("no_tf32")
 def test_the_data_set_is_held_on_the_device_where_there_is_room(monkeypatch):
     held = moved_by(on_device())
     monkeypatch.setattr("gan.trainer.DEVICE_SHARE", 0.0)

@@ -25,6 +25,11 @@ def test_results_come_in_the_order_of_the_jobs(workers):
     assert list(spread(abs, [-3, 1, -2, *range(30)], workers)) == [3, 1, 2, *range(30)]
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_no_jobs_have_no_results(workers):
+    assert list(spread(abs, [], workers)) == []
+
+
 def test_workers_are_not_forked(monkeypatch):
     """Threads that hold a lock at that moment would leave it locked in the child for ever."""
     monkeypatch.delattr(os, "fork", raising=False)

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Iterator
+from statistics import median
 from unittest import mock
 
 import pytest
@@ -211,12 +212,64 @@ def test_bfloat16_computes_nearly_the_same_and_keeps_its_weights_in_float32(upda
     assert 1e-5 < relative(got, true) < 0.2
 
 
+@pytest.mark.parametrize(
+    ("updates", "normalisation"),
+    [("simultaneous", "layer"), ("simultaneous", "batch"), ("separate", "spectral")],
+)
+def test_in_bfloat16_each_gradient_points_where_that_of_float64_does(updates, normalisation):
+    """In networks of some width, where roundings average out; docs/speed.md has those of `light`."""
+    tried = trainer(
+        updates=updates,
+        normalisation=normalisation,
+        augmentation=(),
+        flip=False,
+        precision="bfloat16",
+        batch_size=24,
+        generator_widths=(48, 40, 32, 24),
+        discriminator_widths=(24, 32, 40, 48),
+    )
+    reference, latents = Reference(tried), []
+    tried.generator.register_forward_pre_hook(lambda _, inputs: latents.append(inputs[0]))
+    real = to_float(torch.from_numpy(IMAGES[batch_indices(len(IMAGES), 24, 0, 0)]))
+    tried.step()
+    truth, _ = reference.step(real, latents[0])
+    pairs = [
+        (one.flatten().double(), other.flatten()) for one, other in zip(gradients(tried), truth, strict=True)
+    ]
+    cosines = [float(torch.cosine_similarity(*pair, dim=0)) for pair in pairs]
+    assert min(cosines) > 0.97
+    assert median(cosines) > 0.99
+
+
 def test_both_networks_have_the_adam_of_the_settings():
     tried = trainer(plain=True)
     tried.step()
     for name in ("generator_optimizer", "discriminator_optimizer"):
         (group,) = tried.state()[name]["param_groups"]
         assert (group["lr"], group["betas"], group["weight_decay"]) == (1e-4, (0.5, 0.999), 0)
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.3])
+@pytest.mark.parametrize("network", ["generator", "discriminator"])
+def test_on_given_gradients_adam_is_the_one_of_its_paper(network, weight_decay):
+    """Kingma and Ba (2015), written out in float64."""
+    tried = trainer(weight_decay=weight_decay)
+    settings, random = tried.settings, torch.Generator().manual_seed(0)
+    tracked = list(tried.networks()[network].parameters())
+    true = [weight.detach().double() for weight in tracked]
+    means, squares = ([torch.zeros_like(weight) for weight in true] for _ in range(2))
+    for step in (1, 2, 3):
+        for weight, exact, mean, square in zip(tracked, true, means, squares, strict=True):
+            weight.grad = torch.empty_like(weight).normal_(generator=random)
+            gradient = weight.grad.double() + weight_decay * exact
+            mean.lerp_(gradient, 1 - settings.beta1)
+            square.lerp_(gradient**2, 1 - settings.beta2)
+            size = (square / (1 - settings.beta2**step)).sqrt() + 1e-8
+            exact -= settings.learning_rate * mean / (1 - settings.beta1**step) / size
+        getattr(tried._updates, f"{network}_optimizer").step()
+    for weight, exact in zip(tracked, true, strict=True):
+        # A thousandth of a step.
+        torch.testing.assert_close(weight.double(), exact, rtol=0, atol=1e-3 * settings.learning_rate)
 
 
 def test_weight_decay_shrinks_a_weight_that_has_no_gradient():
