@@ -33,6 +33,7 @@ from benchmarks.measuring import ROOT, Cost, Spread, fresh, in_turn, run, show, 
 from gan.command import parse
 from gan.config import IMAGE_SIZES, at_least
 from gan.curves import read_metrics
+from gan.decoding import UnusableImage, decode_whole
 from gan.errors import UserError, run_script
 from gan.listing import list_images
 from gan.processes import spread, worker_count
@@ -138,8 +139,10 @@ def _made_set(files: list[Path], folder: Path, count: int, workers: int) -> Path
 
 def _write_copies(folder: Path, job: tuple[Path, int, range]) -> None:
     file, index, numbers = job
-    with Image.open(file) as opened:
-        levels = np.asarray(opened.convert("RGB"))
+    try:
+        levels = decode_whole(file).transpose(1, 2, 0)
+    except UnusableImage as error:
+        raise UserError(f"{file}: {error}; leave it out of the folder") from None
     for variant, number in enumerate(numbers):
         target = folder / f"{variant:04d}_{index:06d}.jpg"
         if variant == 0 and file.suffix == ".jpg":

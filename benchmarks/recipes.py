@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from gan.checkpoint import LoadedGenerator, load, load_generator
 from gan.command import parse
 from gan.comparison import compare, sample
-from gan.config import Settings, at_least, check
+from gan.config import Settings, at_least, changed, check, flag
 from gan.curves import Metrics, new_figure, read_metrics, save_figure
 from gan.dataset import FaceSet, load_folder
 from gan.errors import UserError, run_script
@@ -37,6 +37,7 @@ from gan.features import random_space
 from gan.health import EXIT_CODE
 from gan.images import save_png, tile
 from gan.latent import draw
+from gan.launch import make_plan
 from gan.runs import BEST, NEWEST, best_path, checkpoints, read_info, step_of
 from gan.scorecard import with_spread
 
@@ -179,36 +180,46 @@ def _trained(choice: Choice, name: str, seed: int) -> Path:
     """The finished run of a recipe; trained, or trained further, where it is not.
 
     Raises:
-        UserError: the training was refused or stopped, or left nothing to compare.
+        UserError: the training was refused or stopped, or left nothing to compare; or the recipe is not
+            what it was when its run began.
     """
     run_name = f"{name} seed {seed}"
-    run = _found(choice, run_name, seed)
+    words = [choice.folder, "--name", run_name, "--seed", seed, "--image-size", choice.image_size]
+    words += ["--steps", choice.steps, "--output", choice.output, "--cache", choice.cache, *RECIPES[name]]
+    wanted = make_plan([str(word) for word in words]).settings
+    run = _found(wanted)
     if run is None:
-        flags = [choice.folder, "--name", run_name, "--seed", seed, "--image-size", choice.image_size]
-        flags += ["--steps", choice.steps, "--output", choice.output, "--cache", choice.cache]
-        _train(*flags, *RECIPES[name])
+        _train(*words)
     elif step_of(checkpoints(run)[-1]) < choice.steps:
         _train("--resume", run, "--steps", choice.steps)
-    trained = run or _found(choice, run_name, seed)
+    trained = run or _found(wanted)
     if trained is None:
         raise UserError(f"{run_name} went wrong beyond repair before its first checkpoint; leave it out")
     return trained
 
 
-def _found(choice: Choice, name: str, seed: int) -> Path | None:
-    """The run of that name on this folder at this size, if one got as far as its first checkpoint.
+def _found(wanted: Settings) -> Path | None:
+    """The run with these settings, if one got as far as its first checkpoint.
 
     One that went further than is asked for would be compared at another step than the rest.
+
+    Raises:
+        UserError: the run of that name was trained in another way, as by an earlier default.
     """
-    for run in sorted(choice.output.glob("*")):
+    for run in sorted(wanted.output.glob("*")):
         if not (run / "config.json").exists() or not checkpoints(run):
             continue
-        info = read_info(run)
-        same_folder = Path(info.data.get("folder", "")) == Path(choice.folder).resolve()
-        settings = info.settings
-        alike = (settings.name, settings.seed, settings.image_size) == (name, seed, choice.image_size)
-        if same_folder and alike and step_of(checkpoints(run)[-1]) <= choice.steps:
-            return run
+        theirs = read_info(run).settings
+        place = ("name", "folder", "image_size")
+        same_place = all(getattr(theirs, field) == getattr(wanted, field) for field in place)
+        if not same_place or step_of(checkpoints(run)[-1]) > (wanted.steps or 0):
+            continue
+        if differences := changed(theirs, wanted):
+            raise UserError(
+                f"{run} was trained with another {', '.join(map(flag, differences))} than its recipe has "
+                "now; give another folder with --output"
+            )
+        return run
     return None
 
 

@@ -17,7 +17,7 @@ from gan.dataset import load_folder
 from gan.errors import UserError
 from gan.images import load_png
 from gan.metrics.diversity import mean_similarity
-from tests.conftest import run_training
+from tests.conftest import TINY, run_training
 from tests.in_process import ROOT
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
@@ -29,6 +29,7 @@ import recipes
 def compare(many_pictures, train, monkeypatch):
     """Calls the script; a function takes the place of train_gan.py, from its words to its exit code."""
     monkeypatch.setattr(recipes, "DRAWS", 2)
+    monkeypatch.setitem(recipes.RECIPES, "plain", ("--plain", *TINY))
     # These would take most of the time.
     monkeypatch.setattr(comparison, "PIXELS_OF", 10)
     monkeypatch.setattr(comparison, "mean_similarity", partial(mean_similarity, pairs=2))
@@ -75,6 +76,14 @@ def test_what_was_stopped_goes_on_and_what_is_done_is_not_done_again(compare, ma
     with mock.patch.object(recipes, "_train", never):
         done = recipes.Choice(str(many_pictures), image_size=32, steps=20, output=Path("runs"))
         assert recipes._trained(done, "plain", 0).parent == Path("runs")
+
+
+def test_a_run_of_what_the_recipe_was_before_is_not_taken_for_it(compare, monkeypatch):
+    with pytest.raises(UserError, match="exit code 130"):
+        compare(stopped, "--steps", 20)
+    monkeypatch.setitem(recipes.RECIPES, "plain", ("--plain", *TINY, "--beta2", "0.9"))
+    with pytest.raises(UserError, match=r"trained with another --beta2 than its recipe has now.*--output"):
+        compare(never, "--steps", 20)
 
 
 def test_a_recipe_that_left_nothing_is_one_line(compare):
