@@ -50,6 +50,7 @@ RECIPES: dict[str, tuple[str, ...]] = {
     "spectral norm": ("--normalisation", "spectral"),
     "no norm": ("--normalisation", "none"),
     "no augmentation": ("--augmentation",),
+    "all images augmented": ("--augmentation-target", "0"),
     "colour and translation": ("--augmentation", "colour", "translation"),
     "translation and cutout": ("--augmentation", "translation", "cutout"),
     "spectral norm, no augmentation": ("--normalisation", "spectral", "--augmentation"),

@@ -117,6 +117,9 @@ class Settings:
     """Mirror half of the real images."""
     augmentation: tuple[Augmentation, ...] = ("translation",)
     """What is done to real and generated images in front of D (Zhao et al. 2020)."""
+    augmentation_target: float = 0.8
+    """Of D's answers about real images, the right less the wrong ones: with fewer, a smaller share of the
+    images is augmented, with more a greater one (Karras et al. 2020). 0: all are, always."""
     ema_half_life: float = 10_000.0
     """Images after which a weight of G counts half in the averaged generator; 0 for none."""
 
@@ -145,6 +148,7 @@ PLAIN: dict[str, Any] = {
     "beta2": 0.999,
     "updates": "simultaneous",
     "augmentation": (),
+    "augmentation_target": 0.0,
     "ema_half_life": 0.0,
 }
 
@@ -168,8 +172,8 @@ FREE = frozenset(
 """What a resumed run may change: none of it alters the mathematics of a step by itself. (The data set is
 compared by its pixels, wherever it is.)"""
 
-LATER = frozenset({"accumulate", "sync_batch_norm", "cuda_graph"})
-"""What runs of earlier versions did not have as a setting: they were trained with the defaults."""
+LATER = {"accumulate": 1, "sync_batch_norm": True, "cuda_graph": True, "augmentation_target": 0.0}
+"""What runs of earlier versions did not have as a setting, and what they were trained with."""
 
 
 def base(preset: Preset, plain: bool) -> Settings:
@@ -195,6 +199,10 @@ def check(settings: Settings) -> None:
         value = getattr(settings, name)
         if value is not None and not 0 < value < float("inf"):
             raise UserError(f"{flag(name)} must be more than 0, not {value}")
+    if not 0 <= settings.augmentation_target < 1:
+        raise UserError(
+            f"--augmentation-target must be at least 0 and less than 1, not {settings.augmentation_target}"
+        )
     if not 0 <= settings.held_out <= 0.5:
         raise UserError(f"--held-out must be 0 to 0.5, not {settings.held_out}")
     for name in ("beta1", "beta2"):
@@ -255,7 +263,9 @@ def from_json(
     """
     hints = get_type_hints(kind)
     names = {field.name for field in fields(kind)}
-    if odd := (values.keys() ^ names) - (LATER - values.keys()):
+    if kind is Settings:
+        values = LATER | values
+    if odd := values.keys() ^ names:
         odd = ", ".join(sorted(odd))
         raise UserError(f"the run's settings do not fit this version, which differs in: {odd}")
     typed: dict[str, Any] = {}

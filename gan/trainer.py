@@ -12,7 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gan.augment import amounts_needed, flip_half
+from gan.adaptive import AdaptiveAugmentation
+from gan.augment import flip_half
 from gan.batch_norm import synchronise
 from gan.batches import batch_indices, step_seed
 from gan.config import Settings
@@ -93,7 +94,8 @@ class Trainer:
         if settings.sync_batch_norm and self.world.size > 1:
             for network in self.networks().values():
                 synchronise(network, self.world)
-        self._updates = Updates(self.generator, self.discriminator, settings, self.world)
+        self._augmentation = AdaptiveAugmentation(settings.augmentation, settings.augmentation_target, device)
+        self._updates = Updates(self.generator, self.discriminator, settings, self._augmentation, self.world)
         self._sums = torch.zeros(len(STATISTICS), device=device)
         self._summed = 0
         self.adopt(Recovery())
@@ -129,6 +131,7 @@ class Trainer:
     def _body(self) -> None:
         """The step, from what `_prepare` has set: the same work on the device whatever its number."""
         values = self._updates.make(self._batch())
+        self._augmentation.update(values[STATISTICS.index("accuracy/real")], self.settings.batch_size)
         if self.average:
             self.average.update(self.generator, self._average_share)
         self._sums += values
@@ -136,8 +139,7 @@ class Trainer:
 
     def _batch(self) -> Batch:
         settings = self.settings
-        amounts = amounts_needed(settings.augmentation)
-        widths = [1, settings.latent_size, amounts, amounts, amounts]
+        widths = [1, settings.latent_size, *3 * [self._augmentation.amounts]]
         drawn = torch.rand(
             settings.batch_size, sum(widths), generator=self._random, device=self.device
         )[self._rows]
@@ -152,11 +154,15 @@ class Trainer:
         self._latch.check()
 
     def statistics(self) -> dict[str, float]:
-        """The means of `STATISTICS` over the steps since they were last asked for."""
+        """The means of `STATISTICS` over the steps since they were last asked for.
+
+        And the share of the images that is augmented now, where that adapts.
+        """
         means = (self._sums / max(self._summed, 1)).tolist()
         self._sums.zero_()
         self._summed = 0
-        return dict(zip(STATISTICS, means, strict=True))
+        share = {"augmentation/share": float(self._augmentation.share)} if self._augmentation.adaptive else {}
+        return dict(zip(STATISTICS, means, strict=True)) | share
 
     def samples(self) -> NDArray[np.uint8]:
         """The run's 64 faces as they are now, uint8 [64, 3, S, S], always from the same vectors."""
@@ -211,6 +217,7 @@ class Trainer:
             **{name: optimizer.state_dict() for name, optimizer in self._optimizers().items()},
             "sums": self._sums,
             "summed": self._summed,
+            "augmented_share": self._augmentation.share,
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -223,6 +230,7 @@ class Trainer:
             optimizer.load_state_dict(state[name] | {"param_groups": optimizer.state_dict()["param_groups"]})
         self._sums.copy_(state["sums"])
         self._summed = state["summed"]
+        self._augmentation.share.fill_(state.get("augmented_share", 1.0))  # before it adapted: all
         self.step_count = state["step"]
 
     def go_back(self, recovery: Recovery, state: dict[str, Any] | None) -> None:

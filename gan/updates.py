@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils import get_total_norm
 
-from gan.augment import augment
+from gan.adaptive import AdaptiveAugmentation
 from gan.config import Settings
 from gan.distributed import World
 from gan.losses import (
@@ -45,7 +45,7 @@ class Batch:
     Attributes:
         real: float [B, 3, S, S] in [-1, 1].
         z: latent vectors, float32 [B, latent_size] in [-1, 1].
-        real_amounts: for `augment`, float32 [B, K] in [0, 1).
+        real_amounts: for `AdaptiveAugmentation.apply`, float32 [B, K] in [0, 1).
         fake_amounts: the same for the fakes,
         second_amounts: and for the second look at them that separate updates take.
     """
@@ -73,14 +73,21 @@ class Updates:
     Args:
         generator: with all weights float32, as those of
         discriminator: on one device.
-        settings: order of the updates, augmentation, precision, accumulation and Adam's.
+        settings: order of the updates, precision, accumulation and Adam's.
+        augmentation: of what D sees.
         world: the processes that work together.
     """
 
     def __init__(
-        self, generator: Generator, discriminator: Discriminator, settings: Settings, world: World
+        self,
+        generator: Generator,
+        discriminator: Discriminator,
+        settings: Settings,
+        augmentation: AdaptiveAugmentation,
+        world: World,
     ) -> None:
         self._generator, self._discriminator = generator, discriminator
+        self._augmentation = augmentation
         self._settings, self._world = settings, world
         self._generator_weights = list(generator.parameters())
         self._discriminator_weights = list(discriminator.parameters())
@@ -122,7 +129,7 @@ class Updates:
         discriminator_norm = self._apply(self.discriminator_optimizer, self._discriminator_weights)
         values = []
         for part, fake, (loss, real_logits, fake_logits) in zip(parts, fakes, judged, strict=True):
-            seen = self._augmented(fake.float(), part.second_amounts)
+            seen = self._augmentation.apply(fake.float(), part.second_amounts)
             with self._autocast():
                 loss_of_generator = generator_loss(self._discriminator(seen))
             # Gradients for G alone: D's weights would be filled with what nobody uses.
@@ -160,16 +167,13 @@ class Updates:
 
     def _judge(self, part: Batch, fake: Tensor) -> tuple[Tensor, Tensor]:
         """D's logits for real and generated images; with batch norm each batch has statistics of its own."""
-        real = self._augmented(part.real, part.real_amounts)
-        fake = self._augmented(fake.float(), part.fake_amounts)
+        real = self._augmentation.apply(part.real, part.real_amounts)
+        fake = self._augmentation.apply(fake.float(), part.fake_amounts)
         with self._autocast():
             if self._discriminator.couples_images:
                 return self._discriminator(real), self._discriminator(fake)
             real_logits, fake_logits = self._discriminator(torch.cat([real, fake])).chunk(2)
             return real_logits, fake_logits
-
-    def _augmented(self, images: Tensor, amounts: Tensor) -> Tensor:
-        return augment(images, self._settings.augmentation, amounts)
 
     def _add_up(self, weights: list[Tensor], *more: Tensor) -> None:
         """Sum gradients, and more, over all processes."""

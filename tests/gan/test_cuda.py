@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 import torch
 
-from gan.augment import amounts_needed
 from gan.checkpoint import load, load_generator
 from gan.ema import estimate_statistics
 from gan.features import extract, random_space
@@ -124,7 +123,7 @@ def given_batch(made: Trainer) -> Batch:
     """The same for every device, whose own random numbers differ."""
     random = torch.Generator().manual_seed(5)
     count, size = made.settings.batch_size, made.settings.latent_size
-    amounts = amounts_needed(made.settings.augmentation)
+    amounts = made._augmentation.amounts
     parts = [
         torch.rand(count, 3, 32, 32, generator=random) * 2 - 1,
         torch.rand(count, size, generator=random) * 2 - 1,

@@ -154,7 +154,7 @@ def test_an_average_gets_its_statistics_once_a_step_and_whenever_it_is_another(m
 
 
 def test_statistics_are_means_since_they_were_last_asked_for():
-    each, all_at_once = trainer(), trainer()
+    each, all_at_once = trainer(augmentation=()), trainer(augmentation=())
     values = []
     for _ in range(3):
         each.step()
