@@ -23,7 +23,10 @@ Panels = tuple[tuple[str, dict[str, str]], ...]
 PANELS: Panels = (
     ("loss [nats]", {"loss/discriminator": "D", "loss/generator": "G"}),
     ("probability of being real", {"probability/real": "D(x)", "probability/fake": "D(G(z))"}),
-    ("D's accuracy", {"accuracy/real": "real", "accuracy/fake": "generated"}),
+    (
+        "D's accuracy, and augmented",
+        {"accuracy/real": "real", "accuracy/fake": "generated", "augmentation/share": "share augmented"},
+    ),
     ("gradient norm", {"gradient/discriminator": "D", "gradient/generator": "G"}),
     ("KID against held-out images", {"score/kid": "averaged G"}),
     ("against real images", {"score/coverage": "coverage", "score/diversity": "diversity"}),
