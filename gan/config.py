@@ -117,7 +117,7 @@ class Settings:
     """Mirror half of the real images."""
     augmentation: tuple[Augmentation, ...] = ("translation",)
     """What is done to real and generated images in front of D (Zhao et al. 2020)."""
-    augmentation_target: float = 0.8
+    augmentation_target: float = 0.7
     """Of D's answers about real images, the right less the wrong ones: with fewer, a smaller share of the
     images is augmented, with more a greater one (Karras et al. 2020). 0: all are, always."""
     ema_half_life: float = 10_000.0
