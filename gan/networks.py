@@ -58,7 +58,9 @@ class Generator(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """Latent vectors [B, latent_size] to images [B, 3, S, S] in [-1, 1]."""
-        features = self.project(z).view(-1, *self.first_shape)
+        # Its gradient has come the longest way and suffers most from bfloat16; float32 costs little here.
+        with torch.autocast(z.device.type, enabled=False):
+            features = self.project(z).view(-1, *self.first_shape)
         return self.layers(features.contiguous(memory_format=torch.channels_last))
 
 

@@ -258,6 +258,16 @@ def test_spectral_norms_are_taken_in_float32_under_bfloat16():
         assert not torch.equal(weight, weight.bfloat16().float())
 
 
+def test_the_projection_is_in_float32_under_bfloat16():
+    network = seeded(Generator, (8, 8, 8, 8), 100, 32)
+    z, made = torch.rand(4, 100), []
+    network.project.register_forward_hook(lambda *call: made.append(call[-1]))
+    with torch.autocast("cpu", torch.bfloat16):
+        images = network(z)
+    assert torch.equal(made[0], z @ network.project.weight.T)
+    assert images.dtype == torch.bfloat16
+
+
 def test_spectral_norms_move_once_a_pass():
     """Reading a weight again inside a pass must not turn the power iteration on."""
     network = seeded(Discriminator, (8, 8, 8, 8), 32, "spectral")
