@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 import threading
 import traceback
@@ -28,6 +29,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from gan.errors import UserError
+from gan.runs import checkpoints
 
 Result = TypeVar("Result")
 
@@ -301,7 +303,7 @@ def _noticing_loss() -> Iterator[None]:
         yield
     except RuntimeError as error:
         if isinstance(error, dist.DistError) or "gloo/" in str(error):
-            raise LostError(f"another process of this training has ended ({_first_line(error)})") from error
+            raise LostError(f"another process of this training has ended ({_reason(error)})") from error
         raise
 
 
@@ -335,10 +337,17 @@ def _first_line(error: BaseException) -> str:
     return str(error).partition("\n")[0]
 
 
+def _reason(error: BaseException) -> str:
+    """What gloo or NCCL says first, without the place in its source."""
+    return re.sub(r"^\[[^]]*] ?", "", _first_line(error)).partition(". ")[0]
+
+
 def _how_to_go_on(world: World) -> str:
     with contextlib.suppress(LostError):
         if run := world.remembered():
-            return f"; what {run}/checkpoints holds is whole: --resume {run} goes on from there"
+            if checkpoints(run):
+                return f"; what {run}/checkpoints holds is whole: --resume {run} goes on from there"
+            return f"; {run} has no checkpoint yet, so it has to begin anew"
     return ""
 
 

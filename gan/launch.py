@@ -213,8 +213,9 @@ def _go_on(plan: Plan, trainer: Trainer, course: Course, path: Path, state: dict
     before = world.led(lambda: _before(plan).environment)
     tell_changes({"processes": 1} | before, environment(plan.device, world.size))
     if world.size != before.get("processes", 1) and not settings.sync_batch_norm:
-        share = trainer.images_of_its_own
-        print(f"note: batch norm's statistics are now over {share} images, each process's share of the batch")
+        images = trainer.images_of_its_own / settings.accumulate
+        whose = "each part of a process's share" if settings.accumulate > 1 else "each process's share"
+        print(f"note: batch norm's statistics are now over {images:g} images, {whose} of the batch")
 
 
 def _before(plan: Plan) -> RunInfo:

@@ -133,8 +133,31 @@ def test_the_loss_of_a_process_ends_the_others_soon_with_one_line(tmp_path, lost
     assert time.monotonic() - start < 20
     assert ended.codes[lost] == -signal.SIGKILL
     assert ended.codes[1 - lost] == LOST
-    assert ended.errors.startswith("error: another process of this training has ended")
+    assert ended.errors.startswith("error: another process of this training has ended (")
     assert ended.errors.count("\n") == 1
+    assert "gloo" not in ended.errors
+
+
+@pytest.mark.parametrize("saved", [False, True])
+def test_after_a_loss_it_is_told_whether_there_is_something_to_go_on_from(tmp_path, saved):
+    run = tmp_path / "run"
+
+    def work(world: World) -> None:
+        world.remember(run)
+        world.most(1)
+        if not world.is_first:
+            os.kill(os.getpid(), signal.SIGKILL)
+        while True:
+            world.most(1)
+
+    if saved:
+        (run / "checkpoints").mkdir(parents=True)
+        (run / "checkpoints" / "step_000003.pt").touch()
+    ended = together(work, tmp_path)
+    if saved:
+        assert ended.errors.endswith(f"--resume {run} goes on from there\n")
+    else:
+        assert ended.errors.endswith(f"{run} has no checkpoint yet, so it has to begin anew\n")
 
 
 def place(rank: object, size: object, port: object) -> dict[str, str]:
