@@ -186,3 +186,20 @@ def test_images_may_be_mapped_from_disk(tmp_path):
     for each in (held, mapped):
         each.step()
     assert_equal(snapshot(held), snapshot(mapped))
+
+
+@pytest.mark.parametrize("trained", [None, np.arange(1, 30, 2)])
+def test_images_held_on_the_device_are_those_that_are_copied_to_it(monkeypatch, trained):
+    """On a GPU with room for them; here it is only pretended."""
+
+    def moved() -> Trainer:
+        made = Trainer(trainer().settings, IMAGES, torch.device("cpu"), trained=trained)
+        for _ in range(5):  # into the second epoch
+            made.step()
+        return made
+
+    copied = moved()
+    monkeypatch.setattr("gan.trainer._held_on", lambda device, images: torch.tensor(images, device=device))
+    held = moved()
+    assert held._given.dtype == torch.int64
+    assert_equal(held.state(), copied.state())
