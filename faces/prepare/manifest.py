@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import astuple, dataclass, fields
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TextIO
 
 import numpy as np
@@ -15,6 +15,9 @@ from faces.prepare.cutter import Crop
 from faces.prepare.sources import Job
 from gan.errors import UserError
 from gan.files import replacing
+
+KEPT, LEFT_OUT = "faces", "left_out"
+"""Folders of crops beside the manifest."""
 
 NO_FACE, UNREADABLE = "no face", "unreadable"
 """Verdicts on a photo as a whole, beside those on faces (`faces.prepare.judge.Verdict`)."""
@@ -117,22 +120,26 @@ class Manifest:
 
     Args:
         path: of the file; it may be missing.
-        whole: whether the file was finished. Where it was not, what is left of the last job in it may not
-            be all that it gave: those rows are taken out, and the job is done again.
+        again: the jobs that can be done again, by source and part; None where the file was finished. Where
+            it was not, what is left of the last job in it may not be all that it gave: if it can be done
+            again, its rows are taken out, and its crops with them, for it may come to give others.
 
     Raises:
-        OSError: the file cannot be read or written.
+        OSError: the file cannot be read or written, or a crop not removed.
         UserError: it is no manifest.
     """
 
-    def __init__(self, path: Path, *, whole: bool) -> None:
+    def __init__(self, path: Path, again: Collection[tuple[str, int]] | None = None) -> None:
         self._path = path
         self.rows: list[Row] = list(_read(path)) if path.exists() else []
         """All rows, in the order of the file."""
-        if self.rows and not whole:
-            last = self.rows[-1].job
+        if again is not None and self.rows and (last := self.rows[-1].job) in again:
+            # Before their rows: a kill between the two leaves nothing that no row tells of.
+            for row in self.rows:
+                if row.job == last and _names_crop(row.file):
+                    (path.parent / row.file).unlink(missing_ok=True)
             self.rows = [row for row in self.rows if row.job != last]
-        if not (whole and path.exists()):
+        if again is not None or not path.exists():
             with replacing(path) as temporary, _open(temporary, "w") as file:
                 csv.writer(file).writerows([COLUMNS, *map(astuple, self.rows)])
 
@@ -157,6 +164,12 @@ def _read(path: Path) -> Iterator[Row]:
         for line in lines:
             if len(line) == len(COLUMNS) and line[1].isdecimal():
                 yield Row(*line)
+
+
+def _names_crop(file: str) -> bool:
+    """Whether a row's file lies in the folders of crops, as it does unless the manifest was edited."""
+    folder, *rest = PurePosixPath(file).parts or ("",)
+    return folder in (KEPT, LEFT_OUT) and bool(rest) and ".." not in rest
 
 
 def _open(path: Path, mode: str) -> TextIO:

@@ -23,7 +23,7 @@ from tqdm import tqdm
 from faces.prepare.choice import PrepareChoice
 from faces.prepare.cutter import Crop, Outcome, load_cutter, work
 from faces.prepare.judge import REASONS, NearCopies
-from faces.prepare.manifest import NO_FACE, UNREADABLE, Manifest, Row, crop_row, empty_row
+from faces.prepare.manifest import KEPT, LEFT_OUT, NO_FACE, UNREADABLE, Manifest, Row, crop_row, empty_row
 from faces.prepare.sheets import save_sheet
 from faces.prepare.sources import Job, crop_name, find_jobs
 from gan.errors import UserError
@@ -33,11 +33,10 @@ from gan.interrupt import Interrupt, exit_code
 from gan.lock import locked
 from gan.processes import spread, worker_count
 
-KEPT, LEFT_OUT = "faces", "left_out"
-"""Folders of crops in the folder that is written to."""
-
 FORMAT = 1
 """Raised whenever the same choices come to give other crops, so that no folder mixes the two."""
+
+MANIFEST = "manifest.csv"
 
 NOTE = "prepare.json"
 """Where it is kept by which rules the folder is made, and whether it is finished."""
@@ -80,7 +79,7 @@ class Summary:
             told.append(f"{len(self.unreadable):,} files that could not be read, or not to their end:")
             told += [f"  {name}: {reason}" for name, reason in self.unreadable[:_NAMED]]
             if len(self.unreadable) > _NAMED:
-                told.append(f"  and more, in {self.out / 'manifest.csv'}")
+                told.append(f"  and more, in {self.out / MANIFEST}")
         if self.exit_code:
             told.append(f"stopped after {self.done:,} of {self.jobs:,} photos; the same command goes on")
         return told
@@ -117,7 +116,7 @@ def _prepare(choice: PrepareChoice, jobs: list[Job]) -> Summary:
         finished = bool(_read_note(out).get("finished"))
         if not finished:
             _write_note(choice, finished=False)  # first, so that what is here is always known
-        manifest = Manifest(out / "manifest.csv", whole=finished)
+        manifest = Manifest(out / MANIFEST, None if finished else {job.key for job in jobs})
         done = manifest.done()
         waiting = [job for job in jobs if job.key not in done]
         new = exit_code = 0
@@ -153,7 +152,10 @@ def _work_through(
         contextlib.closing(spread(partial(work, choice), waiting, worker_count(choice.workers))) as outcomes,
     ):
         for job, outcome in zip(waiting, outcomes, strict=True):
-            manifest.add(_keep(choice, job, outcome, copies))
+            rows = _rows_of(choice, job, outcome, copies)
+            manifest.add(rows)  # before the crops, so that after a kill none is there that no row tells of
+            for crop, row in zip(outcome.crops, rows, strict=False):  # the last row may be of no crop
+                _write(choice.out / row.file, crop)
             done += 1
             progress.update()
             if interrupt.received is not None:
@@ -161,8 +163,8 @@ def _work_through(
     return done, exit_code(interrupt.received)
 
 
-def _keep(choice: PrepareChoice, job: Job, outcome: Outcome, copies: NearCopies) -> list[Row]:
-    """Write the crops of a job; their rows."""
+def _rows_of(choice: PrepareChoice, job: Job, outcome: Outcome, copies: NearCopies) -> list[Row]:
+    """The rows of a job: of its crops in their order, then of what was wrong."""
     rows: list[Row] = []
     for crop in outcome.crops:
         verdict: str = crop.verdict
@@ -173,7 +175,6 @@ def _keep(choice: PrepareChoice, job: Job, outcome: Outcome, copies: NearCopies)
                 copies.keep(job.folder, crop.fingerprint)
         folder = KEPT if verdict == "kept" else LEFT_OUT
         file = f"{folder}/{crop_name(job, crop.frame, crop.index, choice.ending)}"
-        _write(choice.out / file, crop)
         rows.append(crop_row(job, crop, verdict, file))
     if outcome.problem or not rows:
         rows.append(empty_row(job, outcome.problem))

@@ -1,5 +1,6 @@
 """A folder that was prepared in part, or before: stopped, killed, finished, or begun by other rules."""
 
+import json
 import os
 import shutil
 import signal
@@ -236,6 +237,56 @@ def test_near_copies_are_known_from_the_sitting_before(tmp_path):
     save_photo(tmp_path / "in" / "2.png", 1)
     quick(tmp_path / "in", tmp_path / "out")
     assert verdicts(tmp_path / "out") == {"kept": 1, "near-copy": 1}
+
+
+def stop(out):
+    """Leave a finished folder as Ctrl-C does."""
+    note = json.loads((out / "prepare.json").read_text())
+    (out / "prepare.json").write_text(json.dumps(note | {"finished": False}))
+
+
+def crops(out):
+    return sorted(path.relative_to(out).as_posix() for path in out.glob("*/*") if path.is_file())
+
+
+def test_a_crop_that_is_left_out_when_it_is_made_again_does_not_stay_where_it_was(tmp_path):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    save_photo(folder / "b.png", 1)
+    quick(folder, out)
+    stop(out)
+    shutil.copy(folder / "b.png", folder / "a.png")
+    quick(folder, out)
+    assert crops(out) == ["faces/a.png-0.jpg", "left_out/b.png-0.jpg"]
+    assert crops(out) == sorted(row["file"] for row in manifest(out))
+
+
+def test_what_came_of_the_last_photo_stays_where_that_is_gone(tmp_path):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    save_photo(folder / "b.png", 1)
+    quick(folder, out)
+    stop(out)
+    (folder / "b.png").rename(folder / "a.png")
+    quick(folder, out)
+    assert crops(out) == ["faces/b.png-0.jpg", "left_out/a.png-0.jpg"]
+    assert crops(out) == sorted(row["file"] for row in manifest(out))
+
+
+def test_killed_as_it_wrote_a_crop_it_leaves_none_that_no_row_tells_of(tmp_path, monkeypatch):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    save_photo(folder / "b.png", 1)
+    write = run._write
+
+    def die(*words):
+        write(*words)
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "_write", die)
+        with pytest.raises(Killed):
+            quick(folder, out)
+    shutil.copy(folder / "b.png", folder / "a.png")
+    quick(folder, out)
+    assert crops(out) == ["faces/a.png-0.jpg", "left_out/b.png-0.jpg"]
 
 
 def test_a_long_video_is_done_in_parts_that_survive_a_kill(video, tmp_path, monkeypatch):
