@@ -55,7 +55,8 @@ class Summary:
         done: of them, by this sitting and those before.
         new: of them, by this sitting.
         verdicts: how often each verdict was given.
-        unreadable: (name, reason) of photos and videos that could not be read, or not to their end.
+        faceless: photos and videos in which no face was found, though all of them could be read.
+        unreadable: (name, first reason) of photos and videos that could not be read, or not to their end.
         exit_code: 0, or 128 plus the number of the signal that ended the sitting.
     """
 
@@ -64,6 +65,7 @@ class Summary:
     done: int
     new: int
     verdicts: Counter[str]
+    faceless: int
     unreadable: list[tuple[str, str]]
     exit_code: int
 
@@ -74,7 +76,7 @@ class Summary:
         kept, left_out = self.verdicts["kept"], sum(self.verdicts[reason] for reason in REASONS)
         told = [f"{kept + left_out:,} faces, {kept:,} of them kept in {self.out / KEPT}"]
         told += [f"  {self.verdicts[reason]:,} {reason}" for reason in REASONS if self.verdicts[reason]]
-        told.append(f"{self.verdicts[NO_FACE]:,} photos without a face")
+        told.append(f"{self.faceless:,} photos without a face")
         if self.unreadable:
             told.append(f"{len(self.unreadable):,} files that could not be read, or not to their end:")
             told += [f"  {name}: {reason}" for name, reason in self.unreadable[:_NAMED]]
@@ -126,13 +128,19 @@ def _prepare(choice: PrepareChoice, jobs: list[Job]) -> Summary:
             new, exit_code = _work_through(choice, waiting, len(jobs), manifest)
             _save_sheets(choice, manifest.rows)
             _write_note(choice, finished=not exit_code)
+    unreadable: dict[str, str] = {}
+    for row in manifest.rows:
+        if row.verdict == UNREADABLE:
+            unreadable.setdefault(row.source, row.note)
+    empty = {row.source for row in manifest.rows if row.verdict == NO_FACE}
     return Summary(
         out=out,
         jobs=len(jobs),
         done=len(jobs) - len(waiting) + new,
         new=new,
         verdicts=Counter(row.verdict for row in manifest.rows),
-        unreadable=[(row.source, row.note) for row in manifest.rows if row.verdict == UNREADABLE],
+        faceless=len(empty - {row.source for row in manifest.rows if row.verdict != NO_FACE}),
+        unreadable=[*unreadable.items()],
         exit_code=exit_code,
     )
 

@@ -248,6 +248,46 @@ def test_videos_are_sampled_and_named_by_their_frames(video, tmp_path):
     assert verdicts(tmp_path / "few") == {"kept": 2, "near-copy": 2, "unreadable": 1}
 
 
+def test_a_damaged_video_is_one_file_and_none_without_a_face(video, tmp_path, monkeypatch):
+    monkeypatch.setattr("faces.prepare.sources.FRAMES_EACH", 4)
+    cv2 = pytest.importorskip("cv2", reason="needs the extra 'photos'")
+    (video / "broken.mp4").unlink()
+    film = video / "my film.avi"
+    writer = cv2.VideoWriter(str(film), cv2.VideoWriter_fourcc(*"MJPG"), 5, (220, 180))
+    frame = np.ascontiguousarray(np.moveaxis(photo(1)[0][::-1], 0, -1))
+    for _ in range(65):
+        writer.write(frame)
+    writer.release()
+    film.write_bytes(film.read_bytes()[: film.stat().st_size // 3])
+    summary = quick(video, tmp_path / "out")
+    # Of the four stretches, of 20 frames and at last 5, the first is whole and the second ends in its midst,
+    # which a length that is told too long could be.
+    assert [(row["part"], row["verdict"]) for row in manifest(tmp_path / "out")][-2:] == [
+        ("2", "unreadable"),
+        ("3", "unreadable"),
+    ]
+    ((name, reason),) = summary.unreadable
+    assert (name, reason) == ("my film.avi", "damaged: it ends before frame 40 of 60 or more")
+    assert summary.lines()[-3:] == [
+        "0 photos without a face",
+        "1 files that could not be read, or not to their end:",
+        f"  my film.avi: {reason}",
+    ]
+
+
+def test_a_video_without_a_face_counts_once(tmp_path, monkeypatch):
+    monkeypatch.setattr("faces.prepare.sources.FRAMES_EACH", 2)
+    cv2 = pytest.importorskip("cv2", reason="needs the extra 'photos'")
+    (tmp_path / "in").mkdir()
+    writer = cv2.VideoWriter(str(tmp_path / "in" / "a.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 5, (60, 50))
+    for _ in range(25):
+        writer.write(np.full((50, 60, 3), 255, np.uint8))
+    writer.release()
+    summary = quick(tmp_path / "in", tmp_path / "out")
+    assert verdicts(tmp_path / "out") == {"no face": 3}
+    assert "1 photos without a face" in summary.lines()
+
+
 def test_names_of_crops():
     assert crop_name(Job("a/me.png"), None, 0, ".jpg") == "a/me.png-0.jpg"
     assert crop_name(Job("me.mp4"), 125, 1, ".png") == "me.mp4-000125-1.png"
