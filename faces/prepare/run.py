@@ -96,7 +96,8 @@ def prepare(choice: PrepareChoice) -> Summary:
 
     Raises:
         UserError: the folders do not fit, what is there was made otherwise, the detector or the network of
-            landmarks cannot be loaded, or OUT cannot be written to.
+            landmarks cannot be loaded, OUT cannot be written to, or none of the photos can be read (all is
+            written even so).
     """
     jobs = find_jobs(choice)
     try:
@@ -132,6 +133,12 @@ def _prepare(choice: PrepareChoice, jobs: list[Job]) -> Summary:
     for row in manifest.rows:
         if row.verdict == UNREADABLE:
             unreadable.setdefault(row.source, row.note)
+    if not exit_code and all(row.verdict == UNREADABLE for row in manifest.rows):
+        name, reason = next(iter(unreadable.items()))
+        raise UserError(
+            f"none of the {len(unreadable):,} photos and videos in {choice.photos} can be read; the first is "
+            f"{name}: {reason}; {out / MANIFEST} names all. Put others there, and the same command adds them"
+        )
     empty = {row.source for row in manifest.rows if row.verdict == NO_FACE}
     return Summary(
         out=out,
