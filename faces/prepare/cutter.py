@@ -131,8 +131,9 @@ class Cutter:
     def _pose_of(self, image: NDArray[np.uint8], found: Found, landmarks: NDArray[np.float32] | None) -> Pose:
         if self._predictor is not None and landmarks is not None:
             return pose_of_landmarks(landmarks, self._predictor.point_set)
-        if found.eyes is not None:
-            return pose_of_points(found.eyes, np.empty((0, 2)) if found.middle is None else found.middle)
+        if found.points is not None:
+            eyes, nose, mouth = np.split(found.points, [2, 3])
+            return pose_of_points(eyes, [*nose, mouth.mean(0)])
         return self._pose(image, found.box) if self._pose is not None else Pose(0.0, None)
 
 

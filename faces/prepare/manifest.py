@@ -43,7 +43,8 @@ class Row:
         side: of the square that was cut out, in pixels of the photo.
         sharpness: see `faces.prepare.judge.sharpness`.
         hash: the perceptual hash, hex.
-        landmarks: x and y of each in turn, in pixels of the upright photo, with spaces between.
+        landmarks: x and y of each in turn, in pixels of the upright photo, with spaces between: those of the
+            network of landmarks or, without it, the five points of the detector (`faces.found.Found`).
         note: why a photo or video could not be read.
     """
 
@@ -88,6 +89,7 @@ COLUMNS = [field.name for field in fields(Row)]
 def crop_row(job: Job, crop: Crop, verdict: str, file: str) -> Row:
     """The row of a face."""
     left, top, right, bottom = (f"{place:.1f}" for place in crop.found.box)
+    points = crop.found.points if crop.landmarks is None else crop.landmarks
     turn = "" if crop.pose.turn is None else f"{crop.pose.turn:.3f}"
     return Row(
         source=job.source,
@@ -105,7 +107,7 @@ def crop_row(job: Job, crop: Crop, verdict: str, file: str) -> Row:
         side=f"{crop.square.side:.1f}",
         sharpness=f"{crop.sharpness:.4f}",
         hash=f"{crop.fingerprint:036x}",
-        landmarks="" if crop.landmarks is None else _in_words(crop.landmarks),
+        landmarks="" if points is None else _in_words(points),
     )
 
 
@@ -177,5 +179,5 @@ def _open(path: Path, mode: str) -> TextIO:
     return path.open(mode, newline="", encoding="utf-8", errors="surrogateescape")
 
 
-def _in_words(landmarks: NDArray[np.float32]) -> str:
+def _in_words(landmarks: NDArray[np.floating]) -> str:
     return " ".join(f"{value:.1f}" for value in landmarks.ravel())

@@ -26,6 +26,7 @@ from tests.faces.prepare.prepared import (
     quick,
     verdicts,
 )
+from tests.faces.tiny_yunet import POINTS, save_tiny_yunet
 from tests.in_process import ROOT
 
 pytest.importorskip("cv2", reason="needs the extra 'photos'")
@@ -208,6 +209,21 @@ def test_landmarks_that_lie_elsewhere_are_not_believed(tmp_path, monkeypatch):
     assert (tmp_path / "lost" / "manifest.csv").read_bytes() == (
         tmp_path / "none" / "manifest.csv"
     ).read_bytes()
+
+
+def test_the_manifest_has_the_points_of_a_yunet_that_turned_the_face(tmp_path):
+    pytest.importorskip("onnx", reason="needs onnx to make a small network")
+    save_tiny_yunet(tmp_path / "tiny.onnx")
+    image = np.zeros((3, 120, 160), np.uint8)
+    image[0, 56:64, 72:80] = 255  # a face for this network, its middle at 76, 60
+    quick(folder_of(tmp_path, image), tmp_path / "out", detector=tmp_path / "tiny.onnx")
+    (row,) = manifest(tmp_path / "out")
+    points = np.array(row["landmarks"].split(), float).reshape(5, 2)
+    np.testing.assert_allclose(points, np.add(POINTS, (76, 60)), atol=0.15)
+    (left, right, nose, *mouth), between = points, points[1] - points[0]
+    beside = (np.mean([nose, np.mean(mouth, 0)], 0) - (left + right) / 2) @ between / (between @ between)
+    assert float(row["roll"]) == pytest.approx(np.degrees(np.arctan2(between[1], between[0])), abs=0.5)
+    assert float(row["turn"]) == pytest.approx(beside, abs=0.01)
 
 
 @pytest.mark.parametrize("orientation", [3, 6, 8])
