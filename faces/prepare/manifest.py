@@ -45,7 +45,7 @@ class Row:
         hash: the perceptual hash, hex.
         landmarks: x and y of each in turn, in pixels of the upright photo, with spaces between: those of the
             network of landmarks or, without it, the five points of the detector (`faces.found.Found`).
-        note: why a photo or video could not be read.
+        note: why a photo or video could not be read, or not be searched for faces.
     """
 
     source: str

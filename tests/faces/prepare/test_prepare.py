@@ -11,7 +11,7 @@ from PIL import ExifTags, Image, ImageFilter
 
 from faces.align import cut, square_around_points
 from faces.pose import pose_of_landmarks
-from faces.prepare import PrepareChoice, prepare
+from faces.prepare import PrepareChoice, cutter, prepare
 from faces.prepare.manifest import Row
 from faces.prepare.sheets import save_sheet
 from faces.prepare.sources import Job, crop_name
@@ -302,6 +302,35 @@ def test_a_video_without_a_face_counts_once(tmp_path, monkeypatch):
     summary = quick(tmp_path / "in", tmp_path / "out")
     assert verdicts(tmp_path / "out") == {"no face": 3}
     assert "1 photos without a face" in summary.lines()
+
+
+@pytest.mark.parametrize("error", ["memory", "opencv"])
+def test_a_photo_whose_search_fails_is_left_out_with_the_reason(tmp_path, monkeypatch, error):
+    cv2 = pytest.importorskip("cv2", reason="needs the extra 'photos'")
+    folder = folder_of(tmp_path, photo(1)[0], photo(3)[0])
+    search = cutter.Cutter._pose_of
+
+    def fail_at_first(*words):
+        monkeypatch.setattr(cutter.Cutter, "_pose_of", search)
+        raise MemoryError if error == "memory" else cv2.error("(-4) Failed to\nallocate")
+
+    monkeypatch.setattr(cutter.Cutter, "_pose_of", fail_at_first)
+    summary = quick(folder, tmp_path / "out")
+    reason = {
+        "memory": "not enough memory to look for faces in it",
+        "opencv": "OpenCV fails at it: (-4) Failed to allocate",
+    }[error]
+    assert summary.unreadable == [("0.png", reason)]
+    assert [(row["source"], row["verdict"], row["note"]) for row in manifest(tmp_path / "out")] == [
+        ("0.png", "unreadable", reason),
+        ("1.png", "kept", ""),
+    ]
+
+
+def test_a_bug_keeps_its_traceback(tmp_path, monkeypatch):
+    monkeypatch.setattr(cutter.Cutter, "_pose_of", lambda *_: {}["bug"])
+    with pytest.raises(KeyError):
+        quick(folder_of(tmp_path, photo(1)[0]), tmp_path / "out")
 
 
 def test_names_of_crops():
