@@ -27,11 +27,12 @@ from faces.prepare.manifest import KEPT, LEFT_OUT, NO_FACE, UNREADABLE, Manifest
 from faces.prepare.sheets import save_sheet
 from faces.prepare.sources import Job, crop_name, find_jobs
 from gan.errors import UserError
-from gan.files import replacing
+from gan.files import digest_of, replacing
 from gan.images import to_pillow
 from gan.interrupt import Interrupt, exit_code
 from gan.lock import locked
 from gan.processes import spread, worker_count
+from gan.runs import find_checkpoint
 
 FORMAT = 1
 """Raised whenever the same choices come to give other crops, so that no folder mixes the two."""
@@ -111,24 +112,24 @@ def prepare(choice: PrepareChoice) -> Summary:
 
 def _prepare(choice: PrepareChoice, jobs: list[Job]) -> Summary:
     out = choice.out
-    _check_kind(choice)
+    digests = _check_kind(choice)
     if not (out / NOTE).exists():
         load_cutter(choice)  # where it cannot be had, nothing is left behind
     out.mkdir(parents=True, exist_ok=True)
     with locked(out, "preparing faces"):
         finished = bool(_read_note(out).get("finished"))
         if not finished:
-            _write_note(choice, finished=False)  # first, so that what is here is always known
+            _write_note(choice, digests, finished=False)  # first, so that what is here is always known
         manifest = Manifest(out / MANIFEST, None if finished else {job.key for job in jobs})
         done = manifest.done()
         waiting = [job for job in jobs if job.key not in done]
         new = exit_code = 0
         if waiting or not finished:
             load_cutter(choice)
-            _write_note(choice, finished=False)
+            _write_note(choice, digests, finished=False)
             new, exit_code = _work_through(choice, waiting, len(jobs), manifest)
             _save_sheets(choice, manifest.rows)
-            _write_note(choice, finished=not exit_code)
+            _write_note(choice, digests, finished=not exit_code)
     unreadable: dict[str, str] = {}
     for row in manifest.rows:
         if row.verdict == UNREADABLE:
@@ -210,14 +211,15 @@ def _save_sheets(choice: PrepareChoice, rows: list[Row]) -> None:
     save_sheet(out / "left_out.png", out, left_out, size, labelled=True)
 
 
-def _check_kind(choice: PrepareChoice) -> None:
-    """Refuse a folder that holds something else, or faces made by other rules."""
-    out = choice.out
+def _check_kind(choice: PrepareChoice) -> dict[str, str]:
+    """Refuse a folder that holds something else, or faces made by other rules; the digests to note there."""
+    out, digests = choice.out, _digests(choice)
     if out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file; name a folder for the faces")
     if not out.exists() or not any(not path.name.startswith(".") for path in out.iterdir()):
-        return
-    found = _read_note(out).get("rules")
+        return digests
+    note = _read_note(out)
+    found = note.get("rules")
     if not isinstance(found, dict):
         raise UserError(f"{out} holds files that are no prepared faces; name a new or empty folder")
     wanted = _rules(choice)
@@ -228,15 +230,33 @@ def _check_kind(choice: PrepareChoice) -> None:
                 f"{out} was begun with {flag} {found.get(name)}, and now it is {wanted.get(name)}: name "
                 "another folder, or delete this one to begin anew"
             )
+    known = note.get("digests", {})  # none in folders begun before they were noted: those are taken on trust
+    for name, digest in digests.items():
+        if known.get(name, digest) != digest:
+            raise UserError(
+                f"{out} was begun with another --{name}: what {wanted[name]} holds has changed since. Name "
+                "another folder, or delete this one to begin anew"
+            )
+    return known | digests
+
+
+def _digests(choice: PrepareChoice) -> dict[str, str]:
+    """Of the files of the networks that were chosen, where they are there."""
+    landmarks = choice.landmarks
+    if landmarks is not None and landmarks.is_dir():
+        landmarks = find_checkpoint(landmarks, None)
+    files = {"landmarks": landmarks, "detector": choice.detector}
+    found = {name: digest_of(file) for name, file in files.items() if file is not None}
+    return {name: digest for name, digest in found.items() if digest}
 
 
 def _rules(choice: PrepareChoice) -> dict[str, Any]:
     return {"format": FORMAT, **choice.rules()}
 
 
-def _write_note(choice: PrepareChoice, *, finished: bool) -> None:
+def _write_note(choice: PrepareChoice, digests: dict[str, str], *, finished: bool) -> None:
     with replacing(choice.out / NOTE) as path:
-        note = {"finished": finished, "rules": _rules(choice)}
+        note = {"finished": finished, "rules": _rules(choice), "digests": digests}
         path.write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
 
 

@@ -23,6 +23,7 @@ from tests.faces.prepare.prepared import (
     quick,
     verdicts,
 )
+from tests.faces.tiny_yunet import save_other_network, save_tiny_yunet
 from tests.in_process import ROOT, call
 
 pytest.importorskip("cv2", reason="needs the extra 'photos'")
@@ -50,6 +51,61 @@ def test_other_rules_are_refused_and_named(made, photos):
         assert named in told.error
         assert "name another folder, or delete this one" in told.error
     assert contents(out) == before
+
+
+def test_a_network_that_changed_under_its_name_is_refused(tmp_path, monkeypatch):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    save_photo(folder / "1.png", 1)
+    network = tmp_path / "0001-run"
+    (network / "checkpoints").mkdir(parents=True)
+    (network / "checkpoints" / "best.pt").write_text("one network")
+    module = type(sys)("faces.predictor")
+    module.load_predictor = lambda path: Nowhere()
+    monkeypatch.setitem(sys.modules, "faces.predictor", module)
+    assert quick(folder, out, landmarks=network).new == 1
+    (network / "checkpoints" / "step_000002.pt").write_text("another one, which is not the best")
+    assert quick(folder, out, landmarks=network).new == 0
+    save_photo(folder / "3.png", 3)
+    (network / "checkpoints" / "best.pt").write_text("another network")
+    before = contents(out)
+    with pytest.raises(UserError, match=r"begun with another --landmarks: what .*0001-run holds has chan"):
+        quick(folder, out, landmarks=network)
+    assert contents(out) == before
+    # As a folder was left before digests were noted.
+    note = json.loads((out / "prepare.json").read_text())
+    del note["digests"]
+    (out / "prepare.json").write_text(json.dumps(note))
+    cutter.load_cutter.cache_clear()
+    assert quick(folder, out, landmarks=network).new == 1
+    (network / "checkpoints" / "best.pt").write_text("a third network")
+    with pytest.raises(UserError, match="another --landmarks"):
+        quick(folder, out, landmarks=network)
+
+
+class Nowhere:
+    """A predictor whose landmarks lie elsewhere than the faces."""
+
+    def points(self, image, boxes):
+        return np.full((len(boxes), 29, 2), 1e5, np.float32)
+
+
+def test_a_detector_that_is_gone_hinders_nothing_where_nothing_is_left_to_do(tmp_path):
+    pytest.importorskip("onnx", reason="needs onnx to make a small network")
+    folder, out, detector = tmp_path / "in", tmp_path / "out", tmp_path / "tiny.onnx"
+    save_photo(folder / "1.png", 1)
+    save_tiny_yunet(detector)
+    assert quick(folder, out, detector=detector).new == 1
+    detector.rename(tmp_path / "away.onnx")
+    assert quick(folder, out, detector=detector).new == 0
+    save_photo(folder / "3.png", 3)
+    cutter.load_cutter.cache_clear()
+    with pytest.raises(UserError, match=r"no file .*tiny\.onnx"):
+        quick(folder, out, detector=detector)
+    save_other_network(detector)
+    with pytest.raises(UserError, match="was begun with another --detector"):
+        quick(folder, out, detector=detector)
+    (tmp_path / "away.onnx").replace(detector)
+    assert quick(folder, out, detector=detector).new == 1
 
 
 def test_new_photos_are_added_and_the_rest_stays(photos, made, tmp_path):
