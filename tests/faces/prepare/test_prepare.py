@@ -336,6 +336,9 @@ def test_a_bug_keeps_its_traceback(tmp_path, monkeypatch):
 def test_names_of_crops():
     assert crop_name(Job("a/me.png"), None, 0, ".jpg") == "a/me.png-0.jpg"
     assert crop_name(Job("me.mp4"), 125, 1, ".png") == "me.mp4-000125-1.png"
+    like_a_frame = crop_name(Job("me.MP4-000125"), None, 1, ".png")
+    assert like_a_frame.startswith("me.MP4-000125~")
+    assert crop_name(Job("me.mp4-25"), None, 1, ".png") == "me.mp4-25-1.png"
     long = [crop_name(Job("a/" + "é" * 120 + end), 125, 1, ".jpg") for end in ("1.png", "2.png")]
     assert long[0] != long[1]
     assert all(len(os.fsencode(name.rpartition("/")[2])) < 255 for name in long)
