@@ -15,7 +15,7 @@ from faces.prepare import PrepareChoice, cutter, prepare
 from faces.prepare.manifest import Row
 from faces.prepare.sheets import save_sheet
 from faces.prepare.sources import Job, crop_name
-from gan.images import load_png, to_pillow
+from gan.images import load_png, number_tiles, to_pillow
 from gan.listing import list_images
 from tests.faces.photos import DrawnPoints, photo, save_photo
 from tests.faces.prepare.prepared import (
@@ -132,7 +132,18 @@ def test_each_reason_is_given_counted_and_shown(tmp_path):
         "  1 near-copy",
     ]
     assert len(list_images(tmp_path / "out" / "left_out").files) == 4
-    assert load_png(tmp_path / "out" / "left_out.png").shape[1] == 112
+    sheet = load_png(tmp_path / "out" / "left_out.png")
+    assert sheet.shape == (3, 112, 10 * 114 - 2)
+    left_out = sorted(
+        (row["verdict"], row["file"]) for row in manifest(tmp_path / "out") if row["file"][0] == "l"
+    )
+    words = ["cut", "near-copy", "blurred", "small"]
+    crops = np.stack([load_png(tmp_path / "out" / file) for _, file in left_out])
+    labelled = number_tiles(crops, words)
+    assert (labelled != crops).any((1, 2, 3)).all()
+    for index, tile in enumerate(labelled):
+        np.testing.assert_array_equal(sheet[:, :, 114 * index : 114 * index + 112], tile)
+    assert (sheet[:, :, 114 * 4 :] == 255).all()
 
 
 def test_near_copies_are_of_one_folder_alone_and_can_be_kept(tmp_path):
