@@ -20,15 +20,13 @@ class Found:
         box: around the landmarks, from the brows to the chin, as well as the detector can tell; what is cut
             out depends little on which detector it was.
         score: how sure the detector is; its scale is the detector's own.
-        eyes: float64 [2, 2], the middles of the left and the right eye as the picture shows them, x and y in
-            pixels; None where the detector does not tell.
-        middle: float64 [M, 2], points on the face's mirror line, such as the nose's tip; None likewise.
+        points: float64 [5, 2], x and y in pixels of the left and the right eye as the picture shows them, the
+            nose's tip, and the left and the right corner of the mouth; None where the detector does not tell.
     """
 
     box: Box
     score: float
-    eyes: NDArray[np.float64] | None = None
-    middle: NDArray[np.float64] | None = None
+    points: NDArray[np.float64] | None = None
 
 
 class Detector(Protocol):

@@ -6,14 +6,13 @@ is not in it, or was changed by hand since, stays.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from gan.errors import UserError
-from gan.files import replacing
+from gan.files import digest_of, replacing
 
 
 class Made:
@@ -31,7 +30,7 @@ class Made:
     def __init__(self, folder: Path, script: str, names: Collection[str]) -> None:
         self._folder, self._list = folder, folder / f".{Path(script).stem}.made"
         known = _read(self._list)
-        there = {name: _digest(folder / name) for name in names if (folder / name).exists()}
+        there = {name: digest_of(folder / name) for name in names if (folder / name).exists()}
         for name, digest in there.items():
             if (name, digest) not in known:
                 raise UserError(
@@ -52,7 +51,7 @@ class Made:
         with replacing(self._folder / name) as path:
             yield path
             # Noted before the file is in its place: after a kill between the two the list knows both.
-            self._note(name, _digest(path))
+            self._note(name, digest_of(path))
 
     def _note(self, name: str, digest: str) -> None:
         if not self._begun:
@@ -81,12 +80,3 @@ def _read(path: Path) -> set[tuple[str, str]]:
             continue
         pairs.add((str(name), str(digest)))
     return pairs
-
-
-def _digest(path: Path) -> str:
-    """Of a file's bytes; of what is no file, or cannot be read, that of none."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
-        return ""

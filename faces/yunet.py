@@ -79,7 +79,6 @@ class YuNet:
 
 def _face(row: NDArray[np.float32], scale: float) -> Found:
     left, top, width, height = (row[:4].astype(float) * scale).tolist()
-    # Its points are the person's right and left eye, the nose's tip, the right and left corner of the mouth.
+    # The person's right eye and right corner of the mouth come first: the left ones of the picture.
     points = row[4:14].astype(float).reshape(5, 2) * scale
-    middle = np.stack([points[2], points[3:].mean(0)])
-    return Found((left, top, left + width, top + height), float(row[14]), points[:2], middle)
+    return Found((left, top, left + width, top + height), float(row[14]), points)

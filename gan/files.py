@@ -1,8 +1,9 @@
-"""Writing files so that a kill at any moment leaves the old one or the new one, never half of one."""
+"""Files: written so that a kill at any moment leaves the old one or the new one, looked for, told apart."""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import secrets
 from collections.abc import Iterator
@@ -43,3 +44,12 @@ def is_file(path: Path) -> bool:
         return path.is_file()
     except OSError:
         return False
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file's bytes, hex; empty for what is no file, or cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""

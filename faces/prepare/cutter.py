@@ -15,6 +15,7 @@ from faces.cascades import CascadePose
 from faces.detect import load_detector
 from faces.found import Found
 from faces.landmarks.crops import boxes_of
+from faces.opencv import opencv
 from faces.pose import Pose, Predictor, pose_of_landmarks, pose_of_points
 from faces.prepare.choice import PrepareChoice
 from faces.prepare.judge import Verdict, difference_hash, sharpness, verdict
@@ -65,7 +66,8 @@ class Outcome:
 
     Attributes:
         crops: in the order of their frames.
-        problem: why the photo or the rest of the video could not be read; None where nothing was wrong.
+        problem: why the photo or the rest of the video could not be read, or searched for faces; None where
+            nothing was wrong.
     """
 
     crops: list[Crop]
@@ -131,8 +133,9 @@ class Cutter:
     def _pose_of(self, image: NDArray[np.uint8], found: Found, landmarks: NDArray[np.float32] | None) -> Pose:
         if self._predictor is not None and landmarks is not None:
             return pose_of_landmarks(landmarks, self._predictor.point_set)
-        if found.eyes is not None:
-            return pose_of_points(found.eyes, np.empty((0, 2)) if found.middle is None else found.middle)
+        if found.points is not None:
+            eyes, nose, mouth = np.split(found.points, [2, 3])
+            return pose_of_points(eyes, [*nose, mouth.mean(0)])
         return self._pose(image, found.box) if self._pose is not None else Pose(0.0, None)
 
 
@@ -145,17 +148,18 @@ def work(choice: PrepareChoice, job: Job) -> Outcome:
     if job.problem is not None:
         return Outcome([], job.problem)
     cutter, path = load_cutter(choice), choice.photos / job.source
-    if job.stretch is None:
-        try:
-            return Outcome(list(cutter.crops(decode_whole(path))))
-        except UnusableImage as unusable:
-            return Outcome([], str(unusable))
     crops: list[Crop] = []
     try:
+        if job.stretch is None:
+            return Outcome(list(cutter.crops(decode_whole(path))))
         for frame, image in read_frames(path, job.stretch):
             crops += cutter.crops(image, frame)
     except UnusableImage as unusable:
         return Outcome(crops, str(unusable))
+    except MemoryError:
+        return Outcome(crops, "not enough memory to look for faces in it")
+    except opencv().error as error:  # one odd photo must not end a night's work
+        return Outcome(crops, f"OpenCV fails at it: {' '.join(str(error).split())}")
     return Outcome(crops)
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import astuple, dataclass, fields
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TextIO
 
 import numpy as np
@@ -15,6 +15,9 @@ from faces.prepare.cutter import Crop
 from faces.prepare.sources import Job
 from gan.errors import UserError
 from gan.files import replacing
+
+KEPT, LEFT_OUT = "faces", "left_out"
+"""Folders of crops beside the manifest."""
 
 NO_FACE, UNREADABLE = "no face", "unreadable"
 """Verdicts on a photo as a whole, beside those on faces (`faces.prepare.judge.Verdict`)."""
@@ -40,8 +43,9 @@ class Row:
         side: of the square that was cut out, in pixels of the photo.
         sharpness: see `faces.prepare.judge.sharpness`.
         hash: the perceptual hash, hex.
-        landmarks: x and y of each in turn, in pixels of the upright photo, with spaces between.
-        note: why a photo or video could not be read.
+        landmarks: x and y of each in turn, in pixels of the upright photo, with spaces between: those of the
+            network of landmarks or, without it, the five points of the detector (`faces.found.Found`).
+        note: why a photo or video could not be read, or not be searched for faces.
     """
 
     source: str
@@ -85,6 +89,7 @@ COLUMNS = [field.name for field in fields(Row)]
 def crop_row(job: Job, crop: Crop, verdict: str, file: str) -> Row:
     """The row of a face."""
     left, top, right, bottom = (f"{place:.1f}" for place in crop.found.box)
+    points = crop.found.points if crop.landmarks is None else crop.landmarks
     turn = "" if crop.pose.turn is None else f"{crop.pose.turn:.3f}"
     return Row(
         source=job.source,
@@ -102,7 +107,7 @@ def crop_row(job: Job, crop: Crop, verdict: str, file: str) -> Row:
         side=f"{crop.square.side:.1f}",
         sharpness=f"{crop.sharpness:.4f}",
         hash=f"{crop.fingerprint:036x}",
-        landmarks="" if crop.landmarks is None else _in_words(crop.landmarks),
+        landmarks="" if points is None else _in_words(points),
     )
 
 
@@ -117,22 +122,26 @@ class Manifest:
 
     Args:
         path: of the file; it may be missing.
-        whole: whether the file was finished. Where it was not, what is left of the last job in it may not
-            be all that it gave: those rows are taken out, and the job is done again.
+        again: the jobs that can be done again, by source and part; None where the file was finished. Where
+            it was not, what is left of the last job in it may not be all that it gave: if it can be done
+            again, its rows are taken out, and its crops with them, for it may come to give others.
 
     Raises:
-        OSError: the file cannot be read or written.
+        OSError: the file cannot be read or written, or a crop not removed.
         UserError: it is no manifest.
     """
 
-    def __init__(self, path: Path, *, whole: bool) -> None:
+    def __init__(self, path: Path, again: Collection[tuple[str, int]] | None = None) -> None:
         self._path = path
         self.rows: list[Row] = list(_read(path)) if path.exists() else []
         """All rows, in the order of the file."""
-        if self.rows and not whole:
-            last = self.rows[-1].job
+        if again is not None and self.rows and (last := self.rows[-1].job) in again:
+            # Before their rows: a kill between the two leaves nothing that no row tells of.
+            for row in self.rows:
+                if row.job == last and _names_crop(row.file):
+                    (path.parent / row.file).unlink(missing_ok=True)
             self.rows = [row for row in self.rows if row.job != last]
-        if not (whole and path.exists()):
+        if again is not None or not path.exists():
             with replacing(path) as temporary, _open(temporary, "w") as file:
                 csv.writer(file).writerows([COLUMNS, *map(astuple, self.rows)])
 
@@ -159,10 +168,16 @@ def _read(path: Path) -> Iterator[Row]:
                 yield Row(*line)
 
 
+def _names_crop(file: str) -> bool:
+    """Whether a row's file lies in the folders of crops, as it does unless the manifest was edited."""
+    folder, *rest = PurePosixPath(file).parts or ("",)
+    return folder in (KEPT, LEFT_OUT) and bool(rest) and ".." not in rest
+
+
 def _open(path: Path, mode: str) -> TextIO:
     # Names that are not UTF-8 come back as they were.
     return path.open(mode, newline="", encoding="utf-8", errors="surrogateescape")
 
 
-def _in_words(landmarks: NDArray[np.float32]) -> str:
+def _in_words(landmarks: NDArray[np.floating]) -> str:
     return " ".join(f"{value:.1f}" for value in landmarks.ravel())

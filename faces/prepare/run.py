@@ -23,21 +23,21 @@ from tqdm import tqdm
 from faces.prepare.choice import PrepareChoice
 from faces.prepare.cutter import Crop, Outcome, load_cutter, work
 from faces.prepare.judge import REASONS, NearCopies
-from faces.prepare.manifest import NO_FACE, UNREADABLE, Manifest, Row, crop_row, empty_row
+from faces.prepare.manifest import KEPT, LEFT_OUT, NO_FACE, UNREADABLE, Manifest, Row, crop_row, empty_row
 from faces.prepare.sheets import save_sheet
 from faces.prepare.sources import Job, crop_name, find_jobs
 from gan.errors import UserError
-from gan.files import replacing
+from gan.files import digest_of, replacing
 from gan.images import to_pillow
 from gan.interrupt import Interrupt, exit_code
 from gan.lock import locked
 from gan.processes import spread, worker_count
-
-KEPT, LEFT_OUT = "faces", "left_out"
-"""Folders of crops in the folder that is written to."""
+from gan.runs import find_checkpoint
 
 FORMAT = 1
 """Raised whenever the same choices come to give other crops, so that no folder mixes the two."""
+
+MANIFEST = "manifest.csv"
 
 NOTE = "prepare.json"
 """Where it is kept by which rules the folder is made, and whether it is finished."""
@@ -56,7 +56,8 @@ class Summary:
         done: of them, by this sitting and those before.
         new: of them, by this sitting.
         verdicts: how often each verdict was given.
-        unreadable: (name, reason) of photos and videos that could not be read, or not to their end.
+        faceless: photos and videos in which no face was found, though all of them could be read.
+        unreadable: (name, first reason) of photos and videos that could not be read, or not to their end.
         exit_code: 0, or 128 plus the number of the signal that ended the sitting.
     """
 
@@ -65,6 +66,7 @@ class Summary:
     done: int
     new: int
     verdicts: Counter[str]
+    faceless: int
     unreadable: list[tuple[str, str]]
     exit_code: int
 
@@ -75,12 +77,12 @@ class Summary:
         kept, left_out = self.verdicts["kept"], sum(self.verdicts[reason] for reason in REASONS)
         told = [f"{kept + left_out:,} faces, {kept:,} of them kept in {self.out / KEPT}"]
         told += [f"  {self.verdicts[reason]:,} {reason}" for reason in REASONS if self.verdicts[reason]]
-        told.append(f"{self.verdicts[NO_FACE]:,} photos without a face")
+        told.append(f"{self.faceless:,} photos without a face")
         if self.unreadable:
             told.append(f"{len(self.unreadable):,} files that could not be read, or not to their end:")
             told += [f"  {name}: {reason}" for name, reason in self.unreadable[:_NAMED]]
             if len(self.unreadable) > _NAMED:
-                told.append(f"  and more, in {self.out / 'manifest.csv'}")
+                told.append(f"  and more, in {self.out / MANIFEST}")
         if self.exit_code:
             told.append(f"stopped after {self.done:,} of {self.jobs:,} photos; the same command goes on")
         return told
@@ -95,7 +97,8 @@ def prepare(choice: PrepareChoice) -> Summary:
 
     Raises:
         UserError: the folders do not fit, what is there was made otherwise, the detector or the network of
-            landmarks cannot be loaded, or OUT cannot be written to.
+            landmarks cannot be loaded, OUT cannot be written to, or none of the photos can be read (all is
+            written even so).
     """
     jobs = find_jobs(choice)
     try:
@@ -109,31 +112,43 @@ def prepare(choice: PrepareChoice) -> Summary:
 
 def _prepare(choice: PrepareChoice, jobs: list[Job]) -> Summary:
     out = choice.out
-    _check_kind(choice)
+    digests = _check_kind(choice)
     if not (out / NOTE).exists():
         load_cutter(choice)  # where it cannot be had, nothing is left behind
     out.mkdir(parents=True, exist_ok=True)
     with locked(out, "preparing faces"):
         finished = bool(_read_note(out).get("finished"))
         if not finished:
-            _write_note(choice, finished=False)  # first, so that what is here is always known
-        manifest = Manifest(out / "manifest.csv", whole=finished)
+            _write_note(choice, digests, finished=False)  # first, so that what is here is always known
+        manifest = Manifest(out / MANIFEST, None if finished else {job.key for job in jobs})
         done = manifest.done()
         waiting = [job for job in jobs if job.key not in done]
         new = exit_code = 0
         if waiting or not finished:
             load_cutter(choice)
-            _write_note(choice, finished=False)
+            _write_note(choice, digests, finished=False)
             new, exit_code = _work_through(choice, waiting, len(jobs), manifest)
             _save_sheets(choice, manifest.rows)
-            _write_note(choice, finished=not exit_code)
+            _write_note(choice, digests, finished=not exit_code)
+    unreadable: dict[str, str] = {}
+    for row in manifest.rows:
+        if row.verdict == UNREADABLE:
+            unreadable.setdefault(row.source, row.note)
+    if not exit_code and all(row.verdict == UNREADABLE for row in manifest.rows):
+        name, reason = next(iter(unreadable.items()))
+        raise UserError(
+            f"none of the {len(unreadable):,} photos and videos in {choice.photos} can be read; the first is "
+            f"{name}: {reason}; {out / MANIFEST} names all. Put others there, and the same command adds them"
+        )
+    empty = {row.source for row in manifest.rows if row.verdict == NO_FACE}
     return Summary(
         out=out,
         jobs=len(jobs),
         done=len(jobs) - len(waiting) + new,
         new=new,
         verdicts=Counter(row.verdict for row in manifest.rows),
-        unreadable=[(row.source, row.note) for row in manifest.rows if row.verdict == UNREADABLE],
+        faceless=len(empty - {row.source for row in manifest.rows if row.verdict != NO_FACE}),
+        unreadable=[*unreadable.items()],
         exit_code=exit_code,
     )
 
@@ -153,7 +168,10 @@ def _work_through(
         contextlib.closing(spread(partial(work, choice), waiting, worker_count(choice.workers))) as outcomes,
     ):
         for job, outcome in zip(waiting, outcomes, strict=True):
-            manifest.add(_keep(choice, job, outcome, copies))
+            rows = _rows_of(choice, job, outcome, copies)
+            manifest.add(rows)  # before the crops, so that after a kill none is there that no row tells of
+            for crop, row in zip(outcome.crops, rows, strict=False):  # the last row may be of no crop
+                _write(choice.out / row.file, crop)
             done += 1
             progress.update()
             if interrupt.received is not None:
@@ -161,8 +179,8 @@ def _work_through(
     return done, exit_code(interrupt.received)
 
 
-def _keep(choice: PrepareChoice, job: Job, outcome: Outcome, copies: NearCopies) -> list[Row]:
-    """Write the crops of a job; their rows."""
+def _rows_of(choice: PrepareChoice, job: Job, outcome: Outcome, copies: NearCopies) -> list[Row]:
+    """The rows of a job: of its crops in their order, then of what was wrong."""
     rows: list[Row] = []
     for crop in outcome.crops:
         verdict: str = crop.verdict
@@ -173,7 +191,6 @@ def _keep(choice: PrepareChoice, job: Job, outcome: Outcome, copies: NearCopies)
                 copies.keep(job.folder, crop.fingerprint)
         folder = KEPT if verdict == "kept" else LEFT_OUT
         file = f"{folder}/{crop_name(job, crop.frame, crop.index, choice.ending)}"
-        _write(choice.out / file, crop)
         rows.append(crop_row(job, crop, verdict, file))
     if outcome.problem or not rows:
         rows.append(empty_row(job, outcome.problem))
@@ -194,14 +211,15 @@ def _save_sheets(choice: PrepareChoice, rows: list[Row]) -> None:
     save_sheet(out / "left_out.png", out, left_out, size, labelled=True)
 
 
-def _check_kind(choice: PrepareChoice) -> None:
-    """Refuse a folder that holds something else, or faces made by other rules."""
-    out = choice.out
+def _check_kind(choice: PrepareChoice) -> dict[str, str]:
+    """Refuse a folder that holds something else, or faces made by other rules; the digests to note there."""
+    out, digests = choice.out, _digests(choice)
     if out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file; name a folder for the faces")
     if not out.exists() or not any(not path.name.startswith(".") for path in out.iterdir()):
-        return
-    found = _read_note(out).get("rules")
+        return digests
+    note = _read_note(out)
+    found = note.get("rules")
     if not isinstance(found, dict):
         raise UserError(f"{out} holds files that are no prepared faces; name a new or empty folder")
     wanted = _rules(choice)
@@ -212,15 +230,33 @@ def _check_kind(choice: PrepareChoice) -> None:
                 f"{out} was begun with {flag} {found.get(name)}, and now it is {wanted.get(name)}: name "
                 "another folder, or delete this one to begin anew"
             )
+    known = note.get("digests", {})  # none in folders begun before they were noted: those are taken on trust
+    for name, digest in digests.items():
+        if known.get(name, digest) != digest:
+            raise UserError(
+                f"{out} was begun with another --{name}: what {wanted[name]} holds has changed since. Name "
+                "another folder, or delete this one to begin anew"
+            )
+    return known | digests
+
+
+def _digests(choice: PrepareChoice) -> dict[str, str]:
+    """Of the files of the networks that were chosen, where they are there."""
+    landmarks = choice.landmarks
+    if landmarks is not None and landmarks.is_dir():
+        landmarks = find_checkpoint(landmarks, None)
+    files = {"landmarks": landmarks, "detector": choice.detector}
+    found = {name: digest_of(file) for name, file in files.items() if file is not None}
+    return {name: digest for name, digest in found.items() if digest}
 
 
 def _rules(choice: PrepareChoice) -> dict[str, Any]:
     return {"format": FORMAT, **choice.rules()}
 
 
-def _write_note(choice: PrepareChoice, *, finished: bool) -> None:
+def _write_note(choice: PrepareChoice, digests: dict[str, str], *, finished: bool) -> None:
     with replacing(choice.out / NOTE) as path:
-        note = {"finished": finished, "rules": _rules(choice)}
+        note = {"finished": finished, "rules": _rules(choice), "digests": digests}
         path.write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
 
 

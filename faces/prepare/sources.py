@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,9 @@ FRAMES_EACH = 64
 
 LONGEST_NAME = 200
 """Bytes of a source's name in those of its crops; file systems allow 255 in all."""
+
+FRAME = re.compile(rf"({'|'.join(map(re.escape, sorted(SUFFIXES)))})-\d{{6,}}$", re.IGNORECASE)
+"""How the names of videos with the number of a frame end."""
 
 
 @dataclass(frozen=True)
@@ -79,11 +83,12 @@ def crop_name(job: Job, frame: int | None, index: int, ending: str) -> str:
     """Where a crop goes, relative to the folder of kept or left-out crops, as its source's name tells.
 
     The source's ending stays in it, so that no two sources share a name: `a/me.png` gives `a/me.png-0.jpg`
-    and a video `a/me.mp4-000125-0.jpg`. A name that would be too long is cut and gets a digest.
+    and a video `a/me.mp4-000125-0.jpg`. A name that would be too long is cut and gets a digest, and so does a
+    photo that is called as a video's frame would be.
     """
     folder, slash, name = job.source.rpartition("/")
     encoded = os.fsencode(name)
-    if len(encoded) > LONGEST_NAME:
+    if len(encoded) > LONGEST_NAME or (frame is None and FRAME.search(name)):
         digest = hashlib.blake2b(encoded, digest_size=6).hexdigest()
         name = f"{encoded[: LONGEST_NAME - 20].decode(errors='ignore')}~{digest}"
     number = "" if frame is None else f"-{frame:06d}"

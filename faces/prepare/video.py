@@ -28,6 +28,9 @@ SUFFIXES = frozenset(
 USUAL_RATE = 25.0
 """Frames a second of a video that does not tell."""
 
+MISSING = 25
+"""Frames by which a video may be shorter than it tells: the length in a file is often some too long."""
+
 
 @dataclass(frozen=True)
 class Stretch:
@@ -69,7 +72,7 @@ def read_frames(path: Path, stretch: Stretch) -> Iterator[tuple[int, NDArray[np.
     """The frames of a stretch, one at a time: the number of each and its image, uint8 [3, H, W], upright.
 
     Raises:
-        UnusableImage: the video cannot be read, or it ends a second or more before it says it does.
+        UnusableImage: the video cannot be read, or it ends more than `MISSING` frames before it says it does.
     """
     cv2 = opencv()
     if not can_open(path):
@@ -88,9 +91,20 @@ def read_frames(path: Path, stretch: Stretch) -> Iterator[tuple[int, NDArray[np.
             return
         if frame == 0:
             raise UnusableImage("no video that can be read")
-        # The length that a file tells is often some frames too long.
-        if stretch.end is not None and stretch.end - frame > USUAL_RATE:
+        if stretch.end is not None and _misses_many(video, stretch.end, frame):
             raise UnusableImage(f"damaged: it ends before frame {frame:,} of {stretch.end:,} or more")
+
+
+def _misses_many(video: cv2.VideoCapture, end: int, missing: int) -> bool:
+    """Whether a video without this frame lacks more than `MISSING` frames before `end`."""
+    needed = max(0, end - MISSING - 1)
+    if needed >= missing:
+        return True
+    # A stretch may be shorter than that, and the video may have ended before it.
+    at = _go_to(video, needed)
+    while at <= needed and video.grab():
+        at += 1
+    return at <= needed
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from gan.errors import UserError, run_script
-from gan.files import replacing
+from gan.files import digest_of, replacing
 
 
 def only(folder) -> list[str]:
@@ -74,7 +74,7 @@ def test_a_kill_leaves_the_old_file(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("old")
     program = (
-        "import os, signal, sys; from gan.files import replacing\n"
+        "import os, signal, sys; from gan.files import digest_of, replacing\n"
         "with replacing(sys.argv[1]) as temporary:\n"
         "    temporary.write_text('half of the n'); os.kill(os.getpid(), signal.SIGKILL)"
     )
@@ -137,3 +137,9 @@ def test_a_bug_keeps_its_traceback():
 
     with pytest.raises(KeyError):
         run_script(main)
+
+
+def test_a_digest_tells_of_the_bytes_and_is_empty_where_there_are_none(tmp_path):
+    (tmp_path / "a").write_bytes(b"abc")  # the example of FIPS 180-2, appendix B.1
+    assert digest_of(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert digest_of(tmp_path) == digest_of(tmp_path / "missing") == ""

@@ -1,5 +1,6 @@
 """A folder that was prepared in part, or before: stopped, killed, finished, or begun by other rules."""
 
+import json
 import os
 import shutil
 import signal
@@ -22,6 +23,7 @@ from tests.faces.prepare.prepared import (
     quick,
     verdicts,
 )
+from tests.faces.tiny_yunet import save_other_network, save_tiny_yunet
 from tests.in_process import ROOT, call
 
 pytest.importorskip("cv2", reason="needs the extra 'photos'")
@@ -49,6 +51,61 @@ def test_other_rules_are_refused_and_named(made, photos):
         assert named in told.error
         assert "name another folder, or delete this one" in told.error
     assert contents(out) == before
+
+
+def test_a_network_that_changed_under_its_name_is_refused(tmp_path, monkeypatch):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    save_photo(folder / "1.png", 1)
+    network = tmp_path / "0001-run"
+    (network / "checkpoints").mkdir(parents=True)
+    (network / "checkpoints" / "best.pt").write_text("one network")
+    module = type(sys)("faces.predictor")
+    module.load_predictor = lambda path: Nowhere()
+    monkeypatch.setitem(sys.modules, "faces.predictor", module)
+    assert quick(folder, out, landmarks=network).new == 1
+    (network / "checkpoints" / "step_000002.pt").write_text("another one, which is not the best")
+    assert quick(folder, out, landmarks=network).new == 0
+    save_photo(folder / "3.png", 3)
+    (network / "checkpoints" / "best.pt").write_text("another network")
+    before = contents(out)
+    with pytest.raises(UserError, match=r"begun with another --landmarks: what .*0001-run holds has chan"):
+        quick(folder, out, landmarks=network)
+    assert contents(out) == before
+    # As a folder was left before digests were noted.
+    note = json.loads((out / "prepare.json").read_text())
+    del note["digests"]
+    (out / "prepare.json").write_text(json.dumps(note))
+    cutter.load_cutter.cache_clear()
+    assert quick(folder, out, landmarks=network).new == 1
+    (network / "checkpoints" / "best.pt").write_text("a third network")
+    with pytest.raises(UserError, match="another --landmarks"):
+        quick(folder, out, landmarks=network)
+
+
+class Nowhere:
+    """A predictor whose landmarks lie elsewhere than the faces."""
+
+    def points(self, image, boxes):
+        return np.full((len(boxes), 29, 2), 1e5, np.float32)
+
+
+def test_a_detector_that_is_gone_hinders_nothing_where_nothing_is_left_to_do(tmp_path):
+    pytest.importorskip("onnx", reason="needs onnx to make a small network")
+    folder, out, detector = tmp_path / "in", tmp_path / "out", tmp_path / "tiny.onnx"
+    save_photo(folder / "1.png", 1)
+    save_tiny_yunet(detector)
+    assert quick(folder, out, detector=detector).new == 1
+    detector.rename(tmp_path / "away.onnx")
+    assert quick(folder, out, detector=detector).new == 0
+    save_photo(folder / "3.png", 3)
+    cutter.load_cutter.cache_clear()
+    with pytest.raises(UserError, match=r"no file .*tiny\.onnx"):
+        quick(folder, out, detector=detector)
+    save_other_network(detector)
+    with pytest.raises(UserError, match="was begun with another --detector"):
+        quick(folder, out, detector=detector)
+    (tmp_path / "away.onnx").replace(detector)
+    assert quick(folder, out, detector=detector).new == 1
 
 
 def test_new_photos_are_added_and_the_rest_stays(photos, made, tmp_path):
@@ -236,6 +293,56 @@ def test_near_copies_are_known_from_the_sitting_before(tmp_path):
     save_photo(tmp_path / "in" / "2.png", 1)
     quick(tmp_path / "in", tmp_path / "out")
     assert verdicts(tmp_path / "out") == {"kept": 1, "near-copy": 1}
+
+
+def stop(out):
+    """Leave a finished folder as Ctrl-C does."""
+    note = json.loads((out / "prepare.json").read_text())
+    (out / "prepare.json").write_text(json.dumps(note | {"finished": False}))
+
+
+def crops(out):
+    return sorted(path.relative_to(out).as_posix() for path in out.glob("*/*") if path.is_file())
+
+
+def test_a_crop_that_is_left_out_when_it_is_made_again_does_not_stay_where_it_was(tmp_path):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    save_photo(folder / "b.png", 1)
+    quick(folder, out)
+    stop(out)
+    shutil.copy(folder / "b.png", folder / "a.png")
+    quick(folder, out)
+    assert crops(out) == ["faces/a.png-0.jpg", "left_out/b.png-0.jpg"]
+    assert crops(out) == sorted(row["file"] for row in manifest(out))
+
+
+def test_what_came_of_the_last_photo_stays_where_that_is_gone(tmp_path):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    save_photo(folder / "b.png", 1)
+    quick(folder, out)
+    stop(out)
+    (folder / "b.png").rename(folder / "a.png")
+    quick(folder, out)
+    assert crops(out) == ["faces/b.png-0.jpg", "left_out/a.png-0.jpg"]
+    assert crops(out) == sorted(row["file"] for row in manifest(out))
+
+
+def test_killed_as_it_wrote_a_crop_it_leaves_none_that_no_row_tells_of(tmp_path, monkeypatch):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    save_photo(folder / "b.png", 1)
+    write = run._write
+
+    def die(*words):
+        write(*words)
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "_write", die)
+        with pytest.raises(Killed):
+            quick(folder, out)
+    shutil.copy(folder / "b.png", folder / "a.png")
+    quick(folder, out)
+    assert crops(out) == ["faces/a.png-0.jpg", "left_out/b.png-0.jpg"]
 
 
 def test_a_long_video_is_done_in_parts_that_survive_a_kill(video, tmp_path, monkeypatch):

@@ -11,11 +11,11 @@ from PIL import ExifTags, Image, ImageFilter
 
 from faces.align import cut, square_around_points
 from faces.pose import pose_of_landmarks
-from faces.prepare import PrepareChoice, prepare
+from faces.prepare import PrepareChoice, cutter, prepare
 from faces.prepare.manifest import Row
 from faces.prepare.sheets import save_sheet
 from faces.prepare.sources import Job, crop_name
-from gan.images import load_png, to_pillow
+from gan.images import load_png, number_tiles, to_pillow
 from gan.listing import list_images
 from tests.faces.photos import DrawnPoints, photo, save_photo
 from tests.faces.prepare.prepared import (
@@ -26,6 +26,7 @@ from tests.faces.prepare.prepared import (
     quick,
     verdicts,
 )
+from tests.faces.tiny_yunet import POINTS, save_tiny_yunet
 from tests.in_process import ROOT
 
 pytest.importorskip("cv2", reason="needs the extra 'photos'")
@@ -131,7 +132,18 @@ def test_each_reason_is_given_counted_and_shown(tmp_path):
         "  1 near-copy",
     ]
     assert len(list_images(tmp_path / "out" / "left_out").files) == 4
-    assert load_png(tmp_path / "out" / "left_out.png").shape[1] == 112
+    sheet = load_png(tmp_path / "out" / "left_out.png")
+    assert sheet.shape == (3, 112, 10 * 114 - 2)
+    left_out = sorted(
+        (row["verdict"], row["file"]) for row in manifest(tmp_path / "out") if row["file"][0] == "l"
+    )
+    words = ["cut", "near-copy", "blurred", "small"]
+    crops = np.stack([load_png(tmp_path / "out" / file) for _, file in left_out])
+    labelled = number_tiles(crops, words)
+    assert (labelled != crops).any((1, 2, 3)).all()
+    for index, tile in enumerate(labelled):
+        np.testing.assert_array_equal(sheet[:, :, 114 * index : 114 * index + 112], tile)
+    assert (sheet[:, :, 114 * 4 :] == 255).all()
 
 
 def test_near_copies_are_of_one_folder_alone_and_can_be_kept(tmp_path):
@@ -210,6 +222,21 @@ def test_landmarks_that_lie_elsewhere_are_not_believed(tmp_path, monkeypatch):
     ).read_bytes()
 
 
+def test_the_manifest_has_the_points_of_a_yunet_that_turned_the_face(tmp_path):
+    pytest.importorskip("onnx", reason="needs onnx to make a small network")
+    save_tiny_yunet(tmp_path / "tiny.onnx")
+    image = np.zeros((3, 120, 160), np.uint8)
+    image[0, 56:64, 72:80] = 255  # a face for this network, its middle at 76, 60
+    quick(folder_of(tmp_path, image), tmp_path / "out", detector=tmp_path / "tiny.onnx")
+    (row,) = manifest(tmp_path / "out")
+    points = np.array(row["landmarks"].split(), float).reshape(5, 2)
+    np.testing.assert_allclose(points, np.add(POINTS, (76, 60)), atol=0.15)
+    (left, right, nose, *mouth), between = points, points[1] - points[0]
+    beside = (np.mean([nose, np.mean(mouth, 0)], 0) - (left + right) / 2) @ between / (between @ between)
+    assert float(row["roll"]) == pytest.approx(np.degrees(np.arctan2(between[1], between[0])), abs=0.5)
+    assert float(row["turn"]) == pytest.approx(beside, abs=0.01)
+
+
 @pytest.mark.parametrize("orientation", [3, 6, 8])
 def test_photos_are_set_upright_by_their_exif_orientation(tmp_path, orientation):
     image, points = photo(1)
@@ -248,9 +275,81 @@ def test_videos_are_sampled_and_named_by_their_frames(video, tmp_path):
     assert verdicts(tmp_path / "few") == {"kept": 2, "near-copy": 2, "unreadable": 1}
 
 
+def test_a_damaged_video_is_one_file_and_none_without_a_face(video, tmp_path, monkeypatch):
+    monkeypatch.setattr("faces.prepare.sources.FRAMES_EACH", 4)
+    cv2 = pytest.importorskip("cv2", reason="needs the extra 'photos'")
+    (video / "broken.mp4").unlink()
+    film = video / "my film.avi"
+    writer = cv2.VideoWriter(str(film), cv2.VideoWriter_fourcc(*"MJPG"), 5, (220, 180))
+    frame = np.ascontiguousarray(np.moveaxis(photo(1)[0][::-1], 0, -1))
+    for _ in range(65):
+        writer.write(frame)
+    writer.release()
+    film.write_bytes(film.read_bytes()[: film.stat().st_size // 3])
+    summary = quick(video, tmp_path / "out")
+    # Of the four stretches, of 20 frames and at last 5, the first is whole and the second ends in its midst,
+    # which a length that is told too long could be.
+    assert [(row["part"], row["verdict"]) for row in manifest(tmp_path / "out")][-2:] == [
+        ("2", "unreadable"),
+        ("3", "unreadable"),
+    ]
+    ((name, reason),) = summary.unreadable
+    assert (name, reason) == ("my film.avi", "damaged: it ends before frame 40 of 60 or more")
+    assert summary.lines()[-3:] == [
+        "0 photos without a face",
+        "1 files that could not be read, or not to their end:",
+        f"  my film.avi: {reason}",
+    ]
+
+
+def test_a_video_without_a_face_counts_once(tmp_path, monkeypatch):
+    monkeypatch.setattr("faces.prepare.sources.FRAMES_EACH", 2)
+    cv2 = pytest.importorskip("cv2", reason="needs the extra 'photos'")
+    (tmp_path / "in").mkdir()
+    writer = cv2.VideoWriter(str(tmp_path / "in" / "a.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 5, (60, 50))
+    for _ in range(25):
+        writer.write(np.full((50, 60, 3), 255, np.uint8))
+    writer.release()
+    summary = quick(tmp_path / "in", tmp_path / "out")
+    assert verdicts(tmp_path / "out") == {"no face": 3}
+    assert "1 photos without a face" in summary.lines()
+
+
+@pytest.mark.parametrize("error", ["memory", "opencv"])
+def test_a_photo_whose_search_fails_is_left_out_with_the_reason(tmp_path, monkeypatch, error):
+    cv2 = pytest.importorskip("cv2", reason="needs the extra 'photos'")
+    folder = folder_of(tmp_path, photo(1)[0], photo(3)[0])
+    search = cutter.Cutter._pose_of
+
+    def fail_at_first(*words):
+        monkeypatch.setattr(cutter.Cutter, "_pose_of", search)
+        raise MemoryError if error == "memory" else cv2.error("(-4) Failed to\nallocate")
+
+    monkeypatch.setattr(cutter.Cutter, "_pose_of", fail_at_first)
+    summary = quick(folder, tmp_path / "out")
+    reason = {
+        "memory": "not enough memory to look for faces in it",
+        "opencv": "OpenCV fails at it: (-4) Failed to allocate",
+    }[error]
+    assert summary.unreadable == [("0.png", reason)]
+    assert [(row["source"], row["verdict"], row["note"]) for row in manifest(tmp_path / "out")] == [
+        ("0.png", "unreadable", reason),
+        ("1.png", "kept", ""),
+    ]
+
+
+def test_a_bug_keeps_its_traceback(tmp_path, monkeypatch):
+    monkeypatch.setattr(cutter.Cutter, "_pose_of", lambda *_: {}["bug"])
+    with pytest.raises(KeyError):
+        quick(folder_of(tmp_path, photo(1)[0]), tmp_path / "out")
+
+
 def test_names_of_crops():
     assert crop_name(Job("a/me.png"), None, 0, ".jpg") == "a/me.png-0.jpg"
     assert crop_name(Job("me.mp4"), 125, 1, ".png") == "me.mp4-000125-1.png"
+    like_a_frame = crop_name(Job("me.MP4-000125"), None, 1, ".png")
+    assert like_a_frame.startswith("me.MP4-000125~")
+    assert crop_name(Job("me.mp4-25"), None, 1, ".png") == "me.mp4-25-1.png"
     long = [crop_name(Job("a/" + "é" * 120 + end), 125, 1, ".jpg") for end in ("1.png", "2.png")]
     assert long[0] != long[1]
     assert all(len(os.fsencode(name.rpartition("/")[2])) < 255 for name in long)

@@ -11,9 +11,10 @@ from gan.errors import UserError
 from tests.faces.photos import save_photo
 from tests.faces.prepare.prepared import (
     contents,
+    manifest,
     quick,
 )
-from tests.in_process import call
+from tests.in_process import call, refusal
 
 pytest.importorskip("cv2", reason="needs the extra 'photos'")
 
@@ -91,6 +92,19 @@ def test_a_folder_that_cannot_be_written_to_is_one_line(tmp_path, monkeypatch):
         UserError, match="out cannot be written to: No space left on device; what is done stays"
     ):
         quick(tmp_path / "in", tmp_path / "out")
+
+
+def test_where_no_photo_can_be_read_that_is_one_line_and_the_manifest_stays(tmp_path):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    (folder / "a.jpg").write_bytes(b"\xff\xd8\xff" + bytes(50))
+    (folder / "empty.jpg").touch()
+    for _ in ("at first", "as nothing is left to do"):
+        line = refusal("prepare_faces.py", folder, out, "--workers", 0)
+        assert f"none of the 2 photos and videos in {folder} can be read; the first is a.jpg: " in line
+        assert [row["verdict"] for row in manifest(out)] == ["unreadable"] * 2
+    save_photo(folder / "b.png", 1)
+    assert quick(folder, out).new == 1
 
 
 def test_nothing_is_left_behind_where_there_is_no_detector(tmp_path):

@@ -70,3 +70,13 @@ def test_a_video_that_ends_long_before_it_says_is_damaged_and_gives_what_it_has(
 
 def test_a_few_frames_less_than_promised_are_no_damage(video):
     assert len(list(read_frames(video, Stretch(0, 1.0, FRAMES + 5)))) == FRAMES
+
+
+@pytest.mark.parametrize(("end", "missing"), [(FRAMES + 25, 25), (FRAMES + 26, 26), (FRAMES + 60, 60)])
+def test_a_short_last_stretch_without_a_frame_is_damage_where_many_are_missing(video, end, missing):
+    frames = read_frames(video, Stretch(end - 3, 1.0, end))
+    if missing > 25:
+        with pytest.raises(UnusableImage, match=f"damaged: it ends before frame {end - 3} of {end}"):
+            next(frames)
+    else:
+        assert list(frames) == []
