@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gan.errors import UserError
+from gan.files import short_stem
 from gan.listing import list_images
 
 
@@ -47,10 +48,11 @@ class Photos:
         names: dict[Path, str] = {}
         taken: set[str] = set()
         for photo in self.files:
-            name, number = f"{photo.stem}.png", 1
+            stem = short_stem(photo.stem)
+            name, number = f"{stem}.png", 1
             while name.casefold() in taken:
                 number += 1
-                name = f"{photo.stem}-{number}.png"
+                name = f"{stem}-{number}.png"
             taken.add(name.casefold())
             names[photo] = name
         return names

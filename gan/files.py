@@ -9,6 +9,9 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
+LONGEST_STEM = 200
+"""Bytes of a file's name before what is put to it, such as numbers and an ending; file systems allow 255."""
+
 
 @contextlib.contextmanager
 def replacing(path: str | Path, *, durable: bool = True) -> Iterator[Path]:
@@ -25,7 +28,7 @@ def replacing(path: str | Path, *, durable: bool = True) -> Iterator[Path]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     # The ending stays: libraries such as Pillow choose the format by it.
-    temporary = path.with_name(f".{path.stem}-{secrets.token_hex(6)}{path.suffix}")
+    temporary = path.with_name(f".{short_stem(path.stem)}-{secrets.token_hex(6)}{path.suffix}")
     temporary.touch(exist_ok=False)
     try:
         yield temporary
@@ -36,6 +39,19 @@ def replacing(path: str | Path, *, durable: bool = True) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def short_stem(stem: str, *, marked: bool = False) -> str:
+    """A name that others are made of, cut between two letters where it has more than `LONGEST_STEM` bytes.
+
+    What is cut, or is to be `marked` as it could be taken for another, gets a digest of the whole, so that
+    two names that begin alike stay two, whatever their case.
+    """
+    encoded = os.fsencode(stem)
+    if len(encoded) <= LONGEST_STEM and not marked:
+        return stem
+    digest = hashlib.blake2b(encoded, digest_size=6).hexdigest()
+    return f"{encoded[: LONGEST_STEM - 20].decode(errors='ignore')}~{digest}"
 
 
 def is_file(path: Path) -> bool:

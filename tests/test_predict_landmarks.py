@@ -86,6 +86,14 @@ def test_two_photos_of_one_name_have_a_copy_each(photos, landmark_run):
     assert {path.name for path in Path("out").iterdir()} == made
 
 
+def test_a_photo_with_a_long_name_has_a_copy_like_others(photos, landmark_run):
+    (photos / "00001.png").rename(photos / f"{'顔' * 80}.jpg")
+    told = call("predict_landmarks.py", landmark_run, photos, "--whole-image", "--output", "out")
+    assert told.code == 0, told.error
+    assert len(rows()) == 5
+    assert len(list(Path("out").glob("*.png"))) == 4
+
+
 def test_a_bad_photo_among_others_is_left_out_counted_and_listed(photos, landmark_run):
     (photos / "00001.png").write_bytes(b"broken")
     (photos / "empty.jpg").touch()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from dataclasses import dataclass
@@ -11,13 +10,11 @@ from pathlib import Path
 from faces.prepare.choice import PrepareChoice
 from faces.prepare.video import SUFFIXES, Stretch, stretches
 from gan.errors import UserError
+from gan.files import short_stem
 from gan.listing import list_images
 
 FRAMES_EACH = 64
 """Frames in a job of a video: what a kill can cost."""
-
-LONGEST_NAME = 200
-"""Bytes of a source's name in those of its crops; file systems allow 255 in all."""
 
 FRAME = re.compile(rf"({'|'.join(map(re.escape, sorted(SUFFIXES)))})-\d{{6,}}$", re.IGNORECASE)
 """How the names of videos with the number of a frame end."""
@@ -87,10 +84,7 @@ def crop_name(job: Job, frame: int | None, index: int, ending: str) -> str:
     photo that is called as a video's frame would be.
     """
     folder, slash, name = job.source.rpartition("/")
-    encoded = os.fsencode(name)
-    if len(encoded) > LONGEST_NAME or (frame is None and FRAME.search(name)):
-        digest = hashlib.blake2b(encoded, digest_size=6).hexdigest()
-        name = f"{encoded[: LONGEST_NAME - 20].decode(errors='ignore')}~{digest}"
+    name = short_stem(name, marked=frame is None and bool(FRAME.search(name)))
     number = "" if frame is None else f"-{frame:06d}"
     return f"{folder}{slash}{name}{number}-{index}{ending}"
 

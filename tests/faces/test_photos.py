@@ -80,9 +80,13 @@ def test_copies_go_where_no_photo_is(folder, tmp_path, monkeypatch):
     list_photos([folder / "b.jpg"]).check_apart(folder / "new")
 
 
-@given(st.lists(st.sampled_from(["a", "A", "a-2", "ß", "SS", "b"]), min_size=1, max_size=8))
+STEMS = ("a", "A", "a-2", "ß", "SS", "b", "顔" * 80, "x" * 251, "X" * 251)
+
+
+@given(st.lists(st.sampled_from(STEMS), min_size=1, max_size=8))
 def test_no_two_copies_share_a_name(stems):
     photos = [Path(str(number)) / f"{stem}.jpg" for number, stem in enumerate(stems)]
     names = Photos((), photos, []).copies()
     assert list(names) == photos
     assert len({name.casefold() for name in names.values()}) == len(photos)
+    assert all(len(os.fsencode(name)) <= 255 for name in names.values())

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from gan.errors import UserError, run_script
-from gan.files import digest_of, replacing
+from gan.files import digest_of, replacing, short_stem
 
 
 def only(folder) -> list[str]:
@@ -27,6 +27,24 @@ def test_what_is_written_takes_the_place(tmp_path, old):
         assert not path.exists() if old is None else path.read_text() == "old"
     assert path.read_text() == "new"
     assert only(path.parent) == ["顔.json"]
+
+
+@pytest.mark.parametrize("stem", ["x" * 250, "顔" * 83, "😀" * 62])
+def test_a_name_as_long_as_a_file_system_allows(tmp_path, stem):
+    path = tmp_path / f"{stem}.png"
+    with replacing(path) as temporary:
+        assert temporary.suffix == ".png"
+        temporary.write_text("new")
+    assert only(tmp_path) == [path.name]
+
+
+def test_a_long_name_is_cut_between_letters_and_stays_one_of_its_own():
+    names = ["é" * 120 + end for end in "aAb"]
+    short = [short_stem(name) for name in names]
+    assert len({name.casefold() for name in short}) == 3
+    assert all(len(os.fsencode(name)) <= 200 and name.startswith("é" * 90) for name in short)
+    assert short_stem("é" * 100) == "é" * 100
+    assert short_stem("é", marked=True).startswith("é~")
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
