@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from faces.tables import open_csv, write_csv
 from gan.errors import UserError
+from gan.files import is_file
 
 NAMES = ("landmarks.csv", "labels.csv")
 """What a CSV in the images' folder may be called to be found there."""
@@ -114,7 +115,7 @@ def _read_table(path: Path, folder: Path) -> tuple[list[str], NDArray[np.float64
             if len(cells) != len(header):
                 raise UserError(f"{place}: {len(cells)} columns, but the header has {len(header)}")
             files.append(cells[header.index("file")].strip())
-            if not (folder / files[-1]).is_file():
+            if not is_file(folder / files[-1]):
                 raise UserError(f"{place}: there is no file {files[-1]!r} in {folder}")
             rows.append([_coordinate(cells[column], f"{place}, {header[column]}") for column in columns])
             if "person" in header:

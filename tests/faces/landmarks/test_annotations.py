@@ -77,6 +77,7 @@ def test_a_table_of_a_spreadsheet_with_a_byte_order_mark(folder):
         ("Ann_02.jpg,1,2,three,4", "row 3, x1: 'three' is no number"),
         ("nobody.jpg,1,2,3,4", "row 3: there is no file 'nobody.jpg'"),
         (",1,2,3,4", "row 3: there is no file ''"),
+        (f"{'ж' * 200}.jpg,1,2,3,4", "row 3: there is no file 'жж"),
     ],
 )
 def test_a_wrong_row_is_one_line_with_file_and_row(folder, row, said):
