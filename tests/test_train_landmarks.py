@@ -183,13 +183,24 @@ def test_bad_rows_end_it_and_bad_images_are_left_out_counted_and_listed(folder):
     assert (newest() / "skipped.txt").read_text().startswith("00004.png\tnot a JPEG")
 
 
-def test_a_face_without_a_distance_to_divide_errors_by_is_named(folder):
+def test_faces_without_a_distance_to_divide_errors_by_are_left_out_and_named(folder):
     found = read_annotations(folder)
+    one, other = point_set("drawn-29").scale_numbers
     found.points[7] = 5
+    found.points[20, one], found.points[20, other] = (3, 5), (3.01, 5)
     write_table(folder / "labels.csv", found.files, found.points)
-    line = refused(folder, *FEW)
-    assert "on 00007.png" in line
-    assert "are in one place" in line
+    told = train(folder, *FEW, "--score-every", 2)
+    assert "28 faces of" in told[0]
+    assert "(2 left out)" in told[0]
+    said = f"00007.png: {folder / 'labels.csv'}, row 9: eye_left_outer and eye_right_outer, by whose distance"
+    assert told[1].startswith(f"left out first: {said}")
+    listed = (newest() / "skipped.txt").read_text().splitlines()
+    assert [line.partition("\t")[0] for line in listed] == ["00007.png", "00020.png"]
+    assert "row 22" in listed[1]
+    assert best_path(newest()).is_file()
+    found.points[:] = 5
+    write_table(folder / "labels.csv", found.files, found.points)
+    assert "no face is left; the first is 00000.png: " in refused(folder, *FEW)
 
 
 def test_points_outside_their_image_are_said(folder):

@@ -37,12 +37,21 @@ class Annotations:
         files: of each face the image, relative to the folder.
         points: float64 [N, K, 2], x and y in pixels of the image.
         people: of each face a name of who it is.
+        places: of each face where it is written: a CSV and the row, or a .cat file.
     """
 
     folder: Path
     files: list[str]
     points: NDArray[np.float64]
     people: list[str]
+    places: list[str]
+
+    def some(self, rows: NDArray[np.int64]) -> Annotations:
+        """These faces alone, in this order."""
+        files, people, places = (
+            [every[row] for row in rows] for every in (self.files, self.people, self.places)
+        )
+        return Annotations(self.folder, files, self.points[rows], people, places)
 
 
 def read_annotations(
@@ -69,16 +78,17 @@ def read_annotations(
             raise UserError(f"there is no folder {folder}; give one that holds images and their landmarks")
         tables = [Path(table)] if table else [folder / name for name in NAMES if (folder / name).is_file()]
         if tables:
-            files, points, people = _read_table(tables[0], folder)
+            files, points, people, places = _read_table(tables[0], folder)
             pattern = PERSON if person is None else person
         else:
             files, points = _read_cats(folder)
             people, pattern = None, person
+            places = [f"{folder / file}.cat" for file in files]
     except OSError as error:
         raise UserError(f"{folder} cannot be read: {error.strerror}") from None
     if people is None or person is not None:
         people = _people(files, pattern)
-    return Annotations(folder, files, points, people)
+    return Annotations(folder, files, points, people, places)
 
 
 def write_table(path: str | Path, files: Sequence[str], points: NDArray[np.floating]) -> None:
@@ -100,9 +110,12 @@ def write_table(path: str | Path, files: Sequence[str], points: NDArray[np.float
     write_csv(path, header, rows)
 
 
-def _read_table(path: Path, folder: Path) -> tuple[list[str], NDArray[np.float64], list[str] | None]:
+def _read_table(
+    path: Path, folder: Path
+) -> tuple[list[str], NDArray[np.float64], list[str] | None, list[str]]:
     files: list[str] = []
     people: list[str] = []
+    places: list[str] = []
     rows: list[list[float]] = []
     with open_csv(path) as file:
         table = csv.reader(file)
@@ -118,11 +131,12 @@ def _read_table(path: Path, folder: Path) -> tuple[list[str], NDArray[np.float64
             if not is_file(folder / files[-1]):
                 raise UserError(f"{place}: there is no file {files[-1]!r} in {folder}")
             rows.append([_coordinate(cells[column], f"{place}, {header[column]}") for column in columns])
+            places.append(place)
             if "person" in header:
                 people.append(cells[header.index("person")].strip() or files[-1])
     if not rows:
         raise UserError(f"{path} has a header and no rows: there is no face in it")
-    return files, np.array(rows).reshape(len(rows), -1, 2), people or None
+    return files, np.array(rows).reshape(len(rows), -1, 2), people or None, places
 
 
 def _coordinate_columns(path: Path, header: list[str]) -> list[int]:

@@ -148,7 +148,8 @@ def test_without_a_cache_it_works_in_memory(folder, capsys):
 
 def test_two_faces_on_one_photo(folder):
     files = ["p0_0.png", "p0_0.png"]
-    annotations = Annotations(folder, files, np.stack([POINTS, POINTS + np.array([15, 3])]), ["a", "b"])
+    points = np.stack([POINTS, POINTS + np.array([15, 3])])
+    annotations = Annotations(folder, files, points, people=["a", "b"], places=["row 2", "row 3"])
     data = load_tiles(annotations, 32, cache=folder.parent / "cache", workers=0, share_held=0.3)
     assert data.files == files
     assert not np.array_equal(data.images[0], data.images[1])
