@@ -13,6 +13,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -25,7 +26,8 @@ from gan.files import is_file
 NAMES = ("landmarks.csv", "labels.csv")
 """What a CSV in the images' folder may be called to be found there."""
 PERSON = r"(.+)_\d+"
-"""How a CSV's files are taken to be named where nothing else is said: a person and a number."""
+"""How a CSV's files are taken to be named where nothing else is said: a person and a number. Those that are
+not, and lie in several folders, are taken to lie in a folder for each person."""
 
 
 @dataclass(frozen=True)
@@ -63,9 +65,10 @@ def read_annotations(
         folder: holds the images.
         table: the CSV; if None one of `NAMES` in the folder or, where there is none, all .cat files in it
             and in the folders in it.
-        person: regular expression that the whole of a file's name without its ending fits; its first
-            group names the person. What does not fit is a person of its own. If None the column `person`
-            counts, or else, for a CSV, `PERSON`; the images of .cat files are then all of different cats.
+        person: regular expression that the whole of a file's name without its ending fits or, with a / in
+            the expression, its path in the folder; its first group names the person. What does not fit is a
+            person of its own. If None the column `person` counts, or else, for a CSV, `PERSON` and the
+            folders; the images of .cat files are then all of different cats.
 
     Raises:
         UserError: one line with the file, and the row where there is one, for: a folder or table that is
@@ -79,15 +82,16 @@ def read_annotations(
         tables = [Path(table)] if table else [folder / name for name in NAMES if (folder / name).is_file()]
         if tables:
             files, points, people, places = _read_table(tables[0], folder)
-            pattern = PERSON if person is None else person
+            if people is None:
+                people = _people_named(files)
         else:
             files, points = _read_cats(folder)
-            people, pattern = None, person
+            people = [*files]
             places = [f"{folder / file}.cat" for file in files]
     except OSError as error:
         raise UserError(f"{folder} cannot be read: {error.strerror}") from None
-    if people is None or person is not None:
-        people = _people(files, pattern)
+    if person is not None:
+        people = _people_by(person, files)
     return Annotations(folder, files, points, people, places)
 
 
@@ -188,14 +192,29 @@ def _read_cat(path: Path) -> NDArray[np.float64]:
     return np.array(numbers[1:]).reshape(-1, 2)
 
 
-def _people(files: list[str], pattern: str | None) -> list[str]:
-    if pattern is None:
-        return list(files)
+def _people_named(files: list[str]) -> list[str]:
+    """Who a CSV's faces are, where only the files' names and folders tell."""
+    folders = [PurePosixPath(file).parent.parts for file in files]
+    # What all files share, such as images/, tells nobody from another. The next folder does, and no deeper
+    # one: Ann/2023/01.jpg and Ann/2024/01.jpg may not part Ann.
+    shared = sum(1 for _ in takewhile(lambda parts: len({*parts}) == 1, zip(*folders, strict=False)))
+    return [
+        match[1] if (match := re.fullmatch(PERSON, PurePosixPath(file).stem)) else (*parts, file)[shared]
+        for file, parts in zip(files, folders, strict=True)
+    ]
+
+
+def _people_by(pattern: str, files: list[str]) -> list[str]:
     try:
         expression = re.compile(pattern)
     except re.error as error:
         raise UserError(f"--person {pattern!r} is no regular expression: {error}") from None
     if not expression.groups:
         raise UserError(f"--person {pattern!r} has no group: put brackets around what names the person")
-    matches = [(file, expression.fullmatch(PurePosixPath(file).stem)) for file in files]
+    names = [PurePosixPath(file).with_suffix("") for file in files]
+    whole = "/" in pattern
+    matches = [
+        (file, expression.fullmatch(name.as_posix() if whole else name.name))
+        for file, name in zip(files, names, strict=True)
+    ]
     return [match[1] or file if match else file for file, match in matches]

@@ -29,8 +29,9 @@ class LandmarkSettings(TrainingSettings):
     """What the points are: faces-68, cats-9, drawn-29 or a JSON file; if not given, the one of these three
     with as many points."""
     person: str | None = None
-    """Regular expression that fits a file's name without its ending; its first group names the person. If
-    not given, a column `person` does or, in a CSV without one, what stands before the last `_NN`."""
+    """Regular expression that fits a file's name without its ending or, with a / in it, its path; its first
+    group names the person. If not given, a column `person` does or, in a CSV without one, what stands before
+    the name's last `_NN` or, where none does, the folder."""
     held_out: float = 0.3
     """Share of the people who are never trained on, to score the network against."""
 

@@ -45,6 +45,40 @@ def test_the_rule_for_people_is_a_setting(folder):
         read_annotations(folder, person=".*")
 
 
+@pytest.mark.parametrize(
+    ("files", "people"),
+    [
+        # A folder for each person, also below one that holds all, and with folders of its own.
+        (["Ann/01.jpg", "Ann/02.jpg", "Bo Li/01.jpg"], ["Ann", "Ann", "Bo Li"]),
+        (["all/Ann/1.jpg", "all/Ann/2.jpg", "all/Bo/portrait.jpg"], ["Ann", "Ann", "Bo"]),
+        (["Ann/2023/01.jpg", "Ann/2024/01.jpg", "Bo/01.jpg"], ["Ann", "Ann", "Bo"]),
+        (["Ann/Ann_0001.jpg", "Ann/Ann_0002.jpg", "Bo/Bo_0001.jpg"], ["Ann", "Ann", "Bo"]),
+        # Names that tell who it is, dealt out into folders; one photo beside those folders.
+        (["0/Ann_01.jpg", "1/Ann_02.jpg", "1/Bo_01.jpg"], ["Ann", "Ann", "Bo"]),
+        (["Ann_01.jpg", "Ann/02.jpg", "03.jpg"], ["Ann", "Ann", "03.jpg"]),
+        # One folder for all is nobody.
+        (["images/01.jpg", "images/02.jpg"], ["images/01.jpg", "images/02.jpg"]),
+        (["01.jpg", "./02.jpg"], ["01.jpg", "./02.jpg"]),
+    ],
+)
+def test_a_folder_for_each_person(tmp_path, files, people):
+    for file in files:
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).touch()
+    table(tmp_path, *(f"{file},1,2,3,4" for file in files))
+    assert read_annotations(tmp_path).people == people
+
+
+def test_a_rule_with_a_slash_is_for_the_path(folder):
+    for person in ("Ann", "Bo"):
+        (folder / person).mkdir()
+        (folder / person / "IMG_1.jpg").touch()
+    table(folder, "Ann/IMG_1.jpg,1,2,3,4", "Bo/IMG_1.jpg,1,2,3,4")
+    assert read_annotations(folder).people == ["IMG", "IMG"]
+    assert read_annotations(folder, person="([^/]+)/.+").people == ["Ann", "Bo"]
+    assert read_annotations(folder, person="(.)MG.*").people == ["I", "I"]
+
+
 def test_a_column_tells_the_person_and_others_are_passed_over(folder):
     table(folder, "7,Ann_01.jpg,x,1,2,3,4", "8,Ann_02.jpg,y,1,2,3,4", header="person,file,hat,x0,y0,x1,y1")
     found = read_annotations(folder)
