@@ -70,9 +70,11 @@ def main() -> None:
 
     predictor = load_predictor(path, device=choice.device)
     outcome = predict(predictor, photos, choice.output, find=find, looks=choice.looks)
+    outside, some = outcome.outside
     print(
         f"{outcome.faces:,} faces in {outcome.photos:,} photos ({len(outcome.skipped):,} left out), "
-        f"{predictor.point_set.count} points each, by {predictor.checkpoint} (step {predictor.step:,})"
+        f"{predictor.point_set.count} points each, by {predictor.checkpoint} (step {predictor.step:,}); "
+        f"{outside:,} points of {some:,} faces lie outside their photo"
     )
     for name, reason in outcome.skipped:
         print(f"left out: {name}: {reason}")

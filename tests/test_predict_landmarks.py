@@ -10,7 +10,7 @@ import pytest
 from faces.found import Found
 from faces.landmarks.annotations import read_annotations
 from faces.landmarks.crops import boxes_of
-from gan.images import load_png
+from gan.images import load_png, save_png
 from gan.runs import checkpoints
 from tests.in_process import call
 
@@ -61,6 +61,20 @@ def test_boxes_from_a_table(photos, landmark_run, drawn_faces):
     assert told.code == 0, told.error
     assert "3 faces in 4 photos" in told.lines[0]
     assert [Path(row[0]).name for row in rows()[1:]] == ["00000.png", "00000.png", "00002.png"]
+
+
+def test_points_outside_their_photo_are_counted_and_said(photos, landmark_run):
+    for number in range(4):  # half of the face is there
+        save_png(photos / f"{number:05d}.png", load_png(photos / f"{number:05d}.png")[:, :, :30])
+    lines = ["file,left,top,right,bottom", *(f"{number:05d}.png,10,10,54,54" for number in range(4))]
+    Path("boxes.csv").write_text("\n".join(lines))
+    told = call("predict_landmarks.py", landmark_run, photos, "--boxes", "boxes.csv", "--output", "out")
+    assert told.code == 0, told.error
+    found = np.array([[float(value) for value in face[1:]] for face in rows()[1:]]).reshape(4, 29, 2)
+    outside = ((found < 0) | (found > (30, 64))).any(-1).sum(1)
+    assert outside.sum() > 0
+    told_of = f"{outside.sum()} points of {(outside > 0).sum()} faces lie outside their photo"
+    assert told.lines[0].endswith(told_of)
 
 
 def test_the_detector_finds_the_faces_if_nothing_else_is_said(photos, landmark_run, monkeypatch):

@@ -24,6 +24,12 @@ def boxes_of(points: ArrayLike) -> NDArray[np.float64]:
     return np.concatenate([points.min(-2), points.max(-2)], axis=-1)
 
 
+def inside(points: ArrayLike, image: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Which points, [..., K, 2] in pixels, lie in an image, uint8 [3, H, W], border included: [..., K]."""
+    height, width = image.shape[1:]
+    return ((np.asarray(points) >= 0) & (np.asarray(points) <= (width, height))).all(-1)
+
+
 def squares_of(boxes: ArrayLike, enlarge: float = 1.0) -> NDArray[np.float64]:
     """The squares with the boxes' centres and, times `enlarge`, their longer sides: of [..., 4] [..., 3].
 

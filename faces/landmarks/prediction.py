@@ -15,7 +15,7 @@ from tqdm import tqdm
 from faces.align import box_in_middle
 from faces.found import Box, Detector
 from faces.landmarks.annotations import write_table
-from faces.landmarks.crops import ENLARGE
+from faces.landmarks.crops import ENLARGE, inside
 from faces.landmarks.pictures import PREDICTED, draw_points
 from faces.made import Made
 from faces.photos import Photos
@@ -37,10 +37,18 @@ Find = Callable[[Path, NDArray[np.uint8]], Sequence[Box]]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was found, and what was left out: (photo, reason)."""
+    """What was found, and what was left out: (photo, reason).
+
+    Attributes:
+        photos: that could be read.
+        faces: found in them.
+        outside: landmarks that lie outside their photo, and faces that have any. That is usual at its border.
+        skipped: what could not be read.
+    """
 
     photos: int
     faces: int
+    outside: tuple[int, int]
     skipped: list[tuple[str, str]]
 
 
@@ -99,6 +107,7 @@ def predict(predictor: Predictor, photos: Photos, output: Path, *, find: Find, l
     photos.check_apart(output)
     files: list[str] = []
     found: list[NDArray[np.float32]] = []
+    outside: list[int] = []
     skipped = [*photos.left_out]
     names = photos.copies()
     with written_to(output):
@@ -115,11 +124,12 @@ def predict(predictor: Predictor, photos: Photos, output: Path, *, find: Find, l
                 save_png(path, draw_points(image, [(face, PREDICTED) for face in points], here))
             files += [str(photo)] * len(points)
             found.append(points)
+            outside += [int(count) for count in (~inside(points, image)).sum(-1)]
         if not found:
             raise UserError(f"no photo can be read; the first is {skipped[0][0]}: {skipped[0][1]}")
         with made.replacing(TABLE) as path:
             write_table(path, files, np.concatenate(found))
-    return Outcome(len(found), len(files), skipped)
+    return Outcome(len(found), len(files), (sum(outside), sum(map(bool, outside))), skipped)
 
 
 def _box(row: Mapping[str, str], place: str) -> Box:

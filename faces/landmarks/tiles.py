@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from faces.data import TrainingData
 from faces.landmarks.annotations import Annotations
-from faces.landmarks.crops import ENLARGE, boxes_of, cut, squares_of, to_fractions
+from faces.landmarks.crops import ENLARGE, boxes_of, cut, inside, squares_of, to_fractions
 from gan.cache import CacheEntry, Index, Keep, keep_all
 from gan.dataset import fill_and_read
 from gan.decoding import DECODER, UnusableImage, decode_whole
@@ -171,13 +171,12 @@ def _cut_chunk(
         except UnusableImage as unusable:
             results.append((str(unusable), 0))
             continue
-        height, width = image.shape[1:]
-        inside = ((points >= 0) & (points <= (width, height))).all(-1)
-        if not inside.any():
+        there = inside(points, image)
+        if not there.any():
             results.append(("none of the landmarks lies in it", 0))
-        elif np.ptp(points, axis=0).max() > FURTHEST * max(width, height):
+        elif np.ptp(points, axis=0).max() > FURTHEST * max(image.shape[1:]):
             results.append((f"the landmarks reach over more than {FURTHEST:g} times its longer side", 0))
         else:
             tile = cut(image, squares_of(boxes_of(points), TILE), size)
-            results.append((tile, int((~inside).sum())))
+            results.append((tile, int((~there).sum())))
     return results
