@@ -32,7 +32,7 @@ class PredictionChoice:
     """Folder of runs, in which the run is sought."""
     boxes: Path | None = None
     """CSV of the faces, `file, left, top, right, bottom` in pixels of the photo, a row for each; photos that
-    are not in it have none."""
+    are not in it have none, and a file in it that is not there is a mistake."""
     whole_image: bool = False
     """Each photo is a crop of one face."""
     detector: Path | None = None
@@ -61,7 +61,7 @@ def main() -> None:
         find = whole_image
     else:
         find = (
-            boxes_in(choice.boxes, photos.files) if choice.boxes else searched(load_detector(choice.detector))
+            boxes_in(choice.boxes, photos) if choice.boxes else searched(load_detector(choice.detector))
         )
     from gan.runs import find_trained
 

@@ -63,6 +63,26 @@ def test_boxes_from_a_table(photos, landmark_run, drawn_faces):
     assert [Path(row[0]).name for row in rows()[1:]] == ["00000.png", "00000.png", "00002.png"]
 
 
+def test_a_table_of_more_photos_than_were_asked_for(photos, landmark_run):
+    """Rows tell files by paths from the table or from the folder given, or by names alone."""
+    (photos / "more").mkdir()
+    (photos / "00003.png").rename(photos / "more" / "00003.png")
+    (photos / "more" / "empty.png").touch()
+    rest = ",10,10,54,54"
+    lines = ["file,left,top,right,bottom"]
+    lines += [f"{name}{rest}" for name in ("00000.png", "more/00003.png", "more/empty.png", "00002.png")]
+    (photos / "boxes.csv").write_text("\n".join(lines))
+    for given, files in (
+        ((photos / "00002.png",), ["00002.png"]),
+        ((photos / "more",), ["00003.png"]),
+        ((photos,), ["00000.png", "00002.png", "00003.png"]),
+    ):
+        words = ("--boxes", photos / "boxes.csv", "--output", f"out {len(files)} {files[0]}")
+        told = call("predict_landmarks.py", landmark_run, *given, *words)
+        assert told.code == 0, told.error
+        assert [Path(row[0]).name for row in rows(Path(words[-1], "landmarks.csv"))[1:]] == files
+
+
 def test_points_outside_their_photo_are_counted_and_said(photos, landmark_run):
     for number in range(4):  # half of the face is there
         save_png(photos / f"{number:05d}.png", load_png(photos / f"{number:05d}.png")[:, :, :30])
@@ -147,13 +167,19 @@ def test_mistakes_are_one_line(photos, landmark_run, tiny_run):
     header = photos / "header.csv"
     header.write_text("file;left;top;right;bottom\n")
     others = photos / "others.csv"
-    others.write_text("file,left,top,right,bottom\nme.jpg,1,2,30,40\n")
+    others.write_text("file,left,top,right,bottom\nboxes.csv,1,2,30,40\n")
+    gone = photos / "gone.csv"
+    gone.write_text("file,left,top,right,bottom\n00000.png,1,2,30,40\n\nме.jpg,1,2,30,40\n")
+    long = photos / "long.csv"
+    long.write_text(f"file,left,top,right,bottom\n{'ж' * 200}.jpg,1,2,30,40\n")
     for words, said in [
         (
             (landmark_run, photos, "--boxes", header),
             "header.csv, header: no column file; it takes file, left",
         ),
         ((landmark_run, photos, "--boxes", others), "others.csv names none of the photos, such as 00000.png"),
+        ((landmark_run, photos, "--boxes", gone), "gone.csv, row 4: there is no file 'ме.jpg'"),
+        ((landmark_run, photos, "--boxes", long), "long.csv, row 2: there is no file 'ж"),
         ((landmark_run, bad, "--whole-image"), "no photo can be read; the first is"),
         ((landmark_run, photos / "nowhere.jpg"), "no photo or folder"),
         ((landmark_run, photos / "empty"), "no photo in"),

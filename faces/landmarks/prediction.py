@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from faces.photos import Photos
 from faces.tables import open_csv
 from gan.decoding import UnusableImage, decode_whole
 from gan.errors import UserError
+from gan.files import is_file
 from gan.images import save_png
 from gan.runs import written_to
 
@@ -62,15 +64,19 @@ def searched(detector: Detector) -> Find:
     return lambda _, image: [face.box for face in detector(image)]
 
 
-def boxes_in(table: Path, photos: Sequence[Path]) -> Find:
+def boxes_in(table: Path, photos: Photos) -> Find:
     """The boxes in a CSV with the columns `file, left, top, right, bottom` and any others.
 
-    A row's file is a photo's path or its name alone; photos that are in no row have no faces.
+    A row's file is a photo's path, from here, from the CSV's folder or from one that was given, or its name
+    alone. Photos that are in no row have no faces; a row of a photo that was not given is passed over.
 
     Raises:
-        UserError: one line with file and row for what cannot be read, or is no box; the header lacks a
-            column; no row is of one of the photos.
+        UserError: one line with file and row for what cannot be read, is no box, or is of a file that is not
+            there; the header lacks a column; no row is of one of the photos.
     """
+    given = [path if path.is_dir() else path.parent for path in photos.given]
+    folders = [*dict.fromkeys([Path(), table.parent, *given])]
+    names = {photo.name for photo in photos.files} | {Path(name).name for name, _ in photos.left_out}
     boxes: dict[str, list[Box]] = {}
     with open_csv(table) as file:
         reader = csv.DictReader(file, skipinitialspace=True)
@@ -83,11 +89,20 @@ def boxes_in(table: Path, photos: Sequence[Path]) -> Find:
             if missing or None in row:
                 what = f"no column {missing[0]}" if missing else "more columns than the header"
                 raise UserError(f"{place}: {what}; it takes {', '.join(COLUMNS)}")
-            boxes.setdefault(row["file"], []).append(_box(row, place))
-    if not any(str(photo) in boxes or photo.name in boxes for photo in photos):
+            name = row["file"]
+            if name not in names and not any(is_file(folder / name) for folder in folders):
+                raise UserError(
+                    f"{place}: there is no file {name!r}, neither among the photos nor in {table.parent}"
+                )
+            boxes.setdefault(name, []).append(_box(row, place))
+    by_path: dict[str, list[Box]] = {}
+    for folder in folders:
+        for name, of_file in boxes.items():
+            by_path.setdefault(_whole(folder / name), of_file)
+    if not any(_whole(photo) in by_path or photo.name in boxes for photo in photos.files):
         first = f"; its first row is of {next(iter(boxes))}" if boxes else ""
-        raise UserError(f"{table} names none of the photos, such as {photos[0].name}{first}")
-    return lambda photo, image: boxes.get(str(photo), boxes.get(photo.name, []))
+        raise UserError(f"{table} names none of the photos, such as {photos.files[0].name}{first}")
+    return lambda photo, image: by_path.get(_whole(photo), boxes.get(photo.name, []))
 
 
 def predict(predictor: Predictor, photos: Photos, output: Path, *, find: Find, looks: int) -> Outcome:
@@ -130,6 +145,11 @@ def predict(predictor: Predictor, photos: Photos, output: Path, *, find: Find, l
         with made.replacing(TABLE) as path:
             write_table(path, files, np.concatenate(found))
     return Outcome(len(found), len(files), (sum(outside), sum(map(bool, outside))), skipped)
+
+
+def _whole(path: Path) -> str:
+    """The path from the root, by which two ways to write it are known to be one; links stay."""
+    return os.path.normpath(path.absolute())
 
 
 def _box(row: Mapping[str, str], place: str) -> Box:
