@@ -4,8 +4,7 @@
 
 Each photo counts as a crop of one face, so that no detector is timed. Alone means in a process that has
 begun, on photos that are decoded: cutting the crops out is in it. The script is timed from the start of its
-process to its end, decoding, copies and the table included; beside it stands a single photo, which is nearly
-all start.
+process to its end, decoding, copies and the table included; a single photo beside it is nearly all start.
 """
 
 from __future__ import annotations
