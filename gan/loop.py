@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from gan.checkpoint import DamagedCheckpointError, keep_as_best, load, save
+from gan.checkpoint import DamagedCheckpointError, best_as_checkpoint, keep_as_best, load, save
 from gan.clock import Clock, Outcome
 from gan.config import Settings, mathematics
 from gan.course import Course
@@ -160,9 +160,14 @@ class _Sitting:
         self._by_the_first(lambda: self._tell_of(recovery))
 
     def _way_back(self, alarm: Alarm) -> tuple[Recovery, dict[str, Any] | None]:
-        """The recovery, and the state it goes on from; None for the start. What is newer is removed."""
-        state = None
-        saved = {step_of(path): path for path in checkpoints(self._recorder.run)}
+        """The recovery, and the state it goes on from; None for the start. What is newer is removed.
+
+        Where no checkpoint that is kept is old enough, the best may be.
+        """
+        state, run = None, self._recorder.run
+        saved = {step_of(path): path for path in checkpoints(run)}
+        if all(step > alarm.since for step in saved) and (best := best_as_checkpoint(run)):
+            saved[step_of(best)] = best
         whole = dict(saved)
         while (recovery := self._course.recovery.next(alarm, whole)).from_step:
             self._saved = saved[recovery.from_step]
