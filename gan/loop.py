@@ -18,8 +18,8 @@ from gan.errors import UserError
 from gan.health import Alarm, DivergedError, not_finite
 from gan.interrupt import Interrupt, exit_code, patience
 from gan.recorder import Recorder
-from gan.recovery import Recovery
-from gan.runs import checkpoints, step_of
+from gan.recovery import BeyondRepairError, Recovery
+from gan.runs import STOPPED, checkpoints, step_of
 from gan.scoring import RANKED_BY, Scorer
 from gan.trainer import Trainer
 
@@ -164,6 +164,13 @@ class _Sitting:
 
         Where no checkpoint that is kept is old enough, the best may be.
         """
+        try:
+            return self._found_way_back(alarm)
+        except BeyondRepairError as error:
+            self._recorder.event(alarm.step, f"{STOPPED}{error}")
+            raise
+
+    def _found_way_back(self, alarm: Alarm) -> tuple[Recovery, dict[str, Any] | None]:
         state, run = None, self._recorder.run
         saved = {step_of(path): path for path in checkpoints(run)}
         if all(step > alarm.since for step in saved) and (best := best_as_checkpoint(run)):
