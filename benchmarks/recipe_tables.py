@@ -185,6 +185,8 @@ def print_ends(rows: Sequence[Row], found: Found, floor: Scores) -> None:
 
     See `worse_by`; below 0 the end is the better.
     """
+    if not any(best for _, best in found.values()):
+        return
     print("\nKID at the end against that of the run's own best:\n")
     _print_header(["recipe", "step", "best step", "best", "end", "worse by", "in standard errors"])
     for row in rows:
