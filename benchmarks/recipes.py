@@ -3,43 +3,49 @@
     python benchmarks/recipes.py FOLDER --only default plain --image-size 96 --steps 1500 --seeds 0 1
 
 Each recipe and seed is a run of its own in --output; what is done already is not done again, and a run that
-was stopped goes on. One that went wrong beyond repair is compared as it was before. At the end stands a
-table, which tells of each run whether it went back after trouble. Its scores are of as many averaged fakes as
-images are held out, against those, beside the floor: images trained on in the place of the fakes. Two
-pictures stand beside the runs: samples of each, row by row, from the same latent vectors; and how KID and
-coverage went, over the steps and over the minutes.
+was stopped goes on. One that went wrong beyond repair is compared as it was before. At the end stand tables:
+the scores of each run at its end and at its best, of as many averaged fakes as images are held out, against
+those, beside the floor: images trained on in the place of the fakes; how much worse than its best each ended;
+and how far all were after as many minutes. With --few 1000 each recipe is trained once more on 1,000 of the
+images alone, scored against the same held-out ones, and a table tells what is copied. Two pictures stand
+beside the runs: samples of each, row by row, from the same latent vectors; and how KID and coverage went,
+over the steps and over the minutes.
 """
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean, median, stdev
+from types import FrameType
 from typing import Annotated
 
 import numpy as np
-from numpy.typing import NDArray
 from tyro.conf import Positional
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from gan.checkpoint import LoadedGenerator, load, load_generator
+from benchmarks.recipe_tables import (
+    Judge,
+    Row,
+    print_copying,
+    print_ends,
+    print_scores,
+    print_times,
+    save_scores,
+)
 from gan.command import parse
-from gan.comparison import compare, sample
 from gan.config import Settings, at_least, changed, check, flag
-from gan.curves import Metrics, new_figure, read_metrics, save_figure
 from gan.dataset import FaceSet, load_folder
 from gan.errors import UserError, run_script
-from gan.features import random_space
 from gan.health import EXIT_CODE
 from gan.images import save_png, tile
+from gan.interrupt import SIGNALS
 from gan.latent import draw
 from gan.launch import make_plan
-from gan.runs import BEST, NEWEST, best_path, checkpoints, read_info, step_of
-from gan.scorecard import with_spread
+from gan.runs import checkpoints, gave_up, read_info, step_of
 
 RECIPES: dict[str, tuple[str, ...]] = {
     "default": (),
@@ -60,19 +66,10 @@ RECIPES: dict[str, tuple[str, ...]] = {
     "longer average": ("--ema-half-life", "50000"),
     "batches of 32": ("--batch-size", "32"),
 }
-MEASURED = ("KID", "coverage")
-"""In the features of the random network that comes with the project."""
-IN_PIXELS = ("checkerboard", "nearest two")
-DRAWS = 3
-"""Over which the spread of a score is taken: seeds of the latent vectors, and images for the floor."""
 SHOWN = 16
 """Samples of each run in the picture."""
-LAST_PART = 5
-"""The losses are those of the last fifth of the steps."""
 FEWEST_STEPS = 2 * Settings.log_every
 """For a spread of the losses."""
-
-Images = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -89,6 +86,8 @@ class Choice:
     """Of each run."""
     seeds: tuple[int, ...] = (0,)
     """Each recipe is trained with each of them."""
+    few: int | None = None
+    """Train each once more on so many of the images alone, and tell what is copied."""
     output: Path = Path("outputs/recipes")
     """Folder of the runs."""
     cache: Path = Path("data/cache")
@@ -101,102 +100,108 @@ class Choice:
         if not self.only or not self.seeds:
             raise UserError("--only takes one or more recipes, --seeds one or more numbers")
         at_least(self, FEWEST_STEPS, "steps")
+        at_least(self, 1, "few")
         for seed in self.seeds:
             check(Settings(image_size=self.image_size, seed=seed))
 
 
+@dataclass(frozen=True)
+class Part:
+    """What runs are trained on: the folder, or few of its images."""
+
+    folder: str
+    told: str
+    """After the name of a run."""
+    trained: np.ndarray
+    """Rows of the folder's images that are trained on."""
+
+
 def main() -> None:
-    """Train what is missing, then print the table."""
+    """Train what is missing, then print the tables."""
     choice = parse(Choice, description=__doc__)
-    judge = Judge(_data(choice))
+    data = _data(choice, choice.folder)
+    judge = Judge(data)
     floor = judge.floor()  # too few images are a mistake to be told before hours of training
-    runs = {
-        f"{name}, seed {seed}": _trained(choice, name, seed) for name in choice.only for seed in choice.seeds
-    }
-    header = ["recipe", "step", "s a step", *MEASURED, *IN_PIXELS, "D loss", "G loss", "accuracy"]
-    print(f"{judge.count:,} images a side, {DRAWS} draws\n")
-    print(_line(header), _line(["---"] * len(header)), sep="\n")
-    print(_line(["real images", "", "", *floor, "", "", ""]), flush=True)
-    shown = []
-    for name, run in runs.items():
-        last = load_generator(run, NEWEST)
-        shown.append(last.images(draw(SHOWN, last.latent_size, 0)))
-        training = _training(read_metrics(run), last.settings)
-        times = load(last.checkpoint)["course"]["recovery"]["times"]
-        told = f"{name}, gone back {times} times" if times else name
-        print(_line([told, f"{last.step:,}", training[0], *judge.scores(last), *training[1:]]), flush=True)
-        if best_path(run).is_file():
-            best = load_generator(run, BEST)
-            print(_line([f"{name}, its best", f"{best.step:,}", "", *judge.scores(best), "", "", ""]))
-    picture = choice.output / "samples.png"
-    save_png(picture, tile(np.concatenate(shown), SHOWN), {"recipes": "; ".join(runs)})
-    print(f"\n{picture}: a row each, in this order")
-    scores = choice.output / "scores.png"
-    _save_scores(scores, runs)
+    parts = [Part(choice.folder, "", data.trained)]
+    if choice.few is not None:
+        parts.append(_few(choice, data, choice.few))
+    rows = []
+    for name in choice.only:
+        for seed in choice.seeds:
+            for part in parts:
+                if run := _trained(choice, name, seed, part):
+                    title = f"{name}, seed {seed}{part.told}"
+                    rows.append(Row(title, " ".join(RECIPES[name]), run, part.trained))
+    if not rows:
+        raise UserError("nothing is left to compare")
+    print(judge.conditions(), end="\n\n")
+    found = print_scores(judge, rows, floor)
+    print_ends(rows, found, floor)
+    print_times(rows)
+    if choice.few is not None:
+        print_copying(judge, rows, found)
+    shown = [row.last.images(draw(SHOWN, row.last.latent_size, 0)) for row in rows]
+    picture, scores = choice.output / "samples.png", choice.output / "scores.png"
+    save_png(picture, tile(np.concatenate(shown), SHOWN), {"recipes": "; ".join(row.name for row in rows)})
+    print(f"\n{picture}: a row each, in the order of the first table")
+    save_scores(scores, rows)
     print(scores)
 
 
-class Judge:
-    """Scores sets of images against those held out.
-
-    Args:
-        data: the faces, of which enough are held out.
-    """
-
-    def __init__(self, data: FaceSet) -> None:
-        self._spaces = [random_space()]
-        self._held_out = sample(self._spaces, data.images[np.flatnonzero(data.held)])
-        self._others = data.images, data.trained
-        self.count = min(len(self._held_out.images), len(data.trained))
-
-    def scores(self, generator: LoadedGenerator) -> list[str]:
-        """Cells of a generator's scores, each with its spread."""
-        return self._cells(lambda seed: generator.images(draw(self.count, generator.latent_size, seed)))
-
-    def floor(self) -> list[str]:
-        """Cells of the scores of images that were trained on."""
-        images, rows = self._others
-
-        def chosen(seed: int) -> Images:
-            return images[np.sort(np.random.default_rng(seed).choice(rows, self.count, replace=False))]
-
-        return self._cells(chosen)
-
-    def _cells(self, images: Callable[[int], Images]) -> list[str]:
-        space = self._spaces[0].name
-        found = [
-            compare(self._held_out, sample(self._spaces, images(seed)), seed=seed) for seed in range(DRAWS)
-        ]
-        columns = [[scores[space][name] for scores in found] for name in MEASURED]
-        columns += [[scores[""][name] for scores in found] for name in IN_PIXELS]
-        return [with_spread(mean(values), stdev(values)) for values in columns]
+def _data(choice: Choice, folder: str | Path) -> FaceSet:
+    return load_folder(folder, choice.image_size, cache=choice.cache, workers=2, held_out=Settings().held_out)
 
 
-def _data(choice: Choice) -> FaceSet:
-    held_out = Settings(folder=choice.folder).held_out
-    return load_folder(choice.folder, choice.image_size, cache=choice.cache, workers=2, held_out=held_out)
+def _few(choice: Choice, data: FaceSet, few: int) -> Part:
+    """A folder of links to so many of the images trained on and to all that are held out.
 
-
-def _trained(choice: Choice, name: str, seed: int) -> Path:
-    """The finished run of a recipe; trained, or trained further, where it is not.
+    Those with the largest fingerprints are trained on, as `gan.split` holds out the smallest: so the runs on
+    both folders have the same images held out.
 
     Raises:
-        UserError: the training was refused or stopped, or left nothing to compare; or the recipe is not
-            what it was when its run began.
+        UserError: there are not so many, or so few that some of those held out would be trained on.
     """
-    run_name = f"{name} seed {seed}"
-    words = [choice.folder, "--name", run_name, "--seed", seed, "--image-size", choice.image_size]
+    held = np.unique(data.fingerprints[data.held])
+    different, first = np.unique(data.fingerprints[data.trained], return_index=True)
+    if not len(held) <= few <= len(different):
+        raise UserError(
+            f"--few must be {len(held):,}, as many as are held out, to {len(different):,}, the different "
+            f"ones trained on, not {few:,}"
+        )
+    rows = np.sort(data.trained[first[max(0, len(different) - few) :]])
+    folder = choice.output.absolute() / f"images-{few}-of-{data.digest[:8]}-{choice.image_size}px"
+    for name in np.array(data.files)[np.union1d(rows, np.flatnonzero(data.held))]:
+        link = folder / str(name)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        if not link.is_symlink():
+            link.symlink_to(data.folder / str(name))
+    found = _data(choice, folder)
+    if not np.array_equal(np.unique(found.fingerprints[found.held]), held):
+        raise UserError(f"with --few {few:,} other images would be held out than of all: give fewer")
+    return Part(str(folder), f", {few:,} images", rows)
+
+
+def _trained(choice: Choice, name: str, seed: int, part: Part) -> Path | None:
+    """The finished run of a recipe; trained, or trained further, where it is not.
+
+    None where it left nothing to compare, which is told.
+
+    Raises:
+        UserError: the training was refused or stopped, or the recipe is not what it was when its run began.
+    """
+    run_name = f"{name} seed {seed}{part.told}"
+    words = [part.folder, "--name", run_name, "--seed", seed, "--image-size", choice.image_size]
     words += ["--steps", choice.steps, "--output", choice.output, "--cache", choice.cache, *RECIPES[name]]
     wanted = make_plan([str(word) for word in words]).settings
     run = _found(wanted)
     if run is None:
         _train(*words)
-    elif step_of(checkpoints(run)[-1]) < choice.steps:
+        run = _found(wanted)
+    elif step_of(checkpoints(run)[-1]) < choice.steps and not gave_up(run):
         _train("--resume", run, "--steps", choice.steps)
-    trained = run or _found(wanted)
-    if trained is None:
-        raise UserError(f"{run_name} went wrong beyond repair before its first checkpoint; leave it out")
-    return trained
+    if run is None:
+        print(f"{run_name} went wrong beyond repair before its first checkpoint: left out", file=sys.stderr)
+    return run
 
 
 def _found(wanted: Settings) -> Path | None:
@@ -226,51 +231,35 @@ def _found(wanted: Settings) -> Path | None:
 
 def _train(*words: object) -> None:
     script = Path(__file__).resolve().parent.parent / "train_gan.py"
-    done = subprocess.run([sys.executable, script, *map(str, words)], stdout=sys.stderr, check=False)
-    if done.returncode not in (0, EXIT_CODE):
+    code = _run([sys.executable, str(script), *map(str, words)])
+    if code not in (0, EXIT_CODE):
         raise UserError(
-            f"the training ended with exit code {done.returncode}, as told above; where it was only stopped, "
+            f"the training ended with exit code {code}, as told above; where it was only stopped, "
             "the same command goes on"
         )
 
 
-def _seconds_a_step(metrics: Metrics, settings: Settings) -> float:
-    return settings.batch_size / median(metrics["speed/images_per_second"][1])
+def _run(command: list[str]) -> int:
+    """Run a training to its end, which it has time to reach after Ctrl-C too; its exit code.
 
+    Its standard output goes to standard error, so that the tables stand alone on the other.
+    """
+    # In a session of its own it gets no signal from the terminal: each reaches it once, by this process.
+    with subprocess.Popen(command, stdout=sys.stderr, start_new_session=True) as training:
 
-def _training(metrics: Metrics, settings: Settings) -> list[str]:
-    """Cells about the training: seconds a step, and the losses of its last part."""
-    last = slice(-max(2, len(metrics["loss/generator"][0]) // LAST_PART), None)
-    losses = [metrics[f"loss/{network}"][1][last] for network in ("discriminator", "generator")]
-    accuracy = mean(metrics["accuracy/real"][1][last] + metrics["accuracy/fake"][1][last])
-    spreads = [f"{mean(values):.2f} ± {stdev(values):.2f}" for values in losses]
-    return [f"{_seconds_a_step(metrics, settings):.2f}", *spreads, f"{accuracy:.2f}"]
+        def pass_on(number: int, frame: FrameType | None) -> None:
+            training.send_signal(number)
 
-
-def _save_scores(path: Path, runs: dict[str, Path]) -> None:
-    """Draw the scores that the runs gave themselves, over steps on the left and over minutes on the right."""
-    figure = new_figure("curves", 10, 6.4)
-    grid = figure.subplots(2, 2, sharex="col", sharey="row")
-    for name, run in runs.items():
-        metrics, settings = read_metrics(run), read_info(run).settings
-        minutes = _seconds_a_step(metrics, settings) / 60
-        for row, score in zip(grid, ("score/kid", "score/coverage"), strict=True):
-            steps, values = metrics.get(score, ([], []))
-            for axes, scale in zip(row, (1, minutes), strict=True):
-                axes.plot([step * scale for step in steps], values, label=name)
-    for row, label in zip(grid, MEASURED, strict=True):
-        row[0].set_ylabel(f"{label} against held-out images")
-    grid[0][0].set_yscale("symlog", linthresh=0.1)
-    for axes, label in zip(grid[1], ("step", "minutes"), strict=True):
-        axes.set_xlabel(label)
-    for axes in grid.flat:
-        axes.grid(alpha=0.3)
-    grid[0][0].legend()
-    save_figure(path, figure)
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+        before = {
+            number: signal.signal(number, pass_on)
+            for number in SIGNALS
+            if signal.getsignal(number) is not signal.SIG_IGN
+        }
+        try:
+            return training.wait()
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 if __name__ == "__main__":

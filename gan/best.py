@@ -37,12 +37,15 @@ class Best:
         self.step, self.score = step, mean
         return True
 
-    def went_back(self) -> None:
+    def went_back(self, state: dict[str, Any] | None) -> None:
         """Forget of which step the best was, and the scores of those that will now be made otherwise.
 
         The best itself stays one to be beaten: it is kept.
+
+        Args:
+            state: what `state` gave at the step gone back to, whose scores still count; None for the start.
         """
-        self.step, self._recent = None, []
+        self.step, self._recent = None, list(state["recent"]) if state else []
 
     def state(self) -> dict[str, Any]:
         """What `load_state` needs to go on from here."""

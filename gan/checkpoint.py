@@ -137,13 +137,25 @@ def keep_as_best(checkpoint: Path) -> Path:
         OSError: it cannot be written; the one before is untouched.
     """
     best = checkpoint.with_name(best_path(checkpoint.parent.parent).name)
-    with replacing(best) as temporary:
-        temporary.unlink()
-        try:
-            temporary.hardlink_to(checkpoint)  # takes no room while both names stand
-        except OSError:  # a file system without links
-            shutil.copyfile(checkpoint, temporary)
+    _name_too(checkpoint, best)
     return best
+
+
+def best_as_checkpoint(run: Path) -> Path | None:
+    """Give a run's best networks the name of their step's checkpoint, under which they may no longer be kept.
+
+    So training can go on from them. None where the run has no best that is whole.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    try:
+        path = checkpoint_path(run, load(best_path(run))["step"])
+    except UserError:
+        return None
+    if not path.exists():
+        _name_too(best_path(run), path)
+    return path
 
 
 def load(path: Path, *, mapped: bool = True) -> dict[str, Any]:
@@ -273,6 +285,16 @@ def _shapes(weights: Any) -> dict[str, Any] | None:
     if not isinstance(weights, dict):
         return None
     return {name: getattr(weight, "shape", None) for name, weight in weights.items()}
+
+
+def _name_too(path: Path, name: Path) -> None:
+    """Have a file stand under a second name, in place of what stood there."""
+    with replacing(name) as temporary:
+        temporary.unlink()
+        try:
+            temporary.hardlink_to(path)  # takes no room while both names stand
+        except OSError:  # a file system without links
+            shutil.copyfile(path, temporary)
 
 
 def _remove_others(newest: Path, keep: int) -> None:

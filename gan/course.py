@@ -40,7 +40,7 @@ class Course:
             state: what `state` gave at that step; None for step 0.
         """
         self.recovery = recovery
-        self.best.went_back()
+        self.best.went_back(state and state["best"])
         self.watch = self._new_watch()
         if state is not None:
             self.watch.load_state(state["watch"])

@@ -61,6 +61,7 @@ class FeatureSpace:
 
         Raises:
             ValueError: images of another kind, or features of another shape.
+            UserError: features that are not finite, of which no score can be taken.
         """
         if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
             raise ValueError(f"expected uint8 [B, 3, S, S], not {images.dtype} {list(images.shape)}")
@@ -68,6 +69,10 @@ class FeatureSpace:
             features = self.function(images.to(self.device)).float()
         if features.shape != (len(images), self.length):
             raise ValueError(f"expected features [{len(images)}, {self.length}], not {list(features.shape)}")
+        if not torch.isfinite(features).all():
+            raise UserError(
+                f"the features {self.name} (digest {self.digest}) are not all finite: its weights are damaged"
+            )
         return features
 
 

@@ -32,6 +32,7 @@ from gan.recorder import Recorder
 from gan.request import NEWEST, Request, read_request
 from gan.runs import RunInfo, checkpoints, find_run, new_run, read_info, write_info, written_to
 from gan.scoring import FEWEST, Scorer
+from gan.split import held_out
 from gan.trainer import SAMPLES, Trainer
 
 DEFAULT_MINUTES = 15.0
@@ -116,6 +117,7 @@ def load_data(plan: Plan, folder: Path, world: World | None = None) -> tuple[Fac
                 f"{folder} has changed since {plan.resumed} was trained on it ({before.get('images')} images "
                 f"then, {count} now): restore it, begin a new run with --init-from, or insist with --force"
             )
+    _tell_of_seen(plan, data, world)
     trained = len(data.trained)
     if trained < settings.batch_size:
         print(f"batch size {trained} instead of {settings.batch_size}: there are no more images to train on")
@@ -222,6 +224,22 @@ def _before(plan: Plan) -> RunInfo:
     """What the resumed run was trained with until now."""
     assert plan.resumed is not None
     return read_info(plan.resumed)
+
+
+def _tell_of_seen(plan: Plan, data: FaceSet, world: World) -> None:
+    """Say so where images are held out that the networks gone on with were trained on."""
+    run = plan.resumed or plan.source
+    if run is None:
+        return
+    before = world.led(lambda: read_info(run))
+    share = before.settings.held_out
+    if share == plan.settings.held_out or before.data.get("digest") != data.digest:
+        return
+    if seen := int((data.held & ~held_out(data.fingerprints, share)).sum()):
+        print(
+            f"note: {run} was trained on {seen:,} of the {data.held.sum():,} images held out now, so scores "
+            f"will flatter; --held-out {share:g}, as there, holds out none of those"
+        )
 
 
 def _check_shares(settings: Settings, world: World) -> None:

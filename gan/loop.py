@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from gan.checkpoint import DamagedCheckpointError, keep_as_best, load, save
+from gan.checkpoint import DamagedCheckpointError, best_as_checkpoint, keep_as_best, load, save
 from gan.clock import Clock, Outcome
 from gan.config import Settings, mathematics
 from gan.course import Course
@@ -18,8 +18,8 @@ from gan.errors import UserError
 from gan.health import Alarm, DivergedError, not_finite
 from gan.interrupt import Interrupt, exit_code, patience
 from gan.recorder import Recorder
-from gan.recovery import Recovery
-from gan.runs import checkpoints, step_of
+from gan.recovery import BeyondRepairError, Recovery
+from gan.runs import STOPPED, checkpoints, step_of
 from gan.scoring import RANKED_BY, Scorer
 from gan.trainer import Trainer
 
@@ -160,9 +160,21 @@ class _Sitting:
         self._by_the_first(lambda: self._tell_of(recovery))
 
     def _way_back(self, alarm: Alarm) -> tuple[Recovery, dict[str, Any] | None]:
-        """The recovery, and the state it goes on from; None for the start. What is newer is removed."""
-        state = None
-        saved = {step_of(path): path for path in checkpoints(self._recorder.run)}
+        """The recovery, and the state it goes on from; None for the start. What is newer is removed.
+
+        Where no checkpoint that is kept is old enough, the best may be.
+        """
+        try:
+            return self._found_way_back(alarm)
+        except BeyondRepairError as error:
+            self._recorder.event(alarm.step, f"{STOPPED}{error}")
+            raise
+
+    def _found_way_back(self, alarm: Alarm) -> tuple[Recovery, dict[str, Any] | None]:
+        state, run = None, self._recorder.run
+        saved = {step_of(path): path for path in checkpoints(run)}
+        if all(step > alarm.since for step in saved) and (best := best_as_checkpoint(run)):
+            saved[step_of(best)] = best
         whole = dict(saved)
         while (recovery := self._course.recovery.next(alarm, whole)).from_step:
             self._saved = saved[recovery.from_step]

@@ -33,6 +33,8 @@ NUMBERED = re.compile(r"(\d{4,})-.+")
 STEP = re.compile(r"step_(\d{6,})")
 BEST, NEWEST = "best", "newest"
 """Checkpoints that have names."""
+STOPPED = "stopped: "
+"""How the last event in events.txt of a run that nothing mended begins."""
 GAN = "gan"
 """The kind of run that train_gan.py makes; other trainings have other kinds."""
 
@@ -128,6 +130,15 @@ def checkpoint_path(run: Path, step: int) -> Path:
 def best_path(run: Path) -> Path:
     """Where the checkpoint with the best score is kept, once there is one."""
     return run / "checkpoints" / f"{BEST}.pt"
+
+
+def gave_up(run: Path) -> bool:
+    """Whether the run's last event was that it stopped, as nothing mended it: see `gan.recovery`."""
+    try:
+        events = (run / "events.txt").read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError):
+        return False
+    return bool(events) and f": {STOPPED}" in events[-1]
 
 
 def samples(run: Path) -> list[Path]:

@@ -274,3 +274,17 @@ def test_what_only_chooses_a_new_runs_settings_is_refused_at_resume(pictures, tr
     for words in (["--plain"], ["--preset", "paper"]):
         with pytest.raises(UserError, match="has its own"):
             train("--resume", "--steps", 4, "--force", *words)
+
+
+def test_images_held_out_now_that_were_trained_on_before_are_told(run, pictures, train, capsys):
+    before = config(run)["data"]["held_out"]
+    assert train(pictures, "--init-from", run, "--steps", 1) == 0
+    assert "scores will flatter" not in capsys.readouterr().out
+    words = ("--held-out", 0.4, "--steps")
+    for more in ((pictures, "--init-from", run, *words, 1), ("--resume", run, "--force", *words, 8)):
+        assert train(*more) == 0
+        now = config(newest() if "--init-from" in more else run)["data"]["held_out"]
+        assert now > before
+        told = capsys.readouterr().out
+        assert f"was trained on {now - before} of the {now} images held out now" in told
+        assert "--held-out 0.05, as there" in told

@@ -34,3 +34,23 @@ def test_it_goes_on_from_its_state():
     other.load_state(best.state())
     assert other.add(3, 1.0) == best.add(3, 1.0)
     assert other.state() == best.state()
+
+
+def test_a_lucky_score_after_going_back_is_not_enough_either():
+    best = Best()
+    for step, score in enumerate([4.0, 4.0], start=1):
+        best.add(step, score)
+    state = best.state()
+    best.add(3, 40.0)
+    best.went_back(state)
+    assert (best.step, best.score) == (None, 4.0)
+    assert not best.add(3, 4.5)  # the mean of 4, 4 and 4.5
+    assert best.add(4, 1.0)  # 3.2, that of 4, 4.5 and 1
+    assert best.step == 4
+
+
+def test_before_the_first_step_there_are_no_scores():
+    best = Best()
+    best.add(1, 4.0)
+    best.went_back(None)
+    assert best.add(1, 3.0)

@@ -105,6 +105,13 @@ def test_what_is_no_batch_of_images_or_no_features_is_refused():
         shifty(torch.zeros(1, 3, 8, 8, dtype=torch.uint8))
 
 
+def test_features_that_are_not_finite_are_one_line():
+    """Of such ones a score would be none, or its library dies of them."""
+    broken = callable_space("broken", "abc", lambda images: images.float().mean((2, 3)) * float("inf"))
+    with pytest.raises(UserError, match=r"broken \(digest abc\) are not all finite"):
+        broken(torch.ones(1, 3, 8, 8, dtype=torch.uint8))
+
+
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file of random weights for the Inception network, made without the released ones."""

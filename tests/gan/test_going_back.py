@@ -14,7 +14,7 @@ import torch
 
 from gan import course as course_module
 from gan import ema
-from gan.checkpoint import load
+from gan.checkpoint import keep_as_best, load
 from gan.clock import Outcome
 from gan.config import base
 from gan.course import Course
@@ -22,7 +22,7 @@ from gan.health import Limits
 from gan.loop import train
 from gan.recorder import Recorder
 from gan.recovery import BeyondRepairError
-from gan.runs import checkpoints, samples, step_of
+from gan.runs import best_path, checkpoints, gave_up, samples, step_of
 from gan.trainer import Trainer
 from tests.states import assert_equal
 
@@ -158,6 +158,7 @@ def test_after_going_back_each_step_stands_once_and_nothing_of_the_trouble_is_le
     assert [json.loads(line)["step"] for line in lines] == list(range(2, 33, 2))
     assert [step_of(path) for path in samples(tmp_path)] == list(range(0, 33, 8))
     assert [step_of(path) for path in checkpoints(tmp_path)] == [8, 16, 24, 32]
+    assert not gave_up(tmp_path)
 
 
 def test_a_damaged_checkpoint_is_passed_over(quick, tmp_path):
@@ -171,6 +172,21 @@ def test_a_damaged_checkpoint_is_passed_over(quick, tmp_path):
     assert course.recovery.from_step == 8
     assert "going back to step 8 " in events(tmp_path)
     assert [step_of(path) for path in checkpoints(tmp_path)] == [8, 16, 24, 32]
+
+
+def test_the_best_is_gone_back_to_where_no_checkpoint_that_is_kept_is_old_enough(quick, tmp_path):
+    """As after few --keep, or with the longer patience that a small learning rate asks for."""
+
+    def trouble(trainer: Trainer) -> None:
+        if trainer.step_count == 9:
+            keep_as_best(tmp_path / "checkpoints" / "step_000008.pt")
+        without_gradient(trainer)
+
+    outcome, course = run_loop(Troubled(trouble, steps=44, learning_rate=1e-3, keep=1), tmp_path)
+    assert (outcome.step, course.recovery.times, course.recovery.from_step) == (44, 1, 8)
+    assert "going back to step 8 " in events(tmp_path)
+    assert [step_of(path) for path in checkpoints(tmp_path)] == [44]
+    assert load(best_path(tmp_path))["step"] == 8
 
 
 def test_other_random_numbers_are_drawn_than_the_first_time(quick, tmp_path):
@@ -196,6 +212,8 @@ def test_what_nothing_mends_ends_the_run_with_its_checkpoints_kept(quick, tmp_pa
         run_loop(Troubled(partial(poisoned, at=20), until=9, steps=32), tmp_path)
     assert [step_of(path) for path in checkpoints(tmp_path)][-1] <= 16
     assert events(tmp_path).count("going back to") + events(tmp_path).count("starting again") == 3
+    assert events(tmp_path).splitlines()[-1].startswith("step 22: stopped: a loss or gradient")
+    assert gave_up(tmp_path)
 
 
 def test_a_run_that_went_back_goes_on_from_its_checkpoint_in_the_same_form(quick, tmp_path):
