@@ -202,13 +202,15 @@ def test_what_is_refused_loses_nothing(gallery, arcface_run, scratch_run, strang
     for threshold in (1.5, -1.01, "nan"):
         assert "from -1 to 1" in refused("identify", gallery, face, "--threshold", threshold, *WHOLE)
     assert "no photo or folder gone.png" in refused("enroll", gallery, "Bo", "gone.png", *WHOLE)
+    adas = files(sorted(strangers.iterdir())[0])[1]
+    assert "001.png is in the gallery as Ada already" in refused("enroll", gallery, "Bo", face, adas, *WHOLE)
     assert gallery.read_bytes() == before
 
 
 def test_enrolling_the_same_images_again_adds_nothing(gallery, strangers):
     before = load_gallery(gallery)
     first, second, third = files(sorted(strangers.iterdir())[0], 0, 3)
-    lines = told("enroll", gallery, "Ada", second, third, first, *WHOLE).lines
+    lines = told("enroll", gallery, " Ada", second, third, first, *WHOLE).lines
     assert "Ada: 3 vectors; 1 people" in lines[0]
     assert lines[1] == "2 of 3 images were in it already and are not added again"
     assert np.array_equal(load_gallery(gallery).vectors[:2], before.vectors)
