@@ -152,6 +152,7 @@ def test_calibration_tells_curves_for_closed_and_open_set(arcface_run, strangers
     values = json.loads(Path("cal/calibration.json").read_text())
     assert values["open_set"]["strangers_named"] <= 0.05
     assert values["closed_set"]["rank_1"] > 0.5  # chance is a sixth
+    assert values["closed_set"]["balanced_rank_1"] == pytest.approx(values["closed_set"]["rank_1"])
     assert values["verification"]["area_under_curve"] > 0.8
     assert (values["verification"]["genuine_pairs"], values["verification"]["impostor_pairs"]) == (270, 1500)
     # Of 1,500 pairs 150 and 15 and 1.5 are accepted: only the first is enough for a rate.
