@@ -44,10 +44,7 @@ def tiny(people, tmp_path, monkeypatch) -> Choice:
         "SIDE": 32,
         "SCRATCH": TINY,
         "EMBEDDING": ("--method", "arcface", "--centre", 0.6, *SMALL),
-        "TRANSFER": {
-            "from arcface": ("--method", "finetune", "--steps", 2, "--device", "cpu"),
-            "from nothing": ("--method", "finetune", *SMALL),
-        },
+        "TRANSFER": {"from arcface": ("--method", "finetune", "--steps", 2, "--device", "cpu")},
     }.items():
         monkeypatch.setattr(recognition, name, value)
     return Choice(people, seeds=(0,), output=Path("out"))
