@@ -145,7 +145,7 @@ def scratch(choice: Choice) -> None:
             for name in MANY
         },
     )
-    print("| seed | balanced accuracy | accuracy | balanced, in grey | minutes |\n|---|---|---|---|---|")
+    table = ["| seed | balanced accuracy | accuracy | balanced, in grey | minutes |", "|---|---|---|---|---|"]
     for seed in choice.seeds:
         run = train(choice.output, f"five seed {seed}", (folder, *SCRATCH, "--seed", seed), choice.workers)
         recognizer = last_network(run)
@@ -156,7 +156,9 @@ def scratch(choice: Choice) -> None:
             for shown in (images, grey(images))
         )
         values = (balanced_accuracy(colour), accuracy(colour), balanced_accuracy(without))
-        print(f"| {seed} | {' | '.join(f'{value:.3f}' for value in values)} | {minutes_of(run):.1f} |")
+        cells = [*(f"{value:.3f}" for value in values), f"{minutes_of(run):.1f}"]
+        table.append(f"| {seed} | {' | '.join(cells)} |")
+    print("\n".join(table))  # after all that the trainings print
 
 
 def arcface(choice: Choice) -> None:
@@ -187,7 +189,7 @@ def arcface(choice: Choice) -> None:
 
 def finetune(choice: Choice) -> None:
     """Two people on few images: from the embedding's weights, and without them."""
-    print(f"| images of each | {' | '.join(TRANSFER)} |\n|---|{'---|' * len(TRANSFER)}")
+    table = [f"| images of each | {' | '.join(TRANSFER)} |", f"|---|{'---|' * len(TRANSFER)}"]
     for count in FEW:
         cells = []
         folder = link(
@@ -206,7 +208,8 @@ def finetune(choice: Choice) -> None:
                 run = train(choice.output, f"two {count} {name} seed {seed}", words, choice.workers)
                 scores.append(read_metrics(run)["score/balanced_accuracy"][1][-1])
             cells.append(_spread(scores))
-        print(f"| {count} | {' | '.join(cells)} |")
+        table.append(f"| {count} | {' | '.join(cells)} |")
+    print("\n".join(table))
 
 
 def generated(choice: Choice) -> None:

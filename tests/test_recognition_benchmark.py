@@ -1,5 +1,7 @@
 """benchmarks/recognition.py: who is trained on and who is tested, what is measured, what is trained once."""
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ from benchmarks.recognition import Choice, open_set, split
 from benchmarks.recognition_runs import link, train
 from faces.recognition import report
 from gan.errors import UserError
+from gan.runs import checkpoints
 from tests.in_process import succeed
 
 TINY = ("--image-size", 32, "--steps", 2, "--log-every", 1, "--batch-size", 8, "--device", "cpu")
@@ -29,13 +32,19 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def called(script: str, *words: object, quiet: bool = False) -> None:
+    """As `recognition_runs.call`, in this process."""
+    told = succeed(script, *words)
+    print("" if quiet else "\n".join(told.lines))
+
+
 @pytest.fixture
 def tiny(people, tmp_path, monkeypatch) -> Choice:
     """The benchmark in seconds: fewer steps, and without a process for each training."""
     names = sorted(path.name for path in people.iterdir())
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(report, "_draw", lambda *_: [])
-    monkeypatch.setattr(recognition_runs, "call", lambda script, *words: succeed(script, *words))
+    monkeypatch.setattr(recognition_runs, "call", called)
     for name, value in {
         "PAIR": (names[0], names[1]),
         "MANY": tuple(names[2:4]),
@@ -65,7 +74,8 @@ def test_all_parts_print_tables_and_train_nothing_twice(tiny, people, capsys, mo
     monkeypatch.setattr(recognition_runs, "call", None)
     for part in parts:
         part(tiny)
-    assert capsys.readouterr().out == first
+        again = capsys.readouterr().out
+        assert again.partition("|")[2] in first, "tables stand in one piece, whatever is trained before"
 
     trained, newcomers, strangers = split(people)
     assert sorted([*trained, *newcomers, *strangers]) == sorted(path.name for path in people.iterdir())
@@ -78,6 +88,38 @@ def test_all_parts_print_tables_and_train_nothing_twice(tiny, people, capsys, mo
     assert files["two-2/validate"] == files["two-4/validate"]
     for place in ("forty", "two-4/train"):
         assert not files[place] & files["two-4/validate"], "never trained on what is tested"
+
+
+def test_generated_faces_are_labelled_and_measured(tiny, people, tiny_run, tmp_path, monkeypatch, capsys):
+    faces, run = tmp_path / "faces", shutil.copytree(tiny_run, tmp_path / "generator")
+    faces.mkdir()
+    for number, file in enumerate(sorted(people.rglob("*.png"))[:20]):
+        shutil.copy(file, faces / f"{20 + number}_{number % 2}_x.png")
+    calls = []
+
+    def but_for_evaluate(script: str, *words: object, quiet: bool = False) -> None:
+        calls.append((script, *words))
+        if script != "evaluate.py":  # which takes long, and is tested with these features elsewhere
+            called(script, *words, quiet=quiet)
+
+    monkeypatch.setattr(recognition, "call", but_for_evaluate)
+    monkeypatch.setattr(recognition, "GENERATED", 16)
+    monkeypatch.setattr(recognition, "GENDER", ("--label", recognition.LABEL, *TINY))
+    recognition.generated(replace(tiny, faces=faces, run=run))
+    out = capsys.readouterr().out
+    assert "on 4 faces held out" in out
+    assert "| class | real | real, as labelled | 16 generated, as labelled |" in out
+    shares = [
+        [float(cell.rstrip("% ")) for cell in line.split("|")[2:5]]
+        for line in out.splitlines()
+        if line.startswith(("| 0 |", "| 1 |"))
+    ]
+    np.testing.assert_allclose(np.sum(shares, 0), 100, atol=0.11)
+    assert [row[0] for row in shares] == [50, 50]
+    (trained,) = (tiny.output / "runs").iterdir()
+    assert calls[-1][0] == "evaluate.py"
+    assert calls[-1][-1] == checkpoints(trained)[-1], "the network that labelled, not the best one"
+    assert {path.name for path in (tiny.output / "labels").iterdir()} == {"recognized.csv", ".recognize.made"}
 
 
 def test_a_link_of_an_earlier_split_is_gone(people, tmp_path):
