@@ -108,6 +108,9 @@ def main() -> None:
     choice = parse(Choice, description=__doc__)
     if "generated" in choice.only and (choice.faces is None or choice.run is None):
         raise UserError("generated faces are labelled with --faces FOLDER --run RUN")
+    missing = [name for name in (*MANY, *PAIR) if not (choice.people / name).is_dir()]
+    if missing and {*choice.only} & {"scratch", "arcface", "finetune"}:
+        raise UserError(f"{choice.people} has no folder {missing[0]}; docs/recognition.md tells of whom")
     parts: dict[Part, Callable[[Choice], None]] = {
         "scratch": scratch,
         "arcface": arcface,

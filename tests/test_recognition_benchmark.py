@@ -179,3 +179,10 @@ def test_eigenfaces_are_the_directions_of_the_most_variance():
     one, other = project(images)
     assert abs(one[0]) == pytest.approx(1, abs=1e-3)
     assert one @ other == pytest.approx(-1, abs=1e-3)
+
+
+def test_a_folder_without_these_people_is_one_line(people):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", ["recognition.py", str(people)])
+        with pytest.raises(UserError, match="has no folder Colin_Powell"):
+            recognition.main()
