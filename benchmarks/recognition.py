@@ -10,37 +10,39 @@ very images that it is scored on.
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
+import csv
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean
+from statistics import mean, median
 from typing import Annotated, Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from tyro.conf import Positional
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.recognition_runs import call, last_network, link, minutes_of, train
 from faces.calibration import accepted, pair_similarities, threshold_at
 from faces.gallery import unit
 from faces.recognition.calibrating import look_up
 from faces.recognition.folder import Labelled, load_labelled
 from faces.recognition.launch import CLASSES
+from faces.recognition.networks import make_network
 from faces.recognition.report import grey
 from faces.recognition.scores import accuracy, balanced_accuracy, confusion_matrix
-from faces.recognizer import load_recognizer
+from faces.recognition.settings import ClassifierSettings, resolved
+from faces.recognizer import Recognizer
 from gan.command import parse
 from gan.curves import read_metrics
 from gan.errors import UserError, run_script
-from gan.runs import checkpoints, step_of
+from gan.runs import checkpoints
 
-ROOT = Path(__file__).resolve().parent.parent
 Part = Literal["scratch", "arcface", "finetune", "generated", "speed"]
 
 MANY = ("Colin_Powell", "Donald_Rumsfeld", "George_W_Bush", "Gerhard_Schroeder", "Tony_Blair")
@@ -55,25 +57,30 @@ CENTRE = ("--centre", 0.6)
 """The face sits in the middle half of each photo."""
 FAR = 0.01
 STRANGERS_FAR = 0.05
-"""Share of newcomers' images that may be taken for another newcomer, at the threshold for strangers."""
+"""Share of images that may be taken for another newcomer, of those on which a threshold is found."""
 COMPONENTS = 100
 """Of eigenfaces (Turk and Pentland 1991)."""
 
 SCRATCH = (*CENTRE, "--method", "scratch", "--steps", 600)
+SIDE = 64
+"""Of what embeddings and eigenfaces see, in pixels."""
+SMALL = ("--backbone", "small", "--weights", "none", "--image-size", SIDE)
 EMBEDDING = (
-    *(*CENTRE, "--method", "arcface", "--backbone", "small", "--weights", "none", "--image-size", 64),
+    *(*CENTRE, "--method", "arcface", *SMALL),
     *("--mirror", "--batch-size", 64, "--steps", 2000, "--embedding", 128),
 )
 LOSSES = {"ArcFace": (), "softmax": ("--loss", "softmax")}
 TRANSFER = {
     "from arcface": ("--method", "finetune", "--learning-rate", 0.003, "--steps", 200),
-    "from nothing": (
-        *("--method", "finetune", "--backbone", "small", "--weights", "none", "--image-size", 64),
-        *("--learning-rate", 0.003, "--steps", 200),
+    "the same network from nothing": (
+        *("--method", "finetune", *SMALL, "--learning-rate", 0.003, "--steps", 200),
     ),
+    "scratch": ("--method", "scratch", "--steps", 300),
 }
-GENDER = ("--label", r"^\d+_([01])_", "--method", "scratch", "--image-size", 48, "--steps", 1500)
+LABEL = r"^\d+_([01])_"
 """File names of the faces begin with age and gender."""
+GENDER = ("--label", LABEL, "--method", "scratch", "--image-size", 48, "--steps", 1500)
+GENERATED = 1000
 
 
 @dataclass(frozen=True)
@@ -101,6 +108,9 @@ def main() -> None:
     choice = parse(Choice, description=__doc__)
     if "generated" in choice.only and (choice.faces is None or choice.run is None):
         raise UserError("generated faces are labelled with --faces FOLDER --run RUN")
+    missing = [name for name in (*MANY, *PAIR) if not (choice.people / name).is_dir()]
+    if missing and {*choice.only} & {"scratch", "arcface", "finetune"}:
+        raise UserError(f"{choice.people} has no folder {missing[0]}; docs/recognition.md tells of whom")
     parts: dict[Part, Callable[[Choice], None]] = {
         "scratch": scratch,
         "arcface": arcface,
@@ -128,7 +138,7 @@ def split(people: Path) -> tuple[list[str], list[str], list[str]]:
 
 def scratch(choice: Choice) -> None:
     """Five people from scratch."""
-    folder = _linked(
+    folder = link(
         choice.output / "splits" / "five",
         {
             name: (
@@ -138,46 +148,41 @@ def scratch(choice: Choice) -> None:
             for name in MANY
         },
     )
-    print("| seed | balanced accuracy | accuracy | balanced, in grey | minutes |\n|---|---|---|---|---|")
+    table = ["| seed | balanced accuracy | accuracy | balanced, in grey | minutes |", "|---|---|---|---|---|"]
     for seed in choice.seeds:
-        run = _trained(choice, f"five seed {seed}", (folder, *SCRATCH, "--seed", seed))
-        recognizer = load_recognizer(checkpoints(run)[-1])
-        data = load_labelled(
-            folder,
-            recognizer.side,
-            cache=choice.output / "cache",
-            workers=choice.workers,
-            centre=recognizer.settings.centre,
-        )
+        run = train(choice.output, f"five seed {seed}", (folder, *SCRATCH, "--seed", seed), choice.workers)
+        recognizer = last_network(run)
+        data = _labelled(choice, folder, recognizer.side)
         images, true = data.images[data.held_rows], data.labels[data.held_rows]
         colour, without = (
             confusion_matrix(true, recognizer.probabilities(shown).argmax(1), len(data.classes))
             for shown in (images, grey(images))
         )
         values = (balanced_accuracy(colour), accuracy(colour), balanced_accuracy(without))
-        print(f"| {seed} | {' | '.join(f'{value:.3f}' for value in values)} | {_minutes(run):.1f} |")
+        cells = [*(f"{value:.3f}" for value in values), f"{minutes_of(run):.1f}"]
+        table.append(f"| {seed} | {' | '.join(cells)} |")
+    print("\n".join(table))  # after all that the trainings print
 
 
 def arcface(choice: Choice) -> None:
     """Forty people; five enrolled as new, five strangers."""
     trained, newcomers, strangers = split(choice.people)
     print(f"trained on {len(trained)}; new: {', '.join(newcomers)}; strangers: {', '.join(strangers)}\n")
-    new = _labelled(choice, "newcomers", newcomers)
-    other = _labelled(choice, "strangers", strangers)
+    base, new, other = (
+        _labelled(choice, _people(choice, name, people), SIDE)
+        for name, people in (("forty", trained), ("newcomers", newcomers), ("strangers", strangers))
+    )
     rows: dict[str, list[dict[str, float]]] = {}
     for name in LOSSES:
         for seed in choice.seeds:
-            recognizer = load_recognizer(checkpoints(_embedding(choice, name, seed))[-1])
-            side = recognizer.side
-            found = _figures(
-                recognizer.vectors(_at(new, side)), new, recognizer.vectors(_at(other, side)), other
-            )
+            recognizer = last_network(_embedding(choice, name, seed))
+            assert recognizer.side == SIDE, "it is scored on images as it was trained on"
+            found = open_set(recognizer.vectors(new.images), new, recognizer.vectors(other.images), other)
             rows.setdefault(name, []).append(found)
-    base = _labelled(choice, "trained", trained)
     for whiten in (False, True):
-        project = eigenfaces(_at(base, 64), whiten=whiten)
+        project = eigenfaces(base.images, whiten=whiten)
         name = "PCA, whitened" if whiten else "PCA"
-        rows[name] = [_figures(project(_at(new, 64)), new, project(_at(other, 64)), other)]
+        rows[name] = [open_set(project(new.images), new, project(other.images), other)]
     names = list(rows["PCA"][0])
     print(f"| features | {' | '.join(names)} |\n|---|{'---|' * len(names)}")
     for name, found in rows.items():
@@ -186,11 +191,11 @@ def arcface(choice: Choice) -> None:
 
 
 def finetune(choice: Choice) -> None:
-    """Two people on few images: from the embedding's weights, and from nothing."""
-    print("| images of each | " + " | ".join(TRANSFER) + " |\n|---|---|---|")
+    """Two people on few images: from the embedding's weights, and without them."""
+    table = [f"| images of each | {' | '.join(TRANSFER)} |", f"|---|{'---|' * len(TRANSFER)}"]
     for count in FEW:
         cells = []
-        folder = _linked(
+        folder = link(
             choice.output / "splits" / f"two-{count}",
             {
                 name: (_photos(choice.people, name)[:count], _photos(choice.people, name)[FEW[-1] :])
@@ -203,49 +208,61 @@ def finetune(choice: Choice) -> None:
                 words = (folder, *CENTRE, *flags, "--seed", seed)
                 if name == "from arcface":
                     words = (*words, "--from", checkpoints(_embedding(choice, "ArcFace", seed))[-1])
-                run = _trained(choice, f"two {count} {name} seed {seed}", words)
+                run = train(choice.output, f"two {count} {name} seed {seed}", words, choice.workers)
                 scores.append(read_metrics(run)["score/balanced_accuracy"][1][-1])
             cells.append(_spread(scores))
-        print(f"| {count} | {' | '.join(cells)} |")
+        table.append(f"| {count} | {' | '.join(cells)} |")
+    print("\n".join(table))
 
 
 def generated(choice: Choice) -> None:
     """A thousand generated faces, labelled by a classifier of genders, and measured in its features."""
     assert choice.faces is not None
     assert choice.run is not None
-    run = _trained(choice, "gender", (choice.faces, *GENDER))
-    print(f"balanced accuracy {json.loads((run / 'report.json').read_text())['balanced_accuracy']:.3f}")
-    singles = choice.output / "generated"
-    if not singles.is_dir():
-        _call("sample.py", choice.run, "--count", 1000, "--separate", singles)
+    run = train(choice.output, "gender", (choice.faces, *GENDER), choice.workers)
+    recognizer, file = last_network(run), checkpoints(run)[-1]
+    held_out = CLASSES.read_info(run).settings.held_out
+    data = _labelled(choice, choice.faces, recognizer.side, label=LABEL, held_out=held_out)
+    images, true = data.images[data.held_rows], data.labels[data.held_rows]
+    real = recognizer.probabilities(images).argmax(1)
+    score = balanced_accuracy(confusion_matrix(true, real, len(data.classes)))
+    print(f"balanced accuracy {score:.3f} on {len(true):,} faces held out\n")
     table = choice.output / "labels"
-    _call("recognize.py", "predict", run, singles, "--whole-image", "--no-copies", "--output", table)
-    features = ("--features", "random", "classifier", "--classifier", run)
-    _call("evaluate.py", choice.run, "--count", 1000, *features)
+    with tempfile.TemporaryDirectory() as folder:
+        singles = Path(folder) / "faces"
+        call("sample.py", choice.run, "--count", GENERATED, "--separate", singles)
+        flags = ("--whole-image", "--no-copies", "--output", table)
+        call("recognize.py", "predict", file, singles, *flags, quiet=True)
+    with (table / "recognized.csv").open(encoding="utf-8", newline="") as rows:
+        labels = [row["name"] for row in csv.DictReader(rows)]
+    print(f"| class | real | real, as labelled | {len(labels):,} generated, as labelled |")
+    print("|---|---|---|---|")
+    for number, name in enumerate(data.classes):
+        shares = ((true == number).mean(), (real == number).mean(), labels.count(name) / len(labels))
+        print(f"| {name} | {' | '.join(f'{share:.1%}' for share in shares)} |")
+    features = ("--features", "random", "classifier", "--classifier", file)
+    call("evaluate.py", choice.run, "--count", GENERATED, *features)
 
 
 def speed(choice: Choice) -> None:
-    """Faces a second through the embedding, and through MobileNetV2 at 112 pixels."""
-    from faces.recognition.networks import make_network
-    from faces.recognition.settings import ClassifierSettings, resolved
-
+    """Faces a second from uint8 to vectors, by the small backbone and by MobileNetV2 at 112 pixels."""
     print("| network | threads | faces a second |\n|---|---|---|")
-    import torch
-
-    small = ClassifierSettings(method="arcface", backbone="small", weights="none", image_size=64)
+    small = ClassifierSettings(method="arcface", backbone="small", weights="none", image_size=SIDE)
     large = ClassifierSettings(method="arcface", weights="none")
-    for name, settings in (("small, 64 px", small), ("mobilenet_v2, 112 px", large)):
-        network = make_network(resolved(settings), 40).eval().to(memory_format=torch.channels_last)
-        side = resolved(settings).image_size
-        assert side is not None
-        images = torch.rand(64, 3, side, side).contiguous(memory_format=torch.channels_last)
+    for name, asked in ((f"small, {SIDE} px", small), ("mobilenet_v2, 112 px", large)):
+        settings = resolved(asked)
+        network = make_network(settings, 40).eval().to(memory_format=torch.channels_last)
+        recognizer = Recognizer(network, (), settings, torch.device("cpu"), Path(), 0, "")
+        shape = (256, 3, recognizer.side, recognizer.side)
+        images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+        recognizer.vectors(images)  # the first time is slower
         rates = []
-        with torch.inference_mode():
-            for _ in range(4):
-                start = time.perf_counter()
-                network.features(images)
-                rates.append(len(images) / (time.perf_counter() - start))
-        print(f"| {name} | {torch.get_num_threads()} | {sorted(rates[1:])[1]:.0f} |")
+        for _ in range(5):
+            start = time.perf_counter()
+            recognizer.vectors(images)
+            rates.append(len(images) / (time.perf_counter() - start))
+        spread = f"{median(rates):.0f} ({min(rates):.0f} to {max(rates):.0f})"
+        print(f"| {name} | {torch.get_num_threads()} | {spread} |")
 
 
 def eigenfaces(
@@ -264,101 +281,66 @@ def eigenfaces(
     return lambda others: unit((_flat(others) - middle) @ axes.T)
 
 
-def _figures(
+def open_set(
     new: NDArray[np.float32], new_data: Labelled, other: NDArray[np.float32], other_data: Labelled
 ) -> dict[str, float]:
-    """How newcomers are told from each other and from strangers, in one space of vectors."""
+    """How newcomers are told from each other and from strangers, in one space of vectors.
+
+    Nobody is judged by a threshold that was found on images of their own: strangers by that of all newcomers,
+    and each newcomer by that of the others. All but `rank-1` and the TAR are means over the people.
+    """
     gallery, found = look_up(new, new_data.names(), ENROLLED)
+    people, right = np.array(found.people, object), found.own > found.other
+    named = []
+    for name in sorted({*found.people}):
+        mine = people == name
+        threshold = threshold_at(found.other[~mine], STRANGERS_FAR)
+        named.append((right & (found.own >= threshold))[mine].mean())
     threshold = threshold_at(found.other, STRANGERS_FAR)
-    strangers = gallery.similarities(other).max(1)
+    best, theirs = gallery.similarities(other).max(1), np.array(other_data.names(), object)
+    refused = [(best < threshold)[theirs == name].mean() for name in other_data.classes]
     genuine, impostor = pair_similarities(
         np.concatenate([new, other]), [*new_data.names(), *other_data.names()]
     )
     return {
         "rank-1": found.rank_1(),
+        "rank-1, balanced": found.balanced_rank_1(),
         "TAR at FAR 1 %": accepted(genuine, threshold_at(impostor, FAR)),
-        "strangers refused": 1 - accepted(strangers, threshold),
-        "newcomers named": found.named(threshold),
+        "strangers refused": float(np.mean(refused)),
+        "newcomers named": float(np.mean(named)),
     }
 
 
 def _embedding(choice: Choice, loss: str, seed: int) -> Path:
-    trained, _, _ = split(choice.people)
-    folder = _linked(
-        choice.output / "splits" / "forty", {name: (_photos(choice.people, name), ()) for name in trained}
-    )
-    return _trained(choice, f"forty {loss} seed {seed}", (folder, *EMBEDDING, *LOSSES[loss], "--seed", seed))
+    folder = _people(choice, "forty", split(choice.people)[0])
+    words = (folder, *EMBEDDING, *LOSSES[loss], "--seed", seed)
+    return train(choice.output, f"forty {loss} seed {seed}", words, choice.workers)
 
 
-def _labelled(choice: Choice, name: str, people: Sequence[str]) -> Labelled:
-    folder = _linked(
+def _people(choice: Choice, name: str, people: Sequence[str]) -> Path:
+    """A folder with all photos of these people."""
+    return link(
         choice.output / "splits" / name, {person: (_photos(choice.people, person), ()) for person in people}
     )
-    cache = choice.output / "cache"
-    return load_labelled(folder, 112, cache=cache, workers=choice.workers, centre=float(CENTRE[1]))
 
 
-def _at(data: Labelled, side: int) -> NDArray[np.uint8]:
-    """The images of a set at another side, averaged as a recogniser does."""
-    import torch
-
-    from gan.features import resized
-
-    return resized(torch.from_numpy(np.array(data.images)), side).numpy()
+def _labelled(
+    choice: Choice, folder: Path, side: int, *, label: str | None = None, held_out: float = 0.0
+) -> Labelled:
+    """As a training reads them; faces that a label tells are cropped already, others are cut out."""
+    return load_labelled(
+        folder,
+        side,
+        cache=choice.output / "cache",
+        workers=choice.workers,
+        label=label,
+        centre=1.0 if label else float(CENTRE[1]),
+        held_out=held_out,
+    )
 
 
 def _photos(people: Path, name: str) -> list[Path]:
     return sorted((people / name).iterdir())
-
-
-def _linked(folder: Path, split_of: dict[str, tuple[Iterable[Path], Iterable[Path]]]) -> Path:
-    """A folder of links: train/ and validate/ with the classes, or the classes alone where none validates."""
-    given = any(held for _, held in split_of.values())
-    for name, (trained, held) in split_of.items():
-        places = {"train": trained, "validate": held} if given else {"": trained}
-        for place, files in places.items():
-            here = folder / place / name
-            here.mkdir(parents=True, exist_ok=True)
-            for file in files:
-                link = here / file.name
-                if not link.exists():
-                    link.symlink_to(os.path.abspath(file))  # noqa: PTH100 - a link in PEOPLE stays one
-    return folder
-
-
-def _trained(choice: Choice, name: str, words: Sequence[object]) -> Path:
-    """The finished run of that name; trained, or trained further, where it is not."""
-    run = _found(choice, name)
-    if run is None:
-        where = ("--output", choice.output / "runs", "--cache", choice.output / "cache")
-        _call("train_classifier.py", *words, *where, "--name", name, "--workers", choice.workers)
-    elif step_of(checkpoints(run)[-1]) < CLASSES.read_info(run).settings.steps:
-        _call("train_classifier.py", "--resume", run)
-    trained = run or _found(choice, name)
-    assert trained is not None, "a training that ends well leaves a checkpoint"
-    return trained
-
-
-def _found(choice: Choice, name: str) -> Path | None:
-    for run in sorted((choice.output / "runs").glob("*")):
-        if (
-            (run / "config.json").exists()
-            and checkpoints(run)
-            and CLASSES.read_info(run).settings.name == name
-        ):
-            return run
-    return None
-
-
-def _call(script: str, *words: object) -> None:
-    done = subprocess.run([sys.executable, ROOT / script, *map(str, words)], check=False)
-    if done.returncode:
-        raise UserError(f"{script} was stopped, or failed; the same command goes on")
-
-
-def _minutes(run: Path) -> float:
-    """From the first picture to the last checkpoint, stops included."""
-    return (checkpoints(run)[-1].stat().st_mtime - (run / "samples/step_000000.png").stat().st_mtime) / 60
 
 
 def _flat(images: NDArray[np.uint8]) -> NDArray[np.float32]:

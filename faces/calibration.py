@@ -112,14 +112,24 @@ class Identification:
         own: similarity to the right person, float64 [M].
         other: to the most similar of the others, float64 [M]: what a stranger would get, were the
             right person not enrolled.
+        people: M, who the faces are of.
     """
 
     own: Scores
     other: Scores
+    people: tuple[str, ...]
 
     def rank_1(self) -> float:
         """Closed set: the share of faces whose most similar person is the right one."""
         return float((self.own > self.other).mean())
+
+    def balanced_rank_1(self) -> float:
+        """The mean over the people of that share, so that one of many images does not stand for all.
+
+        Who always says the same name gets 1 over the number of people.
+        """
+        right, people = self.own > self.other, np.array(self.people, object)
+        return float(np.mean([right[people == name].mean() for name in sorted({*self.people})]))
 
     def named(self, threshold: float) -> float:
         """Open set: the share of faces that are named, and rightly (detection and identification rate)."""
@@ -147,4 +157,5 @@ def identification(similarities: ArrayLike, people: Sequence[str], enrolled: Seq
     """
     table = np.asarray(similarities, float)
     right = np.asarray(people)[:, None] == np.asarray(enrolled)[None]
-    return Identification(np.where(right, table, -np.inf).max(1), np.where(right, -np.inf, table).max(1))
+    own, other = np.where(right, table, -np.inf).max(1), np.where(right, -np.inf, table).max(1)
+    return Identification(own, other, tuple(people))

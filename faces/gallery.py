@@ -11,6 +11,7 @@ Nothing here imports torch.
 from __future__ import annotations
 
 import dataclasses
+import unicodedata
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -76,30 +77,36 @@ class Gallery:
     def enrolled(self, name: str, vectors: ArrayLike) -> Gallery:
         """The gallery with vectors [M, D] of somebody added; who is in it already gets more of them.
 
-        A vector that this person has already, within `SAME`, is not added again.
+        A vector that this person has already, within `SAME`, is not added again. The name is kept as
+        `person_name` writes it.
 
         Raises:
             UserError: the name is empty, or not of one line.
             ValueError: the vectors are of another length, not finite, or zero.
         """
-        if not name.strip() or not name.isprintable():
-            raise UserError(f"{name!r} is no name: give one of printable letters")
-        added = unit(vectors)
+        name, added = person_name(name), unit(vectors)
         known = self.vectors if len(self.names) else np.empty((0, added.shape[1]), np.float32)
         if added.shape[1] != known.shape[1]:
             raise ValueError(f"vectors have {added.shape[1]} values, those of the gallery {known.shape[1]}")
         theirs = [known[row] for row, other in enumerate(self.names) if other == name]
         new = []
         for vector in added:
-            if not any(np.abs(vector - old).max() <= SAME for old in theirs):
+            if not any(_same(vector, old) for old in theirs):
                 theirs.append(vector)
                 new.append(vector)
         grown = np.array(new, np.float32).reshape(-1, added.shape[1])
         names = (*self.names, *[name] * len(new))
         return dataclasses.replace(self, names=names, vectors=np.concatenate([known, grown]))
 
+    def holders(self, vector: ArrayLike) -> list[str]:
+        """Everybody who has this vector, [D], of length 1, within `SAME`."""
+        return sorted(
+            {name for name, old in zip(self.names, self.vectors, strict=True) if _same(vector, old)}
+        )
+
     def removed(self, name: str) -> Gallery:
         """The gallery without somebody. Raises `UserError` for a name that is not in it."""
+        name = name if name in self.names else person_name(name)
         if name not in self.names:
             raise UserError(f"{name} is not in the gallery; there are: {', '.join(self.people) or 'nobody'}")
         kept = [row for row, other in enumerate(self.names) if other != name]
@@ -230,6 +237,19 @@ def change_gallery(
     return before, after
 
 
+def person_name(name: str) -> str:
+    """A name as galleries keep it, so that one person is not two who look alike in print.
+
+    Letters with marks become single ones (NFC), and runs of spaces one, with none at the ends.
+
+    Raises:
+        UserError: the name is empty, or not of one line.
+    """
+    if not name.strip() or not name.isprintable():
+        raise UserError(f"{name!r} is no name: give one of printable letters")
+    return " ".join(unicodedata.normalize("NFC", name).split())
+
+
 def check_threshold(threshold: float) -> float:
     """A threshold, as it is. Raises `UserError` if it is outside [-1, 1], as no cosine is."""
     if not -1 <= threshold <= 1:
@@ -246,3 +266,7 @@ def unit(vectors: ArrayLike) -> Vectors:
     if not np.isfinite(lengths).all() or (lengths == 0).any():
         raise ValueError("a vector is zero or not finite, and has no direction")
     return (vectors / lengths).astype(np.float32)
+
+
+def _same(one: ArrayLike, other: ArrayLike) -> bool:
+    return bool(np.abs(np.subtract(one, other)).max() <= SAME)

@@ -152,6 +152,7 @@ def test_calibration_tells_curves_for_closed_and_open_set(arcface_run, strangers
     values = json.loads(Path("cal/calibration.json").read_text())
     assert values["open_set"]["strangers_named"] <= 0.05
     assert values["closed_set"]["rank_1"] > 0.5  # chance is a sixth
+    assert values["closed_set"]["balanced_rank_1"] == pytest.approx(values["closed_set"]["rank_1"])
     assert values["verification"]["area_under_curve"] > 0.8
     assert (values["verification"]["genuine_pairs"], values["verification"]["impostor_pairs"]) == (270, 1500)
     # Of 1,500 pairs 150 and 15 and 1.5 are accepted: only the first is enough for a rate.
@@ -202,13 +203,15 @@ def test_what_is_refused_loses_nothing(gallery, arcface_run, scratch_run, strang
     for threshold in (1.5, -1.01, "nan"):
         assert "from -1 to 1" in refused("identify", gallery, face, "--threshold", threshold, *WHOLE)
     assert "no photo or folder gone.png" in refused("enroll", gallery, "Bo", "gone.png", *WHOLE)
+    adas = files(sorted(strangers.iterdir())[0])[1]
+    assert "001.png is in the gallery as Ada already" in refused("enroll", gallery, "Bo", face, adas, *WHOLE)
     assert gallery.read_bytes() == before
 
 
 def test_enrolling_the_same_images_again_adds_nothing(gallery, strangers):
     before = load_gallery(gallery)
     first, second, third = files(sorted(strangers.iterdir())[0], 0, 3)
-    lines = told("enroll", gallery, "Ada", second, third, first, *WHOLE).lines
+    lines = told("enroll", gallery, " Ada", second, third, first, *WHOLE).lines
     assert "Ada: 3 vectors; 1 people" in lines[0]
     assert lines[1] == "2 of 3 images were in it already and are not added again"
     assert np.array_equal(load_gallery(gallery).vectors[:2], before.vectors)

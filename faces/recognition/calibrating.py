@@ -89,7 +89,7 @@ def calibrate(choice: CalibrateChoice) -> Told:
             "strangers_named": found.strangers_named(threshold),
             "rightly_named": found.named(threshold),
         },
-        "closed_set": {"rank_1": found.rank_1()},
+        "closed_set": {"rank_1": found.rank_1(), "balanced_rank_1": found.balanced_rank_1()},
         "verification": {
             "genuine_pairs": len(genuine),
             "impostor_pairs": len(impostor),
@@ -103,7 +103,8 @@ def calibrate(choice: CalibrateChoice) -> Told:
         f"threshold {threshold:.4f}: {found.strangers_named(threshold):.2%} of strangers are named "
         f"(wanted: {choice.far:.2%}), {found.named(threshold):.1%} of people are, and rightly",
         *_doubt("the threshold is a rough one", [choice.far], looks, "images looked up"),
-        f"closed set: the most similar person is the right one for {found.rank_1():.1%}",
+        f"closed set: the most similar person is the right one for {found.rank_1():.1%} "
+        f"(balanced over the people {found.balanced_rank_1():.1%})",
         f"{len(genuine):,} genuine pairs, {len(impostor):,} impostor pairs: area under the curve "
         f"{pairs.area():.4f}",
         *(

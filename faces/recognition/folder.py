@@ -84,8 +84,8 @@ def load_labelled(
 
     Raises:
         UserError: no such folder, less than two classes, an empty class or, where images are held out, one
-            of a single image; the same image in two classes or on both sides of a given split; labels that
-            cannot be read.
+            of a single image; the same image in two classes or on both sides of a given split; a split of
+            other names than `train` and `validate`; labels that cannot be read.
     """
     faces = load_folder(folder, round(side / centre), cache=cache, workers=workers, progress=False)
     given = label is None and _is_split(faces.folder)
@@ -160,8 +160,22 @@ def hold_out(names: Sequence[str], fingerprints: Sequence[int], share: float) ->
 
 
 def _is_split(folder: Path) -> bool:
-    """Whether the folder's only sub-folders are train/ and validate/."""
-    return {path.name for path in _folders(folder)} == {TRAIN, VALIDATE}
+    """Whether the folder's only sub-folders are train/ and validate/.
+
+    Raises:
+        UserError: there is a train/ with classes inside, and beside it something else than validate/, all of
+            which would be taken for classes.
+    """
+    names = {path.name for path in _folders(folder)}
+    if names == {TRAIN, VALIDATE}:
+        return True
+    if TRAIN in names and _folders(folder / TRAIN):
+        others = ", ".join(f"{name}/" for name in sorted(names - {TRAIN})) or "nothing"
+        raise UserError(
+            f"{folder / TRAIN} holds folders itself, and beside it is {others} where {VALIDATE}/ alone has "
+            f"to be: rename that and move the rest away, or give {folder / TRAIN} to have some of it held out"
+        )
+    return False
 
 
 def _folders(folder: Path) -> list[Path]:

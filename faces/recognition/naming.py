@@ -20,6 +20,7 @@ from faces.gallery import (
     check_threshold,
     empty_gallery,
     load_gallery,
+    person_name,
 )
 from faces.made import Made
 from faces.photos import Photos, list_photos
@@ -115,14 +116,16 @@ def enroll(choice: EnrollChoice) -> Told:
     Images that are in it already are told of and left out.
 
     Raises:
-        UserError: an image that cannot be read, has no face or several; a network that is missing or
-            another than the gallery's; a gallery that cannot be written; a name that is none.
+        UserError: an image that cannot be read, has no face or several, or is somebody else's already; a
+            network that is missing or another than the gallery's; a gallery that cannot be written; a name
+            that is none.
     """
-    if choice.name.strip().casefold() == UNKNOWN:
-        raise UserError(f"{choice.name} is what identify calls a stranger: give another name")
+    name = person_name(choice.name)
+    if name.casefold() == UNKNOWN:
+        raise UserError(f"{name} is what identify calls a stranger: give another name")
     images = list_photos(choice.images)
-    for name, reason in images.left_out:
-        raise UserError(f"{name} cannot be enrolled: {reason}; nothing was changed")
+    for file, reason in images.left_out:
+        raise UserError(f"{file} cannot be enrolled: {reason}; nothing was changed")
     new = None
     if choice.gallery.exists():
         _, recognizer = _open_gallery(choice.gallery, choice.checkpoint, choice)
@@ -137,11 +140,17 @@ def enroll(choice: EnrollChoice) -> Told:
 
     def add(gallery: Gallery) -> Gallery:
         check_network(gallery, choice.gallery, recognizer.digest)
-        return gallery.enrolled(choice.name, vectors)
+        for path, vector in zip(images.files, vectors, strict=True):
+            if others := [other for other in gallery.holders(vector) if other != name]:
+                raise UserError(
+                    f"{path} is in the gallery as {others[0]} already, and shows one person: leave it "
+                    f"out, or remove {others[0]} first; nothing was changed"
+                )
+        return gallery.enrolled(name, vectors)
 
     before, after = change_gallery(choice.gallery, add, new)
-    count, people = after.people[choice.name], len(after.people)
-    lines = [f"{choice.name}: {count:,} vectors; {people:,} people in {choice.gallery}"]
+    count, people = after.people[name], len(after.people)
+    lines = [f"{name}: {count:,} vectors; {people:,} people in {choice.gallery}"]
     known = len(vectors) - (len(after.names) - len(before.names))
     if known:
         lines.append(f"{known:,} of {len(vectors):,} images were in it already and are not added again")

@@ -85,6 +85,10 @@ def test_identification_by_hand():
     assert found.own.tolist() == [0.9, 0.7, 0.4, 0.8]
     assert found.other.tolist() == [0.2, 0.6, 0.5, 0.1]
     assert found.rank_1() == 0.75
+    assert found.balanced_rank_1() == 0.75, "a: one of two, c: both"
+    uneven = identification(table, ["c", "c", "a", "c"], ["a", "b", "c"])
+    assert uneven.rank_1() == 0.5
+    assert uneven.balanced_rank_1() == pytest.approx((2 / 3 + 0) / 2)
     assert found.named(0.75) == 0.5
     assert found.named(0.0) == 0.75
     assert found.strangers_named(0.55) == 0.25
@@ -95,5 +99,5 @@ def test_identification_by_hand():
 
 
 def test_a_stranger_scores_as_if_not_enrolled():
-    found = Identification(own=np.array([1.0]), other=np.array([-0.5]))
+    found = Identification(own=np.array([1.0]), other=np.array([-0.5]), people=("a",))
     assert found.strangers_named(0.0) == 0

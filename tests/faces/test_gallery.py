@@ -177,6 +177,19 @@ def test_names_that_are_none(gallery, name):
         gallery.enrolled(name, [[1, 0]])
 
 
+@pytest.mark.parametrize("name", ["Zoe\u0308 Ünal", "  Zoë   Ünal ", "Zo\u00eb U\u0308nal"])
+def test_a_name_that_looks_the_same_is_the_same(gallery, name):
+    known = gallery.enrolled("Zoë Ünal", [[1, 2]]).enrolled(name, [[2, 1]])
+    assert known.people == {"Ada": 2, "Bo": 1, "Zoë Ünal": 2}
+    assert known.removed(name).people == gallery.people
+
+
+def test_who_has_a_vector(gallery):
+    both = gallery.enrolled("Cy", [[0, 1], [1, 0.2]])
+    assert [both.holders(vector) for vector in unit([[0, 3], [9, 0], [1, -1]])] == [["Bo", "Cy"], ["Ada"], []]
+    assert empty_gallery(NETWORK, gallery.checkpoint).holders([1, 0]) == []
+
+
 def test_who_is_not_there_cannot_be_removed(gallery):
     with pytest.raises(UserError, match="Cy is not in the gallery; there are: Ada, Bo"):
         gallery.removed("Cy")

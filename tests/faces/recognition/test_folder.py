@@ -84,6 +84,22 @@ def test_a_given_split(folder, tmp_path):
     assert "the class cat has no image in validate/" in refused(split)
 
 
+@pytest.mark.parametrize("others", [("val",), ("validate", "test"), ()])
+def test_a_split_of_other_names_is_not_taken_for_classes(folder, tmp_path, others):
+    split = tmp_path / "split"
+    shutil.copytree(folder, split / "train")
+    for seed, other in enumerate(others, 1000):
+        write(split / other / "cat" / "a.png", seed)
+    line = refused(split)
+    assert f"beside it is {', '.join(f'{name}/' for name in sorted(others)) or 'nothing'} where val" in line
+    assert len(read(split / "train").classes) == 3
+
+
+def test_a_class_of_trains_is_one(folder):
+    (folder / "cat").rename(folder / "train")
+    assert "train" in read(folder).classes
+
+
 def test_a_class_with_one_image(folder):
     (folder / "dog dog" / "1.png").unlink()
     line = refused(folder)
