@@ -63,7 +63,7 @@ def _draw(settings: Settings) -> Path:
     """The embedded default: a folder of drawn faces."""
     from faces.drawn import default_folder
 
-    budget = f" for {settings.minutes:g} minutes" if settings.minutes else ""
+    budget = f" for {settings.minutes:g} min" if settings.minutes else ""
     print(
         f"no folder given: training on drawn faces{budget}, {settings.batch_size} images a step; "
         "`python train_gan.py FOLDER` trains on your photos"
