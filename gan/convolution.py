@@ -1,27 +1,30 @@
 """The networks' layers, 5x5 with stride 2: torch's, or a faster way to the same numbers, to rounding.
 
-While a network learns in float32 on a CPU, layers that are wide enough are computed by `gan/winograd.py`, and
-images of few channels are made by a convolution that fills the processor's vectors. In bfloat16, on a GPU,
-and wherever no gradient is wanted, they are torch's own layers. Their parameters always are.
+While a network learns on a CPU, layers that are wide enough are computed by `gan/winograd.py` in float32 and
+by `gan/gathered.py` in bfloat16, and in float32 images of few channels are made by a convolution that fills
+the processor's vectors. On a GPU and wherever no gradient is wanted, they are torch's own layers. Their
+parameters always are.
 """
 
 from __future__ import annotations
 
 import contextlib
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gan.winograd import POINTS, Form, derivatives, tiling
+from gan import gathered
+from gan.form import Form
+from gan.winograd import POINTS, derivatives, tiling
 
 KERNEL, STRIDE, PADDING = 5, 2, 2
 FEW = 8
 """Channels of an image below which torch's transposed convolution leaves most of each vector empty."""
 
-# The choice between the two ways compares their multiplications, in units of one in a large matrix product.
+# In float32 the choice compares the multiplications of both ways, in units of one in a large matrix product.
 # The weights were fitted to one core with AVX-512 (docs/speed.md).
 TORCH = {"result": 0.9, "image": 1.25, "kernel": 1.25}
 """What a multiplication costs in torch's convolution, transposed convolution and gradient of the kernel."""
@@ -46,9 +49,10 @@ class Conv2d(nn.Conv2d):
 
     def forward(self, image: Tensor) -> Tensor:
         """[B, inputs, 2 S, 2 S] to [B, outputs, S, S]."""
-        if not _learning_on_cpu(image, self.weight) or image.shape[2] % 2:
+        precision = None if image.shape[2] % 2 else _precision(image, self.weight, image.shape[2] // 2)
+        if precision is None:
             return super().forward(image)
-        return _Convolution.apply(image, self.weight, self.bias)
+        return _Convolution.apply(image.to(precision), self.weight.to(precision), self.bias)
 
 
 class ConvTranspose2d(nn.ConvTranspose2d):
@@ -59,9 +63,10 @@ class ConvTranspose2d(nn.ConvTranspose2d):
 
     def forward(self, features: Tensor, output_size: list[int] | None = None) -> Tensor:
         """[B, inputs, S, S] to [B, outputs, 2 S, 2 S]; `output_size` is nn.ConvTranspose2d's."""
-        if not _learning_on_cpu(features, self.weight) or output_size is not None:
+        precision = None if output_size else _precision(features, self.weight, features.shape[2])
+        if precision is None:
             return super().forward(features, output_size)
-        return _TransposedConvolution.apply(features, self.weight, self.bias)
+        return _TransposedConvolution.apply(features.to(precision), self.weight.to(precision), self.bias)
 
 
 class _Convolution(torch.autograd.Function):
@@ -69,7 +74,7 @@ class _Convolution(torch.autograd.Function):
     def forward(ctx: Any, image: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(image, kernel)
         result = _derivatives(Form(image=image, kernel=kernel), ["result"]).result
-        return result if bias is None else result.add_(bias[:, None, None])
+        return result if bias is None else result.add_(bias.to(result.dtype)[:, None, None])
 
     @staticmethod
     def backward(ctx: Any, result: Tensor) -> tuple[Tensor | None, ...]:
@@ -84,7 +89,7 @@ class _TransposedConvolution(torch.autograd.Function):
     def forward(ctx: Any, result: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(result, kernel)
         image = _derivatives(Form(kernel=kernel, result=result), ["image"]).image
-        return image if bias is None else image.add_(bias[:, None, None])
+        return image if bias is None else image.add_(bias.to(image.dtype)[:, None, None])
 
     @staticmethod
     def backward(ctx: Any, image: Tensor) -> tuple[Tensor | None, ...]:
@@ -94,15 +99,24 @@ class _TransposedConvolution(torch.autograd.Function):
         return made.result, made.kernel, image.sum((0, 2, 3)) if of_bias else None
 
 
-def _learning_on_cpu(features: Tensor, weight: Tensor) -> bool:
-    height, width = features.shape[2:]
-    return (
-        torch.is_grad_enabled()
-        and features.device.type == "cpu"
-        and features.dtype == weight.dtype == torch.float32
-        and not torch.is_autocast_enabled("cpu")
-        and height == width
-    )
+def _precision(features: Tensor, weight: Tensor, side: int) -> torch.dtype | None:
+    """What to compute in, where that is not left to torch; `side` is that of the form's result."""
+    if not torch.is_grad_enabled() or features.device.type != "cpu" or features.shape[2] != features.shape[3]:
+        return None
+    kinds = {features.dtype, weight.dtype}
+    if not torch.is_autocast_enabled("cpu"):
+        return torch.float32 if kinds == {torch.float32} else None
+    if torch.get_autocast_dtype("cpu") != torch.bfloat16 or not kinds <= {torch.float32, torch.bfloat16}:
+        return None
+    outputs, inputs = weight.shape[:2]
+    return torch.bfloat16 if _gathered(len(features), inputs, outputs, side) else None
+
+
+@lru_cache
+def _gathered(batch: int, inputs: int, outputs: int, side: int) -> frozenset[str]:
+    """Which derivatives are taken by `gan.gathered`."""
+    gain = partial(gathered.gain, batch, inputs, outputs, side)
+    return frozenset(name for name in Form._fields if gain(name) >= LEAST_GAIN)
 
 
 def _asked_for(ctx: Any) -> list[bool]:
@@ -120,18 +134,23 @@ def _asked_for(ctx: Any) -> list[bool]:
 
 
 def _derivatives(form: Form, wanted: list[str]) -> Form:
-    """As `gan.winograd.derivatives`, by the way that should be faster."""
+    """Some of the form's derivatives, by the way that should be fastest."""
     if not wanted:
         return Form()
-    needed = {other for name in wanted for other in Form._fields if other != name}
-    outputs, inputs = form.kernel.shape[:2]
-    batch = len(form.image if form.result is None else form.result)
-    tile, gain = _best_tile(_side(form), batch, inputs, outputs, frozenset(needed), frozenset(wanted))
     # Grad mode is on where the gradient's own gradient may be asked for: torch's operations have one.
-    if gain < LEAST_GAIN or torch.is_grad_enabled():
+    if torch.is_grad_enabled():
+        return _by_torch(form, wanted)
+    batch, inputs, outputs = form.sizes
+    if form.dtype == torch.bfloat16:
+        here = [name for name in wanted if name in _gathered(batch, inputs, outputs, form.side)]
+        left = [name for name in wanted if name not in here]
+        return gathered.derivatives(form, here).or_else(_by_torch(form, left))
+    needed = {other for name in wanted for other in Form._fields if other != name}
+    tile, gain = _best_tile(form.side, batch, inputs, outputs, frozenset(needed), frozenset(wanted))
+    if gain < LEAST_GAIN:
         return _by_torch(form, wanted)
     given = {name: value for name, value in form._asdict().items() if name in needed}
-    return derivatives(tiling(_side(form), tile), Form(**given), wanted)
+    return derivatives(tiling(form.side, tile), Form(**given), wanted)
 
 
 @lru_cache
@@ -157,11 +176,6 @@ def _best_tile(
     tile = min(fitting, key=cost)
     by_torch = sum(TORCH[name] for name in wanted) * KERNEL**2 * side**2 * batch * inputs * outputs
     return tile, by_torch / cost(tile)
-
-
-def _side(form: Form) -> int:
-    """Of the result."""
-    return form.image.shape[2] // 2 if form.result is None else form.result.shape[2]
 
 
 def _by_torch(form: Form, wanted: list[str]) -> Form:

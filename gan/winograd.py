@@ -6,9 +6,8 @@ Algorithms for Convolutional Neural Networks"): image and kernel are taken to (m
 tile of m x m results, multiplied point by point, which makes large matrix products over the channels, and
 taken back. With m = 6 that is 7.1 multiplications for a result and channel in place of 25.
 
-Image, kernel and result are the arguments of one trilinear form, sum(result * convolve(image, kernel)).
-Convolution, transposed convolution and the gradient of a kernel are its three derivatives: with V, U and M
-the arguments at the points, they are M = V U, V = M U' and U = V' M. One loop computes any of them.
+With V, U and M the image, kernel and result at the points, the three derivatives (`gan.form`) are M = V U,
+V = M U' and U = V' M. One loop computes any of them.
 """
 
 from __future__ import annotations
@@ -16,12 +15,13 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from gan.form import Form
 
 POINTS: dict[int, tuple[float, ...]] = {
     2: (0, 1, -1),
@@ -33,17 +33,6 @@ POINTS: dict[int, tuple[float, ...]] = {
 
 ROWS = 256
 """Rows of the matrix products: enough for full speed, few enough for the cache."""
-
-
-class Form(NamedTuple):
-    """The arguments of the form, or its derivatives by them: float32, None where there is none.
-
-    The image is [B, C, 2 S, 2 S], the kernel [O, C, 5, 5], the result [B, O, S, S].
-    """
-
-    image: Tensor | None = None
-    kernel: Tensor | None = None
-    result: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -104,12 +93,10 @@ def derivatives(by: Tiling, form: Form, wanted: Collection[str]) -> Form:
 
     Args:
         by: the transforms for this size of result.
-        form: the arguments; those that no wanted derivative depends on may be None.
-        wanted: names of arguments. The derivative by "result" is the convolution of image and kernel, that
-            by "image" the transposed convolution of result and kernel, and that by "kernel" the gradient
-            of the weight, where the result is the gradient of what the convolution gave.
+        form: the arguments, float32; those that no wanted derivative depends on may be None.
+        wanted: names of arguments.
     """
-    batch, inputs, outputs = _sizes(form)
+    batch, inputs, outputs = form.sizes
     image = _empty(batch, inputs, 2 * by.side) if "image" in wanted else None
     result = _empty(batch, outputs, by.side) if "result" in wanted else None
     kernel = None
@@ -153,14 +140,6 @@ def _matrices(tile: int) -> tuple[NDArray, NDArray, NDArray]:
 
 def _float32(values: NDArray) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(values, np.float32))
-
-
-def _sizes(form: Form) -> tuple[int, int, int]:
-    """Images in the batch, channels of the image, channels of the result."""
-    shown = form.image if form.image is not None else form.result
-    if form.kernel is not None:
-        return len(shown), form.kernel.shape[1], form.kernel.shape[0]
-    return len(shown), form.image.shape[1], form.result.shape[1]
 
 
 def _empty(batch: int, channels: int, side: int) -> Tensor:

@@ -6,7 +6,7 @@ from torch import nn
 
 from gan import convolution
 from gan.convolution import Conv2d, ConvTranspose2d
-from gan.winograd import Form
+from gan.form import Form
 
 GEOMETRY = {"kernel_size": 5, "stride": 2, "padding": 2}
 
@@ -102,17 +102,87 @@ def test_gradients_of_gradients_can_be_had(kind, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", [Conv2d, ConvTranspose2d])
-def test_sampling_and_bfloat16_are_torchs_to_the_bit(kind, monkeypatch, used):
+def test_sampling_and_what_is_not_square_are_torchs_to_the_bit(kind, monkeypatch, used):
     monkeypatch.setattr(convolution, "LEAST_GAIN", 0)
     ours, plain = pair(kind, 6, 9)
     x = torch.randn(2, 6, 6, 6)
     with torch.no_grad():
         assert torch.equal(ours(x), plain(x))
-    with torch.autocast("cpu", torch.bfloat16):
-        assert all(map(torch.equal, passes(ours, x), passes(plain, x)))
+        with torch.autocast("cpu", torch.bfloat16):
+            assert torch.equal(ours(x), plain(x))
     odd = torch.randn(2, 6, 7, 5)
     assert all(map(torch.equal, passes(ours, odd), passes(plain, odd)))
     assert not used
+
+
+@pytest.fixture
+def gathered(monkeypatch) -> list[list[str]]:
+    """What is computed from gathered windows."""
+    seen: list[list[str]] = []
+    derivatives = convolution.gathered.derivatives
+
+    def noted(form, wanted):
+        assert form.dtype == torch.bfloat16
+        seen.append(list(wanted))
+        return derivatives(form, wanted)
+
+    monkeypatch.setattr(convolution.gathered, "derivatives", noted)
+    convolution._gathered.cache_clear()
+    yield seen
+    convolution._gathered.cache_clear()
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("here", [["result"], ["image"], ["kernel"], ["image", "kernel", "result"]])
+@pytest.mark.parametrize(("kind", "inputs", "outputs"), [(Conv2d, 20, 9), (ConvTranspose2d, 9, 20)])
+def test_in_bfloat16_a_layer_computes_what_torchs_does(
+    kind, inputs, outputs, here, bias, monkeypatch, used, gathered
+):
+    monkeypatch.setattr(convolution, "LEAST_GAIN", 1)
+    monkeypatch.setattr(convolution.gathered, "gain", lambda *sizes: 2 * (sizes[-1] in here))
+    ours, plain = pair(kind, inputs, outputs, bias)
+    x = torch.randn(5, inputs, 6, 6)
+    with torch.autocast("cpu", torch.bfloat16):
+        made = passes(ours, x)
+    assert [value.dtype for value in made] == [torch.bfloat16] + [torch.float32] * (len(made) - 1)
+    for value, true in zip(made, passes(plain.double(), x.double()), strict=True):
+        assert float((value - true).detach().norm() / true.detach().norm()) < 0.02
+    assert {name for names in gathered for name in names} == set(here)
+    assert not used
+
+
+def test_in_bfloat16_layers_that_do_not_gain_are_torchs_to_the_bit(monkeypatch, gathered):
+    monkeypatch.setattr(convolution, "LEAST_GAIN", 1e9)
+    for kind in (Conv2d, ConvTranspose2d):
+        ours, plain = pair(kind, 6, 9)
+        x = torch.randn(2, 6, 6, 6)
+        with torch.autocast("cpu", torch.bfloat16):
+            assert all(map(torch.equal, passes(ours, x), passes(plain, x)))
+    assert not gathered
+
+
+def test_in_float16_the_layers_are_torchs(monkeypatch, gathered):
+    monkeypatch.setattr(convolution, "LEAST_GAIN", 0)
+    ours, plain = pair(Conv2d, 6, 9)
+    x = torch.randn(2, 6, 6, 6)
+    with torch.autocast("cpu", torch.float16):
+        assert torch.equal(ours(x), plain(x))
+    assert not gathered
+
+
+@pytest.mark.parametrize(
+    ("image_size", "deepest_but_one", "deepest"),
+    [
+        (32, "image kernel result", "image kernel result"),
+        (64, "kernel", "image kernel result"),
+        (96, "", "kernel result"),
+    ],
+)
+def test_in_bfloat16_wide_layers_of_few_pixels_gain(image_size, deepest_but_one, deepest):
+    sides = [image_size // 2**depth for depth in (1, 2, 3, 4)]
+    channels = [(3, 64), (64, 128), (128, 256), (256, 512)]
+    chosen = [convolution._gathered(192, *pair, side) for pair, side in zip(channels, sides, strict=True)]
+    assert [" ".join(sorted(names)) for names in chosen] == ["", "", deepest_but_one, deepest]
 
 
 def test_the_same_input_gives_the_same_bits(used):

@@ -3,38 +3,19 @@
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gan import winograd
-from gan.winograd import POINTS, Form, derivatives, tiling
-
-NAMES = Form._fields
-
-
-def form(batch: int, inputs: int, outputs: int, side: int, seed: int = 0) -> Form:
-    """Random arguments in float64, channels last."""
-    random = torch.Generator().manual_seed(seed)
-    shapes = (batch, inputs, 2 * side, 2 * side), (outputs, inputs, 5, 5), (batch, outputs, side, side)
-    values = (torch.randn(shape, generator=random, dtype=torch.float64) for shape in shapes)
-    return Form(*(value.contiguous(memory_format=torch.channels_last) for value in values))
-
-
-def truth(of: Form) -> Form:
-    image, kernel = (value.clone().requires_grad_() for value in of[:2])
-    result = F.conv2d(image, kernel, None, 2, 2)
-    return Form(*torch.autograd.grad(result, (image, kernel), of.result), result.detach())
+from gan.form import Form
+from gan.winograd import POINTS, derivatives, tiling
+from tests.gan.forms import NAMES, form, relative, truth
 
 
 def computed(of: Form, tile: int, wanted: tuple[str, ...]) -> Form:
     needed = {other for name in wanted for other in NAMES if other != name}
     arguments = {name: value.float() for name, value in of._asdict().items() if name in needed}
     return derivatives(tiling(of.result.shape[2], tile), Form(**arguments), wanted)
-
-
-def relative(value: torch.Tensor, true: torch.Tensor) -> float:
-    return float((value - true).norm() / true.norm())
 
 
 def test_by_hand():
