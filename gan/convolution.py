@@ -1,39 +1,26 @@
 """The networks' layers, 5x5 with stride 2: torch's, or a faster way to the same numbers, to rounding.
 
-While a network learns on a CPU, layers that are wide enough are computed by `gan/winograd.py` in float32 and
-by `gan/gathered.py` in bfloat16, and in float32 images of few channels are made by a convolution that fills
-the processor's vectors. On a GPU and wherever no gradient is wanted, they are torch's own layers. Their
-parameters always are.
+While a network learns on a CPU in float32, layers that are wide enough are computed by `gan/winograd.py`, and
+images of few channels are made by a convolution that fills the processor's vectors; in bfloat16 layers whose
+kernel is large for their image are computed by `gan/im2col.py`. On a GPU and wherever no gradient is wanted,
+they are torch's own layers. Their parameters always are.
 """
 
 from __future__ import annotations
 
 import contextlib
-from functools import lru_cache, partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gan import gathered
-from gan.form import Form
-from gan.winograd import POINTS, derivatives, tiling
+from gan import im2col, winograd
+from gan.form import KERNEL, PADDING, STRIDE, Form, interleaved
 
-KERNEL, STRIDE, PADDING = 5, 2, 2
 FEW = 8
 """Channels of an image below which torch's transposed convolution leaves most of each vector empty."""
 
-# In float32 the choice compares the multiplications of both ways, in units of one in a large matrix product.
-# The weights were fitted to one core with AVX-512 (docs/speed.md).
-TORCH = {"result": 0.9, "image": 1.25, "kernel": 1.25}
-"""What a multiplication costs in torch's convolution, transposed convolution and gradient of the kernel."""
-TRANSFORM = 200
-"""What it costs to take one number of an image or a result to the points or back."""
-KERNEL_TRANSFORM = 100
-"""The same for a kernel."""
-LARGEST_KERNEL = 2**26
-"""Numbers of a kernel at the points, 256 MiB: a smaller tile with fewer points does nearly as well."""
 LEAST_GAIN = 1.1
 """Speed-up to be expected of what is not left to torch."""
 
@@ -49,10 +36,10 @@ class Conv2d(nn.Conv2d):
 
     def forward(self, image: Tensor) -> Tensor:
         """[B, inputs, 2 S, 2 S] to [B, outputs, S, S]."""
-        precision = None if image.shape[2] % 2 else _precision(image, self.weight, image.shape[2] // 2)
-        if precision is None:
+        dtype = None if image.shape[2] % 2 else _dtype(image, self.weight, image.shape[2] // 2)
+        if dtype is None:
             return super().forward(image)
-        return _Convolution.apply(image.to(precision), self.weight.to(precision), self.bias)
+        return _Convolution.apply(image.to(dtype), self.weight.to(dtype), self.bias)
 
 
 class ConvTranspose2d(nn.ConvTranspose2d):
@@ -63,10 +50,10 @@ class ConvTranspose2d(nn.ConvTranspose2d):
 
     def forward(self, features: Tensor, output_size: list[int] | None = None) -> Tensor:
         """[B, inputs, S, S] to [B, outputs, 2 S, 2 S]; `output_size` is nn.ConvTranspose2d's."""
-        precision = None if output_size else _precision(features, self.weight, features.shape[2])
-        if precision is None:
+        dtype = _dtype(features, self.weight, features.shape[2]) if output_size is None else None
+        if dtype is None:
             return super().forward(features, output_size)
-        return _TransposedConvolution.apply(features.to(precision), self.weight.to(precision), self.bias)
+        return _TransposedConvolution.apply(features.to(dtype), self.weight.to(dtype), self.bias)
 
 
 class _Convolution(torch.autograd.Function):
@@ -99,8 +86,8 @@ class _TransposedConvolution(torch.autograd.Function):
         return made.result, made.kernel, image.sum((0, 2, 3)) if of_bias else None
 
 
-def _precision(features: Tensor, weight: Tensor, side: int) -> torch.dtype | None:
-    """What to compute in, where that is not left to torch; `side` is that of the form's result."""
+def _dtype(features: Tensor, weight: Tensor, side: int) -> torch.dtype | None:
+    """What to compute a layer in, None where all of it is torch's; `side` is that of the form's result."""
     if not torch.is_grad_enabled() or features.device.type != "cpu" or features.shape[2] != features.shape[3]:
         return None
     kinds = {features.dtype, weight.dtype}
@@ -109,14 +96,12 @@ def _precision(features: Tensor, weight: Tensor, side: int) -> torch.dtype | Non
     if torch.get_autocast_dtype("cpu") != torch.bfloat16 or not kinds <= {torch.float32, torch.bfloat16}:
         return None
     outputs, inputs = weight.shape[:2]
-    return torch.bfloat16 if _gathered(len(features), inputs, outputs, side) else None
+    return torch.bfloat16 if _by_im2col(len(features), inputs, outputs, side) else None
 
 
-@lru_cache
-def _gathered(batch: int, inputs: int, outputs: int, side: int) -> frozenset[str]:
-    """Which derivatives are taken by `gan.gathered`."""
-    gain = partial(gathered.gain, batch, inputs, outputs, side)
-    return frozenset(name for name in Form._fields if gain(name) >= LEAST_GAIN)
+def _by_im2col(batch: int, inputs: int, outputs: int, side: int) -> list[str]:
+    """The names of the derivatives that `gan.im2col` should be faster at."""
+    return [name for name in Form._fields if im2col.gain(batch, inputs, outputs, side, name) >= LEAST_GAIN]
 
 
 def _asked_for(ctx: Any) -> list[bool]:
@@ -140,42 +125,16 @@ def _derivatives(form: Form, wanted: list[str]) -> Form:
     # Grad mode is on where the gradient's own gradient may be asked for: torch's operations have one.
     if torch.is_grad_enabled():
         return _by_torch(form, wanted)
-    batch, inputs, outputs = form.sizes
     if form.dtype == torch.bfloat16:
-        here = [name for name in wanted if name in _gathered(batch, inputs, outputs, form.side)]
-        left = [name for name in wanted if name not in here]
-        return gathered.derivatives(form, here).or_else(_by_torch(form, left))
+        gaining = _by_im2col(*form.sizes)
+        ours = im2col.derivatives(form, [name for name in wanted if name in gaining])
+        return ours.or_else(_by_torch(form, [name for name in wanted if name not in gaining]))
     needed = {other for name in wanted for other in Form._fields if other != name}
-    tile, gain = _best_tile(form.side, batch, inputs, outputs, frozenset(needed), frozenset(wanted))
+    tile, gain = winograd.best_tile(*form.sizes, frozenset(needed), frozenset(wanted))
     if gain < LEAST_GAIN:
         return _by_torch(form, wanted)
     given = {name: value for name, value in form._asdict().items() if name in needed}
-    return derivatives(tiling(form.side, tile), Form(**given), wanted)
-
-
-@lru_cache
-def _best_tile(
-    side: int, batch: int, inputs: int, outputs: int, needed: frozenset[str], wanted: frozenset[str]
-) -> tuple[int, float]:
-    """The tile that should be fastest, and how much faster than torch."""
-
-    def cost(tile: int) -> float:
-        tiles = batch * (-(-side // tile)) ** 2
-        pairs = 4 * inputs * outputs
-        transforms = {
-            "image": TRANSFORM * tiles * 4 * inputs,
-            "kernel": KERNEL_TRANSFORM * pairs,
-            "result": TRANSFORM * tiles * outputs,
-        }
-        there_and_back = sum(transforms[name] for name in (*needed, *wanted))
-        return (tile + 2) ** 2 * (len(wanted) * tiles * pairs + there_and_back)
-
-    fitting = [tile for tile in POINTS if (tile + 2) ** 2 * 4 * inputs * outputs <= LARGEST_KERNEL]
-    if not fitting:
-        return 0, 0.0
-    tile = min(fitting, key=cost)
-    by_torch = sum(TORCH[name] for name in wanted) * KERNEL**2 * side**2 * batch * inputs * outputs
-    return tile, by_torch / cost(tile)
+    return winograd.derivatives(winograd.tiling(form.side, tile), Form(**given), wanted)
 
 
 def _by_torch(form: Form, wanted: list[str]) -> Form:
@@ -204,7 +163,6 @@ def _gradients(form: Form, wanted: list[bool]) -> tuple[Tensor, Tensor]:
 def _with_few_channels(features: Tensor, kernel: Tensor) -> Tensor:
     """The transposed convolution: the four pixels that each becomes are channels of a 3x3 convolution."""
     inputs, outputs = kernel.shape[:2]
-    taps = F.pad(kernel, (0, 1, 0, 1)).view(inputs, outputs, 3, 2, 3, 2).permute(1, 3, 5, 0, 2, 4)
-    taps = taps.reshape(4 * outputs, inputs, 3, 3).flip(2, 3)
+    taps = interleaved(kernel).permute(1, 2, 3, 0, 4, 5).reshape(4 * outputs, inputs, 3, 3)
     pixels = F.conv2d(features, taps.contiguous(memory_format=torch.channels_last), padding=1)
     return F.pixel_shuffle(pixels, 2)

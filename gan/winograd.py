@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gan.form import Form
+from gan.form import KERNEL, Form
 
 POINTS: dict[int, tuple[float, ...]] = {
     2: (0, 1, -1),
@@ -31,6 +31,16 @@ POINTS: dict[int, tuple[float, ...]] = {
 }
 """For each tile's side m the points, infinity aside: small numbers, as high powers cost float32 digits."""
 
+# Costs are in units of one multiplication in a large matrix product, fitted to one core with AVX-512
+# (docs/speed.md).
+TORCH = {"result": 0.9, "image": 1.25, "kernel": 1.25}
+"""What a multiplication costs in torch's convolution, transposed convolution and gradient of the kernel."""
+TRANSFORM = 200
+"""What it costs to take one number of an image or a result to the points or back."""
+KERNEL_TRANSFORM = 100
+"""The same for a kernel."""
+LARGEST_KERNEL = 2**26
+"""Numbers of a kernel at the points, 256 MiB: a smaller tile with fewer points does nearly as well."""
 ROWS = 256
 """Rows of the matrix products: enough for full speed, few enough for the cache."""
 
@@ -88,6 +98,31 @@ def tiling(side: int, tile: int) -> Tiling:
     )
 
 
+@lru_cache
+def best_tile(
+    batch: int, inputs: int, outputs: int, side: int, needed: frozenset[str], wanted: frozenset[str]
+) -> tuple[int, float]:
+    """The tile that should be fastest, and how much faster than torch."""
+
+    def cost(tile: int) -> float:
+        tiles = batch * (-(-side // tile)) ** 2
+        pairs = 4 * inputs * outputs
+        transforms = {
+            "image": TRANSFORM * tiles * 4 * inputs,
+            "kernel": KERNEL_TRANSFORM * pairs,
+            "result": TRANSFORM * tiles * outputs,
+        }
+        there_and_back = sum(transforms[name] for name in (*needed, *wanted))
+        return (tile + 2) ** 2 * (len(wanted) * tiles * pairs + there_and_back)
+
+    fitting = [tile for tile in POINTS if (tile + 2) ** 2 * 4 * inputs * outputs <= LARGEST_KERNEL]
+    if not fitting:
+        return 0, 0.0
+    tile = min(fitting, key=cost)
+    by_torch = sum(TORCH[name] for name in wanted) * KERNEL**2 * side**2 * batch * inputs * outputs
+    return tile, by_torch / cost(tile)
+
+
 def derivatives(by: Tiling, form: Form, wanted: Collection[str]) -> Form:
     """Some of the form's derivatives, channels last.
 
@@ -96,7 +131,7 @@ def derivatives(by: Tiling, form: Form, wanted: Collection[str]) -> Form:
         form: the arguments, float32; those that no wanted derivative depends on may be None.
         wanted: names of arguments.
     """
-    batch, inputs, outputs = form.sizes
+    batch, inputs, outputs, _ = form.sizes
     image = _empty(batch, inputs, 2 * by.side) if "image" in wanted else None
     result = _empty(batch, outputs, by.side) if "result" in wanted else None
     kernel = None

@@ -4,9 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from gan import convolution
+from gan import convolution, im2col, winograd
 from gan.convolution import Conv2d, ConvTranspose2d
 from gan.form import Form
+from tests.gan.forms import relative
 
 GEOMETRY = {"kernel_size": 5, "stride": 2, "padding": 2}
 
@@ -23,10 +24,11 @@ def pair(kind: type, inputs: int, outputs: int, bias: bool = True) -> tuple[nn.M
     return ours, plain
 
 
-def passes(layer: nn.Module, x: torch.Tensor) -> list[torch.Tensor]:
+def passes(layer: nn.Module, x: torch.Tensor, autocast: torch.dtype | None = None) -> list[torch.Tensor]:
     """The result, and the gradients of the input and all weights."""
     x = x.clone().requires_grad_()
-    y = layer(x)
+    with torch.autocast("cpu", autocast, enabled=autocast is not None):
+        y = layer(x)
     weights = list(layer.parameters())
     return [y, *torch.autograd.grad(y, [x, *weights], torch.sin(3 * y.detach()))]
 
@@ -35,13 +37,13 @@ def passes(layer: nn.Module, x: torch.Tensor) -> list[torch.Tensor]:
 def used(monkeypatch) -> list[list[str]]:
     """What is computed by minimal filtering."""
     seen: list[list[str]] = []
-    derivatives = convolution.derivatives
+    derivatives = winograd.derivatives
 
     def noted(by, form, wanted):
         seen.append(list(wanted))
         return derivatives(by, form, wanted)
 
-    monkeypatch.setattr(convolution, "derivatives", noted)
+    monkeypatch.setattr(winograd, "derivatives", noted)
     return seen
 
 
@@ -56,7 +58,7 @@ def test_a_layer_computes_what_torchs_does(kind, inputs, outputs, side, bias, le
     ours, plain = pair(kind, inputs, outputs, bias)
     x = torch.randn(5, inputs, side, side)
     for value, true in zip(passes(ours, x), passes(plain.double(), x.double()), strict=True):
-        assert float((value - true).detach().norm() / true.detach().norm()) < 2e-5
+        assert relative(value.detach(), true.detach()) < 2e-5
     assert bool(used) is (least_gain == 0)
 
 
@@ -87,22 +89,46 @@ def test_where_torch_does_not_tell_what_is_asked_for_all_is_computed(monkeypatch
     assert layer.weight.grad is None
 
 
+@pytest.mark.parametrize(("autocast", "error"), [(None, 1e-4), (torch.bfloat16, 0.03)])
 @pytest.mark.parametrize("kind", [Conv2d, ConvTranspose2d])
-def test_gradients_of_gradients_can_be_had(kind, monkeypatch):
+def test_gradients_of_gradients_can_be_had(kind, autocast, error, monkeypatch):
     """As a gradient penalty asks for."""
     monkeypatch.setattr(convolution, "LEAST_GAIN", 0)
+    gaining(monkeypatch, "image", "kernel", "result")
     x = torch.randn(2, 6, 6, 6)
     penalties = []
     for layer in pair(kind, 6, 9):
         seen = x.clone().requires_grad_()
-        (gradient,) = torch.autograd.grad(layer(seen).square().sum(), seen, create_graph=True)
+        with torch.autocast("cpu", autocast, enabled=autocast is not None):
+            y = layer(seen)
+        (gradient,) = torch.autograd.grad(y.square().sum(), seen, create_graph=True)
         penalties.append(torch.autograd.grad(gradient.square().sum(), list(layer.parameters())))
     for value, true in zip(*penalties, strict=True):
-        torch.testing.assert_close(value, true, rtol=1e-4, atol=1e-2)
+        assert relative(value, true) < error
+
+
+@pytest.fixture
+def multiplied(monkeypatch) -> list[list[str]]:
+    """What is computed by im2col; what gains is set by `gaining`."""
+    seen: list[list[str]] = []
+    derivatives = im2col.derivatives
+
+    def noted(form, wanted):
+        assert form.dtype == torch.bfloat16
+        seen.append(list(wanted))
+        return derivatives(form, wanted)
+
+    monkeypatch.setattr(im2col, "derivatives", noted)
+    return seen
+
+
+def gaining(monkeypatch, *names: str) -> None:
+    """Have these derivatives taken by im2col, and no others."""
+    monkeypatch.setattr(im2col, "gain", lambda *sizes: 2.0 * (sizes[-1] in names))
 
 
 @pytest.mark.parametrize("kind", [Conv2d, ConvTranspose2d])
-def test_sampling_and_what_is_not_square_are_torchs_to_the_bit(kind, monkeypatch, used):
+def test_sampling_and_what_is_not_square_are_torchs_to_the_bit(kind, monkeypatch, used, multiplied):
     monkeypatch.setattr(convolution, "LEAST_GAIN", 0)
     ours, plain = pair(kind, 6, 9)
     x = torch.randn(2, 6, 6, 6)
@@ -110,79 +136,64 @@ def test_sampling_and_what_is_not_square_are_torchs_to_the_bit(kind, monkeypatch
         assert torch.equal(ours(x), plain(x))
         with torch.autocast("cpu", torch.bfloat16):
             assert torch.equal(ours(x), plain(x))
-    odd = torch.randn(2, 6, 7, 5)
-    assert all(map(torch.equal, passes(ours, odd), passes(plain, odd)))
+    for sides in ((7, 5), (6, 8)):
+        odd = torch.randn(2, 6, *sides)
+        assert all(map(torch.equal, passes(ours, odd), passes(plain, odd)))
     assert not used
-
-
-@pytest.fixture
-def gathered(monkeypatch) -> list[list[str]]:
-    """What is computed from gathered windows."""
-    seen: list[list[str]] = []
-    derivatives = convolution.gathered.derivatives
-
-    def noted(form, wanted):
-        assert form.dtype == torch.bfloat16
-        seen.append(list(wanted))
-        return derivatives(form, wanted)
-
-    monkeypatch.setattr(convolution.gathered, "derivatives", noted)
-    convolution._gathered.cache_clear()
-    yield seen
-    convolution._gathered.cache_clear()
+    assert not multiplied
 
 
 @pytest.mark.parametrize("bias", [False, True])
-@pytest.mark.parametrize("here", [["result"], ["image"], ["kernel"], ["image", "kernel", "result"]])
+@pytest.mark.parametrize("names", [["result"], ["image"], ["kernel"], ["image", "kernel", "result"]])
 @pytest.mark.parametrize(("kind", "inputs", "outputs"), [(Conv2d, 20, 9), (ConvTranspose2d, 9, 20)])
 def test_in_bfloat16_a_layer_computes_what_torchs_does(
-    kind, inputs, outputs, here, bias, monkeypatch, used, gathered
+    kind, inputs, outputs, names, bias, monkeypatch, used, multiplied
 ):
-    monkeypatch.setattr(convolution, "LEAST_GAIN", 1)
-    monkeypatch.setattr(convolution.gathered, "gain", lambda *sizes: 2 * (sizes[-1] in here))
+    gaining(monkeypatch, *names)
     ours, plain = pair(kind, inputs, outputs, bias)
     x = torch.randn(5, inputs, 6, 6)
-    with torch.autocast("cpu", torch.bfloat16):
-        made = passes(ours, x)
+    made = passes(ours, x, torch.bfloat16)
     assert [value.dtype for value in made] == [torch.bfloat16] + [torch.float32] * (len(made) - 1)
     for value, true in zip(made, passes(plain.double(), x.double()), strict=True):
-        assert float((value - true).detach().norm() / true.detach().norm()) < 0.02
-    assert {name for names in gathered for name in names} == set(here)
+        assert relative(value.detach(), true.detach()) < 0.02
+    assert {name for each in multiplied for name in each} == set(names)
     assert not used
 
 
-def test_in_bfloat16_layers_that_do_not_gain_are_torchs_to_the_bit(monkeypatch, gathered):
-    monkeypatch.setattr(convolution, "LEAST_GAIN", 1e9)
+@pytest.mark.parametrize(("wanted", "name"), [("input", "image"), ("weight", "kernel"), ("bias", None)])
+def test_in_bfloat16_only_the_gradients_asked_for_are_computed(wanted, name, monkeypatch, multiplied):
+    gaining(monkeypatch, "image", "kernel", "result")
+    layer, _ = pair(Conv2d, 10, 12)
+    x = torch.randn(2, 10, 12, 12, requires_grad=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        y = layer(x)
+    y.sum().backward(inputs=[{"input": x, **dict(layer.named_parameters())}[wanted]])
+    assert multiplied == [["result"], *([[name]] if name else [])]
+
+
+@pytest.mark.parametrize("autocast", [torch.bfloat16, torch.float16])
+def test_in_short_numbers_layers_that_do_not_gain_are_torchs_to_the_bit(autocast, monkeypatch, multiplied):
+    gaining(monkeypatch, *([] if autocast == torch.bfloat16 else ["image", "kernel", "result"]))
     for kind in (Conv2d, ConvTranspose2d):
         ours, plain = pair(kind, 6, 9)
         x = torch.randn(2, 6, 6, 6)
-        with torch.autocast("cpu", torch.bfloat16):
-            assert all(map(torch.equal, passes(ours, x), passes(plain, x)))
-    assert not gathered
-
-
-def test_in_float16_the_layers_are_torchs(monkeypatch, gathered):
-    monkeypatch.setattr(convolution, "LEAST_GAIN", 0)
-    ours, plain = pair(Conv2d, 6, 9)
-    x = torch.randn(2, 6, 6, 6)
-    with torch.autocast("cpu", torch.float16):
-        assert torch.equal(ours(x), plain(x))
-    assert not gathered
+        assert all(map(torch.equal, passes(ours, x, autocast), passes(plain, x, autocast)))
+    assert not multiplied
 
 
 @pytest.mark.parametrize(
-    ("image_size", "deepest_but_one", "deepest"),
+    ("image_size", "last_but_one", "last"),
     [
         (32, "image kernel result", "image kernel result"),
         (64, "kernel", "image kernel result"),
         (96, "", "kernel result"),
     ],
 )
-def test_in_bfloat16_wide_layers_of_few_pixels_gain(image_size, deepest_but_one, deepest):
+def test_in_bfloat16_large_kernels_on_small_images_gain(image_size, last_but_one, last):
     sides = [image_size // 2**depth for depth in (1, 2, 3, 4)]
     channels = [(3, 64), (64, 128), (128, 256), (256, 512)]
-    chosen = [convolution._gathered(192, *pair, side) for pair, side in zip(channels, sides, strict=True)]
-    assert [" ".join(sorted(names)) for names in chosen] == ["", "", deepest_but_one, deepest]
+    chosen = [convolution._by_im2col(192, *pair, side) for pair, side in zip(channels, sides, strict=True)]
+    assert [" ".join(sorted(names)) for names in chosen] == ["", "", last_but_one, last]
 
 
 def test_the_same_input_gives_the_same_bits(used):
@@ -195,7 +206,7 @@ def test_the_same_input_gives_the_same_bits(used):
 def tile(side: int, inputs: int, outputs: int, batch: int, wanted: list[str]) -> int | None:
     """The tile chosen for a layer."""
     needed = frozenset(other for name in wanted for other in Form._fields if other != name)
-    best, gain = convolution._best_tile(side, batch, inputs, outputs, needed, frozenset(wanted))
+    best, gain = winograd.best_tile(batch, inputs, outputs, side, needed, frozenset(wanted))
     return best if gain >= convolution.LEAST_GAIN else None
 
 
