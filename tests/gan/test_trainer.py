@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from gan import convolution
+from gan import convolution, im2col, winograd
 from gan.ema import estimate_batch_norm
 from gan.health import DivergedError
 from gan.images import to_uint8
@@ -71,13 +71,15 @@ def test_a_trainer_goes_on_from_anothers_state_bit_for_bit(plain, precision):
     assert_equal(snapshot(straight), snapshot(resumed))
 
 
-def test_layers_by_minimal_filtering_go_on_bit_for_bit(monkeypatch):
+@pytest.mark.parametrize(("way", "precision"), [(winograd, "float32"), (im2col, "bfloat16")])
+def test_layers_computed_another_way_go_on_bit_for_bit(way, precision, monkeypatch):
     """As wide ones are; only that the gain is not asked for lets narrow ones take this way."""
     used = []
-    derivatives = convolution.derivatives
-    monkeypatch.setattr(convolution, "derivatives", lambda *of: used.append(of) or derivatives(*of))
+    derivatives = way.derivatives
+    monkeypatch.setattr(way, "derivatives", lambda *of: used.append(of) or derivatives(*of))
+    monkeypatch.setattr(im2col, "LEAST_CHANNELS", 0)
     monkeypatch.setattr(convolution, "LEAST_GAIN", 0)
-    straight, resumed = trainer(), trainer()
+    straight, resumed = trainer(precision=precision), trainer(precision=precision)
     straight.step()
     resumed.load_state(snapshot(straight) | {"step": 1})
     for _ in range(2):
