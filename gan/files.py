@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 import os
 import secrets
@@ -11,6 +12,9 @@ from pathlib import Path
 
 LONGEST_STEM = 200
 """Bytes of a file's name before what is put to it, such as numbers and an ending; file systems allow 255."""
+
+_MARK_BYTES = 6
+"""Random ones that set a temporary name apart; two hex digits each."""
 
 
 @contextlib.contextmanager
@@ -28,7 +32,7 @@ def replacing(path: str | Path, *, durable: bool = True) -> Iterator[Path]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     # The ending stays: libraries such as Pillow choose the format by it.
-    temporary = path.with_name(f".{short_stem(path.stem)}-{secrets.token_hex(6)}{path.suffix}")
+    temporary = path.with_name(f".{short_stem(path.stem)}-{secrets.token_hex(_MARK_BYTES)}{path.suffix}")
     temporary.touch(exist_ok=False)
     try:
         yield temporary
@@ -39,6 +43,19 @@ def replacing(path: str | Path, *, durable: bool = True) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def remove_unfinished(path: Path) -> None:
+    """Remove what a kill in the middle of `replacing(path)` left beside it.
+
+    Nobody may be writing `path` meanwhile.
+
+    Raises:
+        OSError: it cannot be removed.
+    """
+    stem, ending = glob.escape(short_stem(path.stem)), glob.escape(path.suffix)
+    for left in path.parent.glob(f".{stem}-{'[0-9a-f]' * (2 * _MARK_BYTES)}{ending}"):
+        left.unlink(missing_ok=True)
 
 
 def short_stem(stem: str, *, marked: bool = False) -> str:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from faces.prepare.cutter import Crop
 from faces.prepare.sources import Job
 from gan.errors import UserError
-from gan.files import replacing
+from gan.files import remove_unfinished, replacing
 
 KEPT, LEFT_OUT = "faces", "left_out"
 """Folders of crops beside the manifest."""
@@ -140,6 +140,7 @@ class Manifest:
             for row in self.rows:
                 if row.job == last and _names_crop(row.file):
                     (path.parent / row.file).unlink(missing_ok=True)
+                    remove_unfinished(path.parent / row.file)
             self.rows = [row for row in self.rows if row.job != last]
         if again is not None or not path.exists():
             with replacing(path) as temporary, _open(temporary, "w") as file:

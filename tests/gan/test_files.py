@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from gan.errors import UserError, run_script
-from gan.files import digest_of, replacing, short_stem
+from gan.files import digest_of, remove_unfinished, replacing, short_stem
 
 
 def only(folder) -> list[str]:
@@ -88,11 +88,15 @@ def test_a_move_that_fails_leaves_nothing_behind(tmp_path):
     assert only(tmp_path) == ["taken"]
 
 
-def test_a_kill_leaves_the_old_file(tmp_path):
-    path = tmp_path / "a.txt"
+@pytest.mark.parametrize("name", ["a.txt", "a [1] *?.b.txt", "no ending", "ü" * 110 + ".jpg"])
+def test_a_kill_leaves_the_old_file_and_what_can_be_removed(tmp_path, name):
+    path = tmp_path / name
     path.write_text("old")
+    others = {".a-0123456789ab.png", ".a-0123456789a.txt", ".a-b-0123456789ab.txt", "a-0123456789ab.txt"}
+    for other in others:
+        (tmp_path / other).touch()
     program = (
-        "import os, signal, sys; from gan.files import digest_of, replacing\n"
+        "import os, signal, sys; from gan.files import replacing\n"
         "with replacing(sys.argv[1]) as temporary:\n"
         "    temporary.write_text('half of the n'); os.kill(os.getpid(), signal.SIGKILL)"
     )
@@ -100,6 +104,13 @@ def test_a_kill_leaves_the_old_file(tmp_path):
     done = subprocess.run([sys.executable, "-c", program, path], env=environment, check=False)
     assert done.returncode != 0
     assert path.read_text() == "old"
+    assert len(list(tmp_path.iterdir())) == len(others) + 2
+    remove_unfinished(path)
+    assert {found.name for found in tmp_path.iterdir()} == others | {name}
+
+
+def test_where_there_is_no_folder_nothing_is_unfinished(tmp_path):
+    remove_unfinished(tmp_path / "nowhere" / "a.txt")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="permissions are of Unix")

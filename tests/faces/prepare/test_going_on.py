@@ -280,7 +280,7 @@ def test_kill_9_leaves_what_can_be_gone_on_with(photos, made, tmp_path):
         time.sleep(0.02)
     with pytest.raises(UserError, match="another process is preparing faces in"):
         quick(folder, out)
-    process.kill()
+    process.kill()  # after the row, so perhaps in the middle of its crop
     process.wait()
     summary = quick(folder, out)
     assert 0 < summary.new < 9
@@ -332,8 +332,9 @@ def test_killed_as_it_wrote_a_crop_it_leaves_none_that_no_row_tells_of(tmp_path,
     save_photo(folder / "b.png", 1)
     write = run._write
 
-    def die(*words):
-        write(*words)
+    def die(path, crop):
+        write(path, crop)
+        (path.parent / f".{path.stem}-0123456789ab.jpg").write_bytes(b"half of a")
         raise Killed
 
     with monkeypatch.context() as patch:
