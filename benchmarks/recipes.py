@@ -57,6 +57,7 @@ RECIPES: dict[str, tuple[str, ...]] = {
     "no norm": ("--normalisation", "none"),
     "no augmentation": ("--augmentation",),
     "all images augmented": ("--augmentation-target", "0"),
+    "no negatives": ("--negatives", "0"),
     "colour and translation": ("--augmentation", "colour", "translation"),
     "translation and cutout": ("--augmentation", "translation", "cutout"),
     "spectral norm, no augmentation": ("--normalisation", "spectral", "--augmentation"),

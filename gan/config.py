@@ -120,6 +120,9 @@ class Settings:
     augmentation_target: float = 0.7
     """Of D's answers about real images, the right less the wrong ones: with fewer, a smaller share of the
     images is augmented, with more a greater one (Karras et al. 2020). 0: all are, always."""
+    negatives: float = 0.25
+    """Share of what D is told is generated that is real faces blended in patches instead (Sinha et al.
+    2021), at most 0.5; so many images of a batch, for D to look at beside the others. 0 for none."""
     ema_half_life: float = 10_000.0
     """Images after which a weight of G counts half in the averaged generator; 0 for none."""
 
@@ -149,6 +152,7 @@ PLAIN: dict[str, Any] = {
     "updates": "simultaneous",
     "augmentation": (),
     "augmentation_target": 0.0,
+    "negatives": 0.0,
     "ema_half_life": 0.0,
 }
 
@@ -172,7 +176,13 @@ FREE = frozenset(
 """What a resumed run may change: none of it alters the mathematics of a step by itself. (The data set is
 compared by its pixels, wherever it is.)"""
 
-LATER = {"accumulate": 1, "sync_batch_norm": True, "cuda_graph": True, "augmentation_target": 0.0}
+LATER = {
+    "accumulate": 1,
+    "sync_batch_norm": True,
+    "cuda_graph": True,
+    "augmentation_target": 0.0,
+    "negatives": 0.0,
+}
 """What runs of earlier versions did not have as a setting, and what they were trained with."""
 
 
@@ -203,8 +213,9 @@ def check(settings: Settings) -> None:
         raise UserError(
             f"--augmentation-target must be at least 0 and less than 1, not {settings.augmentation_target}"
         )
-    if not 0 <= settings.held_out <= 0.5:
-        raise UserError(f"--held-out must be 0 to 0.5, not {settings.held_out}")
+    for name in ("negatives", "held_out"):
+        if not 0 <= getattr(settings, name) <= 0.5:
+            raise UserError(f"{flag(name)} must be 0 to 0.5, not {getattr(settings, name)}")
     for name in ("beta1", "beta2"):
         if not 0 <= getattr(settings, name) < 1:
             raise UserError(f"{flag(name)} must be at least 0 and less than 1, not {getattr(settings, name)}")

@@ -12,9 +12,17 @@ from torch import Tensor
 GENERATED, REAL = 0, 1
 
 
-def discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-    """CE(D(x), 1) + CE(D(G(z)), 0): 2 ln 2 = 1.386 where D knows nothing, 0 where it knows all."""
-    return _cross_entropy(real_logits, REAL) + _cross_entropy(fake_logits, GENERATED)
+def discriminator_loss(real_logits: Tensor, fake_logits: Tensor, negatives: float = 0.0) -> Tensor:
+    """CE(D(x), 1) + CE(D(G(z)), 0): 2 ln 2 = 1.386 where D knows nothing, 0 where it knows all.
+
+    With a share of negatives in [0, 1) the second counts for what `negative_loss` leaves of it.
+    """
+    return _cross_entropy(real_logits, REAL) + (1 - negatives) * _cross_entropy(fake_logits, GENERATED)
+
+
+def negative_loss(negative_logits: Tensor, negatives: float) -> Tensor:
+    """What is added to D's loss for negatives, of all that it is told is generated that share."""
+    return negatives * _cross_entropy(negative_logits, GENERATED)
 
 
 def generator_loss(fake_logits: Tensor) -> Tensor:
@@ -22,16 +30,17 @@ def generator_loss(fake_logits: Tensor) -> Tensor:
     return _cross_entropy(fake_logits, REAL)
 
 
-def generator_over_discriminator(fake_logits: Tensor) -> Tensor:
+def generator_over_discriminator(fake_logits: Tensor, negatives: float = 0.0) -> Tensor:
     """The generator's gradient at each fake's logits as a multiple [B] of the discriminator's there.
 
     With p1 the softmax of logit 1 and p0 = 1 - p1, the gradient of CE(., 0) at the two logits is
     p1 * (-1, 1) and that of CE(., 1) is -p0 * (-1, 1): they differ by the factor -p0 / p1 alone. Where
     D treats each image by itself, every gradient further down differs by that factor too, so one
-    backward pass through D serves both losses.
+    backward pass through D serves both losses. With a share of negatives the discriminator's counts for
+    the less.
     """
     # Beyond e**60 the discriminator's own gradient, about p1, comes near the smallest number of float32.
-    return -_margin(fake_logits.detach(), GENERATED).clamp(max=60).exp()
+    return -_margin(fake_logits.detach(), GENERATED).clamp(max=60).exp() / (1 - negatives)
 
 
 def probability_real(logits: Tensor) -> Tensor:

@@ -25,6 +25,7 @@ from gan.health import FiniteLatch
 from gan.images import to_float, to_uint8
 from gan.latent import draw
 from gan.losses import probability_real
+from gan.negatives import AMOUNTS, blend, count_negatives
 from gan.networks import Generator, make_networks
 from gan.recovery import Recovery, salted
 from gan.updates import STATISTICS, Batch, Updates
@@ -38,10 +39,10 @@ DEVICE_SHARE = 0.5
 class Trainer:
     """Generator, discriminator, their optimizers, the averaged generator, and the step they share.
 
-    What a step draws (latent vectors, flips, augmentation) depends on the seed and the step's number
-    alone, as does the order of the images; so there is no random state to keep, and a step comes out
-    the same whether the run was interrupted before it or not. It is drawn for the whole batch, of which each
-    process takes its rows: their number makes no difference but by batch norm of each by itself.
+    What a step draws (latent vectors, flips, augmentation, negatives) depends on the seed and the step's
+    number alone, as does the order of the images; so there is no random state to keep, and a step comes
+    out the same whether the run was interrupted before it or not. It is drawn for the whole batch, of which
+    each process takes its rows: their number makes no difference but by batch norm of each by itself.
 
     Args:
         settings: with `precision` decided, not `auto`.
@@ -68,8 +69,15 @@ class Trainer:
         self._trained = np.arange(len(images)) if trained is None else trained
         self._images_on_device = _held_on(device, images)
         self._sample_latents = torch.from_numpy(draw(SAMPLES, settings.latent_size, settings.seed))
+        negatives = count_negatives(settings, self.world.size)
+        self._negatives = self.world.rows(negatives)
+        # Of the batch, the images that this process works on, then those it blends, then into these.
+        needed = np.arange(settings.batch_size)
+        blended = needed[self._negatives]
+        self._needed = np.concatenate([needed[self._rows], blended, negatives + blended])
         # What a step is given from outside stands in tensors that stay where they are: see `Recorded`.
-        count = self.images_of_its_own
+        self._needed_on_device = torch.from_numpy(self._needed).to(device)
+        count = len(self._needed)
         if self._images_on_device is None:
             self._given = torch.empty((count, *images.shape[1:]), dtype=torch.uint8, device=device)
         else:
@@ -122,7 +130,7 @@ class Trainer:
             share = self.average.share(settings.batch_size, number * settings.batch_size)
             self._average_share.fill_(share)
         order = batch_indices(len(self._trained), settings.batch_size, self.step_count, self._seed)
-        chosen = self._trained[order[self._rows]]
+        chosen = self._trained[order[self._needed]]
         given = torch.from_numpy(chosen if self._images_on_device is not None else self._images[chosen])
         if self.device.type == "cuda":
             given = given.pin_memory()  # or the copy would wait for the steps that are under way
@@ -138,16 +146,18 @@ class Trainer:
         self._latch.watch(self._number, values)
 
     def _batch(self) -> Batch:
-        settings = self.settings
-        widths = [1, settings.latent_size, *3 * [self._augmentation.amounts]]
-        drawn = torch.rand(
-            settings.batch_size, sum(widths), generator=self._random, device=self.device
-        )[self._rows]
-        flips, latents, *all_amounts = drawn.split(widths, dim=1)
-        real = self._real_images()
+        settings, augmenting, blended = self.settings, self._augmentation.amounts, self._negatives
+        count = blended.stop - blended.start
+        widths = [1, settings.latent_size, *3 * [augmenting], *((augmenting, AMOUNTS) if count else (0, 0))]
+        drawn = torch.rand(settings.batch_size, sum(widths), generator=self._random, device=self.device)
+        images = self._real_images()
         if settings.flip:
-            real = flip_half(real, flips[:, 0])
-        return Batch(real, latents * 2 - 1, *all_amounts)
+            images = flip_half(images, drawn[self._needed_on_device, 0])
+        real, some, others = images.split([len(images) - 2 * count, count, count])
+        _, latents, *amounts = drawn[self._rows].split(widths, dim=1)
+        *_, negative_amounts, blending = drawn[blended].split(widths, dim=1)
+        negatives = blend(some, others, blending) if count else some
+        return Batch(real, latents * 2 - 1, *amounts[:3], negative_amounts, negatives)
 
     def check_finite(self) -> None:
         """Raise `DivergedError`, naming the step, if a loss or gradient norm of any step was not finite."""

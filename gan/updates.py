@@ -20,8 +20,10 @@ from gan.losses import (
     discriminator_loss,
     generator_loss,
     generator_over_discriminator,
+    negative_loss,
     probability_real,
 )
+from gan.negatives import count_negatives
 from gan.networks import Discriminator, Generator
 
 STATISTICS = (
@@ -47,7 +49,9 @@ class Batch:
         z: latent vectors, float32 [B, latent_size] in [-1, 1].
         real_amounts: for `AdaptiveAugmentation.apply`, float32 [B, K] in [0, 1).
         fake_amounts: the same for the fakes,
-        second_amounts: and for the second look at them that separate updates take.
+        second_amounts: for the second look at them that separate updates take,
+        negative_amounts: and float32 [M, K] for
+        negatives: float [M, 3, S, S] in [-1, 1], fewer or none.
     """
 
     real: Tensor
@@ -55,6 +59,8 @@ class Batch:
     real_amounts: Tensor
     fake_amounts: Tensor
     second_amounts: Tensor
+    negative_amounts: Tensor
+    negatives: Tensor
 
     def parts(self, count: int) -> list[Batch]:
         """The same as `count` batches, as equal as can be."""
@@ -73,7 +79,7 @@ class Updates:
     Args:
         generator: with all weights float32, as those of
         discriminator: on one device.
-        settings: order of the updates, precision, accumulation and Adam's.
+        settings: order of the updates, precision, accumulation, share of negatives and Adam's.
         augmentation: of what D sees.
         world: the processes that work together.
     """
@@ -89,6 +95,8 @@ class Updates:
         self._generator, self._discriminator = generator, discriminator
         self._augmentation = augmentation
         self._settings, self._world = settings, world
+        self._negatives = count_negatives(settings, world.size)
+        self._negative_share = settings.negatives if self._negatives else 0.0
         self._generator_weights = list(generator.parameters())
         self._discriminator_weights = list(discriminator.parameters())
         self._device = self._generator_weights[0].device
@@ -121,9 +129,8 @@ class Updates:
         fakes = [self._fake(part) for part in parts]
         judged = []
         for part, fake in zip(parts, fakes, strict=True):
-            real_logits, fake_logits = self._judge(part, fake.detach())
-            loss = discriminator_loss(real_logits, fake_logits)
-            self._weighted(loss, part).backward()
+            real_logits, fake_logits, loss = self._judge(part, fake.detach())
+            loss.backward()
             judged.append((loss.detach(), real_logits.detach(), fake_logits.detach()))
         self._add_up(self._discriminator_weights)
         discriminator_norm = self._apply(self.discriminator_optimizer, self._discriminator_weights)
@@ -142,10 +149,9 @@ class Updates:
 
     def _two_backwards(self, part: Batch) -> Tensor:
         """Both networks' gradients from one pass of D, with a backward pass for each loss."""
-        real_logits, fake_logits = self._judge(part, self._fake(part))
-        loss = discriminator_loss(real_logits, fake_logits)
+        real_logits, fake_logits, loss = self._judge(part, self._fake(part))
         loss_of_generator = generator_loss(fake_logits)
-        self._weighted(loss, part).backward(inputs=self._discriminator_weights, retain_graph=True)
+        loss.backward(inputs=self._discriminator_weights, retain_graph=True)
         self._weighted(loss_of_generator, part).backward(inputs=self._generator_weights)
         return self._values(part, loss, loss_of_generator, real_logits, fake_logits)
 
@@ -153,11 +159,10 @@ class Updates:
         """As `_two_backwards`, where D treats each image by itself: one backward pass for both losses."""
         fake = self._fake(part)
         seen = fake.detach().float().requires_grad_()
-        real_logits, fake_logits = self._judge(part, seen)
-        loss = discriminator_loss(real_logits, fake_logits)
-        self._weighted(loss, part).backward()
+        real_logits, fake_logits, loss = self._judge(part, seen)
+        loss.backward()
         assert seen.grad is not None
-        factor = generator_over_discriminator(fake_logits)[:, None, None, None]
+        factor = generator_over_discriminator(fake_logits, self._negative_share)[:, None, None, None]
         fake.backward((seen.grad * factor).to(fake.dtype))
         return self._values(part, loss, generator_loss(fake_logits.detach()), real_logits, fake_logits)
 
@@ -165,15 +170,27 @@ class Updates:
         with self._autocast():
             return self._generator(part.z)
 
-    def _judge(self, part: Batch, fake: Tensor) -> tuple[Tensor, Tensor]:
-        """D's logits for real and generated images; with batch norm each batch has statistics of its own."""
+    def _judge(self, part: Batch, fake: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """D's logits for real and generated images, and its loss as what the part adds to the batch's.
+
+        With batch norm each kind of image has statistics of its own.
+        """
         real = self._augmentation.apply(part.real, part.real_amounts)
         fake = self._augmentation.apply(fake.float(), part.fake_amounts)
+        kinds = [real, fake]
+        if self._negatives:
+            kinds.append(self._augmentation.apply(part.negatives, part.negative_amounts))
         with self._autocast():
             if self._discriminator.couples_images:
-                return self._discriminator(real), self._discriminator(fake)
-            real_logits, fake_logits = self._discriminator(torch.cat([real, fake])).chunk(2)
-            return real_logits, fake_logits
+                logits = [self._discriminator(images) for images in kinds]
+            else:
+                logits = [*self._discriminator(torch.cat(kinds)).split([len(images) for images in kinds])]
+        real_logits, fake_logits, *negative_logits = logits
+        loss = self._weighted(discriminator_loss(real_logits, fake_logits, self._negative_share), part)
+        if negative_logits:
+            of_negatives = negative_loss(negative_logits[0], self._negative_share)
+            loss = loss + of_negatives * (len(part.negatives) / self._negatives)
+        return real_logits, fake_logits, loss
 
     def _add_up(self, weights: list[Tensor], *more: Tensor) -> None:
         """Sum gradients, and more, over all processes."""
@@ -194,17 +211,19 @@ class Updates:
     def _values(
         self, part: Batch, loss: Tensor, loss_of_generator: Tensor, real_logits: Tensor, fake_logits: Tensor
     ) -> Tensor:
-        """What a part adds to the first six of `STATISTICS`: float32 [6], on the device."""
+        """What a part adds to the first six of `STATISTICS`: float32 [6], on the device.
+
+        `loss` is that already.
+        """
         real, fake = probability_real(real_logits), probability_real(fake_logits)
         values = [
-            loss.float(),
             loss_of_generator.float(),
             real.mean(),
             fake.mean(),
             (real > 0.5).float().mean(),
             (fake < 0.5).float().mean(),
         ]
-        return self._weighted(torch.stack(values), part)
+        return torch.cat([loss.float()[None], self._weighted(torch.stack(values), part)])
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(

@@ -59,6 +59,7 @@ VALID = st.builds(
     flip=st.booleans(),
     augmentation=st.lists(st.sampled_from(["colour", "translation", "cutout"]), max_size=3).map(tuple),
     augmentation_target=st.floats(0, 1, exclude_max=True),
+    negatives=st.floats(0, 0.5),
     ema_half_life=st.floats(0, 1e9),
     log_every=COUNTS,
     sample_every=COUNTS,
@@ -105,6 +106,7 @@ def test_plain_is_the_textbook_form(preset):
     assert plain.beta2 == 0.999
     assert plain.augmentation == ()
     assert plain.augmentation_target == 0
+    assert plain.negatives == 0
     assert plain.weight_decay == 0
     same = ("generator_widths", "batch_size", "image_size", "learning_rate", "beta1", "flip")
     assert [getattr(plain, name) for name in same] == [getattr(full, name) for name in same]
@@ -221,10 +223,15 @@ def test_a_value_out_of_range_is_refused_by_name():
         from_json(edited(learning_rate=NAN))
     with pytest.raises(UserError, match="--augmentation-target must be at least 0 and less than 1, not 1"):
         from_json(edited(augmentation_target=1))
+    with pytest.raises(UserError, match=r"--negatives must be 0 to 0\.5, not 0\.6"):
+        from_json(edited(negatives=0.6))
 
 
 def test_a_run_from_before_a_setting_was_added_has_what_it_was_trained_with():
-    then = {"accumulate": 1, "sync_batch_norm": True, "cuda_graph": True, "augmentation_target": 0.0}
+    then = {
+        "accumulate": 1, "sync_batch_norm": True, "cuda_graph": True, "augmentation_target": 0.0,
+        "negatives": 0.0,
+    }  # fmt: skip
     values = edited(accumulate=3)
     for name in then:
         del values[name]
@@ -255,7 +262,7 @@ def test_changed_names_what_alters_the_mathematics_and_nothing_else():
         "head_scale": 0.5, "updates": "separate", "learning_rate": 2e-4, "beta1": 0.4, "beta2": 0.9,
         "weight_decay": 1e-5, "flip": False, "augmentation": ("cutout",), "augmentation_target": 0.5,
         "ema_half_life": 5.0, "preset": "paper", "plain": True, "held_out": 0.1, "accumulate": 2,
-        "sync_batch_norm": False,
+        "sync_batch_norm": False, "negatives": 0.1,
     }  # fmt: skip
     for name, value in other.items():
         assert changed(Settings(), replace(free, **{name: value})) == [name]

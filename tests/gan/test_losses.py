@@ -6,7 +6,13 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gan.losses import discriminator_loss, generator_loss, generator_over_discriminator, probability_real
+from gan.losses import (
+    discriminator_loss,
+    generator_loss,
+    generator_over_discriminator,
+    negative_loss,
+    probability_real,
+)
 from gan.networks import Discriminator, Generator
 
 LOGIT = st.floats(-90, 90, width=32)
@@ -24,6 +30,18 @@ def test_losses_are_those_computed_by_hand():
     assert discriminator_loss(REAL, FAKE).item() == pytest.approx(0.780905, abs=1e-6)
     # The generator wants logit 1 of the fakes: leads -3 and 0.
     assert generator_loss(FAKE).item() == pytest.approx((3.048587 + 0.693147) / 2, abs=1e-6)
+
+
+def test_negatives_take_their_share_of_what_is_generated():
+    of_real = (math.log(2) + math.log(1 + math.exp(-2))) / 2
+    fake, negative = torch.tensor([[1.0, 1.0]]), torch.tensor([[0.0, 0.0], [1.0, -2.0]])
+    of_negative = (math.log(2) + math.log(1 + math.exp(-3))) / 2
+    found = discriminator_loss(REAL, fake, 0.25) + negative_loss(negative, 0.25)
+    assert found.item() == pytest.approx(of_real + 0.75 * math.log(2) + 0.25 * of_negative, abs=1e-6)
+    nothing = torch.zeros(3, 2)
+    knows_nothing = discriminator_loss(nothing, nothing, 0.4) + negative_loss(nothing, 0.4)
+    assert knows_nothing.item() == pytest.approx(2 * math.log(2))
+    assert negative_loss(negative.bfloat16(), 0.25).dtype == torch.float32
 
 
 def test_a_discriminator_that_knows_nothing():
@@ -68,6 +86,9 @@ def test_the_factor_by_hand():
     logits = torch.tensor([[2.0, -1.0], [0.5, 0.5], [0.0, 2.0]])
     expected = [-math.exp(3), -1, -math.exp(-2)]
     assert generator_over_discriminator(logits).tolist() == pytest.approx(expected)
+    # Beside a fifth of negatives D's own gradient is four fifths as great.
+    expected = [factor / 0.8 for factor in expected]
+    assert generator_over_discriminator(logits, 0.2).tolist() == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("lead", [0, 5, 14, 18, 30, 55, -14, -30])

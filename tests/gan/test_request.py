@@ -50,13 +50,13 @@ def test_every_setting_is_a_flag():
         "--generator-widths,1,2,3,4,--discriminator-widths,5,6,7,8,--latent-size,10,"
         "--normalisation,spectral,--head-scale,0.1,--updates,separate,--learning-rate,1e-3,"
         "--beta1,0.1,--beta2,0.9,--weight-decay,1e-5,--no-flip,--augmentation,cutout,colour,"
-        "--augmentation-target,0.4,--ema-half-life,77,--log-every,1,--sample-every,2,--score-every,6,--checkpoint-every,3,--histogram-every,4,"
+        "--augmentation-target,0.4,--negatives,0.2,--ema-half-life,77,--log-every,1,--sample-every,2,--score-every,6,--checkpoint-every,3,--histogram-every,4,"
         "--keep,5"
     )
     expected = Settings(
         "my faces", "a b", Path("o"), Path("c"), "paper", True, 5, 2.5, 4, 2, False, False,
         32, 9, "cpu", "bfloat16", 0, 0.5, 0.3, (1, 2, 3, 4), (5, 6, 7, 8), 10,
-        "spectral", 0.1, "separate", 1e-3, 0.1, 0.9, 1e-5, False, ("cutout", "colour"), 0.4, 77.0,
+        "spectral", 0.1, "separate", 1e-3, 0.1, 0.9, 1e-5, False, ("cutout", "colour"), 0.4, 0.2, 77.0,
         1, 2, 6, 3, 4, 5,
     )  # fmt: skip
     assert read_request(["my faces", *words.split(",")]).settings == expected

@@ -14,10 +14,10 @@ from gan.batches import batch_indices
 from gan.config import Settings
 from gan.images import to_float
 from gan.trainer import Trainer
-from gan.updates import STATISTICS, Updates
+from gan.updates import STATISTICS, Batch, Updates
 from tests.small_trainer import IMAGES, trainer, weights
 
-SMOOTH = 1
+SMOOTH = 2
 """A seed with which no value comes so near a kink of a ReLU that float32 takes its other side."""
 
 FORMS = [
@@ -72,10 +72,15 @@ class Reference:
     def parameters(self) -> list[torch.Tensor]:
         return [*self.generator.parameters(), *self.discriminator.parameters()]
 
-    def step(self, real: torch.Tensor, z: torch.Tensor) -> tuple[list[torch.Tensor], dict[str, float]]:
-        fake = self.generator(z.double())
-        real_logits, fake_logits = self.judge(real.double(), fake)
-        discriminator_loss = cross_entropy(real_logits, 1) + cross_entropy(fake_logits, 0)
+    def step(self, batch: Batch) -> tuple[list[torch.Tensor], dict[str, float]]:
+        fake = self.generator(batch.z.double())
+        real_logits, fake_logits, *more = self.judge([batch.real.double(), fake, batch.negatives.double()])
+        if more:
+            share = self.settings.negatives
+            of_fake = (1 - share) * cross_entropy(fake_logits, 0) + share * cross_entropy(more[0], 0)
+        else:
+            of_fake = cross_entropy(fake_logits, 0)
+        discriminator_loss = cross_entropy(real_logits, 1) + of_fake
         of_discriminator = torch.autograd.grad(
             discriminator_loss, list(self.discriminator.parameters()), retain_graph=True
         )
@@ -97,10 +102,12 @@ class Reference:
         told = dict(zip(STATISTICS, [value.item() for value in values], strict=True))
         return [*of_generator, *of_discriminator], told
 
-    def judge(self, real: torch.Tensor, fake: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def judge(self, kinds: list[torch.Tensor]) -> list[torch.Tensor]:
+        kinds = [images for images in kinds if len(images)]
         if self.settings.normalisation.startswith("batch"):
-            return self.discriminator(real), self.discriminator(fake)
-        return self.discriminator(torch.cat([real, fake])).chunk(2)  # one look, one spectral norm
+            return [self.discriminator(images) for images in kinds]
+        logits = self.discriminator(torch.cat(kinds))  # one look, one spectral norm
+        return [*logits.split([len(images) for images in kinds])]
 
     def apply(self, index: int, its_gradients: tuple[torch.Tensor, ...]) -> None:
         (group,) = self.optimizers[index].param_groups
@@ -113,14 +120,23 @@ def cross_entropy(logits: torch.Tensor, label: int) -> torch.Tensor:
     return -logits.log_softmax(1)[:, label].mean()
 
 
+def batches_of(made: Trainer) -> list[Batch]:
+    """To which each step will add what it works on."""
+    batches, make = [], made._updates.make
+    made._updates.make = lambda batch: batches.append(batch) or make(batch)
+    return batches
+
+
 @pytest.mark.parametrize(
-    ("updates", "normalisation", "weight_decay"), [*((*form, 0.0) for form in FORMS), (*FORMS[0], 0.3)]
+    ("updates", "normalisation", "weight_decay", "negatives"),
+    [*((*form, 0.0, 0.25) for form in FORMS), (*FORMS[0], 0.3, 0.25), *((*form, 0.0, 0.0) for form in FORMS)],
 )
-def test_a_step_is_the_one_defined(updates, normalisation, weight_decay):
+def test_a_step_is_the_one_defined(updates, normalisation, weight_decay, negatives):
     tried = lively(
         updates=updates,
         normalisation=normalisation,
         weight_decay=weight_decay,
+        negatives=negatives,
         augmentation=(),
         head_scale=0.25,
         flip=False,
@@ -128,12 +144,13 @@ def test_a_step_is_the_one_defined(updates, normalisation, weight_decay):
     )
     reference = Reference(tried)
     before = weights(tried)
-    latents = []
-    tried.generator.register_forward_pre_hook(lambda _, inputs: latents.append(inputs[0]))
+    batches = batches_of(tried)
     for step in range(2):
-        real = to_float(torch.from_numpy(IMAGES[batch_indices(len(IMAGES), 8, step, SMOOTH)]))
         tried.step()
-        true_gradients, true_values = reference.step(real, latents[-1])
+        real = to_float(torch.from_numpy(IMAGES[batch_indices(len(IMAGES), 8, step, SMOOTH)]))
+        assert torch.equal(batches[-1].real, real)
+        assert len(batches[-1].negatives) == 8 * negatives
+        true_gradients, true_values = reference.step(batches[-1])
         values = tried.statistics()
         assert values == pytest.approx(true_values, rel=1e-4), step
         if step == 0:
@@ -143,6 +160,7 @@ def test_a_step_is_the_one_defined(updates, normalisation, weight_decay):
     for now, true, first in zip(weights(tried), reference.parameters(), before, strict=True):
         # Adam's first steps are as long for a gradient near 0, which rounding turns around: the mean.
         assert (now - true).abs().mean() < 1e-3 * (now - first).abs().mean()
+    latents = [batch.z for batch in batches]
     assert all(z.shape == (8, 100) and z.min() >= -1 and z.max() <= 1 for z in latents)
     assert min(z.min() for z in latents) < -0.98
     assert max(z.max() for z in latents) > 0.98
@@ -152,7 +170,7 @@ def test_a_step_is_the_one_defined(updates, normalisation, weight_decay):
 @pytest.mark.parametrize(("updates", "normalisation"), [("simultaneous", "layer"), ("separate", "batch")])
 def test_a_step_by_minimal_filtering_is_the_one_defined(updates, normalisation, monkeypatch):
     monkeypatch.setattr(convolution, "LEAST_GAIN", 0)  # these networks are too small to gain by it
-    test_a_step_is_the_one_defined(updates, normalisation, 0.0)
+    test_a_step_is_the_one_defined(updates, normalisation, 0.0, 0.25)
 
 
 @pytest.mark.parametrize("normalisation", ["layer", "spectral", "none"])
@@ -175,8 +193,13 @@ def test_one_backward_pass_gives_the_gradients_of_two(normalisation, lead):
 @pytest.mark.parametrize("updates", ["separate", "simultaneous"])
 @pytest.mark.parametrize("parts", [2, 3])
 def test_a_batch_in_parts_gives_the_gradients_of_the_whole_but_for_norms(updates, parts):
-    """Also where the parts cannot be equal: 8 images are 3, 3 and 2."""
-    options = {"updates": updates, "normalisation": "none", "augmentation": ("translation", "cutout")}
+    """Also where the parts cannot be equal: 8 images are 3, 3 and 2, and 4 negatives 2, 1 and 1."""
+    options = {
+        "updates": updates,
+        "normalisation": "none",
+        "augmentation": ("translation", "cutout"),
+        "negatives": 0.5,
+    }
     whole, in_parts = (lively(accumulate=count, **options) for count in (1, parts))
     for each in (whole, in_parts):
         without_batch_norm(each.generator)
@@ -228,11 +251,9 @@ def test_in_bfloat16_each_gradient_points_where_that_of_float64_does(updates, no
         generator_widths=(48, 40, 32, 24),
         discriminator_widths=(24, 32, 40, 48),
     )
-    reference, latents = Reference(tried), []
-    tried.generator.register_forward_pre_hook(lambda _, inputs: latents.append(inputs[0]))
-    real = to_float(torch.from_numpy(IMAGES[batch_indices(len(IMAGES), 24, 0, 0)]))
+    reference, batches = Reference(tried), batches_of(tried)
     tried.step()
-    truth, _ = reference.step(real, latents[0])
+    truth, _ = reference.step(batches[0])
     pairs = [
         (one.flatten().double(), other.flatten()) for one, other in zip(gradients(tried), truth, strict=True)
     ]
