@@ -6,13 +6,16 @@ A generator is only taught to avoid what its discriminator minds. Prints a Markd
 far D's answer (the lead of the logit for real ones) falls, over how far it falls from real to generated
 faces; and the share of faces for which it falls at all. The faces are those held out from the run, where
 there are enough; the generated ones are drawn by the weights of the last training step, as D saw them.
+Patches of another face are what negatives are made of (gan/negatives.py): a run with those has seen such.
 """
 
 from __future__ import annotations
 
+import copy
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 
 import torch
@@ -64,18 +67,22 @@ def main() -> None:
     generator.load_state_dict(state["generator"])
     discriminator.load_state_dict(state["discriminator"])
     faces = load_reference(info, None).faces
-    rows = faces.held_out if len(faces.held_out) >= 2 else faces.pool
+    held_out = len(faces.held_out) >= BATCH
+    rows = faces.held_out if held_out else faces.pool
     random = torch.Generator().manual_seed(choice.seed)
     rows = rows[torch.randperm(len(rows), generator=random)[: choice.count].numpy()]
     if len(rows) < 2:
         raise UserError("the run's folder holds fewer than two images")
+    told = f"{len(rows)} {'held-out faces' if held_out else 'faces, most of them trained on'}"
     real = to_float(torch.from_numpy(faces.images[rows]))
     latents = torch.from_numpy(draw(len(real), info.settings.latent_size, choice.seed))
     with torch.no_grad():
         fakes = torch.cat([generator(z) for z in latents.split(BATCH)])
     of_real, of_fakes = lead(discriminator, real), lead(discriminator, fakes)
     gap = of_real.mean() - of_fakes.mean()
-    print(f"step {state['step']:,}, {len(real)} faces; for generated ones D's answer is {gap:.1f} lower\n")
+    if gap <= 0:
+        raise UserError("D believes in generated faces as much as in real ones: it goes by nothing")
+    print(f"step {state['step']:,}, {told}; for generated ones D's answer is {gap:.1f} lower\n")
     print("| fault | D's answer falls by, of that | for so many faces |\n|---|---|---|")
     for name, spoil in FAULTS.items():
         fall = of_real - lead(discriminator, spoil(real, random))
@@ -85,7 +92,8 @@ def main() -> None:
 @torch.no_grad()
 def lead(discriminator: Discriminator, images: Tensor) -> Tensor:
     """By how much [N] the logit for real images leads; batch norm takes the statistics of each batch."""
-    logits = torch.cat([discriminator(part) for part in images.split(BATCH)])
+    judge = copy.deepcopy(discriminator)  # in training each look moves spectral norm's estimate
+    logits = torch.cat([judge(part) for part in images.tensor_split(ceil(len(images) / BATCH))])
     return logits[:, REAL] - logits[:, GENERATED]
 
 
@@ -118,7 +126,7 @@ def blended(images: Tensor, random: torch.Generator) -> Tensor:
 
 def noisy(images: Tensor, random: torch.Generator) -> Tensor:
     """With noise of 10 levels of 255."""
-    return images + 10 / 127.5 * torch.randn(images.shape, generator=random)
+    return (images + 10 / 127.5 * torch.randn(images.shape, generator=random)).clamp(-1, 1)
 
 
 def spotted(images: Tensor, random: torch.Generator, shade: float) -> Tensor:

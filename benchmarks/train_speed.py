@@ -34,6 +34,7 @@ from faces.drawn import write_folder
 from gan.command import parse
 from gan.config import Device, Precision, Preset, Settings, Updates, at_least, base, check
 from gan.errors import UserError, run_script
+from gan.negatives import count_negatives
 
 if TYPE_CHECKING:
     from gan.scoring import Scorer
@@ -215,7 +216,9 @@ def _work(settings: Settings, way: str) -> float:
         kind = "textbook"
     elif kind == "simultaneous" and not settings.normalisation.startswith("batch"):
         kind = "one backward pass"
-    return settings.batch_size * (3 * generator + passes[kind])
+    # Negatives are as real images, which G's loss has no part in.
+    negatives = 0 if way == "textbook" else count_negatives(settings) * (3 * whole - first)
+    return settings.batch_size * (3 * generator + passes[kind]) + negatives
 
 
 def _forward(side: int, widths: tuple[int, ...]) -> list[float]:

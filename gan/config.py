@@ -57,7 +57,8 @@ class Settings:
     the default is light on a CPU, paper on a GPU."""
     plain: bool = False
     """The textbook form: batch norm on all of D, its logits as they are, beta2 0.999, simultaneous
-    updates, no averaged weights, no augmentation."""
+    updates, no averaged weights, no augmentation, no
+    negatives."""
 
     steps: int | None = None
     """Stop after this many steps; 7000 if neither steps nor minutes are given."""
@@ -76,7 +77,7 @@ class Settings:
     image_size: int = 96
     """Side of the images in pixels: a multiple of 16 from 32 to 256."""
     seed: int = 0
-    """Of everything that is drawn: weights, latent vectors, order of the images, augmentation."""
+    """Of everything that is drawn: weights, latent vectors, order of the images, augmentation, negatives."""
     device: Device = "auto"
     """Where to compute; auto takes CUDA, then Apple's MPS, then the CPU."""
     precision: Precision = "auto"
@@ -116,13 +117,14 @@ class Settings:
     flip: bool = True
     """Mirror half of the real images."""
     augmentation: tuple[Augmentation, ...] = ("translation",)
-    """What is done to real and generated images in front of D (Zhao et al. 2020)."""
+    """What is done to all images in front of D, real, generated and blended (Zhao et al. 2020)."""
     augmentation_target: float = 0.7
     """Of D's answers about real images, the right less the wrong ones: with fewer, a smaller share of the
     images is augmented, with more a greater one (Karras et al. 2020). 0: all are, always."""
     negatives: float = 0.25
-    """Share of what D is told is generated that is real faces blended in patches instead (Sinha et al.
-    2021), at most 0.5; so many images of a batch, for D to look at beside the others. 0 for none."""
+    """Of the half of D's loss that is about generated images, the share that real faces blended in patches
+    have, which D is told are generated too (Sinha et al. 2021): 0, for none, to 0.5. As large a share of the
+    batch is blended, beside as many real and generated images as without."""
     ema_half_life: float = 10_000.0
     """Images after which a weight of G counts half in the averaged generator; 0 for none."""
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import glob
 import hashlib
 import os
 import secrets
-from collections.abc import Iterator
+import string
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 LONGEST_STEM = 200
@@ -45,17 +45,21 @@ def replacing(path: str | Path, *, durable: bool = True) -> Iterator[Path]:
         raise
 
 
-def remove_unfinished(path: Path) -> None:
-    """Remove what a kill in the middle of `replacing(path)` left beside it.
+def remove_unfinished(paths: Iterable[Path]) -> None:
+    """Remove what a kill in the middle of `replacing` one of these paths left beside it.
 
-    Nobody may be writing `path` meanwhile.
+    Nobody may be writing them meanwhile.
 
     Raises:
         OSError: it cannot be removed.
     """
-    stem, ending = glob.escape(short_stem(path.stem)), glob.escape(path.suffix)
-    for left in path.parent.glob(f".{stem}-{'[0-9a-f]' * (2 * _MARK_BYTES)}{ending}"):
-        left.unlink(missing_ok=True)
+    names = {(path.parent, f".{short_stem(path.stem)}", path.suffix) for path in paths}
+    for folder in {folder for folder, _, _ in names}:
+        for found in folder.glob(".*"):  # one look, however many paths
+            stem, _, mark = found.stem.rpartition("-")
+            is_mark = len(mark) == 2 * _MARK_BYTES and set(mark) <= set(string.hexdigits)
+            if is_mark and (folder, stem, found.suffix) in names:
+                found.unlink(missing_ok=True)
 
 
 def short_stem(stem: str, *, marked: bool = False) -> str:

@@ -13,7 +13,17 @@ import torch
 from numpy.typing import NDArray
 
 from gan.checkpoint import check_networks, keep_as_best, load_newest, load_newest_told
-from gan.config import DEFAULT_STEPS, FEWEST_IMAGES, NETWORKS, Settings, base, changed, check, flag
+from gan.config import (
+    DEFAULT_STEPS,
+    FEWEST_IMAGES,
+    LATER,
+    NETWORKS,
+    Settings,
+    base,
+    changed,
+    check,
+    flag,
+)
 from gan.course import Course
 from gan.dataset import FaceSet, load_folder
 from gan.distributed import World
@@ -27,6 +37,7 @@ from gan.hardware import (
     time_convolutions,
 )
 from gan.lock import locked
+from gan.negatives import count_negatives
 from gan.processes import worker_count
 from gan.recorder import Recorder
 from gan.request import NEWEST, Request, read_request
@@ -250,6 +261,22 @@ def _check_shares(settings: Settings, world: World) -> None:
             f"--batch-size {settings.batch_size} is too small for {world.size} processes with "
             f"--accumulate {settings.accumulate}: it takes {2 * shares} or more"
         )
+    negatives, least = count_negatives(settings), _fewest_negatives(settings, world)
+    if 0 < negatives < least:
+        raise UserError(
+            f"with batch norm in D, {world.size} processes and --accumulate {settings.accumulate} it takes "
+            f"{least} negatives or more, and --negatives {settings.negatives:g} of --batch-size "
+            f"{settings.batch_size} are {negatives}: give more, or --negatives 0"
+        )
+
+
+def _fewest_negatives(settings: Settings, world: World) -> int:
+    """So that batch norm in D, which compares those of a part, never has but one; without it any will do."""
+    if not settings.normalisation.startswith("batch"):
+        return 0
+    shares = world.size * settings.accumulate
+    compared = settings.accumulate if settings.sync_batch_norm else shares
+    return max(shares, 2 * compared)
 
 
 def _describe(plan: Plan, data: FaceSet, recorder: Recorder, world: World) -> None:
@@ -293,7 +320,8 @@ def _resuming(words: Sequence[str], request: Request) -> Plan:
         )
     path, state = _same_networks(run, before, settings)
     # Checkpoints of earlier versions do not tell what they were trained with.
-    edited = changed(replace(before, **state.get("settings", {})), before)
+    trained = state.get("settings", {})
+    edited = changed(replace(before, **(LATER | trained if trained else {})), before)
     if edited and not request.force:
         raise UserError(
             f"{run}/config.json tells another {', '.join(map(flag, edited))} than {path} was trained with: "

@@ -12,17 +12,19 @@ from torch import Tensor
 GENERATED, REAL = 0, 1
 
 
-def discriminator_loss(real_logits: Tensor, fake_logits: Tensor, negatives: float = 0.0) -> Tensor:
+def discriminator_loss(real_logits: Tensor, fake_logits: Tensor, negative_share: float = 0.0) -> Tensor:
     """CE(D(x), 1) + CE(D(G(z)), 0): 2 ln 2 = 1.386 where D knows nothing, 0 where it knows all.
 
-    With a share of negatives in [0, 1) the second counts for what `negative_loss` leaves of it.
+    With a share s of negatives in [0, 1) the second counts for 1 - s, and `negative_loss` is added. A D that
+    tells those, and cannot tell G's images from real ones, then believes in both by 1 / (2 - s).
     """
-    return _cross_entropy(real_logits, REAL) + (1 - negatives) * _cross_entropy(fake_logits, GENERATED)
+    of_real, of_fakes = _cross_entropy(real_logits, REAL), _cross_entropy(fake_logits, GENERATED)
+    return of_real + (1 - negative_share) * of_fakes
 
 
-def negative_loss(negative_logits: Tensor, negatives: float) -> Tensor:
-    """What is added to D's loss for negatives, of all that it is told is generated that share."""
-    return negatives * _cross_entropy(negative_logits, GENERATED)
+def negative_loss(negative_logits: Tensor, negative_share: float) -> Tensor:
+    """What negatives add to D's loss: their share of CE(., 0)."""
+    return negative_share * _cross_entropy(negative_logits, GENERATED)
 
 
 def generator_loss(fake_logits: Tensor) -> Tensor:
@@ -30,7 +32,7 @@ def generator_loss(fake_logits: Tensor) -> Tensor:
     return _cross_entropy(fake_logits, REAL)
 
 
-def generator_over_discriminator(fake_logits: Tensor, negatives: float = 0.0) -> Tensor:
+def generator_over_discriminator(fake_logits: Tensor, negative_share: float = 0.0) -> Tensor:
     """The generator's gradient at each fake's logits as a multiple [B] of the discriminator's there.
 
     With p1 the softmax of logit 1 and p0 = 1 - p1, the gradient of CE(., 0) at the two logits is
@@ -40,7 +42,7 @@ def generator_over_discriminator(fake_logits: Tensor, negatives: float = 0.0) ->
     the less.
     """
     # Beyond e**60 the discriminator's own gradient, about p1, comes near the smallest number of float32.
-    return -_margin(fake_logits.detach(), GENERATED).clamp(max=60).exp() / (1 - negatives)
+    return -_margin(fake_logits.detach(), GENERATED).clamp(max=60).exp() / (1 - negative_share)
 
 
 def probability_real(logits: Tensor) -> Tensor:

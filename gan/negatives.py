@@ -1,9 +1,10 @@
-"""Negatives: photos that are wrong, made of real ones, which D is told are generated too.
+"""Negatives: pictures that are wrong, made of real ones, which D is told are generated.
 
-Negative data augmentation (Sinha et al. 2021): D tells generated images from real ones by their finest
-textures first, and hardly minds a blotch or two halves that do not belong together; so nothing teaches G
-to avoid those. Two real faces blended in patches have the textures of real ones and just these faults.
-As no such image is in the data set, what G is to come to stays the same.
+Negative data augmentation (Sinha et al. 2021). By itself D tells generated images from real ones by their
+finest textures first, and hardly minds a blotch or two halves that do not belong together, so nothing
+teaches G to avoid those; benchmarks/planted_faults.py shows it. Two real faces blended in patches have just
+these faults and the textures of real ones, softened where both are seen. What G is to come to stays the
+same, as far as no such picture is in the data set.
 """
 
 from __future__ import annotations
@@ -19,14 +20,13 @@ PATCHES = 6
 AMOUNTS = PATCHES**2
 """That `blend` needs for each image."""
 SHARPNESS = 12.0
-"""How steep the edges are: from one image to the other within about a third of a patch."""
+"""How steep the edges are. They are about a patch wide: in half of the picture one of the two images counts
+for less than a tenth, and in the other half both can be seen."""
 
 
-def count_negatives(settings: Settings, processes: int) -> int:
-    """How many a batch of all processes has: its share, or none where a part of it would have none."""
-    batch = settings.batch_size
-    count = min(round(settings.negatives * batch), batch // 2)  # each is made of two images of the batch
-    return count if count >= settings.accumulate * processes else 0
+def count_negatives(settings: Settings) -> int:
+    """How many a batch of all processes has: each is made of two of its images."""
+    return min(round(settings.negatives * settings.batch_size), settings.batch_size // 2)
 
 
 def blend(images: Tensor, others: Tensor, amounts: Tensor) -> Tensor:

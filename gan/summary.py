@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from gan.config import Settings
 from gan.dataset import FaceSet
+from gan.negatives import count_negatives
 from gan.networks import make_networks
 
 FLOAT = 4
@@ -27,9 +28,10 @@ def summary(settings: Settings, device: torch.device, data: FaceSet, processes: 
     images = torch.zeros(1, 3, settings.image_size, settings.image_size)
     generator_rows, generator_values = _layers(generator.eval(), z)
     discriminator_rows, discriminator_values = _layers(discriminator.eval(), images)
-    # The discriminator sees a batch of real images and one of generated ones.
-    at_once = ceil(settings.batch_size / (processes * settings.accumulate))
-    kept = at_once * (generator_values + 2 * discriminator_values)
+    parts = processes * settings.accumulate
+    at_once, negatives = ceil(settings.batch_size / parts), ceil(count_negatives(settings) / parts)
+    # The discriminator sees a batch of real images, one of generated ones, and the negatives.
+    kept = at_once * generator_values + (2 * at_once + negatives) * discriminator_values
     of_generator, of_discriminator = _parameters(generator), _parameters(discriminator)
     states = 4 * (of_generator + of_discriminator) + (of_generator if settings.ema_half_life else 0)
     width = 2 if settings.precision == "bfloat16" else FLOAT

@@ -69,14 +69,16 @@ class Trainer:
         self._trained = np.arange(len(images)) if trained is None else trained
         self._images_on_device = _held_on(device, images)
         self._sample_latents = torch.from_numpy(draw(SAMPLES, settings.latent_size, settings.seed))
-        negatives = count_negatives(settings, self.world.size)
-        self._negatives = self.world.rows(negatives)
-        # Of the batch, the images that this process works on, then those it blends, then into these.
-        needed = np.arange(settings.batch_size)
-        blended = needed[self._negatives]
-        self._needed = np.concatenate([needed[self._rows], blended, negatives + blended])
+        negatives = count_negatives(settings)
+        self._blended = self.world.rows(negatives)
+        # Images of the batch: those that this process works on, and the two that each negative is made of.
+        batch = np.arange(settings.batch_size)
+        blended = batch[self._blended]
+        self._parts = [len(batch[self._rows]), len(blended), len(blended)]
+        used = np.concatenate([batch[self._rows], blended, blended + negatives])
+        self._needed, places = np.unique(used, return_inverse=True)
+        self._used, self._places = (torch.from_numpy(rows).to(device) for rows in (used, places))
         # What a step is given from outside stands in tensors that stay where they are: see `Recorded`.
-        self._needed_on_device = torch.from_numpy(self._needed).to(device)
         count = len(self._needed)
         if self._images_on_device is None:
             self._given = torch.empty((count, *images.shape[1:]), dtype=torch.uint8, device=device)
@@ -146,18 +148,19 @@ class Trainer:
         self._latch.watch(self._number, values)
 
     def _batch(self) -> Batch:
-        settings, augmenting, blended = self.settings, self._augmentation.amounts, self._negatives
-        count = blended.stop - blended.start
-        widths = [1, settings.latent_size, *3 * [augmenting], *((augmenting, AMOUNTS) if count else (0, 0))]
+        settings, augmenting = self.settings, self._augmentation.amounts
+        widths = [1, settings.latent_size, *3 * [augmenting]]
+        # A run without negatives draws what it would if there were no such thing.
+        widths += [augmenting, AMOUNTS] if count_negatives(settings) else [0, 0]
         drawn = torch.rand(settings.batch_size, sum(widths), generator=self._random, device=self.device)
-        images = self._real_images()
-        if settings.flip:
-            images = flip_half(images, drawn[self._needed_on_device, 0])
-        real, some, others = images.split([len(images) - 2 * count, count, count])
         _, latents, *amounts = drawn[self._rows].split(widths, dim=1)
-        *_, negative_amounts, blending = drawn[blended].split(widths, dim=1)
-        negatives = blend(some, others, blending) if count else some
-        return Batch(real, latents * 2 - 1, *amounts[:3], negative_amounts, negatives)
+        *_, negative_amounts, blending = drawn[self._blended].split(widths, dim=1)
+        images = self._real_images()[self._places]
+        if settings.flip:
+            images = flip_half(images, drawn[self._used, 0])
+        real, some, others = images.split(self._parts)
+        negatives = blend(some, others, blending) if len(some) else some
+        return Batch(real, latents * 2 - 1, *amounts[:3], negatives, negative_amounts)
 
     def check_finite(self) -> None:
         """Raise `DivergedError`, naming the step, if a loss or gradient norm of any step was not finite."""

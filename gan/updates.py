@@ -49,9 +49,9 @@ class Batch:
         z: latent vectors, float32 [B, latent_size] in [-1, 1].
         real_amounts: for `AdaptiveAugmentation.apply`, float32 [B, K] in [0, 1).
         fake_amounts: the same for the fakes,
-        second_amounts: for the second look at them that separate updates take,
-        negative_amounts: and float32 [M, K] for
-        negatives: float [M, 3, S, S] in [-1, 1], fewer or none.
+        second_amounts: and for the second look at them that separate updates take.
+        negatives: float [M, 3, S, S] in [-1, 1]; fewer than B, or none.
+        negative_amounts: float32 [M, K], as the others.
     """
 
     real: Tensor
@@ -59,8 +59,8 @@ class Batch:
     real_amounts: Tensor
     fake_amounts: Tensor
     second_amounts: Tensor
-    negative_amounts: Tensor
     negatives: Tensor
+    negative_amounts: Tensor
 
     def parts(self, count: int) -> list[Batch]:
         """The same as `count` batches, as equal as can be."""
@@ -95,8 +95,8 @@ class Updates:
         self._generator, self._discriminator = generator, discriminator
         self._augmentation = augmentation
         self._settings, self._world = settings, world
-        self._negatives = count_negatives(settings, world.size)
-        self._negative_share = settings.negatives if self._negatives else 0.0
+        self._negative_count = count_negatives(settings)
+        self._negative_share = settings.negatives if self._negative_count else 0.0
         self._generator_weights = list(generator.parameters())
         self._discriminator_weights = list(discriminator.parameters())
         self._device = self._generator_weights[0].device
@@ -178,7 +178,7 @@ class Updates:
         real = self._augmentation.apply(part.real, part.real_amounts)
         fake = self._augmentation.apply(fake.float(), part.fake_amounts)
         kinds = [real, fake]
-        if self._negatives:
+        if len(part.negatives):  # of many parts some may have none
             kinds.append(self._augmentation.apply(part.negatives, part.negative_amounts))
         with self._autocast():
             if self._discriminator.couples_images:
@@ -189,7 +189,7 @@ class Updates:
         loss = self._weighted(discriminator_loss(real_logits, fake_logits, self._negative_share), part)
         if negative_logits:
             of_negatives = negative_loss(negative_logits[0], self._negative_share)
-            loss = loss + of_negatives * (len(part.negatives) / self._negatives)
+            loss = loss + of_negatives * (len(part.negatives) / self._negative_count)
         return real_logits, fake_logits, loss
 
     def _add_up(self, weights: list[Tensor], *more: Tensor) -> None:

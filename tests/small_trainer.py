@@ -10,6 +10,7 @@ import torch
 from gan.config import base
 from gan.distributed import World
 from gan.trainer import Trainer
+from gan.updates import Batch
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (30, 3, 32, 32), np.uint8)
 SMALL = {
@@ -30,6 +31,13 @@ def trainer(
     """One on `IMAGES`, with changes to its settings."""
     settings = replace(base("light", plain), **SMALL | changes)
     return Trainer(settings, IMAGES, device, world=world)
+
+
+def batches_of(made: Trainer) -> list[Batch]:
+    """To which each step will add what it works on."""
+    batches, make = [], made._updates.make
+    made._updates.make = lambda batch: batches.append(batch) or make(batch)
+    return batches
 
 
 def weights(of: Trainer) -> list[torch.Tensor]:

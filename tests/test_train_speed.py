@@ -34,10 +34,14 @@ def test_the_work_of_a_step_is_counted_layer_by_layer(way, changes, passes, of_f
     settings = replace(base("light", False), image_size=32, batch_size=2, **ONES, **changes)
     one_image = 3 * sum(LAYERS) + passes * sum(LAYERS) - of_first * LAYERS[0]
     assert train_speed._work(settings, way) == pytest.approx(2 * one_image / 1e9)
+    # Of 8 images 2 negatives: forward, weights, features of all but the first layer.
+    eight = replace(settings, batch_size=8, negatives=0.25)
+    of_negatives = 0 if way == "textbook" else 3 * sum(LAYERS) - LAYERS[0]
+    assert train_speed._work(eight, way) == pytest.approx((8 * one_image + 2 * of_negatives) / 1e9)
 
 
 def test_a_light_step_is_what_an_earlier_count_gave():
-    settings = replace(base("light", False), normalisation="batch-but-first")
+    settings = replace(base("light", False), normalisation="batch-but-first", negatives=0.0)
     assert train_speed._work(settings, "ours") == pytest.approx(582, rel=0.01)
 
 

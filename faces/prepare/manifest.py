@@ -137,10 +137,12 @@ class Manifest:
         """All rows, in the order of the file."""
         if again is not None and self.rows and (last := self.rows[-1].job) in again:
             # Before their rows: a kill between the two leaves nothing that no row tells of.
-            for row in self.rows:
-                if row.job == last and _names_crop(row.file):
-                    (path.parent / row.file).unlink(missing_ok=True)
-                    remove_unfinished(path.parent / row.file)
+            crops = [
+                path.parent / row.file for row in self.rows if row.job == last and _names_crop(row.file)
+            ]
+            for crop in crops:
+                crop.unlink(missing_ok=True)
+            remove_unfinished(crops)
             self.rows = [row for row in self.rows if row.job != last]
         if again is not None or not path.exists():
             with replacing(path) as temporary, _open(temporary, "w") as file:

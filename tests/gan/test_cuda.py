@@ -124,13 +124,13 @@ def given_batch(made: Trainer) -> Batch:
     """The same for every device, whose own random numbers differ."""
     random = torch.Generator().manual_seed(5)
     count, size = made.settings.batch_size, made.settings.latent_size
-    amounts, negatives = made._augmentation.amounts, count_negatives(made.settings, 1)
+    amounts, negatives = made._augmentation.amounts, count_negatives(made.settings)
     parts = [
         torch.rand(count, 3, 32, 32, generator=random) * 2 - 1,
         torch.rand(count, size, generator=random) * 2 - 1,
         *(torch.rand(count, amounts, generator=random) for _ in range(3)),
-        torch.rand(negatives, amounts, generator=random),
         torch.rand(negatives, 3, 32, 32, generator=random) * 2 - 1,
+        torch.rand(negatives, amounts, generator=random),
     ]
     return Batch(*(part.to(made.device) for part in parts))
 

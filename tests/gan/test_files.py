@@ -105,12 +105,12 @@ def test_a_kill_leaves_the_old_file_and_what_can_be_removed(tmp_path, name):
     assert done.returncode != 0
     assert path.read_text() == "old"
     assert len(list(tmp_path.iterdir())) == len(others) + 2
-    remove_unfinished(path)
+    remove_unfinished([path])
     assert {found.name for found in tmp_path.iterdir()} == others | {name}
 
 
 def test_where_there_is_no_folder_nothing_is_unfinished(tmp_path):
-    remove_unfinished(tmp_path / "nowhere" / "a.txt")
+    remove_unfinished([tmp_path / "nowhere" / "a.txt"])
 
 
 @pytest.mark.skipif(os.name == "nt", reason="permissions are of Unix")

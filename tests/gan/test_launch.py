@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import pytest
 import torch
 
 from gan import launch
+from gan.checkpoint import load
+from gan.distributed import World
+from gan.errors import UserError
 from gan.launch import make_plan
+from gan.runs import checkpoints
 
 
 @pytest.fixture
@@ -58,3 +65,37 @@ def test_a_run_ends_by_itself(words, end):
 def test_drawn_faces_are_learnt_in_small_batches_unless_told_otherwise(words, images):
     words = [*words, "--device", "cpu", "--precision", "float32"]
     assert make_plan(words).settings.batch_size == images
+
+
+@pytest.mark.parametrize(
+    ("words", "processes", "least"),
+    [
+        (["--accumulate", "24"], 1, 48),
+        (["--accumulate", "12"], 2, None),
+        (["--accumulate", "12", "--no-sync-batch-norm"], 2, 48),
+        (["--no-sync-batch-norm"], 16, 32),
+        ([], 32, 32),  # each takes part in the statistics of all
+        (["--accumulate", "24", "--negatives", "0"], 1, None),
+        (["--accumulate", "24", "--normalisation", "layer"], 1, None),
+    ],
+)
+def test_batch_norm_never_has_but_one_negative_to_compare(words, processes, least):
+    world = World()
+    world.size = world.local_size = processes
+    given = ["faces", "--device", "cpu", "--precision", "float32", "--normalisation", "batch", *words]
+    if least is None:
+        make_plan(given, world)
+        return
+    told = rf"takes {least} negatives or more.* are 24: give more, or --negatives 0$"
+    with pytest.raises(UserError, match=told):
+        make_plan(given, world)
+
+
+def test_a_setting_put_into_an_older_runs_config_is_noticed(tiny_run, tmp_path):
+    run = Path(shutil.copytree(tiny_run, tmp_path / tiny_run.name))
+    path = checkpoints(run)[-1]
+    state = load(path, mapped=False)
+    del state["settings"]["negatives"]  # as checkpoints of before have none
+    torch.save(state, path)
+    with pytest.raises(UserError, match=r"config\.json tells another --negatives than"):
+        make_plan(["--resume", str(run)])

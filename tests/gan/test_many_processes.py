@@ -16,16 +16,17 @@ from gan.checkpoint import load
 from gan.clock import Outcome
 from gan.course import Course
 from gan.distributed import World
+from gan.images import to_float
 from gan.loop import train
 from gan.recorder import Recorder
 from gan.runs import checkpoints, samples, step_of
 from gan.trainer import Trainer
-from tests.small_trainer import IMAGES, trainer, weights
+from tests.small_trainer import IMAGES, batches_of, trainer, weights
 from tests.states import assert_equal
 from tests.together import together
 
 FORMS = {
-    "default, unequal shares": ({"batch_size": 7}, {}),
+    "default, unequal shares": ({"batch_size": 7, "negatives": 0.5}, {}),
     "batch norm": ({"normalisation": "batch", "batch_size": 7}, {}),
     "in turn": ({"normalisation": "batch-but-first", "updates": "separate"}, {}),
     "one backward pass": (
@@ -34,7 +35,7 @@ FORMS = {
     ),
     # As one process that goes through the shares, or their parts, one after another.
     "norms of each by itself": (
-        {"normalisation": "batch", "sync_batch_norm": False},
+        {"normalisation": "batch", "sync_batch_norm": False, "negatives": 0.5},
         {"accumulate": 2},
     ),
     "in parts": ({"sync_batch_norm": False, "accumulate": 2}, {"accumulate": 4}),
@@ -91,15 +92,16 @@ def test_no_image_is_seen_twice_in_an_epoch(tmp_path):
     """30 images in batches of 6: five steps."""
 
     def work(world: World) -> list[bytes]:
-        made, seen = trainer(world=world, batch_size=6), []
+        made = trainer(world=world, batch_size=6, flip=False)
+        batches = batches_of(made)
         for _ in range(5):
             made.step()
-            seen += [image.numpy().tobytes() for image in made._given[: made.images_of_its_own]]
-        return seen
+        return [image.numpy().tobytes() for batch in batches for image in batch.real]
 
     first, second = together(work, tmp_path).results
     assert len(first) == len(second) == 15
-    assert sorted(first + second) == sorted(image.tobytes() for image in IMAGES)
+    every_image = to_float(torch.from_numpy(IMAGES))
+    assert sorted(first + second) == sorted(image.numpy().tobytes() for image in every_image)
 
 
 @pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2)])

@@ -15,7 +15,7 @@ from gan.config import Settings
 from gan.images import to_float
 from gan.trainer import Trainer
 from gan.updates import STATISTICS, Batch, Updates
-from tests.small_trainer import IMAGES, trainer, weights
+from tests.small_trainer import IMAGES, batches_of, trainer, weights
 
 SMOOTH = 2
 """A seed with which no value comes so near a kink of a ReLU that float32 takes its other side."""
@@ -120,13 +120,6 @@ def cross_entropy(logits: torch.Tensor, label: int) -> torch.Tensor:
     return -logits.log_softmax(1)[:, label].mean()
 
 
-def batches_of(made: Trainer) -> list[Batch]:
-    """To which each step will add what it works on."""
-    batches, make = [], made._updates.make
-    made._updates.make = lambda batch: batches.append(batch) or make(batch)
-    return batches
-
-
 @pytest.mark.parametrize(
     ("updates", "normalisation", "weight_decay", "negatives"),
     [*((*form, 0.0, 0.25) for form in FORMS), (*FORMS[0], 0.3, 0.25), *((*form, 0.0, 0.0) for form in FORMS)],
@@ -193,13 +186,8 @@ def test_one_backward_pass_gives_the_gradients_of_two(normalisation, lead):
 @pytest.mark.parametrize("updates", ["separate", "simultaneous"])
 @pytest.mark.parametrize("parts", [2, 3])
 def test_a_batch_in_parts_gives_the_gradients_of_the_whole_but_for_norms(updates, parts):
-    """Also where the parts cannot be equal: 8 images are 3, 3 and 2, and 4 negatives 2, 1 and 1."""
-    options = {
-        "updates": updates,
-        "normalisation": "none",
-        "augmentation": ("translation", "cutout"),
-        "negatives": 0.5,
-    }
+    """Also where the parts cannot be equal: 8 images are 3, 3 and 2, and 2 negatives 1, 1 and none."""
+    options = {"updates": updates, "normalisation": "none", "augmentation": ("translation", "cutout")}
     whole, in_parts = (lively(accumulate=count, **options) for count in (1, parts))
     for each in (whole, in_parts):
         without_batch_norm(each.generator)
