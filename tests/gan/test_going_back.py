@@ -43,7 +43,7 @@ SETTINGS = replace(
 )
 WIDE = {"generator_widths": (64, 48, 32, 16), "discriminator_widths": (16, 32, 64, 128)}
 """Networks in which D can win soon."""
-QUICK = replace(Limits(), grace=12, window=8, look_window=8, discriminator_loss=0.1)
+QUICK = replace(Limits(), grace=12, window=8, look_window=8, believed=0.04)
 """Alarms that tests have not to wait for."""
 
 

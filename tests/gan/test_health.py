@@ -26,10 +26,13 @@ def images(distance: float) -> np.ndarray:
     return np.clip(128 + noise, 0, 255).astype(np.uint8)
 
 
-def values(discriminator: float = 0.3, generator: float = 3.0, gradient: float = 30.0) -> dict[str, float]:
+def values(
+    discriminator: float = 0.3, generator: float = 3.0, gradient: float = 30.0, believed: float = 0.1
+) -> dict[str, float]:
     return {
         "loss/discriminator": discriminator,
         "loss/generator": generator,
+        "probability/fake": believed,
         "gradient/generator": gradient,
     }
 
@@ -101,11 +104,12 @@ def test_a_value_that_is_not_finite_is_a_certain_alarm():
 def test_d_wins_for_good():
     watched = watch()
     assert observe(watched, range(10, 201, 10)) == []
-    said = observe(watched, range(210, 321, 10), discriminator=0.002, generator=7.4)
+    said = observe(watched, range(210, 321, 10), believed=0.0006, generator=7.4)
     assert [(alarm.step, alarm.certain) for alarm in said] == [(260, False), (310, True), (320, True)]
     assert {(alarm.kind, alarm.since) for alarm in said} == {("D wins", 200)}
     assert said[1].message == (
-        "D wins: its loss is under 0.01 since step 200, at step 310 0.002, and G's loss 7.4"
+        "D wins: its belief in generated images is under 0.005 since step 200, at step 310 0.0006, and G's "
+        "loss is 7.4"
     )
 
 
@@ -124,16 +128,16 @@ def test_d_fails_for_good():
 def test_a_d_that_loses_once_does_not_win_for_good():
     watched = watch()
     for start in range(100, 3000, 100):
-        said = observe(watched, range(start, start + 90, 10), discriminator=0.0001)
+        said = observe(watched, range(start, start + 90, 10), believed=0.0001)
         assert not any(alarm.certain for alarm in said)
-        assert observe(watched, range(start + 90, start + 100, 10), discriminator=0.4) == []
+        assert observe(watched, range(start + 90, start + 100, 10), believed=0.006) == []
 
 
 def test_nothing_counts_during_the_grace():
     watched = watch(replace(SHORT, grace=1000, window=0))
-    assert observe(watched, range(10, 1001, 10), discriminator=0.0, gradient=0.0) == []
+    assert observe(watched, range(10, 1001, 10), believed=0.0, gradient=0.0) == []
     assert look(watched, [0.0] * 18) == []
-    (alarm,) = observe(watched, range(1010, 1011), discriminator=0.0)
+    (alarm,) = observe(watched, range(1010, 1011), believed=0.0)
     assert alarm.since == 1000
 
 
@@ -176,7 +180,7 @@ def test_a_certain_alarm_is_told_before_a_warning():
     watched = watch()
     observe(watched, range(10, 201, 10))
     observe(watched, range(210, 251, 10), gradient=0.0)
-    said = observe(watched, range(260, 311, 10), gradient=0.0, discriminator=0.0)
+    said = observe(watched, range(260, 311, 10), gradient=0.0, believed=0.0)
     assert [alarm.certain for alarm in said] == [False, True]
     assert {alarm.kind for alarm in said} == {"gradient gone"}
 
@@ -284,12 +288,12 @@ def test_a_state_is_no_view():
     observe(watched, range(10, 101, 10))
     state = watched.state()
     kept = json.dumps(state)
-    observe(watched, range(110, 301, 10), discriminator=0.0, gradient=0.0)
+    observe(watched, range(110, 301, 10), believed=0.0, gradient=0.0)
     look(watched, [0.4, 0.0, 0.0])
     assert json.dumps(state) == kept
     other = watch()
     other.load_state(state)
-    observe(other, range(110, 301, 10), discriminator=0.0, gradient=0.0)
+    observe(other, range(110, 301, 10), believed=0.0, gradient=0.0)
     assert json.dumps(state) == kept
 
 
