@@ -62,7 +62,7 @@ class EvaluationChoice(RunChoice):
     draws: int = 3
     """Draws over which the spread is taken."""
     seed: int = 0
-    """Of the first draw; the others have the next ones."""
+    """Of the first draw's latent vectors, the others having the next ones; and of the real images of all."""
 
     def __post_init__(self) -> None:
         at_least(self, 1, "count k")

@@ -21,7 +21,7 @@ class SampleChoice(FaceChoice):
     """Which faces, and in what form."""
 
     rows: int | None = None
-    """Rows of the grid; without --count and --latents, --rows times --columns faces are made."""
+    """Rows of the grid, at most with --count or --latents; else --rows times --columns faces are made."""
     columns: int | None = None
     """Columns of the grid. 8 rows of 8, or the squarest grid for --count, if nothing else is said."""
     separate: Path | None = None

@@ -51,8 +51,8 @@ def decode(path: str | Path, size: int) -> np.ndarray:
 
     Transparent pixels lie over white, 16-bit grey is scaled to 8 bits, of several frames the first
     counts, and colour profiles are not applied. The resize is Pillow's Lanczos filter, which averages
-    over all pixels that fall into one; a JPEG of more than twice the size is first reduced by 2, 4 or 8
-    as it is decoded.
+    over all pixels that fall into one; a JPEG of four times the size or more is first reduced by
+    2, 4 or 8 as it is decoded, to no less than twice the size.
 
     Raises:
         UnusableImage: the file is broken, cut short, too small, too large to be safe, or no image

@@ -106,12 +106,18 @@ def from_pillow(image: Image.Image) -> NDArray[np.uint8]:
     return np.ascontiguousarray(np.moveaxis(np.asarray(image.convert("RGB")), -1, 0))
 
 
-def save_png(path: str | Path, image: NDArray[np.uint8], text: Mapping[str, object] | None = None) -> None:
+def save_png(
+    path: str | Path,
+    image: NDArray[np.uint8],
+    text: Mapping[str, object] | None = None,
+    *,
+    durable: bool = True,
+) -> None:
     """Write one image, uint8 [3, H, W], with `text` in the file's text chunks, sorted by key.
 
     The same image and text always give the same bytes. Values are written with `str`, in any
     language; what UTF-8 cannot hold, such as a file's name in another code, becomes an escape.
-    Keys are Latin, 1 to 79 characters long.
+    Keys are Latin, 1 to 79 characters long. For `durable` see `gan.files.replacing`.
 
     Raises:
         OSError: the file cannot be written; an earlier one of that name is untouched.
@@ -119,7 +125,7 @@ def save_png(path: str | Path, image: NDArray[np.uint8], text: Mapping[str, obje
     chunks = PngInfo()
     for key, value in sorted((text or {}).items()):
         chunks.add_text(key, str(value).encode("utf-8", "backslashreplace").decode("utf-8"))
-    with replacing(path) as temporary:
+    with replacing(path, durable=durable) as temporary:
         to_pillow(image).save(temporary, "PNG", pnginfo=chunks)
 
 

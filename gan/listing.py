@@ -88,7 +88,9 @@ def list_images(folder: Path, also: Collection[str] = ()) -> Listing:
                     files.append(name)
                     digest.update(stamp(name, status))
             except OSError as error:
-                left_out.append((name, _reason(error)))
+                # A link to nowhere promises no more than any other name.
+                if not isinstance(error, FileNotFoundError) or _ending(path) in suffixes:
+                    left_out.append((name, _reason(error)))
         folders.extend(reversed(inside))
     return Listing(sorted(files), sorted(left_out), digest.hexdigest())
 
@@ -104,13 +106,17 @@ def stamp(name: str, status: os.stat_result) -> bytes:
 
 
 def _promises_image(path: str, status: os.stat_result, suffixes: set[str]) -> bool:
-    if os.path.splitext(path)[1].lower() in suffixes:  # noqa: PTH122
+    if _ending(path) in suffixes:
         return True
     # Opening anything but a file could wait for ever.
     if not stat.S_ISREG(status.st_mode):
         return False
     with open(path, "rb") as file:  # noqa: PTH123
         return _starts_image(file.read(16))
+
+
+def _ending(path: str) -> str:
+    return os.path.splitext(path)[1].lower()  # noqa: PTH122
 
 
 def _starts_image(head: bytes) -> bool:

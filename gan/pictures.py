@@ -24,7 +24,7 @@ from gan.errors import UserError
 from gan.figures import arithmetic_figure
 from gan.images import GAP, number_tiles, save_png, tile
 from gan.latent import Latents, Method, keep_in_range, neighbours, path, save_latents
-from gan.video import save_film
+from gan.video import check_film, save_film
 
 if TYPE_CHECKING:
     from gan.checkpoint import LoadedGenerator
@@ -50,7 +50,7 @@ class Faces:
     origin: dict[str, object]
     """For the text chunk: the seed, or the file they were read from."""
     name: str
-    """For file names; two different sets of vectors never share one."""
+    """For file names; of two sets that share one, the smaller is the beginning of the other."""
 
 
 def save_grid(generator: LoadedGenerator, faces: Faces, columns: int, *, numbered: bool = False) -> Path:
@@ -65,7 +65,9 @@ def save_grid(generator: LoadedGenerator, faces: Faces, columns: int, *, numbere
     images = np.stack(list(make_images(generator, faces.z)))
     if numbered:
         images = number_tiles(images)
-    name = [faces.name, f"{rows}x{columns}", *(["numbered"] if numbered else [])]
+    # Two counts may make one grid, and share neither picture nor vectors.
+    shown = f"{rows}x{columns}" if len(faces.z) == rows * columns else f"{len(faces.z)}_in_{rows}x{columns}"
+    name = [faces.name, shown, *(["numbered"] if numbered else [])]
     return _save(_place(generator, "grids", *name), tile(images, columns), faces.z, generator, faces.origin)
 
 
@@ -82,7 +84,8 @@ def save_singles(generator: LoadedGenerator, faces: Faces, folder: Path) -> None
         save_latents(folder / "latents.npy", faces.z)
         images = make_images(generator, faces.z)
         for index, image in enumerate(tqdm(images, "faces", total=len(faces.z), disable=None)):
-            save_png(folder / f"{index:05d}.png", image, _text(generator, faces.origin, face=index))
+            text = _text(generator, faces.origin, face=index)
+            save_png(folder / f"{index:05d}.png", image, text, durable=False)
 
 
 def save_path(
@@ -133,8 +136,9 @@ def save_path(
         picture = tile(images, steps if form == "grid" else len(z))
         return _save(_place(generator, "paths", *name, form), picture, z, generator, text), z
     place = _place(generator, "paths", *name, ending=f".{form}")
+    check_film(place, fps)
     with writing(place):
-        save_latents(place.with_name(f"{place.name}.npy"), z)
+        save_latents(place.with_suffix(".npy"), z)  # a GIF and an MP4 of one path have the same
         save_film(place, make_images(generator, z), fps)
     return place, z
 

@@ -59,7 +59,7 @@ class Conditions:
     k: int
     """Neighbours of precision, recall, density and coverage."""
     seeds: tuple[int, ...]
-    """Of each draw, its latent vectors as well as its real images."""
+    """Of each draw's latent vectors; the first one also decides which real images each takes."""
     real: str
     """Folder of the real images."""
     real_digest: str

@@ -32,6 +32,14 @@ def check_rate(kind: Kind, fps: float) -> None:
         raise UserError(f"frames a second of {kind.upper()} files are {least:g} to {most:g}, not {fps:g}")
 
 
+def check_film(path: str | Path, fps: float) -> None:
+    """Raise the `UserError` that `save_film` would, before anything is made for it."""
+    kind: Kind = "mp4" if Path(path).suffix == ".mp4" else "gif"
+    check_rate(kind, fps)
+    if kind == "mp4":
+        _find_encoder()
+
+
 def save_film(path: str | Path, frames: Frames, fps: float) -> None:
     """`save_gif` or `save_mp4`, by the path's ending."""
     {".gif": save_gif, ".mp4": save_mp4}[Path(path).suffix](path, frames, fps)
@@ -71,15 +79,9 @@ def save_mp4(path: str | Path, frames: Frames, fps: float) -> None:
         ValueError: no frames.
         OSError: the file cannot be written; an earlier one of that name is untouched.
     """
-    check_rate("mp4", fps)
-    try:
-        import imageio.v2 as imageio
-        from imageio_ffmpeg import get_ffmpeg_exe
+    check_film("film.mp4", fps)
+    import imageio.v2 as imageio
 
-        get_ffmpeg_exe()
-    except (ImportError, RuntimeError) as missing:
-        told = missing_extra("an MP4 needs", "video", missing)
-        raise UserError(f"{told}; a GIF needs nothing more") from missing
     first, rest = _take_first(frames)
     # Sides are made even below; ffmpeg's own way, blocks of 16, would rescale the picture.
     options = {"codec": "libx264", "quality": 8, "macro_block_size": 2}
@@ -121,6 +123,17 @@ def read_frames(paths: Sequence[Path], shrink: int = 1, hold: int = 0) -> Iterat
         yield frame
     if frame is not None:
         yield from itertools.repeat(frame, hold)
+
+
+def _find_encoder() -> None:
+    try:
+        import imageio.v2  # noqa: F401
+        from imageio_ffmpeg import get_ffmpeg_exe
+
+        get_ffmpeg_exe()
+    except (ImportError, RuntimeError) as missing:
+        told = missing_extra("an MP4 needs", "video", missing)
+        raise UserError(f"{told}; a GIF needs nothing more") from missing
 
 
 def _take_first(frames: Frames) -> tuple[NDArray[np.uint8], Iterator[NDArray[np.uint8]]]:

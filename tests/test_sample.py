@@ -59,16 +59,16 @@ def test_a_face_is_the_same_whatever_stands_beside_it(run):
         (("--rows", 2, "--columns", 5), "2x5"),
         (("--rows", 2), "2x8"),
         (("--columns", 3), "8x3"),
-        (("--count", 10), "3x4"),
+        (("--count", 10), "10_in_3x4"),
         (("--count", 10, "--columns", 5), "2x5"),
         (("--count", 10, "--rows", 1), "1x10"),
-        (("--count", 3, "--rows", 2, "--columns", 2), "2x2"),
+        (("--count", 3, "--rows", 2, "--columns", 2), "3_in_2x2"),
     ],
 )
 def test_shapes(run, words, shape):
     _, lines, _ = sample(run, *words)
     assert f"-{shape}." in lines[-1]
-    rows, columns = map(int, shape.split("x"))
+    rows, columns = map(int, shape.rpartition("_")[2].split("x"))
     assert load_png(lines[-1]).shape == (3, rows * (32 + GAP) - GAP, columns * (32 + GAP) - GAP)
 
 

@@ -72,6 +72,7 @@ def test_links_are_followed_and_circles_survived(tmp_path):
     (folder / "deep/circle").symlink_to(folder)
     (folder / "itself.png").symlink_to(folder / "itself.png")
     (folder / "nowhere.png").symlink_to(folder / "gone.png")
+    (folder / "notes").symlink_to(folder / "gone")
     (folder / "linked").symlink_to(elsewhere)
     (folder / "one.png").symlink_to(elsewhere / "other.png")
     listing = list_images(folder)

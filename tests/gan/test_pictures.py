@@ -1,4 +1,5 @@
 import re
+import sys
 import tracemalloc
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,9 +84,10 @@ class TestGrid:
 
     def test_an_incomplete_grid(self, generator):
         file = save_grid(generator, faces(10), 4)
-        assert file.name.endswith("3x4.png")
+        assert file.name.endswith("10_in_3x4.png")
         assert load_png(file).shape == (3, 3 * (SIDE + GAP) - GAP, 4 * (SIDE + GAP) - GAP)
-        assert save_grid(generator, faces(3), 8).name.endswith("1x3.png")
+        assert save_grid(generator, faces(3), 8).name.endswith("-1x3.png")
+        assert np.array_equal(load_latents(file.with_suffix(".npy"), SIZE), faces(10).z)
 
     def test_too_large_a_picture_is_refused_before_anything_is_computed(self, generator, monkeypatch):
         monkeypatch.setattr(pictures, "MOST_PIXELS", 63 * (SIDE + GAP) ** 2)
@@ -119,7 +121,7 @@ class TestSingles:
 
     def test_many_are_never_held_together(self, generator, tmp_path, monkeypatch):
         written = []
-        monkeypatch.setattr(pictures, "save_png", lambda file, image, text: written.append(file.name))
+        monkeypatch.setattr(pictures, "save_png", lambda file, image, text, **_: written.append(file.name))
         many = faces(20_000)
         tracemalloc.start()
         save_singles(generator, many, tmp_path / "many")
@@ -169,10 +171,16 @@ class TestPath:
         assert len(z) == count + (not loop)
         with Image.open(file) as film:
             assert (film.n_frames, film.info["duration"], film.size) == (len(z), 100, (SIDE, SIDE))
-        assert np.array_equal(load_latents(f"{file}.npy", SIZE), z)
+        assert np.array_equal(load_latents(file.with_suffix(".npy"), SIZE), z)
         file, z = save_path(generator, faces(), (1, 2, 3, 4), form="mp4", steps=4, loop=loop, fps=10)
         with imageio.get_reader(file) as reader:
             assert reader.count_frames() == len(z)
+
+    def test_a_film_that_cannot_be_made_leaves_nothing(self, generator, monkeypatch):
+        monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
+        with pytest.raises(UserError, match="an MP4 needs the extra 'video'"):
+            save_path(generator, faces(), (1, 2), form="mp4")
+        assert not generator.run.exists()
 
     def test_values_outside_the_range_can_be_brought_back(self, generator):
         file, z = save_path(generator, faces(), (3, 17), method="spherical")
