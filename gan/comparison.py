@@ -57,7 +57,7 @@ class Sample:
     """A set of images and its features.
 
     Attributes:
-        images: uint8 [N, 3, S, S].
+        images: uint8 [N, 3, S, S]; none where only the features are wanted.
         features: in each space, by its name: float32 [V, N, F], V of 1, or 2 where the second are those
             of the mirror images.
     """
@@ -65,10 +65,14 @@ class Sample:
     images: Images
     features: dict[str, Tensor]
 
-    def some(self, rows: NDArray[np.int64]) -> Sample:
-        """The images of these rows, as a set of their own."""
+    def some(self, rows: NDArray[np.int64], *, images: bool = True) -> Sample:
+        """The images of these rows, as a set of their own; or their features alone.
+
+        A set that was trained on may not fit into memory.
+        """
         chosen = torch.from_numpy(rows)
-        return Sample(self.images[rows], {name: views[:, chosen] for name, views in self.features.items()})
+        features = {name: views[:, chosen] for name, views in self.features.items()}
+        return Sample(self.images[rows if images else slice(0)], features)
 
 
 def better(name: str) -> Better:

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 
+NO_MEMORY = "there is not enough memory: ask for fewer or smaller images, or --device cpu where a GPU is full"
 
 class UserError(Exception):
     """A mistake of the user's. The message is one line: what is wrong, where, and what to do."""
@@ -21,11 +22,19 @@ def missing_extra(what: str, extra: str, missing: Exception) -> UserError:
     )
 
 
+def is_of_memory(error: BaseException) -> bool:
+    """Whether an error tells of too little memory, of the processor or of a GPU. Nothing is imported."""
+    # Of the processor's memory torch tells by a plain RuntimeError.
+    named = type(error).__name__ == "OutOfMemoryError" or "DefaultCPUAllocator" in str(error)
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and named)
+
+
 def run_script(main: Callable[[], int | None]) -> None:
     """Run a script's `main` and leave the interpreter with its exit code.
 
-    A `UserError` is printed as one line on standard error and becomes exit code 2; Ctrl-C, where a
-    script does nothing better with it, exit code 130. Of several processes the first prints it.
+    A `UserError` is printed as one line on standard error and becomes exit code 2, and so does too little
+    memory; Ctrl-C, where a script does nothing better with it, becomes exit code 130. Of several processes
+    the first prints it.
     """
     for stream in (sys.stdout, sys.stderr):
         # A path with letters that a redirected stream's encoding lacks must not end the run.
@@ -33,9 +42,12 @@ def run_script(main: Callable[[], int | None]) -> None:
             stream.reconfigure(errors="backslashreplace")
     try:
         code = main()
-    except UserError as error:
+    except (UserError, MemoryError, RuntimeError) as error:
+        if not isinstance(error, UserError) and not is_of_memory(error):
+            raise
+        told = str(error) if isinstance(error, UserError) else NO_MEMORY
         if os.environ.get("RANK", "0") == "0":
-            print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+            print(f"error: {' '.join(told.split())}", file=sys.stderr)
         else:  # one of several processes, all of which torchrun ends when one has ended
             time.sleep(1)
         code = 2

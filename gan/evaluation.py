@@ -126,11 +126,12 @@ def evaluate(
         spaces: feature spaces of different names, at least one.
         count: N, as `gan.comparison.images_a_side` gives it.
         k: neighbours of precision, recall, density and coverage; less than N.
-        seed: of the first draw, of latent vectors as of all else; the next have the next ones.
+        seed: of the first draw's latent vectors, and with the draw's number of all else; the next draws'
+            latent vectors have the next ones.
         draws: at least 2, for the spread.
     """
     everyone = sample(spaces, real.images, progress="real images")
-    train = everyone.some(real.train)
+    train = everyone.some(real.train, images=False)
     held_out = sample(spaces, real.images[real.held_out], mirrored=True, progress="held-out images")
     measured: list[tuple[Measured, Measured]] = []
     for draw in range(draws):
@@ -148,7 +149,7 @@ def evaluate(
             bar.update()
         measured.append((found, floor))
         if draw == 0:
-            suspects = _suspects(fakes, train, held_out, spaces[0].name) if len(real.train) else None
+            suspects = _suspects(fakes, real, train, held_out, spaces[0].name) if len(real.train) else None
             shown = fakes.images, reference.images, suspects
     return Evaluation(_scores(measured), *shown)
 
@@ -184,7 +185,7 @@ def _value_and_interval(
     return tuple(share.value for share in shares), ends
 
 
-def _suspects(fakes: Sample, train: Sample, held_out: Sample, space: str) -> Images:
+def _suspects(fakes: Sample, real: RealFaces, train: Sample, held_out: Sample, space: str) -> Images:
     """The sheet of suspects; where no image is held out, of those that are nearest to a training image."""
     views, known = fakes.features[space], train.features[space][0]
     distances, numbers = nearest(views, known, min(NEIGHBOURS, len(known)))
@@ -194,5 +195,5 @@ def _suspects(fakes: Sample, train: Sample, held_out: Sample, space: str) -> Ima
         to_train = to_train / to_held_out.clamp(min=torch.finfo(torch.float32).tiny)
     worst = to_train.argsort()[:SUSPECTS].numpy()
     return np.stack(
-        [np.stack([fakes.images[row], *train.images[numbers[row].numpy()]]) for row in worst]
+        [np.stack([fakes.images[row], *real.images[real.train[numbers[row].numpy()]]]) for row in worst]
     )

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from gan.config import Device, Precision
-from gan.errors import UserError
+from gan.errors import UserError, is_of_memory
 
 MALLOC = {"M_MMAP_MAX": (-4, 0), "M_TRIM_THRESHOLD": (-1, 2**31 - 1)}
 """Parameters of glibc's mallopt (malloc.h): no block by mmap, and up to 2 GiB at the heap's end kept."""
@@ -83,9 +83,7 @@ def telling_of_memory() -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        # Of the processor's memory torch tells by a plain RuntimeError.
-        known = isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
-        if not known:
+        if not is_of_memory(error):
             raise
         raise UserError(
             "there is not enough memory: a smaller --batch-size takes less, or --accumulate 2 or more, or "

@@ -46,7 +46,7 @@ class RunInfo:
     settings: Any
     """A dataclass: `gan.config.Settings`, or that of another kind of run."""
     data: dict[str, Any]
-    """Of the data set: folder, digest, images, held_out, skipped, duplicates."""
+    """Of the data set: folder, digest, images, held_out, skipped, duplicates; and begun_from, another run."""
     environment: dict[str, Any]
     """Versions and hardware that bit-for-bit repetition depends on."""
     kind: str = GAN
@@ -93,9 +93,12 @@ def find_run(
         script: what to tell a user to call where there is none.
 
     Raises:
-        UserError: there is no such run, or none at all.
+        UserError: there is no such run, or none at all, or `output` may not be read.
     """
-    runs = [known for known in _numbered(output) if _is_run(known)]
+    try:
+        runs = [known for known in _numbered(output) if _is_run(known)]
+    except OSError as error:
+        raise UserError(f"{output} cannot be looked into: {error.strerror or error}") from None
     if run is None:
         newest = max(runs, key=_number, default=None)
         if newest is None:
@@ -171,7 +174,7 @@ def find_checkpoint(run: Path, checkpoint: str | int | Path | None) -> Path:
         UserError: the run has none, or not that one; the message lists the steps there are.
     """
     found, best = checkpoints(run), best_path(run)
-    if checkpoint in (None, BEST) and best.is_file():
+    if checkpoint in (None, BEST) and is_file(best):
         return best
     if checkpoint == BEST:
         raise UserError(f"{run} has no best checkpoint: no step has a score yet")
@@ -249,6 +252,7 @@ def _is_run(folder: Path) -> bool:
 
 
 def _numbered(output: Path) -> list[Path]:
+    """The folders in it that are called like runs. Raises `OSError` where they cannot be looked at."""
     if not output.is_dir():
         return []
     return [path for path in output.iterdir() if NUMBERED.fullmatch(path.name) and path.is_dir()]

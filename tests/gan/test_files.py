@@ -172,3 +172,11 @@ def test_a_digest_tells_of_the_bytes_and_is_empty_where_there_are_none(tmp_path)
     (tmp_path / "a").write_bytes(b"abc")  # the example of FIPS 180-2, appendix B.1
     assert digest_of(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert digest_of(tmp_path) == digest_of(tmp_path / "missing") == ""
+
+
+def test_too_little_memory_is_one_line_and_code_2(capsys):
+    def greedy() -> None:
+        bytearray(2**62)
+
+    assert leave(greedy) == 2
+    assert capsys.readouterr().err.startswith("error: there is not enough memory: ask for fewer")

@@ -208,6 +208,16 @@ def test_no_run_at_all_is_told_with_what_makes_one(tmp_path, there):
     assert str(output) in one_line(error)
 
 
+def test_a_folder_of_runs_that_may_not_be_read_is_told(tmp_path, monkeypatch):
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(UserError, match="cannot be looked into: Permission denied") as error:
+        find_run(None, tmp_path)
+    one_line(error)
+
+
 def test_checkpoints_and_samples_come_oldest_first(tmp_path):
     assert checkpoints(tmp_path) == samples(tmp_path) == []
     steps = [2_000_000, 500, 1000, 0, 999_999]
