@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from gan.config import Device, Settings
 from gan.errors import UserError
-from gan.files import replacing
+from gan.files import is_file, replacing
 from gan.hardware import choose_device, exact_float32
 from gan.health import DivergedError
 from gan.images import to_uint8
@@ -245,7 +245,7 @@ def load_chosen(run: Path, checkpoint: str | int | Path | None) -> tuple[Path, d
     Raises:
         UserError: there is no such checkpoint, or it is damaged.
     """
-    if checkpoint is None and best_path(run).is_file():
+    if checkpoint is None and is_file(best_path(run)):
         with contextlib.suppress(DamagedCheckpointError):
             return best_path(run), load(best_path(run))
     if checkpoint in (None, NEWEST):
@@ -289,6 +289,8 @@ def _shapes(weights: Any) -> dict[str, Any] | None:
 
 def _name_too(path: Path, name: Path) -> None:
     """Have a file stand under a second name, in place of what stood there."""
+    if name.exists() and name.samefile(path):
+        return  # to move one name of a file over another does nothing, and would leave the temporary one
     with replacing(name) as temporary:
         temporary.unlink()
         try:

@@ -32,12 +32,13 @@ class AveragedNetwork:
         self.half_life = half_life
         self.network = copy.deepcopy(network).requires_grad_(False)
 
-    def share(self, batch_size: int, images_seen: int) -> float:
+    def share(self, batch_size: int, images_seen: float) -> float:
         """How far in (0, 1) of the way to the network a step takes the average.
 
         Args:
             batch_size: images in this step.
-            images_seen: images in all steps so far, this one included.
+            images_seen: images in all steps so far, this one included; infinity for an average that began as
+                one already.
         """
         half_life = min(self.half_life, RAMP * images_seen)
         return 1 - 0.5 ** (batch_size / half_life)

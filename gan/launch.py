@@ -12,17 +12,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gan.checkpoint import check_networks, keep_as_best, load_newest, load_newest_told
+from gan.checkpoint import check_networks, keep_as_best, load_newest, load_newest_told, save
 from gan.config import (
     DEFAULT_STEPS,
     FEWEST_IMAGES,
     LATER,
     NETWORKS,
+    PLAIN,
+    PRESETS,
     Settings,
     base,
     changed,
     check,
     flag,
+    mathematics,
 )
 from gan.course import Course
 from gan.dataset import FaceSet, load_folder
@@ -43,7 +46,7 @@ from gan.recorder import Recorder
 from gan.request import NEWEST, Request, read_request
 from gan.runs import RunInfo, checkpoints, find_run, new_run, read_info, write_info, written_to
 from gan.scoring import FEWEST, Scorer
-from gan.split import held_out
+from gan.split import held_out, share_of
 from gan.trainer import SAMPLES, Trainer
 
 DEFAULT_MINUTES = 15.0
@@ -162,7 +165,7 @@ def make_trainer(plan: Plan, data: FaceSet, world: World | None = None) -> Train
     trainer = Trainer(plan.settings, data.images, plan.device, data.trained, world)
     if source:
         path, state = world.led(lambda: load_newest_told(source))
-        trainer.load_networks(state)
+        trainer.begin_from(state)
         print(f"beginning with the networks of {path}")
     return trainer
 
@@ -197,6 +200,11 @@ def open_run(
 
         def record() -> None:
             with written_to(run):
+                if newest and plan.force:
+                    # What is trained with differs from here on; a kill may come before the next checkpoint.
+                    _, state = newest
+                    trained = {"settings": mathematics(plan.settings)}
+                    save(run, trainer.step_count, state | trained, plan.settings.keep)
                 recorder = stack.enter_context(closing(Recorder(run, trainer.step_count)))
                 _describe(plan, data, recorder, world)
             recorders.append(recorder)
@@ -244,7 +252,15 @@ def _tell_of_seen(plan: Plan, data: FaceSet, world: World) -> None:
         return
     before = world.led(lambda: read_info(run))
     share = before.settings.held_out
-    if share == plan.settings.held_out or before.data.get("digest") != data.digest:
+    if before.data.get("digest") != data.digest:
+        theirs = share_of(before.data.get("images", 0), share)
+        if seen := int((data.held & (data.fingerprints >= np.uint64(theirs * 2**64))).sum()):
+            print(
+                f"note: {run} was trained on other images; if these were among them, on up to {seen:,} of "
+                f"the {data.held.sum():,} held out now, and scores would flatter"
+            )
+        return
+    if share == plan.settings.held_out:
         return
     if seen := int((data.held & ~held_out(data.fingerprints, share)).sum()):
         print(
@@ -281,7 +297,7 @@ def _fewest_negatives(settings: Settings, world: World) -> int:
 
 def _describe(plan: Plan, data: FaceSet, recorder: Recorder, world: World) -> None:
     """Write what the run is trained with, and on what."""
-    facts = {
+    facts: dict[str, Any] = {
         "folder": str(data.folder),
         "digest": data.digest,
         "images": len(data.images),
@@ -289,6 +305,9 @@ def _describe(plan: Plan, data: FaceSet, recorder: Recorder, world: World) -> No
         "skipped": len(data.skipped),
         "duplicates": data.duplicates,
     }
+    begun_from = plan.source or (plan.resumed and _before(plan).data.get("begun_from"))
+    if begun_from:
+        facts["begun_from"] = str(begun_from)
     write_info(recorder.run, RunInfo(plan.settings, facts, environment(plan.device, world.size)))
     data.write_skipped(recorder.run / "skipped.txt")
     if not plan.resumed:
@@ -335,8 +354,10 @@ def _beginning(words: Sequence[str], request: Request) -> Plan:
     defaults = base(request.preset or ("light" if light else "paper"), request.plain)
     source = _named_run(request.init_from, request.output) if request.init_from else None
     theirs = read_info(source).settings if source else defaults
-    if request.plain and not theirs.plain:
-        raise UserError(f"--plain asks for other networks than those of {source}: leave that out")
+    preset, plain = PRESETS[request.preset] if request.preset else {}, PLAIN if request.plain else {}
+    for word, asked in (("--preset", preset), ("--plain", plain)):
+        if source and any(getattr(theirs, name) != asked[name] for name in asked.keys() & {*NETWORKS}):
+            raise UserError(f"{word} asks for other networks than those of {source}: leave that out")
     defaults = replace(defaults, **{name: getattr(theirs, name) for name in NETWORKS})
     if light and request.folder is None and request.preset is None:
         defaults = replace(defaults, batch_size=DRAWN_BATCH)

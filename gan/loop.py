@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -167,6 +167,9 @@ class _Sitting:
         try:
             return self._found_way_back(alarm)
         except BeyondRepairError as error:
+            left = checkpoints(self._recorder.run)
+            if left:  # the oldest stays even so: better one in trouble than none
+                self._remove_newer(left, max(alarm.since, step_of(left[0])))
             self._recorder.event(alarm.step, f"{STOPPED}{error}")
             raise
 
@@ -183,10 +186,14 @@ class _Sitting:
                 break
             except DamagedCheckpointError:
                 del whole[recovery.from_step]
-        for step, path in saved.items():
-            if step > recovery.from_step:
-                path.unlink()
+        self._remove_newer(saved.values(), recovery.from_step)
         return recovery, state
+
+    def _remove_newer(self, paths: Iterable[Path], step: int) -> None:
+        """Of these checkpoints, those of after a step: they may hold the trouble."""
+        for path in paths:
+            if step_of(path) > step:
+                path.unlink()
 
     def _tell_of(self, recovery: Recovery) -> None:
         step = self._trainer.step_count

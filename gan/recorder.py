@@ -15,7 +15,7 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
-from gan.files import replacing
+from gan.files import remove_unfinished, replacing
 from gan.images import save_png, tile
 from gan.runs import sample_path, samples, step_of
 
@@ -93,8 +93,12 @@ class Recorder:
 
 
 def _cut(run: Path, step: int) -> None:
-    """Remove what was recorded after a step."""
+    """Remove what was recorded after a step, and what a kill left half-written."""
     metrics = run / "metrics.jsonl"
+    ours = ("config.json", "skipped.txt", "real.png", metrics.name)
+    remove_unfinished([*(run / name for name in ours), *run.glob("events.out.tfevents.*")])
+    for unfinished in sample_path(run, 0).parent.glob(".step_*.png"):
+        unfinished.unlink()
     if metrics.exists():
         kept = [line for line in metrics.read_bytes().splitlines() if _within(line, step)]
         with replacing(metrics) as path:

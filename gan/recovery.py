@@ -50,7 +50,8 @@ class Recovery:
 
         It goes back to the newest checkpoint of before the trouble began. One from which training went
         wrong again is passed over for an older one where there is one: it may hold the trouble already.
-        Where no checkpoint is old enough, `from_step` is 0: training starts again, with other weights.
+        Where no checkpoint is old enough, `from_step` is 0: training starts again, with other weights or, in
+        a run begun from another's networks, with those.
 
         Args:
             alarm: what was seen.

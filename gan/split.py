@@ -30,7 +30,12 @@ def held_out(fingerprints: NDArray[np.uint64], share: float) -> NDArray[np.bool_
     count = len(ranked)
     if share == 0 or count < 2:
         return np.zeros(len(fingerprints), bool)
-    wanted = max(share, min(ENOUGH / count, MOST_OF_FEW))
+    wanted = share_of(count, share)
     below = int(np.searchsorted(ranked, np.uint64(wanted * 2**64)))
     held = min(max(below, int(wanted * count)), count // 2)
     return fingerprints < ranked[held]
+
+
+def share_of(count: int, share: float) -> float:
+    """The share that is wanted of `count` different images, where `share`, more than 0, is asked for."""
+    return max(share, min(ENOUGH / max(count, 1), MOST_OF_FEW)) if share else 0.0

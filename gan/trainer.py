@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import sys
 from collections.abc import Callable
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -86,6 +87,7 @@ class Trainer:
             self._given = torch.empty(count, dtype=torch.int64, device=device)
         self._number = torch.zeros((), dtype=torch.int64, device=device)
         self._average_share = torch.zeros((), device=device)
+        self._source: dict[str, Any] | None = None
         self._begin(settings.seed)
 
     def _begin(self, seed: int) -> None:
@@ -101,6 +103,9 @@ class Trainer:
         self.average = (
             AveragedNetwork(self.generator, settings.ema_half_life) if settings.ema_half_life else None
         )
+        self._average_given = False
+        if self._source:
+            self._take_over(self._source)
         if settings.sync_batch_norm and self.world.size > 1:
             for network in self.networks().values():
                 synchronise(network, self.world)
@@ -129,7 +134,8 @@ class Trainer:
         self._random.manual_seed(step_seed(self._seed, self.step_count))
         self._number.fill_(number)
         if self.average:
-            share = self.average.share(settings.batch_size, number * settings.batch_size)
+            seen = inf if self._average_given else number * settings.batch_size
+            share = self.average.share(settings.batch_size, seen)
             self._average_share.fill_(share)
         order = batch_indices(len(self._trained), settings.batch_size, self.step_count, self._seed)
         chosen = self._trained[order[self._needed]]
@@ -228,6 +234,7 @@ class Trainer:
             "discriminator": self.discriminator.state_dict(),
             "average": average.state_dict() if average else None,
             **{name: optimizer.state_dict() for name, optimizer in self._optimizers().items()},
+            "average_given": self._average_given,
             "sums": self._sums,
             "summed": self._summed,
             "augmented_share": self._augmentation.share,
@@ -239,6 +246,7 @@ class Trainer:
         Learning rate, betas and weight decay stay those of the settings; see `adopt` for the first.
         """
         self.load_networks(state)
+        self._average_given = state.get("average_given", False)  # before it told, all ramped up
         for name, optimizer in self._optimizers().items():
             optimizer.load_state_dict(state[name] | {"param_groups": optimizer.state_dict()["param_groups"]})
         self._sums.copy_(state["sums"])
@@ -251,7 +259,8 @@ class Trainer:
 
         Args:
             recovery: how often the run has gone back, this time included.
-            state: what `state` gave at that step; None for step 0, with other weights than the first time.
+            state: what `state` gave at that step; None for step 0, with other weights than the first time, or
+                those that `begin_from` gave.
         """
         if state is None:
             self._begin(salted(self.settings.seed, recovery.salt))
@@ -276,6 +285,18 @@ class Trainer:
     def release(self) -> None:
         """Let go of the CUDA graph: NCCL does not end before every graph that holds one of its sums has."""
         self._run = self._body
+
+    def begin_from(self, state: dict[str, Any]) -> None:
+        """Take over the networks of another run's checkpoint, now and whenever this one starts again.
+
+        An average that comes with them goes on at its full half-life, as it has no start to forget.
+        """
+        self._source = {name: state[name] for name in (*self.networks(), "average")}
+        self._take_over(self._source)
+
+    def _take_over(self, source: dict[str, Any]) -> None:
+        self.load_networks(source)
+        self._average_given = self.average is not None and source["average"] is not None
 
     def load_networks(self, state: dict[str, Any]) -> None:
         """Take over the networks of a checkpoint and nothing else; an average it lacks starts anew."""

@@ -9,6 +9,7 @@ import torch
 from filelock import FileLock
 from PIL import Image
 
+from gan import loop
 from gan.checkpoint import load
 from gan.errors import UserError
 from gan.lock import locked
@@ -288,3 +289,30 @@ def test_images_held_out_now_that_were_trained_on_before_are_told(run, pictures,
         told = capsys.readouterr().out
         assert f"was trained on {now - before} of the {now} images held out now" in told
         assert "--held-out 0.05, as there" in told
+
+
+def test_a_forced_run_that_is_killed_at_once_can_be_gone_on_with(run, train, monkeypatch):
+    def killed(*_: object) -> None:
+        raise SystemExit(137)
+
+    words = ("--resume", run, "--force", "--learning-rate", 5e-5, "--steps", 8)
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "train", killed)
+        with pytest.raises(SystemExit):
+            train(*words)
+    assert train("--resume", run, "--steps", 8) == 0
+    assert config(run)["settings"]["learning_rate"] == 5e-5
+
+
+def test_images_that_may_have_been_trained_on_elsewhere_are_told(run, pictures, train, tmp_path, capsys):
+    few = tmp_path / "twenty"
+    few.mkdir()
+    for path in sorted(pictures.iterdir())[:20]:
+        shutil.copy(path, few)
+    assert train(few, "--init-from", run, "--steps", 1, "--held-out", 0.5) == 0
+    begun = newest()
+    assert config(begun)["data"]["begun_from"].endswith(run.name)
+    told = capsys.readouterr().out
+    assert f"{run.name} was trained on other images; if these were among them, on up to " in told
+    assert train("--resume", begun, "--steps", 2) == 0
+    assert config(begun)["data"]["begun_from"].endswith(run.name)

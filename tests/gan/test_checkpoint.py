@@ -10,6 +10,7 @@ from torch import nn
 from gan.checkpoint import (
     DamagedCheckpointError,
     LoadedGenerator,
+    keep_as_best,
     load,
     load_generator,
     load_newest,
@@ -97,6 +98,13 @@ def test_what_a_kill_in_the_middle_of_saving_left_is_no_checkpoint_and_goes_with
     save(tmp_path, 10, state(), keep=3)
     assert not left.exists()
     assert steps(tmp_path) == [5, 10]
+
+
+def test_keeping_the_best_once_more_leaves_nothing_behind(tmp_path):
+    path = save(tmp_path, 5, state(), keep=3)
+    for _ in range(2):
+        keep_as_best(path)
+    assert sorted(file.name for file in path.parent.iterdir()) == ["best.pt", "step_000005.pt"]
 
 
 @pytest.mark.parametrize("how", [*WAYS, "a plain tensor"])

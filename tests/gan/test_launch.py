@@ -99,3 +99,9 @@ def test_a_setting_put_into_an_older_runs_config_is_noticed(tiny_run, tmp_path):
     torch.save(state, path)
     with pytest.raises(UserError, match=r"config\.json tells another --negatives than"):
         make_plan(["--resume", str(run)])
+
+
+@pytest.mark.parametrize(("words", "told"), [(["--preset", "paper"], "--preset"), (["--plain"], "--plain")])
+def test_a_preset_of_other_networks_than_those_begun_with_is_refused(tiny_run, words, told):
+    with pytest.raises(UserError, match=rf"^{told} asks for other networks than those of "):
+        make_plan(["faces", "--init-from", str(tiny_run), *words])

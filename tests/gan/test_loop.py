@@ -17,6 +17,7 @@ from gan.clock import Outcome
 from gan.config import base
 from gan.course import Course
 from gan.errors import UserError
+from gan.health import Alarm, Watch
 from gan.images import load_png
 from gan.interrupt import PATIENCE, Interrupt
 from gan.loop import train
@@ -186,6 +187,16 @@ def test_a_loss_that_is_never_finite_stops_the_run_at_the_next_look_and_names_it
     _, state, damaged = load_newest(tmp_path)
     assert (state["step"], damaged) == (5, [])
     assert all(torch.isfinite(tensor).all() for tensor in state["generator"].values())
+
+
+def test_of_a_run_given_up_no_checkpoint_of_after_the_trouble_began_is_left(tmp_path, monkeypatch):
+    def alarmed(self: Watch, step: int, values: dict[str, float]) -> Alarm | None:
+        return Alarm("D wins", step, 8, "D wins", certain=True) if step >= 12 else None
+
+    monkeypatch.setattr(Watch, "observe", alarmed)
+    with pytest.raises(BeyondRepairError, match="D wins"):
+        run_loop(plain(steps=50), tmp_path)
+    assert saved(tmp_path) == [5]
 
 
 def test_it_is_seen_at_the_next_log_too(tmp_path):

@@ -133,6 +133,15 @@ def test_what_is_no_line_of_the_log_goes(tmp_path, rest):
     assert_each_step_once(tmp_path, 5)
 
 
+def test_what_a_kill_left_half_written_goes(tmp_path):
+    record(tmp_path, 0, 4)
+    (board,) = tmp_path.glob("events.out.tfevents.*")
+    for path in (tmp_path / "config.json", tmp_path / "metrics.jsonl", board, sample_path(tmp_path, 4)):
+        path.with_name(f".{path.stem}-0123456789ab{path.suffix}").write_text("half")
+    Recorder(tmp_path, 4).close()
+    assert not [*tmp_path.rglob(".*")]
+
+
 def test_what_others_keep_in_the_run_folder_stays(tmp_path):
     record(tmp_path, 0, 6)
     mine = [tmp_path / "samples" / name for name in ("step_000004_best.png", "notes.txt")]

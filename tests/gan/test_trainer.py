@@ -10,6 +10,7 @@ from gan.ema import estimate_batch_norm
 from gan.health import DivergedError
 from gan.images import to_uint8
 from gan.latent import draw
+from gan.recovery import Recovery
 from gan.trainer import Trainer
 from gan.updates import STATISTICS
 from tests.small_trainer import IMAGES, trainer, weights
@@ -105,7 +106,7 @@ def test_taking_over_networks_takes_them_alone():
     for _ in range(2):
         first.step()
     begun = trainer(seed=5)
-    begun.load_networks(snapshot(first) | {"step": 2})
+    begun.begin_from(snapshot(first) | {"step": 2})
     assert begun.step_count == 0
     assert all(torch.equal(w, v) for w, v in zip(weights(first), weights(begun), strict=True))
     assert begun.state()["generator_optimizer"]["state"] == {}
@@ -118,8 +119,38 @@ def test_an_average_begins_with_the_generator_where_there_was_none():
     plain = trainer(plain=True)
     plain.step()
     begun = trainer(normalisation="batch", head_scale=1.0)
-    begun.load_networks(snapshot(plain) | {"step": 1})
+    begun.begin_from(snapshot(plain) | {"step": 1})
     assert torch.equal(begun.state()["average"]["project.weight"], plain.generator.project.weight)
+
+
+def test_an_average_that_was_given_is_not_forgotten_at_the_first_step():
+    first = trainer()
+    first.step()
+    given, anew = trainer(seed=5), trainer(seed=5)
+    for begun, with_average in ((given, True), (anew, False)):
+        begun.begin_from(snapshot(first) | ({} if with_average else {"average": None}))
+        begun.step()
+    before = snapshot(first)["average"]["project.weight"]
+    raw = [begun.generator.project.weight for begun in (given, anew)]
+    average = [begun.state()["average"]["project.weight"] for begun in (given, anew)]
+    assert (average[0] - before).abs().max() < 0.01 * (raw[0] - before).abs().max()
+    assert torch.allclose(average[1], raw[1], atol=1e-6)
+    gone_on = trainer(seed=5)
+    gone_on.load_state(snapshot(given) | {"step": 1})
+    for continued in (given, gone_on):
+        continued.step()
+    assert_equal(snapshot(given), snapshot(gone_on))
+
+
+def test_starting_again_is_from_the_networks_that_were_given():
+    first = trainer()
+    first.step()
+    begun = trainer(seed=5)
+    begun.begin_from(snapshot(first))
+    begun.step()
+    begun.go_back(Recovery(1), None)
+    assert begun.step_count == 0
+    assert all(torch.equal(w, v) for w, v in zip(weights(first), weights(begun), strict=True))
 
 
 def test_samples_are_the_averages_and_the_raw_generators_in_the_plain_form():
