@@ -61,11 +61,11 @@ class TrainingSettings:
 FREE = frozenset(
     {
         *("folder", "name", "output", "cache", "minutes", "device", "workers", "keep"),
-        *("log_every", "sample_every", "score_every", "checkpoint_every", "histogram_every"),
+        *("log_every", "sample_every", "checkpoint_every", "histogram_every"),
     }
 )
 """What a resumed run may change: none of it alters the mathematics of a step by itself. The number of steps
-does, as the learning rate depends on it."""
+does, as the learning rate depends on it, and so does how often it is scored, as that may too."""
 
 
 def check_training(settings: TrainingSettings) -> None:

@@ -1,5 +1,6 @@
 """train_landmarks.py as its user has it: what it learns, tells, leaves, goes on with and refuses."""
 
+import csv
 import json
 import shutil
 from functools import partial
@@ -90,6 +91,7 @@ def test_a_finished_run_and_other_mathematics_are_refused(folder):
     assert "is at its end, step 6 of 6" in refused("--resume")
     assert "another --loss" in refused("--resume", run, "--loss", "areas")
     assert "another --steps" in refused("--resume", run.name, "--steps", 9)
+    assert "another --score-every" in refused("--resume", 1, "--score-every", 3)
     assert "another --image-size" in refused("--resume", 1, "--image-size", 64, "--force")
     train("--resume", run, "--steps", 8, "--force")
     assert step_of(checkpoints(run)[-1]) == 8
@@ -123,6 +125,27 @@ def test_other_points_and_frozen_layers_cannot_be_forced_on_a_run(folder):
     write_table(folder / "labels.csv", found.files, found.points[:, :9])
     line = refused("--resume", "--force")
     assert "was trained on 29 points (drawn-29), and the data have 9 now (cats-9)" in line
+
+
+@pytest.mark.parametrize("part", ["pairs", "areas", "eyes", "scale"])
+def test_a_point_set_that_was_edited_cannot_be_forced_on_a_run(landmark_run, tmp_path, part):
+    shutil.copytree(landmark_run, tmp_path / "0001-run")
+    state = load(checkpoints(landmark_run)[-1])
+    state["point_set"][part] = "as it was before"
+    torch.save(state, checkpoints(tmp_path / "0001-run")[-1])
+    line = refused("--resume", tmp_path / "0001-run", "--force")
+    assert f"was trained with other {part} of the point set drawn-29: restore it" in line
+
+
+def test_other_people_held_out_are_other_data(folder):
+    rows = [line.split(",") for line in (folder / "labels.csv").read_text().splitlines()]
+    column = rows[0].index("person")
+    train(folder, *FEW, "--minutes", 1e-6)
+    for row in rows[1:]:
+        row[column] = f"{row[column]}, as of today"
+    with (folder / "labels.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    assert "the data have changed since" in refused("--resume")
 
 
 def test_a_run_goes_on_from_another_working_directory(folder, tmp_path, monkeypatch):

@@ -162,11 +162,17 @@ class LandmarkLearner:
         Raises:
             UserError: it is of other points, or of other frozen layers.
         """
-        theirs = state["point_set"]["points"]
-        if theirs != list(self.points.points):
+        theirs, ours = state["point_set"], self.points.to_json()
+        if theirs["points"] != ours["points"]:
             raise UserError(
-                f"the run was trained on {len(theirs)} points ({state['point_set']['name']}), and the data "
+                f"the run was trained on {len(theirs['points'])} points ({theirs['name']}), and the data "
                 f"have {self.points.count} now ({self.points.name}): restore them, or begin a new run"
+            )
+        # Losses go by the areas, mirror images by the pairs, and scores by the scale.
+        if others := [name for name, value in ours.items() if theirs.get(name) != value]:
+            raise UserError(
+                f"the run was trained with other {', '.join(others)} of the point set {self.points.name}: "
+                "restore it, or begin a new run"
             )
         if state["settings"]["freeze"] != self.settings.freeze:
             raise UserError("the run was trained with another --freeze: leave that out")

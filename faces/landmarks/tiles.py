@@ -93,16 +93,19 @@ def load_tiles(
     pixels = annotations.points[rows]
     points = to_fractions(pixels, squares_of(boxes_of(pixels), TILE)).astype(np.float32)
     people = [annotations.people[row] for row in rows]
+    held = hold_out(people, share_held)
+    # Who is held out too: who was trained on once must not come to score the network.
+    data = index.digest.encode() + points.tobytes() + held.tobytes()
     images.flags.writeable = False
     return Tiles(
         images=images,
         points=points,
         files=[annotations.files[row] for row in rows],
         people=people,
-        held=hold_out(people, share_held),
+        held=held,
         skipped=skipped,
         outside=(int(outside.sum()), int((outside > 0).sum())),
-        digest=hashlib.blake2b(index.digest.encode() + points.tobytes(), digest_size=16).hexdigest(),
+        digest=hashlib.blake2b(data, digest_size=16).hexdigest(),
         folder=folder,
     )
 

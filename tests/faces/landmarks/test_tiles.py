@@ -83,6 +83,13 @@ def test_other_landmarks_are_another_data_set(folder):
     assert load(folder).digest != first.digest
 
 
+def test_other_people_held_out_are_another_data_set(folder):
+    first = load(folder)
+    again = load(folder, share_held=0.1)
+    assert not np.array_equal(again.held, first.held)
+    assert again.digest != first.digest
+
+
 def test_bad_images_are_left_out_and_listed(folder):
     (folder / "p1_3.png").write_bytes(b"not an image")
     whole = (folder / "p2_4.png").read_bytes()
