@@ -21,6 +21,8 @@ FEWEST = 30
 """False accepts that a rate has to rest on, for the true one to lie within 30 % of it with a confidence of
 90 % (the rule of 30, Doddington et al. 2000). That is of independent trials; pairs that share an image are
 not quite, so it is the least to ask for."""
+POINTS = 200
+"""Of a curve that are drawn and written."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,25 @@ class Curve:
     def area(self) -> float:
         """Under the curve of `tar` over `far`: 0.5 by chance, 1 where the two do not overlap."""
         return float((np.diff(self.far) * (self.tar[1:] + self.tar[:-1]) / 2).sum())
+
+    def thinned(self, points: int = POINTS) -> Curve:
+        """So many points of the curve at most, or all where it has no more.
+
+        Half of them are spread over `tar`, half over the logarithm of `far`, where the strict thresholds
+        that are of use lie: of thresholds taken at even distances nearly all are lax ones.
+        """
+        if len(self.far) <= points:
+            return self
+        refused = self.far[self.far > 0]
+        rates = np.geomspace(refused[0], refused[-1], points // 2 - 1)
+        shares = np.linspace(self.tar[0], self.tar[-1], points // 2 - 1)
+        rows = [
+            [0, len(self.far) - 1],
+            np.searchsorted(self.far, rates, side="right") - 1,
+            np.searchsorted(self.tar, shares),
+        ]
+        chosen = np.unique(np.concatenate(rows).clip(0, len(self.far) - 1))
+        return Curve(self.thresholds[chosen], self.far[chosen], self.tar[chosen])
 
 
 def roc(genuine: ArrayLike, impostor: ArrayLike) -> Curve:

@@ -37,8 +37,6 @@ RATES = (0.001, 0.01, 0.1)
 FIGURES, CURVES, CHART = "calibration.json", "curves.csv", "roc.png"
 MOST = 10_000
 """Images whose pairs are compared: 50 million pairs, which take some gigabytes."""
-POINTS = 200
-"""Of a curve that are written."""
 
 
 def calibrate(choice: CalibrateChoice) -> Told:
@@ -179,10 +177,11 @@ def _write(made: Made, values: dict[str, object], curves: dict[str, tuple[Curve,
     with made.replacing(FIGURES) as path:
         path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
     header = ["curve", "threshold", "false accept rate", "true accept rate"]
+    thin = {name: curve.thinned() for name, (curve, _) in curves.items()}
     rows = (
-        [name, curve.thresholds[row], curve.far[row], curve.tar[row]]
-        for name, (curve, _) in curves.items()
-        for row in np.unique(np.linspace(0, len(curve.far) - 1, POINTS).astype(int))
+        [name, *point]
+        for name, curve in thin.items()
+        for point in zip(curve.thresholds, curve.far, curve.tar, strict=True)
     )
     with made.replacing(CURVES) as path:
         write_csv(path, header, rows)

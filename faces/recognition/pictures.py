@@ -32,6 +32,13 @@ LONGEST = 24
 GREY = (110, 110, 110)
 MOST_NUMBERED = 30
 """With more classes the cells of a confusion matrix are too small for numbers."""
+CELL, WIDEST = 0.3, 36.0
+"""Sides of a confusion matrix's cell, and of the whole, in inches: where there are too many cells for it they
+get smaller, as a canvas for thousands at full size takes gigabytes."""
+MOST_NAMED = 280
+"""With more classes the cells are smaller than letters."""
+MOST_BARS = 100
+"""Classes in a chart of bars."""
 
 
 @dataclass(frozen=True)
@@ -79,21 +86,29 @@ def draw_named(
 def save_confusion_chart(path: Path, confusion: NDArray[np.int64], classes: Sequence[Label]) -> None:
     """Draw a confusion matrix, int64 [C, C], rows true and scaled to 1, into a PNG.
 
+    With more than `MOST_NAMED` classes their rows in classes.csv stand beside it instead of names.
+
     Raises:
         UserError: matplotlib, the extra `plots`, is not installed.
     """
-    longest = max(len(_short(one.text)) for one in classes)
-    side = max(3.0, 0.3 * len(classes)) + 1 + 0.08 * longest
+    named = len(classes) <= MOST_NAMED
+    longest = max(len(_short(one.text)) for one in classes) if named else 0
+    side = min(max(3.0, CELL * len(classes)), WIDEST) + 1 + 0.08 * longest
     figure = new_figure("charts", side, side)
     axes = figure.subplots()
-    shares = confusion / confusion.sum(1, keepdims=True).clip(1)
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    axes.set_xticks(range(len(classes)), [_short(one.text) for one in classes], rotation=90, fontsize=8)
-    axes.set_yticks(range(len(classes)), [_short(one.text) for one in classes], fontsize=8)
-    for axis in (axes.xaxis, axes.yaxis):
-        _set_fonts(axis, classes)
-    axes.set_xlabel("predicted")
-    axes.set_ylabel("true")
+    shares = (confusion / confusion.sum(1, keepdims=True).clip(1)).astype(np.float32)
+    first = 0 if named else 1
+    last = first + len(classes)
+    edges = (first - 0.5, last - 0.5, last - 0.5, first - 0.5)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, extent=edges)
+    if named:
+        axes.set_xticks(range(len(classes)), [_short(one.text) for one in classes], rotation=90, fontsize=8)
+        axes.set_yticks(range(len(classes)), [_short(one.text) for one in classes], fontsize=8)
+        for axis in (axes.xaxis, axes.yaxis):
+            _set_fonts(axis, classes)
+    rows = "" if named else ", rows of classes.csv"
+    axes.set_xlabel(f"predicted{rows}")
+    axes.set_ylabel(f"true{rows}")
     if len(classes) <= MOST_NUMBERED:
         for row, column in zip(*np.nonzero(confusion), strict=True):
             colour = "white" if shares[row, column] > 0.5 else "black"
@@ -102,9 +117,18 @@ def save_confusion_chart(path: Path, confusion: NDArray[np.int64], classes: Sequ
 
 
 def save_class_chart(path: Path, scores: Sequence[ClassScore], classes: Sequence[Label]) -> None:
-    """Draw recall and precision of each class as bars into a PNG. Raises `UserError` without matplotlib."""
+    """Draw recall and precision of each class as bars into a PNG. Raises `UserError` without matplotlib.
+
+    Of more than `MOST_BARS` classes those of the lowest recall are drawn, the lowest first.
+    """
+    count = len(scores)
+    if count > MOST_BARS:
+        lowest = np.argsort([one.recall for one in scores], kind="stable")[:MOST_BARS]  # nan comes last
+        scores, classes = [scores[row] for row in lowest], [classes[row] for row in lowest]
     figure = new_figure("charts", 7, 1.2 + 0.35 * len(scores))
     axes = figure.subplots()
+    if count > MOST_BARS:
+        axes.set_xlabel(f"the {MOST_BARS} of {count:,} classes with the lowest recall")
     places = np.arange(len(scores))
     axes.barh(places - 0.2, [one.recall for one in scores], 0.4, label="recall")
     axes.barh(places + 0.2, [one.precision for one in scores], 0.4, label="precision")
@@ -132,7 +156,8 @@ def save_roc_chart(path: Path, curves: Mapping[str, tuple[Curve, int]]) -> None:
     figure = new_figure("charts", 6, 4.5)
     axes = figure.subplots()
     least = min(1 / count for _, count in curves.values())
-    for name, (curve, count) in curves.items():
+    for name, (whole, count) in curves.items():
+        curve = whole.thinned()
         far = curve.far.clip(least / 2)
         (line,) = axes.plot(far, curve.tar, alpha=0.3, drawstyle="steps-post")
         borne = slice(int(np.searchsorted(curve.far, (FEWEST - 1e-6) / count)), None)

@@ -36,7 +36,8 @@ LUMA = (0.299, 0.587, 0.114)
 def write_report(run: Path, data: Labelled) -> list[str]:
     """Score a run's best network on the images held out, and write what there is to see into the run.
 
-    - confusion.csv and .png, classes.csv and .png: the confusion matrix; recall, precision, F1 of each class.
+    - confusion.csv and .png, classes.csv and .png: the confusion matrix; recall, precision, F1 of each class,
+      as a picture of the worst where there are many.
     - steps.csv: accuracy at each step that was scored; curves.png: losses and accuracies.
     - mistakes.png: the wrong answers that the network was surest of.
     - report.json: accuracies, also on grey copies of the same images.

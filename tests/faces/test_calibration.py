@@ -26,6 +26,21 @@ def test_a_curve_by_hand():
     assert curve.area() == pytest.approx(7.5 / 8)
 
 
+def test_a_thinned_curve_keeps_its_ends_and_its_strict_part():
+    random = np.random.default_rng(1)
+    whole = roc(random.normal(0.6, 0.1, 20_000), random.normal(0, 0.2, 100_000))
+    thin = whole.thinned(100)
+    assert 60 <= len(thin.far) <= 100
+    for values, of in ((thin.far, whole.far), (thin.tar, whole.tar)):
+        assert (values[0], values[-1]) == (of[0], of[-1])
+        assert (np.diff(values) >= 0).all()
+    assert np.isin(thin.thresholds, whole.thresholds).all()
+    strict = thin.far[(thin.far > 0) & (thin.far < 1e-3)]
+    assert len(strict) >= 15, "two of the five decades"
+    assert np.diff(thin.tar).max() < 0.05
+    assert thin.thinned(100) is thin
+
+
 def test_a_threshold_by_hand():
     impostor = [0.5, 0.4, 0.3, 0.2, 0.1]
     assert 0.4 < threshold_at(impostor, 0.2) < 0.4 + 1e-9

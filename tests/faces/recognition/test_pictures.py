@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
-from faces.recognition.pictures import LINE, Mistake, draw_named, mistakes_picture, save_class_chart
+from faces.calibration import POINTS, Curve
+from faces.recognition import pictures
+from faces.recognition.pictures import (
+    LINE,
+    Mistake,
+    draw_named,
+    mistakes_picture,
+    save_class_chart,
+    save_confusion_chart,
+    save_roc_chart,
+)
 from faces.recognition.scores import class_scores
 from gan.fonts import Label
 
@@ -33,7 +45,9 @@ def test_a_name_is_written_at_its_box():
     assert not changed[:, 100:].any()
 
 
-def test_the_legend_of_the_bars_hides_none(tmp_path, monkeypatch):
+@pytest.fixture
+def drawn(monkeypatch) -> list[Any]:
+    """The figures of matplotlib that were saved."""
     pytest.importorskip("matplotlib", reason="the extra 'plots' is not installed")
     from matplotlib.figure import Figure
 
@@ -42,9 +56,41 @@ def test_the_legend_of_the_bars_hides_none(tmp_path, monkeypatch):
     monkeypatch.setattr(
         Figure, "savefig", lambda figure, *a, **b: drawn.append(figure) or save(figure, *a, **b)
     )
+    return drawn
+
+
+def test_the_legend_of_the_bars_hides_none(tmp_path, drawn):
     names = [f"person {number}" for number in range(9)]
     scores = class_scores(np.eye(9, dtype=np.int64), names)
     save_class_chart(tmp_path / "a.png", scores, [Label(name) for name in names])
     (figure,) = drawn
     (legend,), (axes,) = figure.legends, figure.axes
     assert not legend.get_window_extent().overlaps(axes.get_window_extent())
+
+
+def test_charts_of_many_classes_are_no_larger_than_of_some(tmp_path, drawn, monkeypatch):
+    monkeypatch.setattr(pictures, "WIDEST", 5.0)
+    monkeypatch.setattr(pictures, "MOST_BARS", 20)
+    count = 1200
+    right = np.full(count, 9)
+    right[[1100, 7, 30]] = 0, 2, 2
+    confusion = np.diag(right) + np.eye(count, k=1, dtype=np.int64) * (10 - right)[:, None]
+    labels = [Label(f"person {number}") for number in range(count)]
+    save_confusion_chart(tmp_path / "confusion.png", confusion, labels)
+    save_class_chart(tmp_path / "classes.png", class_scores(confusion, tuple(map(str, range(count)))), labels)
+    matrix, bars = drawn
+    for figure in drawn:
+        assert max(figure.get_size_inches()) < 9
+    assert len(matrix.axes[0].get_yticks()) < 50
+    assert matrix.axes[0].get_ylabel() == "true, rows of classes.csv"
+    assert bars.axes[0].get_xlabel() == "the 20 of 1,200 classes with the lowest recall"
+    shown = [words.get_text() for words in bars.axes[0].get_yticklabels()]
+    assert len(shown) == 20
+    assert shown[:3] == ["person 1100 (10)", "person 7 (10)", "person 30 (10)"]
+
+
+def test_a_curve_of_a_million_thresholds_is_drawn_by_few_points(tmp_path, drawn):
+    far = np.linspace(0, 1, 1_000_001)
+    save_roc_chart(tmp_path / "roc.png", {"pairs": (Curve(1 - far, far, far**0.1), 1_000_000)})
+    (figure,) = drawn
+    assert all(len(line.get_xdata()) <= POINTS for line in figure.axes[0].lines)
