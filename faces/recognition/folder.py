@@ -24,6 +24,13 @@ from gan.images import middle
 
 TRAIN, VALIDATE = "train", "validate"
 TABLE = "labels.csv"
+SPLITS = frozenset(
+    {
+        *("train", "training", "trn", "val", "valid", "validate", "validation"),
+        *("dev", "test", "testing", "tst", "eval"),
+    }
+)
+"""What people call the parts of a split, in any letter case."""
 
 
 @dataclass(frozen=True)
@@ -163,8 +170,8 @@ def _is_split(folder: Path) -> bool:
     """Whether the folder's only sub-folders are train/ and validate/.
 
     Raises:
-        UserError: there is a train/ with classes inside, and beside it something else than validate/, all of
-            which would be taken for classes.
+        UserError: there is a train/ with classes inside, and beside it something else than validate/, or a
+            split by other names; all of them would be taken for classes.
     """
     names = {path.name for path in _folders(folder)}
     if names == {TRAIN, VALIDATE}:
@@ -174,6 +181,14 @@ def _is_split(folder: Path) -> bool:
         raise UserError(
             f"{folder / TRAIN} holds folders itself, and beside it is {others} where {VALIDATE}/ alone has "
             f"to be: rename that and move the rest away, or give {folder / TRAIN} to have some of it held out"
+        )
+    # Classes may be called so too, and may hold folders: it takes several, and all of them.
+    named = len(names) > 1 and {name.casefold() for name in names} <= SPLITS
+    if named and all(_folders(folder / name) for name in names):
+        raise UserError(
+            f"{folder} is split into {', '.join(f'{name}/' for name in sorted(names))}, each with folders "
+            f"inside, and {TRAIN}/ and {VALIDATE}/ alone have to be there: rename what they are and move the "
+            "rest away, or give one of them to have some of it held out"
         )
     return False
 

@@ -95,6 +95,34 @@ def test_a_split_of_other_names_is_not_taken_for_classes(folder, tmp_path, other
     assert len(read(split / "train").classes) == 3
 
 
+@pytest.mark.parametrize(
+    "parts", [("Train", "Test"), ("training", "validation"), ("val", "test"), ("TRAIN", "dev", "eval")]
+)
+def test_a_split_by_any_names_is_not_taken_for_classes(folder, tmp_path, parts):
+    split = tmp_path / "split"
+    for part in parts:
+        shutil.copytree(folder, split / part)
+    line = refused(split)
+    assert f"is split into {', '.join(f'{name}/' for name in sorted(parts))}, each with folders" in line
+    assert len(read(split / parts[0]).classes) == 3
+
+
+def test_classes_may_hold_folders_and_be_called_like_parts_of_a_split(folder):
+    for name in ("cat", "dog dog"):
+        (folder / name).rename(folder / "moved")
+        (folder / name).mkdir()
+        (folder / "moved").rename(folder / name / "one week")
+    assert read(folder).classes == ("cat", "dog dog", "бутылка")
+    (folder / "cat").rename(folder / "test")
+    (folder / "dog dog").rename(folder / "Dev")
+    assert read(folder).classes == ("Dev", "test", "бутылка")
+    shutil.rmtree(folder / "Dev" / "one week")
+    (folder / "бутылка").rename(folder / "eval")
+    for seed in range(3):
+        write(folder / "Dev" / f"{seed}.png", 2000 + seed)
+    assert read(folder).classes == ("Dev", "eval", "test")
+
+
 def test_a_class_of_trains_is_one(folder):
     (folder / "cat").rename(folder / "train")
     assert "train" in read(folder).classes
