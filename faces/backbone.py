@@ -14,6 +14,7 @@ from typing import Any, Self
 import torch
 import torchvision
 from torch import Tensor, nn
+from torchvision.models import DenseNet
 
 from gan.errors import UserError
 
@@ -179,6 +180,9 @@ def _torchvision(name: str) -> nn.Module:
 
 
 def _convolutions(network: nn.Module) -> nn.Module:
+    if isinstance(network, DenseNet):  # whose last ReLU is no module of its features
+        named = OrderedDict(network.features.named_children())
+        return nn.Sequential(OrderedDict(named, relu5=nn.ReLU(inplace=True)))
     if hasattr(network, "features"):
         return network.features
     layers: OrderedDict[str, nn.Module] = OrderedDict()

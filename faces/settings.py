@@ -65,7 +65,7 @@ FREE = frozenset(
     }
 )
 """What a resumed run may change: none of it alters the mathematics of a step by itself. The number of steps
-does, as the learning rate depends on it, and so does how often it is scored, as that may too."""
+does, as the learning rate depends on it, and so does `score_every`, as a plateau is one of scores."""
 
 
 def check_training(settings: TrainingSettings) -> None:

@@ -85,14 +85,32 @@ def test_weights_of_a_network_that_keeps_its_features_apart(tmp_path):
     assert torch.equal(backbone.body[0].weight, network.features[0].weight)
 
 
+def narrow_densenet(name: str, weights: None) -> torch.nn.Module:
+    return torchvision.models.DenseNet(growth_rate=4, block_config=(1, 1, 1, 2), num_init_features=8)
+
+
+def test_a_densenet_ends_where_torchvision_pools_it(monkeypatch, tmp_path):
+    monkeypatch.setattr(torchvision.models, "get_model", narrow_densenet)
+    theirs = narrow_densenet("densenet121", None).eval()
+    theirs.classifier = torch.nn.Identity()
+    torch.save(theirs.state_dict(), tmp_path / "weights.pth")
+    backbone = Backbone("densenet121").eval()
+    load_weights(backbone, str(tmp_path / "weights.pth"))
+    assert backbone.body.state_dict().keys() == theirs.features.state_dict().keys()
+    images = torch.rand(2, 3, 64, 64) * 2 - 1
+    with torch.no_grad():
+        features, pooled = backbone(images), theirs(backbone.normalised(images))
+    assert (theirs.features(backbone.normalised(images)) < 0).any()
+    assert torch.allclose(features.mean((2, 3)), pooled, atol=1e-6)
+    backbone.freeze("denseblock2")
+    assert not backbone.body.denseblock2.denselayer1.conv1.weight.requires_grad
+    assert backbone.body.transition2.conv.weight.requires_grad
+
+
 def test_weights_as_old_files_name_and_count_them(monkeypatch, tmp_path):
     """As of torchvision's DenseNets: `norm.1` for `norm1`, and no batches counted."""
-
-    def narrow(name: str, weights: None) -> torch.nn.Module:
-        return torchvision.models.DenseNet(growth_rate=4, block_config=(1, 1, 1, 2), num_init_features=8)
-
-    monkeypatch.setattr(torchvision.models, "get_model", narrow)
-    theirs = narrow("densenet121", None)
+    monkeypatch.setattr(torchvision.models, "get_model", narrow_densenet)
+    theirs = narrow_densenet("densenet121", None)
     old = {
         re.sub(r"(denselayer\d\.\w+)(\d)\.", r"\1.\2.", name): weight
         for name, weight in theirs.state_dict().items()
