@@ -85,6 +85,20 @@ def test_a_table_of_more_photos_than_were_asked_for(photos, landmark_run):
         assert [Path(row[0]).name for row in rows(Path(words[-1], "landmarks.csv"))[1:]] == files
 
 
+def test_a_row_of_one_photo_is_not_used_for_another_of_its_name(photos, landmark_run, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    shutil.copy(photos / "00001.png", other / "00000.png")
+    shutil.copy(photos / "00001.png", other / "00009.png")
+    (photos / "boxes.csv").write_text(
+        "file,left,top,right,bottom\n00000.png,10,10,54,54\n00009.png,10,10,54,54\n"
+    )
+    words = (photos / "00000.png", other, "--boxes", photos / "boxes.csv", "--output", "out")
+    told = call("predict_landmarks.py", landmark_run, *words)
+    assert told.code == 0, told.error
+    assert [Path(row[0]) for row in rows()[1:]] == [photos / "00000.png", other / "00009.png"]
+
+
 def test_points_outside_their_photo_are_counted_and_said(photos, landmark_run):
     for number in range(4):  # half of the face is there
         save_png(photos / f"{number:05d}.png", load_png(photos / f"{number:05d}.png")[:, :, :30])

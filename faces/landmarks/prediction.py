@@ -67,8 +67,9 @@ def searched(detector: Detector) -> Find:
 def boxes_in(table: Path, photos: Photos) -> Find:
     """The boxes in a CSV with the columns `file, left, top, right, bottom` and any others.
 
-    A row's file is a photo's path, from here, from the CSV's folder or from one that was given, or its name
-    alone. Photos that are in no row have no faces; a row of a photo that was not given is passed over.
+    A row's file is a photo's path, from here, from the CSV's folder or else from one that was given; where
+    that is none of the photos, it is the name alone. Photos that are in no row have no faces; a row of a
+    photo that was not given is passed over.
 
     Raises:
         UserError: one line with file and row for what cannot be read, is no box, or is of a file that is not
@@ -96,13 +97,17 @@ def boxes_in(table: Path, photos: Photos) -> Find:
                 )
             boxes.setdefault(name, []).append(_box(row, place))
     by_path: dict[str, list[Box]] = {}
-    for folder in folders:
-        for name, of_file in boxes.items():
-            by_path.setdefault(_whole(folder / name), of_file)
-    if not any(_whole(photo) in by_path or photo.name in boxes for photo in photos.files):
+    by_name: dict[str, list[Box]] = {}
+    wanted = {_whole(photo) for photo in photos.files}
+    for name, of_file in boxes.items():
+        # Of one photo alone: others of that name show other faces.
+        path = next((path for folder in folders if (path := _whole(folder / name)) in wanted), None)
+        known = by_name.setdefault(name, []) if path is None else by_path.setdefault(path, [])
+        known += of_file
+    if not any(_whole(photo) in by_path or photo.name in by_name for photo in photos.files):
         first = f"; its first row is of {next(iter(boxes))}" if boxes else ""
         raise UserError(f"{table} names none of the photos, such as {photos.files[0].name}{first}")
-    return lambda photo, image: by_path.get(_whole(photo), boxes.get(photo.name, []))
+    return lambda photo, image: by_path.get(_whole(photo), by_name.get(photo.name, []))
 
 
 def predict(predictor: Predictor, photos: Photos, output: Path, *, find: Find, looks: int) -> Outcome:
