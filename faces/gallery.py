@@ -166,6 +166,17 @@ def empty_gallery(network: str, checkpoint: Path) -> Gallery:
     return Gallery(network, checkpoint.absolute(), (), np.empty((0, 0), np.float32))
 
 
+def is_there(path: Path) -> bool:
+    """Whether there is such a gallery. Raises `UserError` where the system refuses to look for it."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise UserError(f"the gallery {path} cannot be opened: {error.strerror or error}") from None
+    return True
+
+
 def load_gallery(path: str | Path, network: str | None = None) -> Gallery:
     """Read a gallery.
 
@@ -231,7 +242,7 @@ def change_gallery(
     if new is None:
         load_gallery(path)  # where there is none, no lock is left behind either
     with locked(path.parent, f"changing {path.name}", name=f".{path.name}.lock", wait=WAIT):
-        before = new if new is not None and not path.exists() else load_gallery(path)
+        before = new if new is not None and not is_there(path) else load_gallery(path)
         after = change(before)
         after.save(path)
     return before, after

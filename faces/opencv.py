@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from gan.decoding import UnusableImage
 from gan.errors import UserError, missing_extra
 
 if TYPE_CHECKING:
@@ -53,6 +57,24 @@ def cascade(name: str) -> cv2.CascadeClassifier:
             "OpenCV is older than 5, or give --detector the ONNX file of a YuNet"
         )
     return classifier
+
+
+@contextmanager
+def searching() -> Iterator[None]:
+    """In this block, in which faces are looked for, one odd image must not end a night's work.
+
+    Raises:
+        UnusableImage: memory does not suffice for it, or OpenCV fails at it.
+    """
+    try:
+        yield
+    except MemoryError:
+        raise UnusableImage("not enough memory to look for faces in it") from None
+    except Exception as error:
+        cv2 = sys.modules.get("cv2")  # without the extra nothing of it can have failed
+        if cv2 is None or not isinstance(error, cv2.error):
+            raise
+        raise UnusableImage(f"OpenCV fails at it: {' '.join(str(error).split())}") from None
 
 
 def can_open(path: Path) -> bool:

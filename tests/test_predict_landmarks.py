@@ -125,6 +125,25 @@ def test_the_detector_finds_the_faces_if_nothing_else_is_said(photos, landmark_r
     assert len(rows()) == 9
 
 
+def test_a_photo_at_which_the_detector_fails_is_left_out(photos, landmark_run, monkeypatch):
+    cv2 = pytest.importorskip("cv2", reason="the extra 'photos' is not installed")
+    errors = iter([MemoryError, cv2.error("(-4) Failed to\nallocate")])
+
+    def detector(image: np.ndarray) -> list[Found]:
+        for error in errors:
+            raise error
+        return [Found((10, 12, 50, 52), 5.0)]
+
+    monkeypatch.setattr("faces.detect.load_detector", lambda path: detector)
+    told = call("predict_landmarks.py", landmark_run, photos, "--output", "out")
+    assert told.code == 0, told.error
+    assert "2 faces in 2 photos (2 left out)" in told.lines[0]
+    assert [line.partition(".png: ")[2] for line in told.lines[1:3]] == [
+        "not enough memory to look for faces in it",
+        "OpenCV fails at it: (-4) Failed to allocate",
+    ]
+
+
 def test_two_photos_of_one_name_have_a_copy_each(photos, landmark_run):
     other = photos / "more"
     other.mkdir()

@@ -279,6 +279,42 @@ def test_a_photo_that_cannot_be_opened_is_told(scratch_run, gallery, drawn_peopl
     )
 
 
+@pytest.mark.parametrize("error", ["memory", "opencv"])
+def test_a_photo_at_which_the_search_fails_is_one_among_others(
+    scratch_run, gallery, drawn_people, monkeypatch, error
+):
+    cv2 = pytest.importorskip("cv2", reason="the extra 'photos' is not installed")
+    said = {
+        "memory": "not enough memory to look for faces in it",
+        "opencv": "OpenCV fails at it: (-4) Failed to allocate",
+    }[error]
+    odd, fine = files(sorted(drawn_people.iterdir())[0], 0, 2)
+
+    def look(path: Path) -> Seen:
+        if path == odd:
+            raise MemoryError if error == "memory" else cv2.error("(-4) Failed to\nallocate")
+        photo = decode_whole(path)
+        return Seen(photo, [(0.0, 0.0, 40.0, 40.0)], photo[None, :, 4:36, 4:36])
+
+    monkeypatch.setattr(naming, "faces_found", lambda *_: look)
+    found = told("predict", scratch_run, odd, fine, "--device", "cpu")
+    assert f"left out: {odd}: {said}" in found.error
+    assert any(str(fine) in line for line in found.lines)
+    assert f"{odd} cannot be enrolled: {said}; nothing was changed" in refused("enroll", gallery, "Bo", odd)
+
+
+def test_names_that_are_too_long_are_one_line(scratch_run, gallery, drawn_people):
+    person = sorted(drawn_people.iterdir())[0]
+    long = "x" * 300
+    for words in (
+        ("predict", scratch_run, person, *WHOLE, "--output", long),
+        ("calibrate", scratch_run, drawn_people, "--output", long, "--workers", 0),
+    ):
+        assert f"{long} cannot be written to: File name too long" in refused(*words)
+    new = ("--checkpoint", scratch_run)
+    assert f"{long} cannot be opened: File name too long" in refused("enroll", long, "Bo", person, *new)
+
+
 def test_photos_are_never_written_over(scratch_run, gallery, drawn_people):
     folder = Path("photos")
     shutil.copytree(sorted(drawn_people.iterdir())[0], folder)

@@ -19,6 +19,7 @@ from faces.landmarks.annotations import write_table
 from faces.landmarks.crops import ENLARGE, inside
 from faces.landmarks.pictures import PREDICTED, draw_points
 from faces.made import Made
+from faces.opencv import searching
 from faces.photos import Photos
 from faces.tables import open_csv
 from gan.decoding import UnusableImage, decode_whole
@@ -42,10 +43,10 @@ class Outcome:
     """What was found, and what was left out: (photo, reason).
 
     Attributes:
-        photos: that could be read.
+        photos: that could be read and searched.
         faces: found in them.
         outside: landmarks that lie outside their photo, and faces that have any. That is usual at its border.
-        skipped: what could not be read.
+        skipped: what could not.
     """
 
     photos: int
@@ -115,7 +116,7 @@ def predict(predictor: Predictor, photos: Photos, output: Path, *, find: Find, l
 
     Args:
         predictor: that finds them.
-        photos: which; one that cannot be read is left out.
+        photos: which; one that cannot be read, or searched for faces, is left out.
         output: folder for the copies and the CSV, apart from the photos; made where it is missing.
         find: the faces.
         looks: how often the network looks at each.
@@ -134,11 +135,12 @@ def predict(predictor: Predictor, photos: Photos, output: Path, *, find: Find, l
         made = Made(output, "predict_landmarks.py", [*names.values(), TABLE])
         for photo in tqdm(photos.files, "finding landmarks", unit=" photos"):
             try:
-                image = decode_whole(photo)
+                with searching():
+                    image = decode_whole(photo)
+                    here = find(photo, image)
             except UnusableImage as unusable:
                 skipped.append((str(photo), str(unusable)))
                 continue
-            here = find(photo, image)
             points = predictor.points(image, here, looks=looks)
             with made.replacing(names[photo]) as path:
                 save_png(path, draw_points(image, [(face, PREDICTED) for face in points], here))

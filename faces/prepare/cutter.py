@@ -15,7 +15,7 @@ from faces.cascades import CascadePose
 from faces.detect import load_detector
 from faces.found import Found
 from faces.landmarks.crops import boxes_of
-from faces.opencv import opencv
+from faces.opencv import searching
 from faces.pose import Pose, Predictor, pose_of_landmarks, pose_of_points
 from faces.prepare.choice import PrepareChoice
 from faces.prepare.judge import Verdict, difference_hash, sharpness, verdict
@@ -150,16 +150,13 @@ def work(choice: PrepareChoice, job: Job) -> Outcome:
     cutter, path = load_cutter(choice), choice.photos / job.source
     crops: list[Crop] = []
     try:
-        if job.stretch is None:
-            return Outcome(list(cutter.crops(decode_whole(path))))
-        for frame, image in read_frames(path, job.stretch):
-            crops += cutter.crops(image, frame)
+        with searching():
+            if job.stretch is None:
+                return Outcome(list(cutter.crops(decode_whole(path))))
+            for frame, image in read_frames(path, job.stretch):
+                crops += cutter.crops(image, frame)
     except UnusableImage as unusable:
         return Outcome(crops, str(unusable))
-    except MemoryError:
-        return Outcome(crops, "not enough memory to look for faces in it")
-    except opencv().error as error:  # one odd photo must not end a night's work
-        return Outcome(crops, f"OpenCV fails at it: {' '.join(str(error).split())}")
     return Outcome(crops)
 
 

@@ -51,7 +51,8 @@ def calibrate(choice: CalibrateChoice) -> Told:
     recognizer = find_recognizer(choice.checkpoint, choice.runs, choice.device)
     if choice.gallery is not None:
         load_gallery(choice.gallery, recognizer.digest)  # before the images, which take their time
-    made = Made(choice.output, SCRIPT, (FIGURES, CURVES, CHART))
+    with written_to(choice.output):
+        made = Made(choice.output, SCRIPT, (FIGURES, CURVES, CHART))
     data = load_labelled(
         choice.folder,
         recognizer.side,

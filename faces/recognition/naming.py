@@ -19,10 +19,12 @@ from faces.gallery import (
     check_network,
     check_threshold,
     empty_gallery,
+    is_there,
     load_gallery,
     person_name,
 )
 from faces.made import Made
+from faces.opencv import searching
 from faces.photos import Photos, list_photos
 from faces.recognition.choices import (
     EnrollChoice,
@@ -39,6 +41,7 @@ from faces.tables import write_csv
 from gan.config import Device
 from gan.decoding import UnusableImage
 from gan.errors import UserError
+from gan.files import is_file
 from gan.fonts import HELP, Label, legible
 from gan.images import save_png
 from gan.runs import find_trained, written_to
@@ -127,7 +130,7 @@ def enroll(choice: EnrollChoice) -> Told:
     for file, reason in images.left_out:
         raise UserError(f"{file} cannot be enrolled: {reason}; nothing was changed")
     new = None
-    if choice.gallery.exists():
+    if is_there(choice.gallery):
         _, recognizer = _open_gallery(choice.gallery, choice.checkpoint, choice)
     else:
         if choice.checkpoint is None:
@@ -199,7 +202,7 @@ def find_recognizer(checkpoint: str | Path, runs: Path, device: Device) -> Recog
 def _open_gallery(path: Path, checkpoint: str | None, choice: LookingChoice) -> tuple[Gallery, Recognizer]:
     """A gallery, and the network it is bound to. Raises `UserError` where they do not belong together."""
     gallery = load_gallery(path)
-    if checkpoint is None and not gallery.checkpoint.is_file():
+    if checkpoint is None and not is_file(gallery.checkpoint):
         raise UserError(
             f"the network of {path} is no longer at {gallery.checkpoint}: say by --checkpoint where it is"
         )
@@ -215,7 +218,8 @@ def _look(recognizer: Recognizer, choice: LookingChoice) -> Look:
 
 def _one_face(look: Look, path: Path) -> NDArray[np.uint8]:
     try:
-        seen = look(path)
+        with searching():
+            seen = look(path)
     except UnusableImage as unusable:
         raise UserError(f"{path} cannot be enrolled: {unusable}; nothing was changed") from None
     if len(seen.crops) != 1:
@@ -241,14 +245,15 @@ def _tell(
     """
     look, labels = _look(recognizer, choice), legible(people if choice.copies else ())
     copies = photos.copies() if choice.copies else {}
-    made = Made(choice.output, SCRIPT, [*copies.values(), TABLE])
     rows: list[dict[str, object]] = []
     problems = [f"{name}: {reason}" for name, reason in photos.left_out]
     numbered: dict[str, None] = {}
     with written_to(choice.output):
+        made = Made(choice.output, SCRIPT, [*copies.values(), TABLE])
         for photo in tqdm(photos.files, "looking at photos", unit=" photos", disable=None):
             try:
-                seen = look(photo)
+                with searching():
+                    seen = look(photo)
             except UnusableImage as unusable:
                 problems.append(f"{photo}: {unusable}")
                 continue
