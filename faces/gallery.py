@@ -251,14 +251,16 @@ def change_gallery(
 def person_name(name: str) -> str:
     """A name as galleries keep it, so that one person is not two who look alike in print.
 
-    Letters with marks become single ones (NFC), and runs of spaces one, with none at the ends.
+    Letters with marks become single ones (NFC), and runs of spaces, wide and no-break ones too, one ordinary
+    one, with none at the ends.
 
     Raises:
         UserError: the name is empty, or not of one line.
     """
-    if not name.strip() or not name.isprintable():
+    plain = "".join(" " if unicodedata.category(letter) == "Zs" else letter for letter in name)
+    if not plain.strip() or not plain.isprintable():
         raise UserError(f"{name!r} is no name: give one of printable letters")
-    return " ".join(unicodedata.normalize("NFC", name).split())
+    return " ".join(unicodedata.normalize("NFC", plain).split())
 
 
 def check_threshold(threshold: float) -> float:

@@ -171,13 +171,19 @@ def test_thresholds_outside_of_cosines(gallery, threshold):
     assert check_threshold(-1) == -1.0
 
 
-@pytest.mark.parametrize("name", ["", "  ", "two\nlines"])
+@pytest.mark.parametrize("name", ["", "  ", "\u3000", "two\nlines", "two\u2028lines"])
 def test_names_that_are_none(gallery, name):
     with pytest.raises(UserError, match="is no name"):
         gallery.enrolled(name, [[1, 0]])
 
 
-@pytest.mark.parametrize("name", ["Zoe\u0308 Ünal", "  Zoë   Ünal ", "Zo\u00eb U\u0308nal"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("Zoe\u0308 Ünal", "  Zoë   Ünal ", "Zo\u00eb U\u0308nal"),
+        *("Zoë\u3000Ünal", "Zoë\u00a0Ünal\u2009"),
+    ],
+)
 def test_a_name_that_looks_the_same_is_the_same(gallery, name):
     known = gallery.enrolled("Zoë Ünal", [[1, 2]]).enrolled(name, [[2, 1]])
     assert known.people == {"Ada": 2, "Bo": 1, "Zoë Ünal": 2}
