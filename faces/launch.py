@@ -43,6 +43,8 @@ class Kind(Generic[Settings]):
         request: that class with a `gan.request.Beginning`, for the command line.
         check: raises `UserError` for a setting that is out of its range.
         network: the settings that a network's weights depend on.
+        absolute: gives the settings with the paths in them, but for the folder's, from the root: a run may be
+            resumed from another working directory, and by the words that it was begun with.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Kind(Generic[Settings]):
     request: type[Beginning]
     check: Callable[[Settings], None]
     network: tuple[str, ...]
+    absolute: Callable[[Settings], Settings]
 
     def read_info(self, run: Path) -> RunInfo:
         """A run's config.json. Raises `UserError` where it is none of this kind."""
@@ -106,15 +109,14 @@ def make_plan(words: Sequence[str], kind: Kind[Settings]) -> Plan[Settings]:
     trained = kind.trained_settings(run) if run else before
     if run and request.init_from:
         before = replace(kind.settings(), **{name: getattr(trained, name) for name in kind.network})
-    settings = settings_of(read_request(words, before, kind.request), kind.settings)
+    settings = kind.absolute(settings_of(read_request(words, before, kind.request), kind.settings))
+    if settings.folder is not None:
+        settings = replace(settings, folder=str(Path(settings.folder).absolute()))
     if run:
         # First, as another network makes settings wrong of which the user said nothing.
         fixed = kind.network if request.init_from else (*kind.network, "optimizer")
         _same_network(run, trained, settings, fixed)
     kind.check(settings)
-    if settings.folder is not None:
-        # A run may be resumed from another working directory.
-        settings = replace(settings, folder=str(Path(settings.folder).absolute()))
     if run and request.resume and not request.force:
         _same_mathematics(run, trained, settings)
     return Plan(

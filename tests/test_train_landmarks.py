@@ -154,6 +154,7 @@ def test_a_run_goes_on_from_another_working_directory(folder, tmp_path, monkeypa
     words = ("--csv", Path(folder.name, "labels.csv"), "--points", "mine.json")
     train(folder, *FEW, *words, "--minutes", 1e-6)
     run = newest().absolute()
+    assert any("going on from" in line for line in train("--resume", *words, "--minutes", 1e-6))
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     assert any("going on from" in line for line in train("--resume", run))

@@ -20,7 +20,19 @@ from faces.launch import make_plan as make_any_plan
 from gan.errors import UserError
 from gan.processes import worker_count
 
-LANDMARKS = Kind(KIND, "train_landmarks.py FOLDER", LandmarkSettings, LandmarkRequest, check, NETWORK)
+
+def _absolute(settings: LandmarkSettings) -> LandmarkSettings:
+    """The settings with the paths of the table and the point set from the root."""
+    if settings.csv:
+        settings = replace(settings, csv=settings.csv.absolute())
+    if settings.points and settings.points not in SHIPPED:
+        settings = replace(settings, points=str(Path(settings.points).absolute()))
+    return settings
+
+
+LANDMARKS = Kind(
+    KIND, "train_landmarks.py FOLDER", LandmarkSettings, LandmarkRequest, check, NETWORK, _absolute
+)
 FEWEST = 8
 """Faces to train on."""
 NEAREST = 0.05
@@ -69,14 +81,7 @@ def make_plan(words: Sequence[str]) -> Plan[LandmarkSettings]:
         raise UserError(
             "--freeze keeps layers as they are, and these have learnt nothing; see --weights, --init-from"
         )
-    if plan.resumed is not None:
-        return plan
-    # As the folder: a run may be resumed from another working directory.
-    if settings.csv:
-        settings = replace(settings, csv=settings.csv.absolute())
-    if settings.points and settings.points not in SHIPPED:
-        settings = replace(settings, points=str(Path(settings.points).absolute()))
-    return replace(plan, settings=settings)
+    return plan
 
 
 def load_data(plan: Plan[LandmarkSettings], folder: Path) -> LandmarkData:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -30,7 +31,20 @@ from gan.errors import UserError
 from gan.processes import worker_count
 from gan.runs import GAN, find_trained
 
-CLASSES = Kind(KIND, "train_classifier.py FOLDER", ClassifierSettings, ClassifierRequest, check, NETWORK)
+SCRIPT = "train_classifier.py FOLDER"
+
+
+def _absolute(settings: ClassifierSettings) -> ClassifierSettings:
+    """The settings with the path from the root of the checkpoint to begin from, where there is one."""
+    source = settings.from_checkpoint
+    with contextlib.suppress(UserError):  # told where it is needed: it may be gone once a run has begun
+        source = source and find_trained(source, settings.output, SCRIPT).absolute()
+    return replace(settings, from_checkpoint=source)
+
+
+CLASSES = Kind(KIND, SCRIPT, ClassifierSettings, ClassifierRequest, check, NETWORK, _absolute)
+PARTS = {"body": "convolutions", "backbone": "convolutions", "hidden": "hidden layers", "norm": "embedding"}
+"""What the parts of a network are called where that is not their own name."""
 
 
 def make_plan(words: Sequence[str]) -> Plan[ClassifierSettings]:
@@ -46,10 +60,9 @@ def make_plan(words: Sequence[str]) -> Plan[ClassifierSettings]:
     if plan.source is not None:
         if settings.from_checkpoint is not None:
             raise UserError("--init-from and --from both say what to begin with: give one of the two")
-        settings = replace(settings, from_checkpoint=plan.source)
+        settings = replace(settings, from_checkpoint=plan.source.absolute())
     if settings.from_checkpoint is not None and plan.resumed is None:
-        source = find_trained(settings.from_checkpoint, settings.output, CLASSES.script)
-        settings = replace(settings, from_checkpoint=source.absolute())
+        source = find_trained(settings.from_checkpoint, settings.output, SCRIPT)
         settings = _like_source(settings, _read_source(source)[1])
     settings = resolved(settings)
     if settings.method == "finetune":
@@ -96,7 +109,10 @@ def make_learner(plan: Plan[ClassifierSettings], data: Labelled) -> ClassifierLe
 
 
 def take_over(network: Classifier, path: Path, state: dict[str, Any], classes: tuple[str, ...]) -> None:
-    """Begin with what fits of a checkpoint's network: all convolutions, and the head if of the same classes.
+    """Begin with the parts of a checkpoint's network that fit as a whole, and tell which.
+
+    The convolutions have to; the layers after them, which make the vector, may; the head does if all of them
+    do, and the classes are the same.
 
     Args:
         network: to change in place.
@@ -107,23 +123,22 @@ def take_over(network: Classifier, path: Path, state: dict[str, Any], classes: t
     Raises:
         UserError: its convolutions are others.
     """
-    theirs = weights_in_use(state)
-    same = tuple(state.get("classes", ())) == classes
-    fitting = {
-        name: theirs[name]
-        for name, weight in network.state_dict().items()
-        if name in theirs and theirs[name].shape == weight.shape and (same or not name.startswith("head."))
-    }
-    missing = [
-        name
-        for name in network.state_dict()
-        if name.startswith(("backbone.", "body.")) and name not in fitting
-    ]
-    if missing:
-        raise UserError(f"{path} cannot be begun from: its network has no {missing[0]} of that shape")
-    network.load_state_dict(fitting, strict=False)
-    whole = len(fitting) == len(network.state_dict())
-    print(f"beginning with {'the network' if whole else 'the convolutions'} of {path}")
+    theirs, parts = weights_in_use(state), dict[str, list[str]]()
+    lacking: dict[str, str] = {}
+    for name, weight in network.state_dict().items():
+        part = name.partition(".")[0]
+        parts.setdefault(part, []).append(name)
+        if name not in theirs or theirs[name].shape != weight.shape:
+            lacking.setdefault(part, name)
+    for part in ("backbone", "body"):
+        if part in lacking:
+            raise UserError(f"{path} cannot be begun from: its network has no {lacking[part]} of that shape")
+    if lacking or tuple(state.get("classes", ())) != classes:
+        lacking.setdefault("head", "")
+    taken = [part for part in parts if part not in lacking]
+    network.load_state_dict({name: theirs[name] for part in taken for name in parts[part]}, strict=False)
+    told = dict.fromkeys(PARTS.get(part, part) for part in taken)
+    print(f"beginning with the {' and '.join(told) if lacking else 'network'} of {path}")
 
 
 def _begin(network: Classifier, settings: ClassifierSettings, classes: tuple[str, ...]) -> None:

@@ -54,9 +54,9 @@ class ClassifierSettings(TrainingSettings):
     """What the backbone begins with: imagenet, none, or a file with a state dict of torchvision's; imagenet
     if not given, and none with --from-checkpoint or the backbone small."""
     from_checkpoint: Annotated[Path | None, arg(aliases=("--from",))] = None
-    """Begin with the convolutions of any checkpoint of this project that looks at faces: a file, a run's
-    folder, or a name or number in --output. Its backbone and image size are taken over unless others are
-    asked for."""
+    """Begin with the convolutions of any checkpoint of this project that looks at faces, and with the layers
+    after them that fit: a file, a run's folder, or a name or number in --output. Its backbone and image size
+    are taken over unless others are asked for."""
     freeze: str | None = None
     """Of finetune: the last of the backbone's layers that stay as they are; all but the last block of
     convolutions if not given, none where the backbone has learnt nothing."""
