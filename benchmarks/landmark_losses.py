@@ -9,7 +9,6 @@ would have been picked by the very people that it is scored on.
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +19,12 @@ from tyro.conf import Positional
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.running import run_to_end
 from faces.landmarks.launch import LANDMARKS, load_data, make_learner, make_plan
+from faces.landmarks.settings import LandmarkSettings
+from faces.settings import FREE
 from gan.command import parse
+from gan.config import changed, flag
 from gan.curves import read_metrics
 from gan.errors import UserError, run_script
 from gan.runs import checkpoints, step_of
@@ -76,31 +79,43 @@ def main() -> None:
 
 
 def _trained(choice: Choice, name: str, seed: int) -> Path:
-    """The finished run of a row; trained, or trained further, where it is not."""
-    run = _found(choice, name, seed)
+    """The finished run of a row; trained, or trained further, where it is not.
+
+    Raises:
+        UserError: a training ended early, or the row is not what it was when its run began.
+    """
+    run_name = f"{name} {choice.steps} steps seed {seed}"
+    words = [str(word) for word in (*_flags(choice), "--name", run_name, "--seed", seed, *RECIPES[name])]
+    wanted = make_plan(words).settings
+    run = _found(wanted)
     if run is None:
-        _train(*_flags(choice), "--name", _name(choice, name, seed), "--seed", seed, *RECIPES[name])
+        _train(*words)
     elif step_of(checkpoints(run)[-1]) < choice.steps:
         _train("--resume", run)
-    trained = run or _found(choice, name, seed)
+    trained = run or _found(wanted)
     assert trained is not None, "a training that ends well leaves a checkpoint"
     return trained
 
 
-def _found(choice: Choice, name: str, seed: int) -> Path | None:
-    """The run of that row, if one got as far as its first checkpoint."""
-    for run in sorted(choice.output.glob("*")):
+def _found(wanted: LandmarkSettings) -> Path | None:
+    """The run with these settings, if one got as far as its first checkpoint.
+
+    Raises:
+        UserError: the run of that name was trained in another way, as by an earlier default.
+    """
+    for run in sorted(wanted.output.glob("*")):
         if not (run / "config.json").exists() or not checkpoints(run):
             continue
-        settings = LANDMARKS.read_info(run).settings
-        same_folder = settings.folder == str(choice.folder.absolute())
-        if same_folder and settings.name == _name(choice, name, seed):
-            return run
+        theirs = LANDMARKS.read_info(run).settings
+        if (theirs.folder, theirs.name) != (wanted.folder, wanted.name):
+            continue
+        if differences := changed(theirs, wanted, FREE):
+            raise UserError(
+                f"{run} was trained with another {', '.join(map(flag, differences))} than its row has now; "
+                "give another folder with --output"
+            )
+        return run
     return None
-
-
-def _name(choice: Choice, name: str, seed: int) -> str:
-    return f"{name} {choice.steps} steps seed {seed}"
 
 
 def _flags(choice: Choice) -> tuple[object, ...]:
@@ -109,10 +124,10 @@ def _flags(choice: Choice) -> tuple[object, ...]:
 
 
 def _train(*words: object) -> None:
-    script = Path(__file__).resolve().parent.parent / "train_landmarks.py"
-    done = subprocess.run([sys.executable, script, *map(str, words)], stdout=sys.stderr, check=False)
-    if done.returncode:
-        raise UserError(f"a training ended with code {done.returncode}; the same command goes on")
+    # Its output stands apart from the table.
+    code = run_to_end("train_landmarks.py", *words, out=sys.stderr)
+    if code:
+        raise UserError(f"a training ended with code {code}; the same command goes on")
 
 
 def _scores(run: Path) -> dict[str, float]:

@@ -14,12 +14,9 @@ over the steps and over the minutes.
 
 from __future__ import annotations
 
-import signal
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Annotated
 
 import numpy as np
@@ -36,13 +33,13 @@ from benchmarks.recipe_tables import (
     print_times,
     save_scores,
 )
+from benchmarks.running import run_to_end
 from gan.command import parse
 from gan.config import Settings, at_least, changed, check, flag
 from gan.dataset import FaceSet, load_folder
 from gan.errors import UserError, run_script
 from gan.health import EXIT_CODE
 from gan.images import save_png, tile
-from gan.interrupt import SIGNALS
 from gan.latent import draw
 from gan.launch import make_plan
 from gan.runs import checkpoints, gave_up, read_info, step_of
@@ -231,36 +228,13 @@ def _found(wanted: Settings) -> Path | None:
 
 
 def _train(*words: object) -> None:
-    script = Path(__file__).resolve().parent.parent / "train_gan.py"
-    code = _run([sys.executable, str(script), *map(str, words)])
+    # Its output stands apart from the tables.
+    code = run_to_end("train_gan.py", *words, out=sys.stderr)
     if code not in (0, EXIT_CODE):
         raise UserError(
             f"the training ended with exit code {code}, as told above; where it was only stopped, "
             "the same command goes on"
         )
-
-
-def _run(command: list[str]) -> int:
-    """Run a training to its end, which it has time to reach after Ctrl-C too; its exit code.
-
-    Its standard output goes to standard error, so that the tables stand alone on the other.
-    """
-    # In a session of its own it gets no signal from the terminal: each reaches it once, by this process.
-    with subprocess.Popen(command, stdout=sys.stderr, start_new_session=True) as training:
-
-        def pass_on(number: int, frame: FrameType | None) -> None:
-            training.send_signal(number)
-
-        before = {
-            number: signal.signal(number, pass_on)
-            for number in SIGNALS
-            if signal.getsignal(number) is not signal.SIG_IGN
-        }
-        try:
-            return training.wait()
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
 
 if __name__ == "__main__":

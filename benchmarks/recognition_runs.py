@@ -10,6 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.running import run_to_end
 from faces.recognition.launch import CLASSES, make_plan
 from faces.recognizer import Recognizer, load_recognizer
 from faces.settings import FREE
@@ -17,8 +18,6 @@ from gan.config import changed, flag
 from gan.curves import read_metrics
 from gan.errors import UserError
 from gan.runs import checkpoints, step_of
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 def link(folder: Path, split_of: dict[str, tuple[Iterable[Path], Iterable[Path]]]) -> Path:
@@ -91,8 +90,7 @@ def call(script: str, *words: object, quiet: bool = False) -> None:
     """Run a script of the project. Raises `UserError` where it does not end well."""
     sys.stdout.flush()  # what is printed here stands before what the script prints
     out = subprocess.DEVNULL if quiet else None
-    done = subprocess.run([sys.executable, ROOT / script, *map(str, words)], check=False, stdout=out)
-    if done.returncode:
+    if run_to_end(script, *words, out=out):
         raise UserError(f"{script} was stopped, or failed; the same command goes on")
 
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import signal
-import subprocess
 import sys
 from functools import partial
 from pathlib import Path
@@ -44,7 +41,7 @@ def compare(many_pictures, train, monkeypatch):
     def call(training, *words: object, folder: Path = many_pictures) -> None:
         load_folder(folder, 32, cache="data/cache", workers=0)  # or two processes would be started for it
         words = ("recipes.py", folder, "--only", "plain", "--image-size", 32, "--output", "runs", *words)
-        monkeypatch.setattr(recipes, "_run", lambda command: training(*command[2:]))
+        monkeypatch.setattr(recipes, "run_to_end", lambda script, *words, out: training(*words))
         with mock.patch.object(sys, "argv", list(map(str, words))):
             recipes.main()
 
@@ -169,32 +166,6 @@ def test_how_much_worse_an_end_is_by_hand():
     share, errors = worse_by([1.0, 2.0, 3.0], [1.0, 3.0, 5.0], floor=1.0)
     assert share == pytest.approx(1)
     assert errors == pytest.approx((3 / 5) ** 0.5)
-
-
-def test_a_training_that_is_told_to_stop_has_time_to_save(tmp_path):
-    """Ctrl-C, which is for all processes of a terminal, reaches it once, and it is waited for."""
-    training = tmp_path / "training.py"
-    training.write_text(
-        "import signal, sys, time\n"
-        "def end(number, frame):\n"
-        "    time.sleep(1)\n"
-        "    print('saved', number, file=sys.stderr)\n"
-        "    sys.exit(128 + number)\n"
-        "signal.signal(signal.SIGINT, end)\n"
-        "print('begun', flush=True); time.sleep(60)\n"
-    )
-    code = (
-        f"import sys; sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / 'benchmarks')!r}]\n"
-        f"import recipes; print(recipes._run([sys.executable, {str(training)!r}]))\n"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        start_new_session=True,
-    ) as script:  # fmt: skip
-        assert script.stderr.readline() == "begun\n"
-        os.killpg(script.pid, signal.SIGINT)
-        out, err = script.communicate(timeout=30)
-    assert (out, err) == ("130\n", "saved 2\n")
 
 
 @pytest.mark.parametrize(
