@@ -46,7 +46,7 @@ class Predictor(Protocol):
     def points(self, image: NDArray[np.uint8], boxes: ArrayLike) -> NDArray[np.float32]:
         """The landmarks of faces in an image [3, H, W]: of boxes [N, 4] float32 [N, K, 2], x and y in pixels.
 
-        A box stands around the landmarks, as a detector's does (`faces.detect.Found`).
+        A box stands around the landmarks, as a detector's does (`faces.found.Found`).
         """
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from faces.drawn.folder import FACES, PEOPLE
 from faces.landmarks.settings import LandmarkSettings
 from faces.recognition.settings import ClassifierSettings
 from gan.choices import RunChoice
@@ -17,6 +18,7 @@ from gan.request import read_request
 from tests.in_process import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+DATA = (ROOT / "data" / "README.md").read_text(encoding="utf-8")
 COMMANDS = re.findall(r"^    .*?(?:python|uv run) (\w+)\.py(.*)$", README, re.MULTILINE)
 
 
@@ -83,3 +85,9 @@ def test_the_table_of_settings_is_right(document, kind):
     assert text.count("<!-- settings -->") == text.count("<!-- /settings -->") == 1
     block = text.split("<!-- settings -->")[1].split("<!-- /settings -->")[0]
     assert block.strip() == settings_table(kind), "put in what gan.config.settings_table gives"
+
+
+def test_what_draws_itself_is_named_among_the_data():
+    for folder in (FACES, PEOPLE):
+        assert f"- `{folder.name}/`: " in DATA
+        assert f"`{folder.name}/`" in DATA.partition("safe to delete")[0].rpartition("\n\n")[2]

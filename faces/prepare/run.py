@@ -92,8 +92,8 @@ def prepare(choice: PrepareChoice) -> Summary:
     """Cut the faces out of a folder of photos; go on where an earlier sitting stopped.
 
     Photos that are new since then are added; what came of those that changed or are gone stays. Ctrl-C and
-    SIGTERM end the sitting after the photo at hand, and a kill loses at most the photo, or the 64 frames of a
-    video, that each process was at.
+    SIGTERM end the sitting after the photo at hand, and a kill loses at most what `gan.processes.spread` had
+    handed out: two photos, or stretches of 64 frames of a video, for each process, and one more.
 
     Raises:
         UserError: the folders do not fit, what is there was made otherwise, the detector or the network of
