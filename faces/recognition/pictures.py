@@ -35,8 +35,10 @@ MOST_NUMBERED = 30
 CELL, WIDEST = 0.3, 36.0
 """Sides of a confusion matrix's cell, and of the whole, in inches: where there are too many cells for it they
 get smaller, as a canvas for thousands at full size takes gigabytes."""
-MOST_NAMED = 280
-"""With more classes the cells are smaller than letters."""
+MOST_NAMED, UNNAMED = 280, 12.0
+"""With more classes the cells would be smaller than letters; the side of the whole in inches without them."""
+MOST_CELLS = 1000
+"""Of a row of a matrix: with more classes some share a cell, which shows the largest, as one would fade."""
 MOST_BARS = 100
 """Classes in a chart of bars."""
 
@@ -86,27 +88,31 @@ def draw_named(
 def save_confusion_chart(path: Path, confusion: NDArray[np.int64], classes: Sequence[Label]) -> None:
     """Draw a confusion matrix, int64 [C, C], rows true and scaled to 1, into a PNG.
 
-    With more than `MOST_NAMED` classes their rows in classes.csv stand beside it instead of names.
+    With more than `MOST_NAMED` classes their rows in classes.csv stand beside it instead of names, and with
+    more than `MOST_CELLS` a cell shows the largest share of a few rows and columns.
 
     Raises:
         UserError: matplotlib, the extra `plots`, is not installed.
     """
     named = len(classes) <= MOST_NAMED
     longest = max(len(_short(one.text)) for one in classes) if named else 0
-    side = min(max(3.0, CELL * len(classes)), WIDEST) + 1 + 0.08 * longest
+    cells = min(max(3.0, CELL * len(classes)), WIDEST) if named else UNNAMED
+    side = cells + 1 + 0.08 * longest
     figure = new_figure("charts", side, side)
     axes = figure.subplots()
     shares = (confusion / confusion.sum(1, keepdims=True).clip(1)).astype(np.float32)
-    first = 0 if named else 1
-    last = first + len(classes)
-    edges = (first - 0.5, last - 0.5, last - 0.5, first - 0.5)
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, extent=edges)
+    each = -(-len(classes) // MOST_CELLS)
+    starts = np.arange(0, len(classes), each)
+    shown = np.maximum.reduceat(np.maximum.reduceat(shares, starts, 0), starts, 1)
+    first = -0.5 if named else 0.5  # rows are counted from 1
+    last = first + each * len(starts)
+    axes.imshow(shown, cmap="Blues", vmin=0, vmax=1, extent=(first, last, last, first))
     if named:
         axes.set_xticks(range(len(classes)), [_short(one.text) for one in classes], rotation=90, fontsize=8)
         axes.set_yticks(range(len(classes)), [_short(one.text) for one in classes], fontsize=8)
         for axis in (axes.xaxis, axes.yaxis):
             _set_fonts(axis, classes)
-    rows = "" if named else ", rows of classes.csv"
+    rows = "" if named else ", rows of classes.csv" + f", {each} a cell" * (each > 1)
     axes.set_xlabel(f"predicted{rows}")
     axes.set_ylabel(f"true{rows}")
     if len(classes) <= MOST_NUMBERED:

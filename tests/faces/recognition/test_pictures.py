@@ -69,12 +69,14 @@ def test_the_legend_of_the_bars_hides_none(tmp_path, drawn):
 
 
 def test_charts_of_many_classes_are_no_larger_than_of_some(tmp_path, drawn, monkeypatch):
-    monkeypatch.setattr(pictures, "WIDEST", 5.0)
+    monkeypatch.setattr(pictures, "UNNAMED", 5.0)
+    monkeypatch.setattr(pictures, "MOST_CELLS", 500)
     monkeypatch.setattr(pictures, "MOST_BARS", 20)
     count = 1200
     right = np.full(count, 9)
     right[[1100, 7, 30]] = 0, 2, 2
     confusion = np.diag(right) + np.eye(count, k=1, dtype=np.int64) * (10 - right)[:, None]
+    confusion[9, [10, 901]] = 0, 1
     labels = [Label(f"person {number}") for number in range(count)]
     save_confusion_chart(tmp_path / "confusion.png", confusion, labels)
     save_class_chart(tmp_path / "classes.png", class_scores(confusion, tuple(map(str, range(count)))), labels)
@@ -82,11 +84,24 @@ def test_charts_of_many_classes_are_no_larger_than_of_some(tmp_path, drawn, monk
     for figure in drawn:
         assert max(figure.get_size_inches()) < 9
     assert len(matrix.axes[0].get_yticks()) < 50
-    assert matrix.axes[0].get_ylabel() == "true, rows of classes.csv"
+    assert matrix.axes[0].get_ylabel() == "true, rows of classes.csv, 3 a cell"
+    (image,) = matrix.axes[0].images
+    assert image.get_array().shape == (400, 400)
+    assert image.get_array()[3, 300] == pytest.approx(0.1)
+    assert image.get_extent() == [0.5, 1200.5, 1200.5, 0.5]
     assert bars.axes[0].get_xlabel() == "the 20 of 1,200 classes with the lowest recall"
     shown = [words.get_text() for words in bars.axes[0].get_yticklabels()]
     assert len(shown) == 20
     assert shown[:3] == ["person 1100 (10)", "person 7 (10)", "person 30 (10)"]
+
+
+def test_the_cells_of_a_confusion_matrix_get_smaller_where_there_are_many(tmp_path, drawn, monkeypatch):
+    monkeypatch.setattr(pictures, "WIDEST", 4.0)
+    labels = [Label(f"person {number}") for number in range(40)]
+    save_confusion_chart(tmp_path / "confusion.png", np.eye(40, dtype=np.int64), labels)
+    (figure,) = drawn
+    assert max(figure.get_size_inches()) < 4 + 1 + 1
+    assert [words.get_text() for words in figure.axes[0].get_yticklabels()] == [one.text for one in labels]
 
 
 def test_a_curve_of_a_million_thresholds_is_drawn_by_few_points(tmp_path, drawn):
