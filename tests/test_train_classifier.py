@@ -14,9 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from faces.recognition import report
 from faces.recognition.folder import load_labelled
-from faces.recognition.launch import take_over
 from faces.recognition.learner import ClassifierLearner
-from faces.recognition.networks import ScratchNetwork
 from faces.recognition.scores import accuracy, balanced_accuracy, confusion_matrix
 from faces.recognizer import load_recognizer
 from gan.checkpoint import load
@@ -187,31 +185,6 @@ def test_a_new_run_begins_with_the_network_of_another(folder):
     assert "give one of the two" in refused(*words, "--weights", "imagenet")
     shutil.rmtree(sorted(folder.iterdir())[0])
     assert any("beginning with the convolutions and embedding of" in line for line in train(*words))
-
-
-def test_parts_that_do_not_fit_as_a_whole_are_new(folder, capsys):
-    def network(seed: int, size: int) -> ScratchNetwork:
-        torch.manual_seed(seed)
-        made = ScratchNetwork(3, size)
-        for weight in made.parameters():  # biases, which begin at zero, are to differ
-            torch.nn.init.normal_(weight)
-        return made
-
-    classes = ("a", "b", "c")
-    theirs = network(0, 32)
-    state = {"network": theirs.state_dict(), "average": None, "classes": classes}
-    for size, names, told in (
-        (48, classes, "convolutions"),
-        (32, ("a", "b", "d"), "convolutions and hidden layers"),
-        (32, classes, "network"),
-    ):
-        ours, fresh = network(1, size), network(1, size)
-        take_over(ours, Path("x.pt"), state, names)
-        assert capsys.readouterr().out == f"beginning with the {told} of x.pt\n"
-        for part in ("body", "hidden", "head"):
-            taken = part == "body" or told == "network" or part in told
-            from_ = (theirs if taken else fresh).get_submodule(part)
-            assert_equal(ours.get_submodule(part).state_dict(), from_.state_dict())
 
 
 def test_what_was_begun_from_may_be_said_again_and_may_be_gone(folder, arcface_run, tmp_path):
