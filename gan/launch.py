@@ -51,9 +51,10 @@ from gan.trainer import SAMPLES, Trainer
 
 DEFAULT_MINUTES = 15.0
 """Time budget of a run on the embedded default."""
-DRAWN_BATCH = 32
-"""Images a step on the embedded default, on a CPU. In so short a time it is the number of steps that counts:
-with 96 images there are half as many of them, and no eyes yet (docs/faces.md)."""
+ON_DRAWN_FACES = {"batch_size": 32, "negatives": 0.0}
+"""What is otherwise on the embedded default, on a CPU. In so short a time it is the number of steps that
+counts: with 96 images there are half as many of them, and no eyes yet. And negatives hold G back there
+(docs/faces.md)."""
 
 
 @dataclass(frozen=True)
@@ -360,7 +361,7 @@ def _beginning(words: Sequence[str], request: Request) -> Plan:
             raise UserError(f"{word} asks for other networks than those of {source}: leave that out")
     defaults = replace(defaults, **{name: getattr(theirs, name) for name in NETWORKS})
     if light and request.folder is None and request.preset is None:
-        defaults = replace(defaults, batch_size=DRAWN_BATCH)
+        defaults = replace(defaults, **ON_DRAWN_FACES)
     settings, device = _decided(read_request(words, default=defaults).settings)
     if source:
         _same_networks(source, theirs, settings)

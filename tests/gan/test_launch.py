@@ -53,18 +53,24 @@ def test_a_run_ends_by_itself(words, end):
 
 
 @pytest.mark.parametrize(
-    ("words", "images"),
+    ("words", "images", "negatives"),
     [
-        ([], 32),
-        (["--batch-size", "8"], 8),
-        (["--preset", "light"], 96),
-        (["--minutes", "60"], 32),
-        (["faces"], 96),
+        ([], 32, 0),
+        (["--batch-size", "8", "--negatives", "0.5"], 8, 0.5),
+        (["--preset", "light"], 96, 0.25),
+        (["--minutes", "60"], 32, 0),
+        (["faces"], 96, 0.25),
     ],
 )
-def test_drawn_faces_are_learnt_in_small_batches_unless_told_otherwise(words, images):
-    words = [*words, "--device", "cpu", "--precision", "float32"]
-    assert make_plan(words).settings.batch_size == images
+def test_drawn_faces_are_learnt_in_a_form_for_a_short_run_unless_told_otherwise(words, images, negatives):
+    settings = make_plan([*words, "--device", "cpu", "--precision", "float32"]).settings
+    assert (settings.batch_size, settings.negatives) == (images, negatives)
+
+
+@pytest.mark.usefixtures("on_gpu")
+def test_a_gpu_learns_drawn_faces_as_it_does_photos():
+    settings = make_plan([]).settings
+    assert (settings.batch_size, settings.negatives) == (128, 0.25)
 
 
 @pytest.mark.parametrize(
