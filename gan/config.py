@@ -45,7 +45,8 @@ class Settings:
     """Everything that describes a run."""
 
     folder: Folder = None
-    """Folder of face photos, flat or nested. Without one, drawn faces are made and trained on."""
+    """Folder of face photos, flat or nested. Without one, drawn faces are made and trained on; on a CPU,
+    where no preset is named, in batches of 32 and without negatives."""
     name: str | None = None
     """Name of the run; the folder's if none is given. A number is put in front."""
     output: Path = Path("outputs")
