@@ -15,22 +15,23 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from gan.choices import RunChoice
-from gan.command import parse
-from gan.config import Device, at_least
-from gan.errors import UserError, run_script
-from gan.latent import draw
-from gan.pictures import make_images
-from gan.runs import find_checkpoint, read_info
+from engine.cli import parse
+from engine.errors import UserError, run_script
+from engine.runs import find_checkpoint
+from engine.settings import Device, at_least
+from gan.config import read_info
+from gan.latent.render import make_images
+from gan.latent.vectors import draw
+from gan.options import RunArguments
 
 if TYPE_CHECKING:
-    from gan.features import FeatureSpace
+    from gan.metrics.features import FeatureSpace
 
 Features = Literal["random", "inception", "classifier"]
 
 
 @dataclass(frozen=True)
-class EvaluationChoice(RunChoice):
+class EvaluationArguments(RunArguments):
     """Which generator, and how it is measured."""
 
     real: Path | None = None
@@ -84,8 +85,8 @@ class EvaluationChoice(RunChoice):
 
     def spaces(self) -> list[FeatureSpace]:
         """The feature spaces. Raises `UserError` where the weights of one are not there."""
-        from gan.features import inception_space, random_space
-        from gan.hardware import choose_device
+        from engine.device import choose_device
+        from gan.metrics.features import inception_space, random_space
 
         device = choose_device(self.device)
         made = {
@@ -96,7 +97,7 @@ class EvaluationChoice(RunChoice):
         return [made[name]() for name in self.features]
 
     def _classifier_space(self) -> FeatureSpace:
-        from faces.recognition.naming import find_recognizer
+        from faces.recognition.commands import find_recognizer
 
         assert self.classifier is not None, "it was checked that both are given"
         return find_recognizer(self.classifier, self.classifiers, self.device).feature_space()
@@ -104,15 +105,15 @@ class EvaluationChoice(RunChoice):
 
 def main() -> None:
     """Parse the command line, measure, print, and say where it is written."""
-    choice = parse(EvaluationChoice, description=__doc__)
+    choice = parse(EvaluationArguments, description=__doc__)
     run = choice.folder()
     find_checkpoint(run, choice.checkpoint)
     # These import torch, which takes seconds.
-    from gan.checkpoint import load_generator
-    from gan.comparison import images_a_side
-    from gan.evaluation import evaluate
-    from gan.references import load_reference
-    from gan.scorecard import conditions_of, save, table
+    from gan.generator import load_generator
+    from gan.metrics.compare import images_a_side
+    from gan.metrics.evaluate import evaluate
+    from gan.metrics.references import load_reference
+    from gan.metrics.report import conditions_of, save, table
 
     spaces = choice.spaces()
     generator = load_generator(run, choice.checkpoint, raw=choice.raw, device=choice.device)

@@ -20,20 +20,20 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
-from gan import arithmetic
-from gan.choices import FaceChoice, report
-from gan.command import parse
-from gan.errors import UserError, run_script
-from gan.latent import Latents, Method, outside_range
-from gan.pictures import Faces, Form, save_path, save_sum
-from gan.video import RATES, check_rate
+from engine.cli import parse
+from engine.errors import UserError, run_script
+from gan.latent import arithmetic
+from gan.latent.render import Faces, Form, save_path, save_sum
+from gan.latent.vectors import Latents, Method, outside_range
+from gan.options import FaceArguments, report
+from images.video import RATES, check_rate
 
 if TYPE_CHECKING:
-    from gan.checkpoint import LoadedGenerator
+    from gan.generator import LoadedGenerator
 
 
 @dataclass(frozen=True)
-class InterpolationChoice(FaceChoice):
+class InterpolationArguments(FaceArguments):
     """Which faces, and what to do with them."""
 
     tiles: tuple[int, ...] = (0, 1, 2, 3)
@@ -79,7 +79,7 @@ MOST_SHOWN = 80
 
 def main() -> None:
     """Parse the command line, make the picture or the film, say where it is."""
-    choice = parse(InterpolationChoice, description=__doc__)
+    choice = parse(InterpolationArguments, description=__doc__)
     generator = choice.generator()
     faces = choice.faces(generator, choice.count)
     if choice.arithmetic is not None:
@@ -88,7 +88,7 @@ def main() -> None:
         show_path(choice, generator, faces)
 
 
-def show_path(choice: InterpolationChoice, generator: LoadedGenerator, faces: Faces) -> None:
+def show_path(choice: InterpolationArguments, generator: LoadedGenerator, faces: Faces) -> None:
     """Write the path and say where it is."""
     for number in choice.tiles:
         if not 0 <= number < len(faces.z):
@@ -108,7 +108,7 @@ def show_path(choice: InterpolationChoice, generator: LoadedGenerator, faces: Fa
     report(generator, f"{len(z):,} images", place)
 
 
-def show_sum(choice: InterpolationChoice, generator: LoadedGenerator, faces: Faces) -> None:
+def show_sum(choice: InterpolationArguments, generator: LoadedGenerator, faces: Faces) -> None:
     """Write the picture of the sum and say where it is."""
     groups = arithmetic.parse(choice.arithmetic, len(faces.z))
     place, around = save_sum(generator, faces, choice.arithmetic, groups, clamped=choice.keep_in_range)

@@ -13,13 +13,13 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from gan.command import parse
-from gan.config import Device
-from gan.errors import UserError, run_script
+from engine.cli import parse
+from engine.errors import UserError, run_script
+from engine.settings import Device
 
 
 @dataclass(frozen=True)
-class PredictionChoice:
+class PredictionArguments:
     """Which network, and which photos."""
 
     checkpoint: Annotated[str, Positional, arg(metavar="CHECKPOINT")]
@@ -51,8 +51,8 @@ class PredictionChoice:
 
 def main() -> None:
     """Parse the command line, find the landmarks, say where they are."""
-    choice = parse(PredictionChoice, description=__doc__)
-    from faces.detect import load_detector
+    choice = parse(PredictionArguments, description=__doc__)
+    from faces.detection.load import load_detector
     from faces.landmarks.prediction import boxes_in, predict, searched, whole_image
     from faces.photos import list_photos
 
@@ -60,13 +60,11 @@ def main() -> None:
     if choice.whole_image:
         find = whole_image
     else:
-        find = (
-            boxes_in(choice.boxes, photos) if choice.boxes else searched(load_detector(choice.detector))
-        )
-    from gan.runs import find_trained
+        find = boxes_in(choice.boxes, photos) if choice.boxes else searched(load_detector(choice.detector))
+    from engine.runs import find_run_or_checkpoint
 
-    path = find_trained(choice.checkpoint, choice.runs, "train_landmarks.py FOLDER")
-    from faces.predictor import load_predictor  # imports torch, which takes seconds
+    path = find_run_or_checkpoint(choice.checkpoint, choice.runs, "train_landmarks.py FOLDER")
+    from faces.landmarks.predictor import load_predictor  # imports torch, which takes seconds
 
     predictor = load_predictor(path, device=choice.device)
     outcome = predict(predictor, photos, choice.output, find=find, looks=choice.looks)

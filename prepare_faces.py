@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from faces.prepare.choice import PrepareChoice
-from gan.command import parse
-from gan.errors import run_script
+from engine.cli import parse
+from engine.errors import run_script
+from faces.preparation.options import PrepareChoice
 
 LANDMARKS = Path("outputs/landmarks")
 """Folder of runs, in which that of --landmarks is sought by its name or number."""
@@ -21,11 +21,11 @@ LANDMARKS = Path("outputs/landmarks")
 def main() -> int:
     """Parse the command line, cut out the faces, say what came of them."""
     choice = parse(PrepareChoice, description=__doc__)
-    from faces.prepare.run import prepare
-    from gan.runs import find_trained
+    from engine.runs import find_run_or_checkpoint
+    from faces.preparation.prepare import prepare
 
     if choice.landmarks is not None:
-        network = find_trained(choice.landmarks, LANDMARKS, "train_landmarks.py FOLDER")
+        network = find_run_or_checkpoint(choice.landmarks, LANDMARKS, "train_landmarks.py FOLDER")
         choice = replace(choice, landmarks=network)
     summary = prepare(choice)
     print("\n".join(summary.lines()))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from faces.recognition.choices import (
+from engine.cli import parse
+from engine.errors import run_script
+from faces.recognition.options import (
     CalibrateChoice,
     Command,
     EnrollChoice,
@@ -11,15 +13,13 @@ from faces.recognition.choices import (
     PredictChoice,
     RemoveChoice,
 )
-from gan.command import parse
-from gan.errors import run_script
 
 
 def main() -> int:
     """Parse the command line, do what it asks for, print what came of it."""
     choice = parse(Command, description=__doc__)
-    from faces.recognition.calibrating import calibrate
-    from faces.recognition.naming import enroll, identify, list_people, predict, remove
+    from faces.recognition.calibrate import calibrate
+    from faces.recognition.commands import enroll, identify, list_people, predict, remove
 
     match choice:
         case PredictChoice():

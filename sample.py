@@ -10,14 +10,14 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from gan.choices import MOST_FACES, FaceChoice, report
-from gan.command import parse
-from gan.errors import UserError, run_script
-from gan.pictures import save_grid, save_singles
+from engine.cli import parse
+from engine.errors import UserError, run_script
+from gan.latent.render import save_grid, save_singles
+from gan.options import MOST_FACES, FaceArguments, report
 
 
 @dataclass(frozen=True)
-class SampleChoice(FaceChoice):
+class SampleArguments(FaceArguments):
     """Which faces, and in what form."""
 
     rows: int | None = None
@@ -62,7 +62,7 @@ class SampleChoice(FaceChoice):
 
 def main() -> None:
     """Parse the command line, make the faces, say where they are."""
-    choice = parse(SampleChoice, description=__doc__)
+    choice = parse(SampleArguments, description=__doc__)
     generator = choice.generator()
     faces = choice.faces(generator, choice.wanted())
     what = f"{len(faces.z):,} face{'' if len(faces.z) == 1 else 's'}"

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gan.choices import RunChoice
-from gan.command import parse
-from gan.errors import UserError, run_script
-from gan.pictures import writing
-from gan.runs import samples
-from gan.video import Kind, check_rate, read_frames, save_film
+from engine.cli import parse
+from engine.errors import UserError, run_script
+from engine.runs import samples
+from gan.latent.render import writing
+from gan.options import RunArguments
+from images.video import Kind, check_rate, read_frames, save_video
 
 
 @dataclass(frozen=True)
-class TimelapseChoice(RunChoice):
+class TimelapseArguments(RunArguments):
     """Which run, and what kind of film."""
 
     form: Kind = "gif"
@@ -38,7 +38,7 @@ class TimelapseChoice(RunChoice):
 
 def main() -> None:
     """Parse the command line, make the film, say where it is."""
-    choice = parse(TimelapseChoice, description=__doc__)
+    choice = parse(TimelapseArguments, description=__doc__)
     run = choice.folder()
     grids = samples(run)
     if len(grids) < 2:
@@ -46,7 +46,7 @@ def main() -> None:
     frames = read_frames(grids, choice.shrink, hold=round(choice.hold * choice.fps))
     film = run / f"timelapse.{choice.form}"
     with writing(film):
-        save_film(film, frames, choice.fps)
+        save_video(film, frames, choice.fps)
     print(film)
 
 

@@ -6,11 +6,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gan.errors import run_script
-from gan.request import read_request
+from engine.cli import parse_arguments
+from engine.errors import run_script
 
 if TYPE_CHECKING:
-    from faces.launch import Plan
+    from engine.setup import Plan
     from faces.recognition.settings import ClassifierSettings
 
 TRAIT = "glasses"
@@ -19,11 +19,11 @@ TRAIT = "glasses"
 
 def main() -> int:
     """Parse, train, tell how good it is."""
-    from faces.recognition.settings import ClassifierRequest
+    from faces.recognition.settings import ClassifierArguments
 
     words = sys.argv[1:]
-    request = read_request(words, kind=ClassifierRequest)  # --help is answered before torch is imported
-    from faces.launch import network_summary, run_training
+    request = parse_arguments(words, ClassifierArguments)  # --help is answered before torch is imported
+    from engine.setup import network_summary, run_training
     from faces.recognition.launch import load_data, make_learner, make_plan
     from faces.recognition.report import write_report
 

@@ -6,35 +6,37 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gan.config import Settings
-from gan.errors import run_script
-from gan.request import read_request
+from engine.cli import parse_arguments
+from engine.errors import run_script
+from gan.config import Settings, TrainingArguments
 
 if TYPE_CHECKING:
-    from gan.distributed import World
+    from engine.distributed import World
 
 
 def main() -> int:
     """Parse, train, print."""
     words = sys.argv[1:]
-    request = read_request(words)  # --help and most mistakes are answered before torch is imported
-    from gan.distributed import joined
-    from gan.hardware import telling_of_memory
+    request = parse_arguments(
+        words, TrainingArguments
+    )  # --help and most mistakes are answered before torch is imported
+    from engine.device import report_out_of_memory
+    from engine.distributed import join_world
 
-    with joined() as world, telling_of_memory():
+    with join_world() as world, report_out_of_memory():
         return _train(words, request.dry_run, world)
 
 
 def _train(words: list[str], dry_run: bool, world: World) -> int:
-    from gan.health import EXIT_CODE
-    from gan.launch import load_data, make_course, make_plan, make_scorer, make_trainer, open_run
     from gan.loop import train
-    from gan.recovery import BeyondRepairError
+    from gan.monitor import EXIT_CODE
+    from gan.rollback import UnrecoverableError
+    from gan.setup import load_data, make_course, make_plan, make_scorer, make_trainer, open_run
     from gan.summary import summary
 
-    plan = world.led(lambda: make_plan(words, world))
+    plan = world.on_rank_zero(lambda: make_plan(words, world))
     given = plan.settings.folder
-    folder = Path(given) if given else world.in_order(lambda: _draw(plan.settings))
+    folder = Path(given) if given else world.rank_zero_first(lambda: _draw(plan.settings))
     data, plan = load_data(plan, folder, world)
     processes = f", {world.size} processes" if world.size > 1 else ""
     print(
@@ -46,13 +48,13 @@ def _train(words: list[str], dry_run: bool, world: World) -> int:
         print(summary(plan.settings, plan.device, data, world.size))
         return 0
     trainer, course = make_trainer(plan, data, world), make_course(plan, data)
-    scorer = make_scorer(plan, data) if world.is_first else None
+    scorer = make_scorer(plan, data) if world.is_rank_zero else None
     name = plan.settings.name or folder.resolve().name
-    with open_run(plan, data, trainer, course, name) as (run, recorder):
+    with open_run(plan, data, trainer, course, name) as (run, logger):
         print(f"writing to {run}; to watch: tensorboard --logdir {plan.settings.output}")
         try:
-            outcome = train(trainer, recorder, course, scorer)
-        except BeyondRepairError as seen:
+            outcome = train(trainer, logger, course, scorer)
+        except UnrecoverableError as seen:
             print(f"stopped: {seen}; what {run}/checkpoints holds is from before that", file=sys.stderr)
             return EXIT_CODE
     print(f"step {outcome.step:,} after {outcome.seconds / 60:.1f} minutes, saved in {outcome.checkpoint}")

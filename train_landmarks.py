@@ -6,21 +6,21 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gan.errors import run_script
-from gan.request import read_request
+from engine.cli import parse_arguments
+from engine.errors import run_script
 
 if TYPE_CHECKING:
-    from gan.best import Best
+    from engine.best import BestTracker
 
 
 def main() -> int:
     """Parse, train, print."""
-    from faces.landmarks.settings import LandmarkRequest
+    from faces.landmarks.settings import LandmarkArguments
 
     words = sys.argv[1:]
-    request = read_request(words, kind=LandmarkRequest)  # --help is answered before torch is imported
+    request = parse_arguments(words, LandmarkArguments)  # --help is answered before torch is imported
+    from engine.setup import network_summary, run_training
     from faces.landmarks.launch import load_data, make_learner, make_plan
-    from faces.launch import network_summary, run_training
 
     plan = make_plan(words)
     folder = Path(plan.settings.folder) if plan.settings.folder else _draw(plan.settings.workers)
@@ -33,7 +33,7 @@ def main() -> int:
     return run_training(plan, learner, data.tiles, data.facts(), _report)
 
 
-def _report(run: Path, best: Best) -> list[str]:
+def _report(run: Path, best: BestTracker) -> list[str]:
     return [f"normalised mean error on people never seen: {best.score:.2%} at the best step, {best.step:,}"]
 
 

@@ -30,13 +30,14 @@ from tyro.conf import Positional, arg
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.measuring import ROOT, Cost, Spread, fresh, in_turn, run, show, tell
-from gan.command import parse
-from gan.config import IMAGE_SIZES, at_least
-from gan.curves import read_metrics
-from gan.decoding import UnusableImage, decode_whole
-from gan.errors import UserError, run_script
-from gan.listing import list_images
-from gan.processes import spread, worker_count
+from engine.cli import parse
+from engine.errors import UserError, run_script
+from engine.settings import at_least
+from engine.worker_pool import parallel_map, worker_count
+from gan.config import IMAGE_SIZES
+from images.decode import UnusableImageError, decode_full
+from images.plots import read_metrics
+from images.scan import list_images
 
 DRAWN = 1000
 """Different faces of which drawn sets are made."""
@@ -131,7 +132,7 @@ def _made_set(files: list[Path], folder: Path, count: int, workers: int) -> Path
     inside = folder / "faces"  # ImageFolder wants a folder for each class
     inside.mkdir(parents=True)
     jobs = [(file, index, range(index, count, len(files))) for index, file in enumerate(files[:count])]
-    with contextlib.closing(spread(partial(_write_copies, inside), jobs, workers)) as written:
+    with contextlib.closing(parallel_map(partial(_write_copies, inside), jobs, workers)) as written:
         for _ in tqdm(written, f"making {count:,} images", len(jobs), unit=" faces"):
             pass
     return folder
@@ -140,8 +141,8 @@ def _made_set(files: list[Path], folder: Path, count: int, workers: int) -> Path
 def _write_copies(folder: Path, job: tuple[Path, int, range]) -> None:
     file, index, numbers = job
     try:
-        levels = decode_whole(file).transpose(1, 2, 0)
-    except UnusableImage as error:
+        levels = decode_full(file).transpose(1, 2, 0)
+    except UnusableImageError as error:
         raise UserError(f"{file}: {error}; leave it out of the folder") from None
     for variant, number in enumerate(numbers):
         target = folder / f"{variant:04d}_{index:06d}.jpg"
@@ -197,9 +198,9 @@ def _ours(made: Path, size: int, cache: Path, workers: int) -> Fed:
     """This project's way: `load_folder`, and batches gathered from the array."""
     import torch
 
-    from gan.batches import batch_indices
-    from gan.dataset import load_folder
-    from gan.images import to_float
+    from images.dataset import load_folder
+    from images.sampler import batch_indices
+    from images.tiles import to_float
 
     start = time.perf_counter()
     data = load_folder(made, size, cache=cache, workers=workers, held_out=0.05, progress=False)

@@ -2,7 +2,7 @@
 
 A face is found where the square of a crop around its box overlaps that around its landmarks with an
 intersection over union of 0.4; any other box is false. Of each person's frames all are in one half: the
-constants of `faces.cascades` were set on the first one, and this looks at the second if not told otherwise.
+constants of `faces.detection.cascades` were set on the first one, and this looks at the second if not told otherwise.
 Speed is in frames a second of one core's time, on one thread.
 
     python benchmarks/detectors.py FOLDER        # with images and landmarks.csv: file, x0, y0, ... x67, y67
@@ -26,15 +26,15 @@ from tyro.conf import Positional, arg
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from faces import cascades
+from engine.cli import parse
+from engine.errors import UserError, run_script
 from faces.align import iou, square_around
-from faces.cascades import CascadeDetector, CascadePose, grey
+from faces.detection import cascades
+from faces.detection.cascades import CascadeDetector, CascadePose, grey
+from faces.detection.opencv import cascade
 from faces.landmarks.annotations import read_annotations
-from faces.opencv import cascade
 from faces.pose import pose_of_points
-from gan.command import parse
-from gan.decoding import UnusableImage, decode_whole
-from gan.errors import UserError, run_script
+from images.decode import UnusableImageError, decode_full
 
 Boxes = NDArray[np.float64]
 ENLARGE, SAME = 1.2, 0.4
@@ -76,8 +76,8 @@ def frames(choice: Choice) -> list[tuple[Path, NDArray[np.float64]]]:
 
 def _image(path: Path) -> NDArray[np.uint8]:
     try:
-        return decode_whole(path)
-    except UnusableImage as unusable:
+        return decode_full(path)
+    except UnusableImageError as unusable:
         raise UserError(f"{path}: {unusable}") from None
 
 

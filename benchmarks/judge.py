@@ -19,21 +19,21 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from gan.checkpoint import load_generator
-from gan.choices import RunChoice
-from gan.command import parse
-from gan.errors import UserError, run_script
-from gan.latent import draw
+from engine.cli import parse
+from engine.errors import UserError, run_script
+from gan.config import read_info
+from gan.generator import load_generator
+from gan.latent.vectors import draw
 from gan.metrics.pixels import checkerboard_to_real, nearest_to_real
-from gan.references import load_reference
-from gan.runs import read_info
+from gan.metrics.references import load_reference
+from gan.options import RunArguments
 
 FACES = 64
 DRAWS = 5
 
 
 @dataclass(frozen=True)
-class JudgeChoice(RunChoice):
+class JudgeChoice(RunArguments):
     """Which run, and which of its generators."""
 
     checkpoint: str | None = None

@@ -20,14 +20,14 @@ from tyro.conf import Positional
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.running import run_to_end
+from engine.cli import parse
+from engine.errors import UserError, run_script
+from engine.runs import checkpoints, step_of
+from engine.settings import changed, flag
 from faces.landmarks.launch import LANDMARKS, load_data, make_learner, make_plan
 from faces.landmarks.settings import LandmarkSettings
 from faces.settings import FREE
-from gan.command import parse
-from gan.config import changed, flag
-from gan.curves import read_metrics
-from gan.errors import UserError, run_script
-from gan.runs import checkpoints, step_of
+from images.plots import read_metrics
 
 PLAIN = ("--colour", "0")
 RECIPES: dict[str, tuple[str, ...]] = {
@@ -69,9 +69,7 @@ def main() -> None:
     unknown = {*choice.only} - RECIPES.keys()
     if unknown or not choice.only or not choice.seeds:
         raise UserError(f"--only takes rows of these: {', '.join(RECIPES)}; and --seeds one seed or more")
-    scored = {
-        name: [_scores(_trained(choice, name, seed)) for seed in choice.seeds] for name in choice.only
-    }
+    scored = {name: [_scores(_trained(choice, name, seed)) for seed in choice.seeds] for name in choice.only}
     print("| loss | normalised mean error | faces above 10 % | mean squared error |\n|---|---|---|---|")
     print(_row("none: the mean face", [_untrained(choice)]))
     for name, scores in scored.items():

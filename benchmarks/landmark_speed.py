@@ -23,13 +23,13 @@ from tyro.conf import Positional, arg
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.measuring import ROOT, Spread, fresh, in_turn, run, show, tell
+from engine.cli import parse
+from engine.errors import UserError, run_script
+from engine.runs import find_run_or_checkpoint
+from engine.settings import Device, at_least
 from faces.landmarks.prediction import whole_image
 from faces.photos import list_photos
-from gan.command import parse
-from gan.config import Device, at_least
-from gan.decoding import UnusableImage, decode_whole
-from gan.errors import UserError, run_script
-from gan.runs import find_trained
+from images.decode import UnusableImageError, decode_full
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class LandmarkSpeedChoice:
 def main() -> None:
     """Time, print."""
     choice = parse(LandmarkSpeedChoice, description=__doc__)
-    source = find_trained(choice.run, choice.runs, "train_landmarks.py FOLDER").absolute()
+    source = find_run_or_checkpoint(choice.run, choice.runs, "train_landmarks.py FOLDER").absolute()
     files = [file.absolute() for file in list_photos([choice.photos]).files[: choice.count]]
     network = partial(fresh, rate, source, files, choice.threads, choice.device)
     alone = {
@@ -98,15 +98,15 @@ def rate(source: Path, files: list[Path], threads: int, device: Device, together
     """
     import torch
 
-    from faces.predictor import load_predictor
+    from faces.landmarks.predictor import load_predictor
 
     torch.set_num_threads(threads)
     predictor = load_predictor(source, device=device)
     seconds = 0.0
     for number, file in enumerate([files[0], *files]):
         try:
-            image = decode_whole(file)
-        except UnusableImage as unusable:
+            image = decode_full(file)
+        except UnusableImageError as unusable:
             raise UserError(f"{file}: {unusable}") from None
         boxes = whole_image(file, image) * together
         start = time.perf_counter()

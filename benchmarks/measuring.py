@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from gan.errors import UserError
+from engine.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
 Value = TypeVar("Value")

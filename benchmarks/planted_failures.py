@@ -28,16 +28,17 @@ from tyro.conf import Positional, arg
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from engine.cli import parse
+from engine.errors import UserError, run_script
+from engine.settings import at_least
+from engine.worker_pool import worker_count
 from faces.drawn import default_folder
-from gan.command import parse
-from gan.comparison import better, compare, copies, images_a_side, sample
-from gan.config import Settings, at_least, check
-from gan.dataset import FaceSet, load_folder
-from gan.errors import UserError, run_script
-from gan.features import FeatureSpace, inception_space, random_space
-from gan.images import from_pillow, to_pillow
-from gan.processes import worker_count
-from gan.scorecard import with_spread
+from gan.config import Settings, check
+from gan.metrics.compare import better, compare, copies, images_a_side, sample
+from gan.metrics.features import FeatureSpace, inception_space, random_space
+from gan.metrics.report import with_spread
+from images.dataset import ImageDataset, load_folder
+from images.tiles import from_pillow, to_pillow
 
 Images = NDArray[np.uint8]
 Rows = dict[tuple[str, str], dict[str, list[float]]]
@@ -194,7 +195,7 @@ def table(rows: Rows) -> str:
     return "\n".join(lines)
 
 
-def _load(choice: FailureChoice) -> tuple[FaceSet, Sequence[str]]:
+def _load(choice: FailureChoice) -> tuple[ImageDataset, Sequence[str]]:
     """The images, and for each a name that tells what it shows."""
     folder = choice.folder
     if folder is None:

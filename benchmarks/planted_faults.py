@@ -24,24 +24,25 @@ from torchvision.transforms.v2.functional import gaussian_blur
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from gan.checkpoint import check_networks, load_chosen
-from gan.choices import RunChoice
-from gan.command import parse
-from gan.config import at_least
-from gan.errors import UserError, run_script
-from gan.images import to_float
-from gan.latent import draw
+from engine.checkpoint import load_selected
+from engine.cli import parse
+from engine.errors import UserError, run_script
+from engine.settings import at_least
+from gan.config import read_info
+from gan.generator import check_networks
+from gan.latent.vectors import draw
 from gan.losses import GENERATED, REAL
+from gan.metrics.references import load_reference
 from gan.negatives import AMOUNTS, blend
 from gan.networks import Discriminator, make_networks
-from gan.references import load_reference
-from gan.runs import read_info
+from gan.options import RunArguments
+from images.tiles import to_float
 
 BATCH = 64
 
 
 @dataclass(frozen=True)
-class FaultChoice(RunChoice):
+class FaultChoice(RunArguments):
     """Which run, and on how many faces."""
 
     checkpoint: str | None = None
@@ -61,7 +62,7 @@ def main() -> None:
     choice = parse(FaultChoice, description=__doc__)
     run = choice.folder()
     info = read_info(run)
-    path, state = load_chosen(run, choice.checkpoint)
+    path, state = load_selected(run, choice.checkpoint)
     check_networks(run, info.settings, path, state)
     generator, discriminator = make_networks(info.settings)
     generator.load_state_dict(state["generator"])

@@ -12,15 +12,16 @@ from statistics import mean, median, stdev
 import numpy as np
 from numpy.typing import NDArray
 
-from gan.checkpoint import LoadedGenerator, load, load_generator
-from gan.comparison import CLOSE, COPYING, Sample, compare, copies, copies_of_held_out, sample
-from gan.curves import Metrics, new_figure, read_metrics, save_figure
-from gan.dataset import FaceSet
-from gan.features import random_space
-from gan.latent import draw
-from gan.metrics.copying import Share
-from gan.runs import BEST, NEWEST, best_path
-from gan.scorecard import with_spread
+from engine.checkpoint import load
+from engine.runs import BEST, NEWEST, best_path
+from gan.generator import LoadedGenerator, load_generator
+from gan.latent.vectors import draw
+from gan.metrics.compare import CLOSE, COPYING, Sample, compare, copies, copies_of_held_out, sample
+from gan.metrics.features import random_space
+from gan.metrics.memorization import Share
+from gan.metrics.report import with_spread
+from images.dataset import ImageDataset
+from images.plots import Metrics, new_figure, read_metrics, save_figure
 
 MEASURED = ("KID", "coverage")
 """In the features of the random network that comes with the project."""
@@ -51,7 +52,7 @@ class Judge:
         count: images a side.
     """
 
-    def __init__(self, data: FaceSet) -> None:
+    def __init__(self, data: ImageDataset) -> None:
         self._data = data
         self._space = random_space()
         self._held_out = sample([self._space], data.images[np.flatnonzero(data.held)])

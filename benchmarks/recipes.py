@@ -34,15 +34,16 @@ from benchmarks.recipe_tables import (
     save_scores,
 )
 from benchmarks.running import run_to_end
-from gan.command import parse
-from gan.config import Settings, at_least, changed, check, flag
-from gan.dataset import FaceSet, load_folder
-from gan.errors import UserError, run_script
-from gan.health import EXIT_CODE
-from gan.images import save_png, tile
-from gan.latent import draw
-from gan.launch import make_plan
-from gan.runs import checkpoints, gave_up, read_info, step_of
+from engine.cli import parse
+from engine.errors import UserError, run_script
+from engine.runs import checkpoints, gave_up, step_of
+from engine.settings import at_least, changed, flag
+from gan.config import FREE, Settings, check, read_info
+from gan.latent.vectors import draw
+from gan.monitor import EXIT_CODE
+from gan.setup import make_plan
+from images.dataset import ImageDataset, load_folder
+from images.tiles import save_png, tile
 
 RECIPES: dict[str, tuple[str, ...]] = {
     "default": (),
@@ -146,14 +147,14 @@ def main() -> None:
     print(scores)
 
 
-def _data(choice: Choice, folder: str | Path) -> FaceSet:
+def _data(choice: Choice, folder: str | Path) -> ImageDataset:
     return load_folder(folder, choice.image_size, cache=choice.cache, workers=2, held_out=Settings().held_out)
 
 
-def _few(choice: Choice, data: FaceSet, few: int) -> Part:
+def _few(choice: Choice, data: ImageDataset, few: int) -> Part:
     """A folder of links to so many of the images trained on and to all that are held out.
 
-    Those with the largest fingerprints are trained on, as `gan.split` holds out the smallest: so the runs on
+    Those with the largest fingerprints are trained on, as `images.holdout` holds out the smallest: so the runs on
     both folders have the same images held out.
 
     Raises:
@@ -218,7 +219,7 @@ def _found(wanted: Settings) -> Path | None:
         same_place = all(getattr(theirs, field) == getattr(wanted, field) for field in place)
         if not same_place or step_of(checkpoints(run)[-1]) > (wanted.steps or 0):
             continue
-        if differences := changed(theirs, wanted):
+        if differences := changed(theirs, wanted, FREE):
             raise UserError(
                 f"{run} was trained with another {', '.join(map(flag, differences))} than its recipe has "
                 "now; give another folder with --output"

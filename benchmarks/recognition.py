@@ -28,20 +28,20 @@ from tyro.conf import Positional
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.recognition_runs import call, last_network, link, minutes_of, train
-from faces.calibration import accepted, pair_similarities, threshold_at
-from faces.gallery import unit
-from faces.recognition.calibrating import look_up
+from engine.cli import parse
+from engine.errors import UserError, run_script
+from engine.runs import checkpoints
+from faces.recognition.calibrate import look_up
+from faces.recognition.calibration import accepted, pair_similarities, threshold_at
 from faces.recognition.folder import Labelled, load_labelled
+from faces.recognition.gallery import unit
 from faces.recognition.launch import CLASSES
 from faces.recognition.networks import make_network
+from faces.recognition.recognizer import Recognizer
 from faces.recognition.report import grey
 from faces.recognition.scores import accuracy, balanced_accuracy, confusion_matrix
 from faces.recognition.settings import ClassifierSettings, resolved
-from faces.recognizer import Recognizer
-from gan.command import parse
-from gan.curves import read_metrics
-from gan.errors import UserError, run_script
-from gan.runs import checkpoints
+from images.plots import read_metrics
 
 Part = Literal["scratch", "arcface", "finetune", "generated", "speed"]
 

@@ -11,13 +11,13 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.running import run_to_end
+from engine.errors import UserError
+from engine.runs import checkpoints, step_of
+from engine.settings import changed, flag
 from faces.recognition.launch import CLASSES, make_plan
-from faces.recognizer import Recognizer, load_recognizer
+from faces.recognition.recognizer import Recognizer, load_recognizer
 from faces.settings import FREE
-from gan.config import changed, flag
-from gan.curves import read_metrics
-from gan.errors import UserError
-from gan.runs import checkpoints, step_of
+from images.plots import read_metrics
 
 
 def link(folder: Path, split_of: dict[str, tuple[Iterable[Path], Iterable[Path]]]) -> Path:

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import FrameType
 from typing import IO
 
-from gan.interrupt import SIGNALS
+from engine.signals import SIGNALS
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -22,10 +22,10 @@ from tyro.conf import Positional, arg
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.measuring import ROOT, Cost, Spread, fresh, in_turn, run, show, tell
-from gan.command import parse
-from gan.config import at_least
-from gan.errors import run_script
-from gan.runs import find_run
+from engine.cli import parse
+from engine.errors import run_script
+from engine.runs import find_run
+from engine.settings import at_least
 
 HELP_TARGET = 0.8
 """Seconds for `sample.py --help`."""
@@ -145,8 +145,8 @@ def _textbook_generator(source: Path) -> Any:
     """The averaged generator as a textbook script has it: whole state read, contiguous."""
     import torch
 
+    from engine.runs import checkpoints, read_info
     from gan.networks import Generator
-    from gan.runs import checkpoints, read_info
 
     settings = read_info(source).settings
     network = Generator(settings.generator_widths, settings.latent_size, settings.image_size)

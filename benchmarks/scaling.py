@@ -40,11 +40,11 @@ from benchmarks.measuring import (
     show,
     tell,
 )
-from gan.command import parse
-from gan.config import at_least
-from gan.curves import read_metrics
-from gan.errors import UserError, run_script
-from gan.processes import worker_count
+from engine.cli import parse
+from engine.errors import UserError, run_script
+from engine.settings import at_least
+from engine.worker_pool import worker_count
+from images.plots import read_metrics
 
 PROCESSES = (1, 2, 4)
 SIZES = (32, 48, 64, 96, 128, 192, 256)

@@ -9,7 +9,7 @@ several times; a row has the median and, in brackets, the least and the most. Th
 from the layers, as if each multiplication of a convolution were made, and compared with what the device does
 in a large matrix product and in a convolution's forward pass. A profile tells where a step's time goes; on a
 GPU it is that of a step made without its graph, in which kernels no longer tell what they belong to. The
-share of scoring is that of a training's time which goes into its scores (`gan/scoring.py`, 500 images) at the
+share of scoring is that of a training's time which goes into its scores (`gan/validation.py`, 500 images) at the
 default interval: it should be less than 0.05.
 """
 
@@ -30,14 +30,15 @@ from typing import TYPE_CHECKING, Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.measuring import Spread, fresh, in_turn, short, show, tell
+from engine.cli import parse
+from engine.errors import UserError, run_script
+from engine.settings import Device, Precision, at_least
 from faces.drawn import write_folder
-from gan.command import parse
-from gan.config import Device, Precision, Preset, Settings, Updates, at_least, base, check
-from gan.errors import UserError, run_script
+from gan.config import Preset, Settings, Updates, base, check
 from gan.negatives import count_negatives
 
 if TYPE_CHECKING:
-    from gan.scoring import Scorer
+    from gan.validation import Scorer
 
 FACES = 256
 """Drawn faces, of which batches are taken."""
@@ -118,7 +119,7 @@ class Rates:
 def main() -> None:
     """Time all in turn, print."""
     choice = parse(TrainSpeedChoice, description=__doc__)
-    from gan.hardware import choose_device, choose_precision
+    from engine.device import choose_device, choose_precision
 
     device = choose_device(choice.device)
     precisions = list(dict.fromkeys(choose_precision(each, device) for each in choice.precisions))
@@ -321,13 +322,13 @@ class _Ours:
     def __init__(self, settings: Settings, folder: str, device: str) -> None:
         import torch
 
-        from gan.dataset import load_folder
-        from gan.hardware import keep_freed_memory, time_convolutions
+        from engine.device import enable_cudnn_benchmark, keep_freed_memory
         from gan.trainer import Trainer
+        from images.dataset import load_folder
 
         keep_freed_memory()
         self._device = torch.device(device)
-        time_convolutions(self._device)
+        enable_cudnn_benchmark(self._device)
         cache = Path(folder).parent.parent
         data = load_folder(folder, settings.image_size, cache=cache, workers=2, held_out=0)
         self._images = data.images
@@ -346,7 +347,7 @@ class _Ours:
     def _scorer(self) -> Scorer:
         import numpy as np
 
-        from gan.scoring import JUDGED, MOST, Scorer
+        from gan.validation import JUDGED, MOST, Scorer
 
         images = np.resize(self._images, (MOST + JUDGED, *self._images.shape[1:]))
         return Scorer(images, np.arange(len(images)) < MOST, self._device)

@@ -16,7 +16,7 @@ import torchvision
 from torch import Tensor, nn
 from torchvision.models import DenseNet
 
-from gan.errors import UserError
+from engine.errors import UserError
 
 SMALL = "small"
 SMALL_WIDTHS = (32, 64, 128, 192)

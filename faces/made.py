@@ -11,8 +11,8 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from gan.errors import UserError
-from gan.files import digest_of, replacing
+from engine.errors import UserError
+from engine.files import atomic_write, sha256_of
 
 
 class Made:
@@ -30,7 +30,7 @@ class Made:
     def __init__(self, folder: Path, script: str, names: Collection[str]) -> None:
         self._folder, self._list = folder, folder / f".{Path(script).stem}.made"
         known = _read(self._list)
-        there = {name: digest_of(folder / name) for name in names if (folder / name).exists()}
+        there = {name: sha256_of(folder / name) for name in names if (folder / name).exists()}
         for name, digest in there.items():
             if (name, digest) not in known:
                 raise UserError(
@@ -42,20 +42,20 @@ class Made:
         self._begun = False
 
     @contextmanager
-    def replacing(self, name: str) -> Iterator[Path]:
-        """As `gan.files.replacing`, of one of the files.
+    def atomic_write(self, name: str) -> Iterator[Path]:
+        """As `engine.files.atomic_write`, of one of the files.
 
         Raises:
             OSError: the folder cannot be made or written to, or the disk is full.
         """
-        with replacing(self._folder / name) as path:
+        with atomic_write(self._folder / name) as path:
             yield path
             # Noted before the file is in its place: after a kill between the two the list knows both.
-            self._note(name, digest_of(path))
+            self._note(name, sha256_of(path))
 
     def _note(self, name: str, digest: str) -> None:
         if not self._begun:
-            with replacing(self._list) as path:
+            with atomic_write(self._list) as path:
                 path.write_text("".join(map(_line, sorted(self._noted))), encoding="ascii")
             self._begun = True
         with self._list.open("a", encoding="ascii") as file:

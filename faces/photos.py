@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gan.errors import UserError
-from gan.files import short_stem
-from gan.listing import list_images
+from engine.errors import UserError
+from engine.files import shorten_stem
+from images.scan import list_images
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Photos:
         names: dict[Path, str] = {}
         taken: set[str] = set()
         for photo in self.files:
-            stem = short_stem(photo.stem)
+            stem = shorten_stem(photo.stem)
             name, number = f"{stem}.png", 1
             while name.casefold() in taken:
                 number += 1

@@ -37,7 +37,7 @@ class Points(Protocol):
 
 
 class Predictor(Protocol):
-    """Tells where the landmarks of faces are; `faces.predictor.load_predictor` gives one."""
+    """Tells where the landmarks of faces are; `faces.landmarks.predictor.load_predictor` gives one."""
 
     @property
     def point_set(self) -> Points:
@@ -46,7 +46,7 @@ class Predictor(Protocol):
     def points(self, image: NDArray[np.uint8], boxes: ArrayLike) -> NDArray[np.float32]:
         """The landmarks of faces in an image [3, H, W]: of boxes [N, 4] float32 [N, K, 2], x and y in pixels.
 
-        A box stands around the landmarks, as a detector's does (`faces.found.Found`).
+        A box stands around the landmarks, as a detector's does (`faces.detection.detection.Found`).
         """
 
 

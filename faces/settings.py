@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from gan.config import Device, Folder, at_least, flag
-from gan.errors import UserError
+from engine.errors import UserError
+from engine.settings import Device, Folder, at_least, flag
 
 OptimizerName = Literal["adam", "adamw", "sgd"]
 

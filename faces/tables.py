@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from gan.errors import UserError
-from gan.files import replacing
+from engine.errors import UserError
+from engine.files import atomic_write
 
 
 def write_csv(path: str | Path, header: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
@@ -19,7 +19,7 @@ def write_csv(path: str | Path, header: Iterable[str], rows: Iterable[Iterable[o
         OSError: it cannot be written; an earlier one is untouched.
     """
     with (
-        replacing(path) as temporary,
+        atomic_write(path) as temporary,
         temporary.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file,
     ):
         writer = csv.writer(file)

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
+from engine.ema import AveragedNetwork, estimate_batch_norm_statistics
+from engine.finite import FiniteCheck
+from faces.checkpoint import weights_in_use
 from faces.settings import OptimizerName
-from faces.trained import weights_in_use
-from gan.ema import AveragedNetwork, estimate_statistics
-from gan.health import FiniteLatch
 
 MOMENTUM = 0.9
 """Of stochastic gradient descent."""
@@ -51,7 +51,7 @@ class Updater:
         self._average = AveragedNetwork(network, half_life) if half_life else None
         self._sums: dict[str, Tensor] = {}
         self._summed = 0
-        self._latch = FiniteLatch(self._weights[0].device)
+        self._latch = FiniteCheck(self._weights[0].device)
 
     def update(self, loss: Tensor, images: int, **values: Tensor) -> None:
         """Make one update.
@@ -99,7 +99,7 @@ class Updater:
         """
         if self._average is None:
             return self.network.eval()
-        estimate_statistics(self._average.network, inputs)
+        estimate_batch_norm_statistics(self._average.network, inputs)
         return self._average.network.eval()
 
     def state(self, inputs: Iterable[Tensor]) -> dict[str, Any]:

@@ -1,43 +1,27 @@
-"""Every setting of a run, once: its default, unit and meaning, and the presets.
-
-The command line of train_gan.py, a run's config.json and the README's table of settings are all made
-from the class `Settings`; the string under each field is its documentation in all three. The functions
-that make them work for any such class, as other trainings have their own.
-"""
+"""Every setting of a GAN run, once: its default, unit and meaning; and the presets."""
 
 from __future__ import annotations
 
-import ast
-import inspect
-import json
-import types
-from collections.abc import Callable, Collection
-from dataclasses import asdict, dataclass, fields, replace
-from itertools import pairwise
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal
 
-from tyro.conf import Positional, arg
-
-from gan.errors import UserError
+from engine.cli import RunOptions, settings_of
+from engine.errors import UserError
+from engine.runs import RunInfo
+from engine.runs import read_info as read_any_info
+from engine.settings import MAX_WIDTH, Device, Folder, Precision, at_least, flag
+from engine.settings import from_json as from_any_json
 
 Preset = Literal["light", "paper"]
-Device = Literal["auto", "cpu", "cuda", "mps"]
-Precision = Literal["auto", "float32", "bfloat16"]
 Updates = Literal["separate", "simultaneous"]
 Normalisation = Literal["batch", "batch-but-first", "layer", "spectral", "none"]
 Augmentation = Literal["colour", "translation", "cutout"]
 Widths = tuple[int, int, int, int]
-Folder = Annotated[str | None, Positional, arg(metavar="[FOLDER]")]
-"""What is trained on, named without a flag."""
-AnySettings = TypeVar("AnySettings")
-"""A frozen dataclass in which each field has a default and its documentation under it."""
 
 IMAGE_SIZES = range(32, 257, 16)
 FEWEST_IMAGES = 8
 DEFAULT_STEPS = 7000
-MOST_VALUES = 2**16
-"""Of a latent vector, or channels of a layer: weights between more fit into no memory."""
 
 
 @dataclass(frozen=True)
@@ -224,23 +208,14 @@ def check(settings: Settings) -> None:
             raise UserError(f"{flag(name)} must be at least 0 and less than 1, not {getattr(settings, name)}")
     for name in ("generator_widths", "discriminator_widths"):
         widths = getattr(settings, name)
-        if not 1 <= min(widths) <= max(widths) <= MOST_VALUES:
-            raise UserError(f"{flag(name)} must be 1 to {MOST_VALUES} each, not {widths}")
-    if settings.latent_size > MOST_VALUES:
-        raise UserError(f"--latent-size must be 1 to {MOST_VALUES}, not {settings.latent_size}")
+        if not 1 <= min(widths) <= max(widths) <= MAX_WIDTH:
+            raise UserError(f"{flag(name)} must be 1 to {MAX_WIDTH} each, not {widths}")
+    if settings.latent_size > MAX_WIDTH:
+        raise UserError(f"--latent-size must be 1 to {MAX_WIDTH}, not {settings.latent_size}")
     if settings.batch_size < 2:
         raise UserError(
             f"--batch-size must be 2 or more, not {settings.batch_size}: batch norm compares a batch's images"
         )
-
-
-def changed(old: AnySettings, new: AnySettings, free: Collection[str] = FREE) -> list[str]:
-    """Names of the settings, but for the `free` ones, in which two runs differ."""
-    return [
-        field.name
-        for field in fields(old)
-        if field.name not in free and getattr(old, field.name) != getattr(new, field.name)
-    ]
 
 
 def mathematics(settings: Settings) -> dict[str, Any]:
@@ -248,121 +223,30 @@ def mathematics(settings: Settings) -> dict[str, Any]:
     return {name: value for name, value in asdict(settings).items() if name not in FREE}
 
 
-def flag(name: str) -> str:
-    """A setting's name as written on the command line."""
-    return "--" + name.replace("_", "-")
+@dataclass(frozen=True)
+class TrainingArguments(Settings, RunOptions):
+    """Train a DCGAN on a folder of face photos, and watch it learn in outputs/ and TensorBoard.
+
+    Defaults shown are those of the preset `light`, without --plain.
+    """
+
+    @property
+    def settings(self) -> Settings:
+        """The settings alone."""
+        return settings_of(self, Settings)
 
 
-def to_json(settings: Any) -> dict[str, Any]:
-    """The settings as values JSON knows."""
-    values = asdict(settings)
-    return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
-
-
-def from_json(
-    values: dict[str, Any],
-    kind: type[AnySettings] = Settings,
-    check: Callable[[AnySettings], None] = check,
-) -> AnySettings:
-    """Settings from what `to_json` gave, also after a trip through a file.
-
-    Args:
-        values: as JSON has them.
-        kind: class of the settings.
-        check: raises `UserError` for a setting that is out of its range.
+def from_json(values: dict[str, Any]) -> Settings:
+    """Settings from a run's config.json, also from a run of an earlier version.
 
     Raises:
-        UserError: a value is missing, unknown, of the wrong type or out of its range, as in a file
-            edited by hand.
+        UserError: a value is missing, unknown, of the wrong type or out of its range.
     """
-    hints = get_type_hints(kind)
-    names = {field.name for field in fields(kind)}
-    if kind is Settings:
-        values = LATER | values
-    if odd := values.keys() ^ names:
-        odd = ", ".join(sorted(odd))
-        raise UserError(f"the run's settings do not fit this version, which differs in: {odd}")
-    typed: dict[str, Any] = {}
-    for name, value in values.items():
-        try:
-            typed[name] = _typed(hints[name], value)
-        except (TypeError, ValueError, OverflowError) as error:
-            raise UserError(f"the run's setting {name} cannot be read: {error}") from None
-    settings = kind(**typed)
+    settings = from_any_json(LATER | values, Settings)
     check(settings)
     return settings
 
 
-def settings_table(kind: type = Settings) -> str:
-    """A table of settings in Markdown: flag, default, meaning."""
-    rows = ["| setting | default | meaning |", "|---|---|---|"]
-    documentation = _documentation(kind)
-    for field in fields(kind):
-        name = "FOLDER" if field.name == "folder" else flag(field.name)
-        default = field.default
-        if isinstance(default, tuple):
-            default = " ".join(map(str, default))
-        elif isinstance(default, bool):
-            default = json.dumps(default)
-        shown = "" if default in (None, "") else f"`{default}`"
-        rows.append(f"| `{name}` | {shown} | {documentation[field.name]} |")
-    return "\n".join(rows)
-
-
-def _documentation(kind: type) -> dict[str, str]:
-    """The string under each field, those of inherited ones included, on one line."""
-    statements: list[ast.stmt] = []
-    for ancestor in kind.__mro__[-2::-1]:  # all but object, which has no source
-        (body,) = ast.parse(inspect.getsource(ancestor)).body
-        assert isinstance(body, ast.ClassDef)
-        statements += body.body
-    return {
-        field.target.id: " ".join(text.value.value.split())
-        for field, text in pairwise(statements)
-        if isinstance(field, ast.AnnAssign)
-        and isinstance(field.target, ast.Name)
-        and isinstance(text, ast.Expr)
-        and isinstance(text.value, ast.Constant)
-    }
-
-
-def at_least(settings: Any, least: int, names: str) -> None:
-    """Raise `UserError` for the first of these settings, named in one string, that is less, or no number."""
-    for name in names.split():
-        value = getattr(settings, name)
-        if value is not None and not least <= value < float("inf"):
-            raise UserError(f"{flag(name)} must be {least} or more, not {value}")
-
-
-def _typed(hint: Any, value: Any) -> Any:
-    """`value`, which came from JSON, as the type that a field asks for."""
-    if get_origin(hint) in (Union, types.UnionType):
-        if value is None:
-            return None
-        (hint,) = (part for part in get_args(hint) if part is not types.NoneType)
-    if get_origin(hint) is Literal:
-        if value not in get_args(hint):
-            raise ValueError(f"{value!r} is none of {', '.join(get_args(hint))}")
-        return value
-    if get_origin(hint) is tuple:
-        return _typed_tuple(get_args(hint), value)
-    if hint is float and type(value) is int:
-        return float(value)
-    if hint in (Path, str) and isinstance(value, str) and "\0" in value:
-        raise ValueError("no name holds a NUL")
-    if hint is Path and isinstance(value, str):
-        return Path(value)
-    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
-        raise TypeError(f"{value!r} is not {hint.__name__}")
-    return value
-
-
-def _typed_tuple(hints: tuple[Any, ...], value: Any) -> tuple[Any, ...]:
-    """As `_typed`, for the parts of a tuple: so many of given types, or any number of the first type."""
-    if not isinstance(value, list | tuple):
-        raise TypeError(f"{value!r} is not a list")
-    if hints[-1] is Ellipsis:
-        hints = hints[:1] * len(value)
-    if len(value) != len(hints):
-        raise ValueError(f"{value!r} is not {len(hints)} values")
-    return tuple(_typed(hint, part) for hint, part in zip(hints, value, strict=True))
+def read_info(run: Path) -> RunInfo:
+    """A GAN run's config.json; see `engine.runs.read_info`."""
+    return read_any_info(run, "gan", from_json)

@@ -10,62 +10,63 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from gan.checkpoint import DamagedCheckpointError, best_as_checkpoint, keep_as_best, load, save
-from gan.clock import Clock, Outcome
+from engine.budget import BudgetTimer, Outcome
+from engine.checkpoint import DamagedCheckpointError, load, restore_best, save, save_as_best
+from engine.errors import UserError
+from engine.finite import DivergedError
+from engine.run_logger import RunLogger
+from engine.runs import STOPPED, checkpoints, step_of
+from engine.signals import SignalHandler, exit_code, patience
 from gan.config import Settings, mathematics
-from gan.course import Course
-from gan.errors import UserError
-from gan.health import Alarm, DivergedError, not_finite
-from gan.interrupt import Interrupt, exit_code, patience
-from gan.recorder import Recorder
-from gan.recovery import BeyondRepairError, Recovery
-from gan.runs import STOPPED, checkpoints, step_of
-from gan.scoring import RANKED_BY, Scorer
+from gan.history import Course
+from gan.monitor import Alarm, not_finite
+from gan.rollback import Recovery, UnrecoverableError
 from gan.trainer import Trainer
+from gan.validation import RANKED_BY, Scorer
 
 Result = TypeVar("Result")
 
 
 def train(
-    trainer: Trainer, recorder: Recorder | None, course: Course, scorer: Scorer | None = None
+    trainer: Trainer, logger: RunLogger | None, course: Course, scorer: Scorer | None = None
 ) -> Outcome:
     """Train until the settings' steps or minutes are reached, or a signal asks for the end.
 
     At least one step is made; the last one is always sampled and saved. Curves hold means over the
     steps since the last point. Where there is a scorer, the networks with the best score are kept. After
-    an alarm that is certain the run goes back to a checkpoint of before the trouble: see `gan.recovery`.
+    an alarm that is certain the run goes back to a checkpoint of before the trouble: see `gan.rollback`.
 
     Of several processes all make the steps, and end together. The first alone looks at them, decides, and
-    writes; only it needs a recorder and a scorer.
+    writes; only it needs a logger and a scorer.
 
     Raises:
-        BeyondRepairError: training went wrong after the last recovery too; the checkpoints that are
+        UnrecoverableError: training went wrong after the last recovery too; the checkpoints that are
             left, and the best, are of before that.
         UserError: a checkpoint, a sample or a line could not be written.
-        LostError: another process is gone.
+        ProcessLostError: another process is gone.
     """
-    return _Sitting(trainer, recorder, course, scorer).train()
+    return _Sitting(trainer, logger, course, scorer).train()
 
 
 class _Sitting:
     """One call of the script, from the step at which it begins or goes on."""
 
     def __init__(
-        self, trainer: Trainer, recorder: Recorder | None, course: Course, scorer: Scorer | None
+        self, trainer: Trainer, logger: RunLogger | None, course: Course, scorer: Scorer | None
     ) -> None:
         self._trainer = trainer
         self._world = trainer.world
         self._course = course
         self._scorer = scorer
-        self._clock = Clock(trainer.settings, trainer.step_count)
+        self._clock = BudgetTimer(trainer.settings, trainer.step_count)
         self._saved: Path | None = None
         # Only the first process comes to use it, and there it is.
-        self._recorder = cast(Recorder, recorder)
+        self._logger = cast(RunLogger, logger)
 
     def train(self) -> Outcome:
         trainer, clock, world = self._trainer, self._clock, self._world
-        interrupt = Interrupt((lambda: patience(clock.longest_turn)) if world.launched else None)
-        with interrupt, clock.progress(trainer.step_count, shown=world.is_first) as self._bar:
+        interrupt = SignalHandler((lambda: patience(clock.longest_turn)) if world.launched else None)
+        with interrupt, clock.progress(trainer.step_count, shown=world.is_rank_zero) as self._bar:
             if trainer.step_count == 0:
                 self._by_the_first(self._start)
             ending = False
@@ -74,14 +75,14 @@ class _Sitting:
                 self._bar.update()
                 step = trainer.step_count
                 # Neither a clock nor a signal reaches all processes at the same step.
-                over, number = world.most(clock.over(step), interrupt.received or 0)
+                over, number = world.all_reduce_max(clock.over(step), interrupt.received or 0)
                 ending = bool(over or number)
                 alarm = self._look(_Due(trainer.settings, step, last=ending))
                 if alarm and alarm.certain:
                     self._go_back(alarm)
                     ending = False
                 clock.turn()
-        saved = world.led(lambda: self._saved)
+        saved = world.on_rank_zero(lambda: self._saved)
         assert saved is not None, "the last step is always saved"
         return Outcome(trainer.step_count, clock.seconds(), saved, exit_code(number))
 
@@ -93,15 +94,15 @@ class _Sitting:
                 return work()
             except OSError as error:
                 raise UserError(
-                    f"{self._recorder.run} cannot be written to: {error.strerror or error}; "
+                    f"{self._logger.run} cannot be written to: {error.strerror or error}; "
                     "its checkpoints are as they were"
                 ) from None
 
-        return self._world.led(writing)
+        return self._world.on_rank_zero(writing)
 
     def _start(self) -> None:
         self._sample()
-        self._recorder.histograms(0, self._trainer.networks())
+        self._logger.log_histograms(0, self._trainer.networks())
 
     def _look(self, due: _Due) -> Alarm | None:
         """Do what is due after a step; what is wrong with the training, if anything."""
@@ -119,7 +120,7 @@ class _Sitting:
 
     def _record(self, step: int, due: _Due) -> Alarm | None:
         """Log, sample, score and save what is due; but score and save nothing that went wrong."""
-        trainer, course, recorder = self._trainer, self._course, self._recorder
+        trainer, course, logger = self._trainer, self._course, self._logger
         alarm: Alarm | None = None
         trainer.check_finite()
         values: dict[str, float] = {}
@@ -139,15 +140,15 @@ class _Sitting:
             course.best.add(step, scores[RANKED_BY])
             values |= scores
         if values:
-            recorder.scalars(step, values)
+            logger.log_scalars(step, values)
         if due.histogram:
-            recorder.histograms(step, trainer.networks())
+            logger.log_histograms(step, trainer.networks())
         if due.save or course.best.step == step:
-            recorder.flush()
+            logger.flush()
             state = trainer.state() | {"course": course.state(), "settings": mathematics(trainer.settings)}
-            self._saved = save(recorder.run, step, state, trainer.settings.keep)
+            self._saved = save(logger.run, step, state, trainer.settings.keep)
             if course.best.step == step:
-                keep_as_best(self._saved)
+                save_as_best(self._saved)
         return alarm
 
     def _go_back(self, alarm: Alarm) -> None:
@@ -156,7 +157,7 @@ class _Sitting:
         recovery, state = self._by_the_first(lambda: self._way_back(alarm))
         trainer.go_back(recovery, state)
         self._course.go_back(recovery, state and state["course"])
-        self._clock.went_back(from_step - trainer.step_count)
+        self._clock.roll_back(from_step - trainer.step_count)
         self._by_the_first(lambda: self._tell_of(recovery))
 
     def _way_back(self, alarm: Alarm) -> tuple[Recovery, dict[str, Any] | None]:
@@ -166,17 +167,17 @@ class _Sitting:
         """
         try:
             return self._found_way_back(alarm)
-        except BeyondRepairError as error:
-            left = checkpoints(self._recorder.run)
+        except UnrecoverableError as error:
+            left = checkpoints(self._logger.run)
             if left:  # the oldest stays even so: better one in trouble than none
                 self._remove_newer(left, max(alarm.since, step_of(left[0])))
-            self._recorder.event(alarm.step, f"{STOPPED}{error}")
+            self._logger.log_event(alarm.step, f"{STOPPED}{error}")
             raise
 
     def _found_way_back(self, alarm: Alarm) -> tuple[Recovery, dict[str, Any] | None]:
-        state, run = None, self._recorder.run
+        state, run = None, self._logger.run
         saved = {step_of(path): path for path in checkpoints(run)}
-        if all(step > alarm.since for step in saved) and (best := best_as_checkpoint(run)):
+        if all(step > alarm.since for step in saved) and (best := restore_best(run)):
             saved[step_of(best)] = best
         whole = dict(saved)
         while (recovery := self._course.recovery.next(alarm, whole)).from_step:
@@ -197,7 +198,7 @@ class _Sitting:
 
     def _tell_of(self, recovery: Recovery) -> None:
         step = self._trainer.step_count
-        self._recorder.go_back(step)
+        self._logger.truncate(step)
         self._bar.n = step
         self._bar.refresh()
         self._tell(step, recovery.describe(self._trainer.settings.learning_rate))
@@ -205,12 +206,12 @@ class _Sitting:
     def _sample(self) -> NDArray[np.uint8]:
         """Write a sample grid; its images."""
         images = self._trainer.samples()
-        self._recorder.sample_grid(self._trainer.step_count, images, self._trainer.settings.seed)
+        self._logger.log_samples(self._trainer.step_count, images, self._trainer.settings.seed)
         return images
 
     def _tell(self, step: int, text: str) -> None:
         self._bar.write(f"step {step:,}: {text}")
-        self._recorder.event(step, text)
+        self._logger.log_event(step, text)
 
 
 class _Due:

@@ -11,7 +11,7 @@ from torch.nn.utils import parametrize
 from torch.nn.utils.parametrizations import spectral_norm
 
 from gan.config import Normalisation, Settings
-from gan.convolution import Conv2d, ConvTranspose2d
+from gan.fast_conv.layers import Conv2d, ConvTranspose2d
 
 LEAK = 0.2
 WEIGHT_STD = 0.02
@@ -110,7 +110,7 @@ class Discriminator(nn.Module):
                     spectral_norm(layer)
 
     @property
-    def couples_images(self) -> bool:
+    def has_batch_norm(self) -> bool:
         """Whether an image's logits depend on the others in its batch, as with batch norm."""
         return any(isinstance(layer, nn.BatchNorm2d) for layer in self.layers)
 

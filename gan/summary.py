@@ -8,15 +8,15 @@ import torch
 from torch import Tensor, nn
 
 from gan.config import Settings
-from gan.dataset import FaceSet
 from gan.negatives import count_negatives
 from gan.networks import make_networks
+from images.dataset import ImageDataset
 
 FLOAT = 4
 """Bytes of a weight."""
 
 
-def summary(settings: Settings, device: torch.device, data: FaceSet, processes: int = 1) -> str:
+def summary(settings: Settings, device: torch.device, data: ImageDataset, processes: int = 1) -> str:
     """A few lines a network, the memory they take, and what is known of the data.
 
     The memory is a lower bound counted from the shapes: weights, gradients, two moments of Adam and the

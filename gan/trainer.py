@@ -13,23 +13,24 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from engine.cuda_graph import CaptureError, GraphedStep
+from engine.device import exact_float32
+from engine.distributed import World
+from engine.ema import AveragedNetwork
+from engine.finite import FiniteCheck
+from engine.sync_batch_norm import convert_sync_batchnorm
 from gan.adaptive import AdaptiveAugmentation
 from gan.augment import flip_half
-from gan.batch_norm import synchronise
-from gan.batches import batch_indices, step_seed
 from gan.config import Settings
-from gan.distributed import World
-from gan.ema import AveragedNetwork, estimate_batch_norm
-from gan.graph import Recorded, RecordingError
-from gan.hardware import exact_float32
-from gan.health import FiniteLatch
-from gan.images import to_float, to_uint8
-from gan.latent import draw
+from gan.generator import estimate_batch_norm
+from gan.latent.vectors import draw
 from gan.losses import probability_real
 from gan.negatives import AMOUNTS, blend, count_negatives
 from gan.networks import Generator, make_networks
-from gan.recovery import Recovery, salted
-from gan.updates import STATISTICS, Batch, Updates
+from gan.rollback import Recovery, rollback_seed
+from gan.training_step import STATISTICS, Batch, Updates
+from images.sampler import batch_indices, step_seed
+from images.tiles import to_float, to_uint8
 
 SAMPLES = 64
 SAMPLING_BATCH = 16
@@ -64,14 +65,14 @@ class Trainer:
         self.settings = settings
         self.device = device
         self.world = world or World()
-        self._rows = self.world.rows(settings.batch_size)
+        self._rows = self.world.shard(settings.batch_size)
         self._random = torch.Generator(device)
         self._images = images
         self._trained = np.arange(len(images)) if trained is None else trained
         self._images_on_device = _held_on(device, images)
         self._sample_latents = torch.from_numpy(draw(SAMPLES, settings.latent_size, settings.seed))
         negatives = count_negatives(settings)
-        self._blended = self.world.rows(negatives)
+        self._blended = self.world.shard(negatives)
         # Images of the batch: those that this process works on, and the two that each negative is made of.
         batch = np.arange(settings.batch_size)
         blended = batch[self._blended]
@@ -79,7 +80,7 @@ class Trainer:
         used = np.concatenate([batch[self._rows], blended, blended + negatives])
         self._needed, places = np.unique(used, return_inverse=True)
         self._used, self._places = (torch.from_numpy(rows).to(device) for rows in (used, places))
-        # What a step is given from outside stands in tensors that stay where they are: see `Recorded`.
+        # What a step is given from outside stands in tensors that stay where they are: see `GraphedStep`.
         count = len(self._needed)
         if self._images_on_device is None:
             self._given = torch.empty((count, *images.shape[1:]), dtype=torch.uint8, device=device)
@@ -108,7 +109,7 @@ class Trainer:
             self._take_over(self._source)
         if settings.sync_batch_norm and self.world.size > 1:
             for network in self.networks().values():
-                synchronise(network, self.world)
+                convert_sync_batchnorm(network, self.world)
         self._augmentation = AdaptiveAugmentation(settings.augmentation, settings.augmentation_target, device)
         self._updates = Updates(self.generator, self.discriminator, settings, self._augmentation, self.world)
         self._sums = torch.zeros(len(STATISTICS), device=device)
@@ -120,7 +121,7 @@ class Trainer:
         self._prepare()
         try:
             self._run()
-        except RecordingError as refusal:
+        except CaptureError as refusal:
             print(f"note: no CUDA graph, which costs speed: {refusal}", file=sys.stderr)
             self._run, self._random = self._body, torch.Generator(self.device)
             self._prepare()
@@ -218,7 +219,7 @@ class Trainer:
         return float(torch.stack(beliefs).mean())
 
     @property
-    def images_of_its_own(self) -> int:
+    def local_batch_size(self) -> int:
         """This process's share of a batch."""
         return self._rows.stop - self._rows.start
 
@@ -260,24 +261,24 @@ class Trainer:
         Args:
             recovery: how often the run has gone back, this time included.
             state: what `state` gave at that step; None for step 0, with other weights than the first time, or
-                those that `begin_from` gave.
+                those that `initialize_from` gave.
         """
         if state is None:
-            self._begin(salted(self.settings.seed, recovery.salt))
+            self._begin(rollback_seed(self.settings.seed, recovery.salt))
         else:
             self.load_state(state)
         self.adopt(recovery)
 
     def adopt(self, recovery: Recovery) -> None:
         """Draw what steps need, and choose the learning rate, as a run does after this recovery."""
-        self._seed = salted(self.settings.seed, recovery.salt)
-        self._latch = FiniteLatch(self.device)
+        self._seed = rollback_seed(self.settings.seed, recovery.salt)
+        self._latch = FiniteCheck(self.device)
         self._run: Callable[[], None] = self._body
         if self.device.type == "cuda" and self.settings.cuda_graph:
-            self._run = Recorded(self._body, self._random)
+            self._run = GraphedStep(self._body, self._random)
         networks = [*self.networks().values(), *([self.average.network] if self.average else [])]
         # Equal seeds draw equal weights, but perhaps not to the last bit on unlike processors.
-        self.world.same([tensor for network in networks for tensor in network.state_dict().values()])
+        self.world.broadcast([tensor for network in networks for tensor in network.state_dict().values()])
         for optimizer in self._optimizers().values():
             for group in optimizer.param_groups:
                 group["lr"] = self.settings.learning_rate * recovery.rate_factor
@@ -286,7 +287,7 @@ class Trainer:
         """Let go of the CUDA graph: NCCL does not end before every graph that holds one of its sums has."""
         self._run = self._body
 
-    def begin_from(self, state: dict[str, Any]) -> None:
+    def initialize_from(self, state: dict[str, Any]) -> None:
         """Take over the networks of another run's checkpoint, now and whenever this one starts again.
 
         An average that comes with them goes on at its full half-life, as it has no start to forget.
@@ -320,9 +321,7 @@ class Trainer:
         return self.average.network
 
     def _autocast(self) -> torch.autocast:
-        return torch.autocast(
-            self.device.type, torch.bfloat16, enabled=self.settings.precision == "bfloat16"
-        )
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bfloat16")
 
     def _optimizers(self) -> dict[str, torch.optim.Adam]:
         return {

@@ -156,7 +156,7 @@ def run_training(*words: object) -> int:
     with (
         mock.patch.object(sys, "argv", ["train_gan.py", *flags, *map(str, words)]),
         # Of 100 latent vectors instead of 500: half of the time of such short runs would go into them.
-        mock.patch("gan.ema.STATISTICS_BATCHES", 1),
+        mock.patch("gan.generator.STATISTICS_BATCHES", 1),
     ):
         return train_gan.main()
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from gan.checkpoint import load
-from gan.images import load_png
-from gan.runs import checkpoints, samples, step_of
+from engine.checkpoint import load
+from engine.runs import checkpoints, samples, step_of
+from images.tiles import load_png
 from tests.states import assert_equal
 
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from engine.distributed import World
 from gan.config import base
-from gan.distributed import World
 from gan.trainer import Trainer
-from gan.updates import Batch
+from gan.training_step import Batch
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (30, 3, 32, 32), np.uint8)
 SMALL = {

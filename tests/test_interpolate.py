@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gan.checkpoint import load_generator
-from gan.images import load_png, read_text, tile
-from gan.latent import draw, path
+from gan.generator import load_generator
+from gan.latent.vectors import draw, path
+from images.tiles import load_png, read_text, tile
 from tests.in_process import ROOT, call
 
 SCRIPT = ROOT / "interpolate.py"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gan.runs import checkpoints, samples, step_of
+from engine.runs import checkpoints, samples, step_of
 from gan.trainer import Trainer
 from tests.conftest import FORMS, ROOT, TINY
 from tests.run_contents import assert_same_run, config, lines, newest, steps
@@ -21,7 +21,7 @@ UNEVEN = (
 )
 """Of 24 images: no save at a log, nor at the end of an epoch."""
 
-RUN = "import train_gan; from gan.errors import run_script; run_script(train_gan.main)"
+RUN = "import train_gan; from engine.errors import run_script; run_script(train_gan.main)"
 """What train_gan.py does when it is called."""
 
 

@@ -9,7 +9,7 @@ from unittest import mock
 import pytest
 
 from benchmarks import landmark_losses
-from gan.errors import UserError
+from engine.errors import UserError
 from tests.conftest import LANDMARK_FLAGS
 from tests.in_process import succeed
 

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from benchmarks.measuring import Cost, Spread, exponent, fresh, in_turn, run, short, show
-from gan.errors import UserError
+from engine.errors import UserError
 
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="memory is told on Linux alone")
 

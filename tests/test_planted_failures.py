@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from faces.drawn import write_folder
-from gan import comparison
-from gan.dataset import load_folder
-from gan.features import extract, random_space
+from gan.metrics import compare as comparison
 from gan.metrics.distribution import kid
-from gan.metrics.diversity import mean_similarity
+from gan.metrics.features import extract, random_space
+from gan.metrics.ms_ssim import mean_similarity
+from images.dataset import load_folder
 from tests.in_process import ROOT
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
@@ -51,9 +51,7 @@ def rows(faces):
         patch.setattr(comparison, "PIXELS_OF", 50)
         patch.setattr(comparison, "mean_similarity", partial(mean_similarity, pairs=2))
         nobody = np.zeros(4 * COUNT, bool)
-        found, count = measure_failures(
-            faces[0], nobody, [random_space()], count=COUNT, draws=3, k=3, seed=0
-        )
+        found, count = measure_failures(faces[0], nobody, [random_space()], count=COUNT, draws=3, k=3, seed=0)
     assert count == COUNT
     return found
 

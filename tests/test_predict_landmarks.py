@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from benchmarks.measuring import Cost
-from faces.found import Found
+from engine.runs import checkpoints
+from faces.detection.detection import Found
 from faces.landmarks.annotations import read_annotations
 from faces.landmarks.crops import boxes_of
-from gan.images import load_png, save_png
-from gan.runs import checkpoints
+from images.tiles import load_png, save_png
 from tests.in_process import call
 
 
@@ -118,7 +118,7 @@ def test_the_detector_finds_the_faces_if_nothing_else_is_said(photos, landmark_r
         assert (image.dtype, image.shape) == (np.uint8, (3, 64, 64))
         return [Found((10, 12, 50, 52), 5.0), Found((5, 5, 60, 60), 4.0)]
 
-    monkeypatch.setattr("faces.detect.load_detector", lambda path: detector)
+    monkeypatch.setattr("faces.detection.load.load_detector", lambda path: detector)
     told = call("predict_landmarks.py", landmark_run, photos, "--output", "out")
     assert told.code == 0, told.error
     assert "8 faces in 4 photos" in told.lines[0]
@@ -134,7 +134,7 @@ def test_a_photo_at_which_the_detector_fails_is_left_out(photos, landmark_run, m
             raise error
         return [Found((10, 12, 50, 52), 5.0)]
 
-    monkeypatch.setattr("faces.detect.load_detector", lambda path: detector)
+    monkeypatch.setattr("faces.detection.load.load_detector", lambda path: detector)
     told = call("predict_landmarks.py", landmark_run, photos, "--output", "out")
     assert told.code == 0, told.error
     assert "2 faces in 2 photos (2 left out)" in told.lines[0]

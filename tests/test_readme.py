@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from engine.cli import parse, parse_arguments
+from engine.settings import settings_table
 from faces.drawn.folder import FACES, PEOPLE
 from faces.landmarks.settings import LandmarkSettings
 from faces.recognition.settings import ClassifierSettings
-from gan.choices import RunChoice
-from gan.command import parse
-from gan.config import Settings, settings_table
-from gan.images import load_png
-from gan.request import read_request
+from gan.config import Settings
+from gan.options import RunArguments
+from images.tiles import load_png
 from tests.in_process import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -24,33 +24,34 @@ COMMANDS = re.findall(r"^    .*?(?:python|uv run) (\w+)\.py(.*)$", README, re.MU
 
 @pytest.mark.parametrize(("script", "words"), COMMANDS)
 def test_every_command_fits_its_script(script, words):
-    from evaluate import EvaluationChoice
-    from faces.landmarks.settings import LandmarkRequest
-    from faces.prepare import PrepareChoice
-    from faces.recognition.choices import Command
-    from faces.recognition.settings import ClassifierRequest
-    from interpolate import InterpolationChoice
-    from predict_landmarks import PredictionChoice
-    from sample import SampleChoice
-    from timelapse import TimelapseChoice
+    from evaluate import EvaluationArguments
+    from faces.landmarks.settings import LandmarkArguments
+    from faces.preparation import PrepareChoice
+    from faces.recognition.options import Command
+    from faces.recognition.settings import ClassifierArguments
+    from gan.config import TrainingArguments
+    from interpolate import InterpolationArguments
+    from predict_landmarks import PredictionArguments
+    from sample import SampleArguments
+    from timelapse import TimelapseArguments
 
     choices = {
-        "sample": SampleChoice,
-        "interpolate": InterpolationChoice,
-        "timelapse": TimelapseChoice,
-        "plot_curves": RunChoice,
-        "evaluate": EvaluationChoice,
-        "predict_landmarks": PredictionChoice,
+        "sample": SampleArguments,
+        "interpolate": InterpolationArguments,
+        "timelapse": TimelapseArguments,
+        "plot_curves": RunArguments,
+        "evaluate": EvaluationArguments,
+        "predict_landmarks": PredictionArguments,
         "recognize": Command,
         "prepare_faces": PrepareChoice,
     }
     given = shlex.split(words, comments=True)
     if script == "train_gan":
-        read_request(given)
+        parse_arguments(given, TrainingArguments)
     elif script == "train_landmarks":
-        read_request(given, kind=LandmarkRequest)
+        parse_arguments(given, LandmarkArguments)
     elif script == "train_classifier":
-        read_request(given, kind=ClassifierRequest)
+        parse_arguments(given, ClassifierArguments)
     else:
         parse(choices[script], given)
 

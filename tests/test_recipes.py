@@ -13,11 +13,11 @@ from unittest import mock
 import numpy as np
 import pytest
 
-from gan import comparison
-from gan.dataset import load_folder
-from gan.errors import UserError
-from gan.images import load_png
-from gan.metrics.diversity import mean_similarity
+from engine.errors import UserError
+from gan.metrics import compare as comparison
+from gan.metrics.ms_ssim import mean_similarity
+from images.dataset import load_folder
+from images.tiles import load_png
 from tests.conftest import TINY, run_training
 from tests.in_process import ROOT
 

@@ -11,9 +11,9 @@ from PIL import Image
 from benchmarks import recognition, recognition_runs
 from benchmarks.recognition import Choice, open_set, split
 from benchmarks.recognition_runs import link, train
+from engine.errors import UserError
+from engine.runs import checkpoints
 from faces.recognition import report
-from gan.errors import UserError
-from gan.runs import checkpoints
 from tests.in_process import succeed
 
 TINY = ("--image-size", 32, "--steps", 2, "--log-every", 1, "--batch-size", 8, "--device", "cpu")

@@ -12,16 +12,17 @@ import pytest
 import torch
 from PIL import Image
 
-from faces.gallery import load_gallery
-from faces.recognition import calibrating, naming
-from faces.recognition.finding import Seen
-from faces.recognizer import load_recognizer
-from gan.checkpoint import FORMAT
-from gan.decoding import decode_whole
-from gan.errors import UserError
-from gan.images import load_png
+from engine.checkpoint import FORMAT
+from engine.errors import UserError
+from faces.recognition import calibrate as calibrating
+from faces.recognition import commands as naming
+from faces.recognition.face_crops import Seen
+from faces.recognition.gallery import load_gallery
+from faces.recognition.recognizer import load_recognizer
+from images.decode import decode_full
+from images.tiles import load_png
 from tests.conftest import draw_people
-from tests.faces.tiny_yunet import BOX, save_tiny_yunet
+from tests.faces.detection.tiny_yunet import BOX, save_tiny_yunet
 from tests.in_process import call, refusal, succeed
 
 told, refused = (partial(way, "recognize.py") for way in (succeed, refusal))
@@ -76,7 +77,7 @@ def test_each_face_of_a_group_photo_is_named(scratch_run, drawn_people, monkeypa
 
     def stand_in(crop_side: int, detector: object, enlarge: float):
         def look(path: Path) -> Seen:
-            photo = decode_whole(path)
+            photo = decode_full(path)
             crops = [photo[:, :, int(left) : int(right)] for left, _, right, _ in boxes]
             scaled = [
                 Image.fromarray(np.moveaxis(crop, 0, -1)).resize((crop_side, crop_side)) for crop in crops
@@ -237,7 +238,7 @@ def _of_landmarks() -> Path:
 
 
 def test_a_name_that_no_font_can_write_is_a_number_on_copies(gallery, strangers, monkeypatch):
-    monkeypatch.setattr("gan.fonts._installed", lambda: [])
+    monkeypatch.setattr("images.fonts._installed", lambda: [])
     ours, theirs = (files(person)[0] for person in sorted(strangers.iterdir())[:2])
     told("enroll", gallery, "李小龙", theirs, *WHOLE)
     found = told("identify", gallery, ours, theirs, "--threshold", 0.99, *WHOLE)
@@ -293,7 +294,7 @@ def test_a_photo_at_which_the_search_fails_is_one_among_others(
     def look(path: Path) -> Seen:
         if path == odd:
             raise MemoryError if error == "memory" else cv2.error("(-4) Failed to\nallocate")
-        photo = decode_whole(path)
+        photo = decode_full(path)
         return Seen(photo, [(0.0, 0.0, 40.0, 40.0)], photo[None, :, 4:36, 4:36])
 
     monkeypatch.setattr(naming, "faces_found", lambda *_: look)

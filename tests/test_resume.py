@@ -9,11 +9,12 @@ import torch
 from filelock import FileLock
 from PIL import Image
 
+from engine.checkpoint import load
+from engine.errors import UserError
+from engine.lock import locked
+from engine.runs import checkpoint_path, checkpoints, find_checkpoint, samples, step_of
 from gan import loop
-from gan.checkpoint import load
-from gan.errors import UserError
-from gan.lock import locked
-from gan.runs import checkpoint_path, checkpoints, find_checkpoint, read_info, samples, step_of
+from gan.config import read_info
 from tests.in_process import call
 from tests.run_contents import config, lines, newest, steps
 from tests.states import assert_equal

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from benchmarks import landmark_losses, recognition_runs
-from gan.errors import UserError
+from engine.errors import UserError
 from tests.in_process import ROOT
 
 

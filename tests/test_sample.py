@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gan.checkpoint import load_generator
-from gan.images import GAP, load_png, number_tiles, read_text, tile
-from gan.latent import draw, save_latents
+from gan.generator import load_generator
+from gan.latent.vectors import draw, save_latents
+from images.tiles import GAP, load_png, number_tiles, read_text, tile
 from tests.in_process import ROOT, call
 
 SCRIPT = ROOT / "sample.py"

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from gan.checkpoint import load, load_generator
-from gan.dataset import load_folder
-from gan.health import EXIT_CODE
-from gan.runs import best_path, checkpoints
-from gan.scoring import RANKED_BY
+from engine.checkpoint import load
+from engine.runs import best_path, checkpoints
+from gan.generator import load_generator
+from gan.monitor import EXIT_CODE
 from gan.trainer import Trainer
+from gan.validation import RANKED_BY
+from images.dataset import load_folder
 from tests.conftest import run_training
 from tests.in_process import call
 from tests.run_contents import assert_same_run, config, lines, newest

@@ -14,8 +14,8 @@ from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from gan.errors import run_script
-from gan.runs import checkpoints
+from engine.errors import run_script
+from engine.runs import checkpoints
 from gan.trainer import Trainer
 from tests.conftest import ROOT, TINY
 from tests.run_contents import assert_same_run, config, steps

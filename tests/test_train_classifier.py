@@ -12,14 +12,14 @@ import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from engine.checkpoint import load
+from engine.runs import best_path, checkpoints, samples, step_of
 from faces.recognition import report
 from faces.recognition.folder import load_labelled
 from faces.recognition.learner import ClassifierLearner
+from faces.recognition.recognizer import load_recognizer
 from faces.recognition.scores import accuracy, balanced_accuracy, confusion_matrix
-from faces.recognizer import load_recognizer
-from gan.checkpoint import load
-from gan.images import load_png
-from gan.runs import best_path, checkpoints, samples, step_of
+from images.tiles import load_png
 from tests.conftest import CLASSIFIER_FLAGS
 from tests.in_process import call, dying, refusal, succeed
 from tests.run_contents import assert_same_training, lines
@@ -340,7 +340,7 @@ def test_a_corrupt_image_is_left_out_and_listed(folder):
 
 
 def test_a_class_that_no_font_can_write_is_a_number_in_pictures(folder, monkeypatch):
-    monkeypatch.setattr("gan.fonts._installed", lambda: [])
+    monkeypatch.setattr("images.fonts._installed", lambda: [])
     sorted(folder.iterdir())[0].rename(folder / "李小龙")
     told = train(folder, *FEW, "--steps", 1, "--learning-rate", 1e-9)
     assert "letters of 李小龙 (1 of 3 classes), and pictures show #3 instead" in told[-1]

@@ -9,12 +9,12 @@ import pytest
 import torch
 from PIL import Image
 
-from gan.checkpoint import load_generator
-from gan.errors import UserError
-from gan.images import load_png
-from gan.latent import draw
-from gan.runs import checkpoint_path, checkpoints, new_run, sample_path, samples, step_of
+from engine.errors import UserError
+from engine.runs import checkpoint_path, checkpoints, create_run, sample_path, samples, step_of
+from gan.generator import load_generator
+from gan.latent.vectors import draw
 from gan.trainer import Trainer
+from images.tiles import load_png
 from tests.conftest import FORMS
 from tests.in_process import call
 from tests.run_contents import assert_same_run, config, lines, newest, steps
@@ -64,7 +64,7 @@ def test_starts_at_the_same_moment_have_folders_and_numbers_of_their_own(tmp_pat
 
     def start() -> None:
         barrier.wait()
-        made.extend(new_run(tmp_path, "faces", 32) for _ in range(10))
+        made.extend(create_run(tmp_path, "faces", 32) for _ in range(10))
 
     threads = [threading.Thread(target=start) for _ in range(8)]
     for thread in threads:
@@ -86,7 +86,7 @@ def test_dry_run_tells_and_writes_no_run(pictures, train, capsys):
 @pytest.mark.parametrize("faster", ["float32", "bfloat16"])
 def test_auto_says_which_precision_proved_faster(pictures, train, monkeypatch, capsys, faster):
     seconds = {torch.float32: 1.0, torch.bfloat16: 1.0, getattr(torch, faster): 0.1}
-    monkeypatch.setattr("gan.hardware._product_seconds", seconds.get)
+    monkeypatch.setattr("engine.device._product_seconds", seconds.get)
     assert train(pictures, "--precision", "auto", "--dry-run") == 0
     assert f"; cpu, {faster}\n" in capsys.readouterr().out
 
@@ -219,8 +219,8 @@ def test_it_does_without_workers(pictures, train, monkeypatch):
     def started(*_: object, **__: object) -> None:
         raise AssertionError("a worker was started")
 
-    monkeypatch.setattr("gan.processes.ProcessPoolExecutor", started)
-    monkeypatch.setattr("gan.decoding.FEWEST_FOR_WORKERS", 1)
+    monkeypatch.setattr("engine.worker_pool.ProcessPoolExecutor", started)
+    monkeypatch.setattr("images.decode.FEWEST_FOR_WORKERS", 1)
     assert train(pictures, "--steps", 2, "--workers", 0) == 0
     with pytest.raises(AssertionError, match="was started"):
         train(pictures, "--steps", 2, "--workers", 1, "--cache", "another")

@@ -9,9 +9,9 @@ import pytest
 
 from benchmarks import train_speed
 from benchmarks.train_speed import Measured, Rates, TrainSpeedChoice
-from gan.command import parse
+from engine.cli import parse
+from engine.errors import UserError
 from gan.config import base
-from gan.errors import UserError
 
 ONES = {"generator_widths": (1, 1, 1, 1), "discriminator_widths": (1, 1, 1, 1)}
 LAYERS = (38400, 3200, 800, 200)

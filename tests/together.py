@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gan.distributed import World, joined
+from engine.distributed import World, join_world
 from tests.small_trainer import trainer
 
 
@@ -59,5 +59,5 @@ def together(work: Callable[[World], Any], folder: Path, size: int = 2) -> Ended
 def _one(work: Callable[[World], Any], folder: Path, rank: int, size: int, port: int) -> None:
     os.environ.update(RANK=str(rank), WORLD_SIZE=str(size), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     sys.stderr = (folder / f"error{rank}").open("w", buffering=1)
-    with joined() as world:
+    with join_world() as world:
         (folder / f"result{rank}").write_bytes(pickle.dumps(work(world)))

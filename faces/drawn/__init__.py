@@ -7,10 +7,10 @@
 The parameters are in `traits`, the landmarks' names in `shape`; the other files paint.
 """
 
+from faces.drawn.attributes import Face, Moment, Person, sample_face, sample_moment, sample_person
 from faces.drawn.folder import default_folder, write_folder
 from faces.drawn.portrait import draw_face
 from faces.drawn.shape import AREAS, LANDMARKS, MIRROR
-from faces.drawn.traits import Face, Moment, Person, sample_face, sample_moment, sample_person
 
 __all__ = [
     "AREAS", "LANDMARKS", "MIRROR", "Face", "Moment", "Person",

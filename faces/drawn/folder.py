@@ -13,13 +13,13 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from engine.errors import UserError
+from engine.files import atomic_write
+from engine.worker_pool import parallel_map, worker_count
+from faces.drawn.attributes import sample_face
 from faces.drawn.portrait import DRAWING, check_size, draw_face
 from faces.drawn.shape import Head
-from faces.drawn.traits import sample_face
 from faces.tables import write_csv
-from gan.errors import UserError
-from gan.files import replacing
-from gan.processes import spread, worker_count
 
 FACES, FACES_COUNT = Path("data/drawn-5000"), 5000
 PEOPLE, PEOPLE_COUNT, FACES_OF_EACH = Path("data/drawn-people-2000"), 2000, 25
@@ -77,7 +77,7 @@ def write_folder(
             return 0
         jobs = [(index, _name(index) not in present) for index in range(count)]
         draw = functools.partial(_make, folder, recipe)
-        with contextlib.closing(spread(draw, jobs, worker_count(workers))) as drawn:
+        with contextlib.closing(parallel_map(draw, jobs, worker_count(workers))) as drawn:
             rows = list(tqdm(drawn, "drawing faces", count, unit=" faces"))
         write_csv(folder / "labels.csv", rows[0], (row.values() for row in rows))
     except OSError as error:
@@ -106,7 +106,7 @@ def _present(folder: Path, recipe: _Recipe, count: int) -> set[str]:
         else set()
     )
     if not names:
-        with replacing(kept) as path:
+        with atomic_write(kept) as path:
             path.write_text(json.dumps(wanted) + "\n", encoding="utf-8")
         return set()
     if kept.name not in names:
@@ -133,7 +133,7 @@ def _make(folder: Path, recipe: _Recipe, job: tuple[int, bool]) -> dict[str, int
     if missing:
         image, landmarks = draw_face(face, recipe.size)
         # What is lost with the power is found empty and drawn again; no need to wait for the disk each time.
-        with replacing(folder / _name(index), durable=False) as path:
+        with atomic_write(folder / _name(index), durable=False) as path:
             # Run lengths alone pack a drawing as well as a search for matches does, and sooner.
             Image.fromarray(image).save(path, compress_type=zlib.Z_RLE)
     else:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from engine.errors import UserError
+from faces.drawn.attributes import Face
 from faces.drawn.canvas import Canvas, mix, shifted
+from faces.drawn.clothing import Hat, paint_body, paint_glasses
 from faces.drawn.features import paint_brows, paint_ears, paint_eyes, paint_lines, paint_mouth, paint_nose
 from faces.drawn.hair import Hair, natural_hair_colour, paint_beard
 from faces.drawn.shape import Head
 from faces.drawn.skin import Light, background, skin_colour
-from faces.drawn.traits import Face
-from faces.drawn.wear import Hat, paint_body, paint_glasses
-from gan.errors import UserError
 
 DRAWING = 2
 """Raised whenever the same parameters come to look otherwise, so that no folder mixes two drawings."""

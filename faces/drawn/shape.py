@@ -11,8 +11,8 @@ import math
 
 import numpy as np
 
+from faces.drawn.attributes import Moment, Person
 from faces.drawn.canvas import even, shifted, smooth, smoothstep
-from faces.drawn.traits import Moment, Person
 
 EYE_LINE = 0.485
 """Height of the pupils in an average picture, as a fraction of the side."""

@@ -19,9 +19,9 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.errors import UserError
+from engine.files import is_file
 from faces.tables import open_csv, write_csv
-from gan.errors import UserError
-from gan.files import is_file
 
 NAMES = ("landmarks.csv", "labels.csv")
 """What a CSV in the images' folder may be called to be found there."""

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from faces.landmarks.crops import ENLARGE
 from faces.landmarks.tiles import TILE
-from gan.images import to_float
+from images.tiles import to_float
 
 PIXELS = 200_000
 """From so many pixels of all images the principal colours are found."""

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from faces.align import region
-from gan.images import from_pillow
+from images.tiles import from_pillow
 
 ENLARGE = 1.4
 """The side of the square that a network sees over the longer side of the box. A detector's box is off by a

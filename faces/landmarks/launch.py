@@ -9,16 +9,16 @@ from typing import Any
 
 import numpy as np
 
+from engine.errors import UserError
+from engine.setup import Kind, Plan, check_data
+from engine.setup import make_plan as make_any_plan
+from engine.worker_pool import worker_count
 from faces.landmarks.annotations import Annotations, read_annotations
 from faces.landmarks.crops import boxes_of, squares_of
 from faces.landmarks.learner import KIND, LandmarkLearner
 from faces.landmarks.point_set import SHIPPED, PointSet, point_set, point_set_of
-from faces.landmarks.settings import NETWORK, LandmarkRequest, LandmarkSettings, check
+from faces.landmarks.settings import NETWORK, LandmarkArguments, LandmarkSettings, check
 from faces.landmarks.tiles import Tiles, load_tiles
-from faces.launch import Kind, Plan, check_data
-from faces.launch import make_plan as make_any_plan
-from gan.errors import UserError
-from gan.processes import worker_count
 
 
 def _absolute(settings: LandmarkSettings) -> LandmarkSettings:
@@ -31,7 +31,7 @@ def _absolute(settings: LandmarkSettings) -> LandmarkSettings:
 
 
 LANDMARKS = Kind(
-    KIND, "train_landmarks.py FOLDER", LandmarkSettings, LandmarkRequest, check, NETWORK, _absolute
+    KIND, "train_landmarks.py FOLDER", LandmarkSettings, LandmarkArguments, check, NETWORK, _absolute
 )
 FEWEST = 8
 """Faces to train on."""
@@ -70,7 +70,7 @@ class LandmarkData:
 
 
 def make_plan(words: Sequence[str]) -> Plan[LandmarkSettings]:
-    """Read a command line; see `faces.launch.make_plan`.
+    """Read a command line; see `engine.setup.make_plan`.
 
     Raises:
         UserError: as there; or layers are to be frozen that have learnt nothing.

@@ -10,6 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from engine.device import exact_float32
+from engine.errors import UserError
+from engine.settings import to_json
 from faces.backbone import load_weights
 from faces.landmarks.augment import JITTER, Augmentation, crops, principal_colours
 from faces.landmarks.crops import ENLARGE
@@ -20,11 +23,8 @@ from faces.landmarks.point_set import PointSet
 from faces.landmarks.settings import LandmarkSettings
 from faces.landmarks.tiles import TILE, Tiles
 from faces.updater import WEIGHTS, Updater, decaying, falling_rate, optimizer_of
-from gan.batches import batch_indices, step_seed
-from gan.config import to_json
-from gan.errors import UserError
-from gan.hardware import exact_float32
-from gan.images import to_uint8
+from images.sampler import batch_indices, step_seed
+from images.tiles import to_uint8
 
 FAILED = 0.1
 """A face whose normalised mean error is above this counts as not found, as usual in the field."""
@@ -35,7 +35,7 @@ KIND = "landmarks"
 
 
 class LandmarkLearner:
-    """A `faces.training.Learner` of landmarks.
+    """A `engine.loop.Learner` of landmarks.
 
     Args:
         settings: of the run.

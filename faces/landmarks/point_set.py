@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gan.errors import UserError
+from engine.errors import UserError
 
 SHIPPED = ("faces-68", "cats-9", "drawn-29")
 """The sets that come with the project: the 68 points of iBUG (Sagonas et al. 2013), the nine of the Cat data

@@ -13,23 +13,23 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from engine.errors import UserError
+from engine.files import is_file
+from engine.runs import report_write_errors
 from faces.align import box_in_middle
-from faces.found import Box, Detector
+from faces.detection.detection import Box, Detector
+from faces.detection.opencv import searching
 from faces.landmarks.annotations import write_table
 from faces.landmarks.crops import ENLARGE, inside
 from faces.landmarks.pictures import PREDICTED, draw_points
 from faces.made import Made
-from faces.opencv import searching
 from faces.photos import Photos
 from faces.tables import open_csv
-from gan.decoding import UnusableImage, decode_whole
-from gan.errors import UserError
-from gan.files import is_file
-from gan.images import save_png
-from gan.runs import written_to
+from images.decode import UnusableImageError, decode_full
+from images.tiles import save_png
 
 if TYPE_CHECKING:
-    from faces.predictor import Predictor
+    from faces.landmarks.predictor import Predictor
 
 COLUMNS = ("file", "left", "top", "right", "bottom")
 TABLE = "landmarks.csv"
@@ -131,25 +131,25 @@ def predict(predictor: Predictor, photos: Photos, output: Path, *, find: Find, l
     outside: list[int] = []
     skipped = [*photos.left_out]
     names = photos.copies()
-    with written_to(output):
+    with report_write_errors(output):
         made = Made(output, "predict_landmarks.py", [*names.values(), TABLE])
         for photo in tqdm(photos.files, "finding landmarks", unit=" photos"):
             try:
                 with searching():
-                    image = decode_whole(photo)
+                    image = decode_full(photo)
                     here = find(photo, image)
-            except UnusableImage as unusable:
+            except UnusableImageError as unusable:
                 skipped.append((str(photo), str(unusable)))
                 continue
             points = predictor.points(image, here, looks=looks)
-            with made.replacing(names[photo]) as path:
+            with made.atomic_write(names[photo]) as path:
                 save_png(path, draw_points(image, [(face, PREDICTED) for face in points], here))
             files += [str(photo)] * len(points)
             found.append(points)
             outside += [int(count) for count in (~inside(points, image)).sum(-1)]
         if not found:
             raise UserError(f"no photo can be read; the first is {skipped[0][0]}: {skipped[0][1]}")
-        with made.replacing(TABLE) as path:
+        with made.atomic_write(TABLE) as path:
             write_table(path, files, np.concatenate(found))
     return Outcome(len(found), len(files), (sum(outside), sum(map(bool, outside))), skipped)
 

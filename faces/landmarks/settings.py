@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from engine.cli import RunOptions
+from engine.settings import Folder, at_least
 from faces.settings import TrainingSettings, between, check_training
-from gan.config import Folder, at_least
-from gan.request import Beginning
 
 LossName = Literal["point", "distance", "distances", "triangles", "areas", "wing"]
 OptimizerName = Literal["adamw", "sgd"]
@@ -65,7 +65,7 @@ class LandmarkSettings(TrainingSettings):
 
 
 @dataclass(frozen=True)
-class LandmarkRequest(LandmarkSettings, Beginning):
+class LandmarkArguments(LandmarkSettings, RunOptions):
     """Learn the landmarks of faces from photos on which they are marked."""
 
 

@@ -19,15 +19,15 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from engine.errors import UserError
+from engine.worker_pool import parallel_map
 from faces.data import TrainingData
 from faces.landmarks.annotations import Annotations
 from faces.landmarks.crops import ENLARGE, boxes_of, cut, inside, squares_of, to_fractions
-from gan.cache import CacheEntry, Index, Keep, keep_all
-from gan.dataset import fill_and_read
-from gan.decoding import DECODER, UnusableImage, decode_whole
-from gan.errors import UserError
-from gan.listing import stamp
-from gan.processes import spread
+from images.cache import CacheEntry, Index, Keep, keep_all
+from images.dataset import fill_and_read
+from images.decode import DECODER, UnusableImageError, decode_full
+from images.scan import stamp
 
 TILE = 2.1
 """Side of a tile over the longer side of its landmarks' box."""
@@ -70,7 +70,7 @@ def load_tiles(
     Args:
         annotations: which faces.
         image_size: side in pixels of the crops that will be cut from the tiles; the tiles' side follows.
-        cache: folder for decoded arrays; see `gan.cache`.
+        cache: folder for decoded arrays; see `images.cache`.
         workers: processes that decode; 0 decodes in this one.
         share_held: of the people, who are held out with all their images.
 
@@ -149,7 +149,7 @@ def _cut_all(annotations: Annotations, size: int, workers: int, keep: Keep) -> I
     jobs = [faces[first : first + CHUNK] for first in range(0, len(faces), CHUNK)]
     few = len(jobs) < 2
     with (
-        contextlib.closing(spread(partial(_cut_chunk, size=size), jobs, 0 if few else workers)) as made,
+        contextlib.closing(parallel_map(partial(_cut_chunk, size=size), jobs, 0 if few else workers)) as made,
         tqdm(chain.from_iterable(made), "cutting out faces", len(files), unit=" faces") as results,
     ):
 
@@ -170,8 +170,8 @@ def _cut_chunk(
     results: list[tuple[NDArray[np.uint8] | str, int]] = []
     for path, points in faces:
         try:
-            image = decode_whole(path)
-        except UnusableImage as unusable:
+            image = decode_full(path)
+        except UnusableImageError as unusable:
             results.append((str(unusable), 0))
             continue
         there = inside(points, image)

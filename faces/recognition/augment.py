@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from faces.recognition.settings import TILE
-from gan.images import middle, to_float
+from images.tiles import middle, to_float
 
 Span = tuple[float, float]
 

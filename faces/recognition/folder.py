@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.errors import UserError
 from faces.data import TrainingData
 from faces.tables import open_csv
-from gan.dataset import FaceSet, load_folder
-from gan.errors import UserError
-from gan.images import middle
+from images.dataset import ImageDataset, load_folder
+from images.tiles import middle
 
 TRAIN, VALIDATE = "train", "validate"
 TABLE = "labels.csv"
@@ -82,7 +82,7 @@ def load_labelled(
         folder: with one sub-folder a class; or with `train` and `validate` that hold those; or with files
             whose classes `label` tells.
         side: T of the images in pixels.
-        cache: folder for decoded arrays; see `gan.dataset.load_folder`.
+        cache: folder for decoded arrays; see `images.dataset.load_folder`.
         workers: processes that decode; 0 decodes in this one.
         label: a column of `labels.csv` in the folder, or a regular expression for the files' names,
             whose first group is the class; None where sub-folders are.
@@ -203,7 +203,7 @@ def _class_folder(file: str, given: bool) -> str | None:
     return parts[0] if len(parts) > 1 else None
 
 
-def _by_label(faces: FaceSet, label: str) -> list[str | None]:
+def _by_label(faces: ImageDataset, label: str) -> list[str | None]:
     """The class of each file by a column of the table, or by its name; None where that tells none."""
     table = faces.folder / TABLE
     known = _column(table, label) if table.is_file() else None
@@ -230,7 +230,7 @@ def _column(table: Path, name: str) -> dict[str, str] | None:
         return {row["file"]: row[name] for row in reader}
 
 
-def _check_none_empty(faces: FaceSet, given: bool) -> None:
+def _check_none_empty(faces: ImageDataset, given: bool) -> None:
     used = {str(Path(name).parts[0]) if not given else "/".join(name.split("/")[:2]) for name in faces.files}
     places = [faces.folder / TRAIN, faces.folder / VALIDATE] if given else [faces.folder]
     for place in places:

@@ -10,26 +10,26 @@ from typing import Any
 
 import torch
 
+from engine.checkpoint import load_from
+from engine.errors import UserError
+from engine.runs import UNNAMED, find_run_or_checkpoint
+from engine.setup import Kind, Plan, check_data
+from engine.setup import make_plan as make_any_plan
+from engine.worker_pool import worker_count
 from faces.backbone import Backbone, load_weights
-from faces.launch import Kind, Plan, check_data
-from faces.launch import make_plan as make_any_plan
+from faces.checkpoint import weights_in_use
 from faces.recognition.folder import Labelled, load_labelled
+from faces.recognition.freezing import before_last_block
 from faces.recognition.learner import KIND, ClassifierLearner
 from faces.recognition.networks import Classifier, FinetuneNetwork, make_network
 from faces.recognition.settings import (
     NETWORK,
-    ClassifierRequest,
+    ClassifierArguments,
     ClassifierSettings,
     check,
     resolved,
     tile_side,
 )
-from faces.recognition.thawing import before_last_block
-from faces.trained import weights_in_use
-from gan.checkpoint import load_from
-from gan.errors import UserError
-from gan.processes import worker_count
-from gan.runs import GAN, find_trained
 
 SCRIPT = "train_classifier.py FOLDER"
 
@@ -38,11 +38,11 @@ def _absolute(settings: ClassifierSettings) -> ClassifierSettings:
     """The settings with the path from the root of the checkpoint to begin from, where there is one."""
     source = settings.from_checkpoint
     with contextlib.suppress(UserError):  # told where it is needed: it may be gone once a run has begun
-        source = source and find_trained(source, settings.output, SCRIPT).absolute()
+        source = source and find_run_or_checkpoint(source, settings.output, SCRIPT).absolute()
     return replace(settings, from_checkpoint=source)
 
 
-CLASSES = Kind(KIND, SCRIPT, ClassifierSettings, ClassifierRequest, check, NETWORK, _absolute)
+CLASSES = Kind(KIND, SCRIPT, ClassifierSettings, ClassifierArguments, check, NETWORK, _absolute)
 PARTS = {"body": "convolutions", "backbone": "convolutions", "hidden": "hidden layers", "norm": "embedding"}
 """What the parts of a network are called where that is not their own name."""
 
@@ -53,7 +53,7 @@ def make_plan(words: Sequence[str]) -> Plan[ClassifierSettings]:
     --init-from is --from a run, with the network as it is there.
 
     Raises:
-        UserError: as `faces.launch.make_plan`; or a checkpoint that cannot be begun from.
+        UserError: as `engine.setup.make_plan`; or a checkpoint that cannot be begun from.
     """
     plan = make_any_plan(words, CLASSES)
     settings = plan.settings
@@ -62,7 +62,7 @@ def make_plan(words: Sequence[str]) -> Plan[ClassifierSettings]:
             raise UserError("--init-from and --from both say what to begin with: give one of the two")
         settings = replace(settings, from_checkpoint=plan.source.absolute())
     if settings.from_checkpoint is not None and plan.resumed is None:
-        source = find_trained(settings.from_checkpoint, settings.output, SCRIPT)
+        source = find_run_or_checkpoint(settings.from_checkpoint, settings.output, SCRIPT)
         settings = _like_source(settings, _read_source(source)[1])
     settings = resolved(settings)
     if settings.method == "finetune":
@@ -160,7 +160,7 @@ def _read_source(path: Path) -> tuple[Path, dict[str, Any]]:
     file, state = load_from(path)
     if "network" not in state or "image_size" not in state.get("settings", {}):
         raise UserError(
-            f"{file} is of another kind: {state.get('kind', GAN)}, not {KIND}; --from begins with a network "
+            f"{file} is of another kind: {state.get('kind', UNNAMED)}, not {KIND}; --from begins with a network "
             "that looks at faces, as train_classifier.py and train_landmarks.py make them"
         )
     return file, state

@@ -14,19 +14,19 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from engine.device import exact_float32
+from engine.errors import UserError
+from engine.settings import to_json
 from faces.recognition.augment import augment, centre_crop, geometric, photographic
 from faces.recognition.folder import Labelled
+from faces.recognition.freezing import FrozenMaps, thaw
 from faces.recognition.networks import Classifier, EmbeddingNetwork, FinetuneNetwork
-from faces.recognition.optimizing import Rate, make_optimizer
+from faces.recognition.optimizers import Rate, make_optimizer
 from faces.recognition.scores import accuracy, balanced_accuracy, confusion_matrix
 from faces.recognition.settings import ClassifierSettings
-from faces.recognition.thawing import FrozenMaps, thaw
 from faces.updater import WEIGHTS, Updater
-from gan.batches import batch_indices, step_seed
-from gan.config import to_json
-from gan.errors import UserError
-from gan.hardware import exact_float32
-from gan.images import to_uint8
+from images.sampler import batch_indices, step_seed
+from images.tiles import to_uint8
 
 KIND = "classifier"
 SHOWN = 32
@@ -37,7 +37,7 @@ SPARSE = (nn.ReLU, nn.ReLU6, nn.Hardswish)
 
 
 class ClassifierLearner:
-    """A `faces.training.Learner` of classes.
+    """A `engine.loop.Learner` of classes.
 
     Args:
         settings: of the run, resolved.
@@ -280,7 +280,7 @@ def balanced_batch(rows: list[NDArray[np.int64]], batch_size: int, step: int, se
     """The images of a step in which all classes are equally frequent: int64 [batch_size].
 
     The classes follow each other in permutations, and so do the images of each, by functions of seed and step
-    alone, as in `gan.batches`.
+    alone, as in `images.sampler`.
 
     Args:
         rows: of each class its images, one at least.

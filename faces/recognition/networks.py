@@ -8,8 +8,8 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-from faces.arcface import ArcFaceHead
 from faces.backbone import Backbone
+from faces.recognition.arcface import ArcFaceHead
 from faces.recognition.settings import ClassifierSettings
 from faces.updater import decaying
 

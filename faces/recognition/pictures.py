@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from faces.calibration import FEWEST, Curve
+from faces.recognition.calibration import FEWEST, Curve
 from faces.recognition.scores import ClassScore
-from gan.curves import new_figure, save_figure
-from gan.fonts import Label
-from gan.images import BACKGROUND, font, from_pillow, tile, to_pillow
+from images.fonts import Label
+from images.plots import new_figure, save_figure
+from images.tiles import BACKGROUND, font, from_pillow, tile, to_pillow
 
 if TYPE_CHECKING:
     from matplotlib.axis import Axis

@@ -9,17 +9,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.errors import UserError
+from engine.files import atomic_write
+from engine.runs import report_write_errors
 from faces.recognition.folder import Labelled
 from faces.recognition.pictures import Mistake, mistakes_picture, save_class_chart, save_confusion_chart
+from faces.recognition.recognizer import load_recognizer
 from faces.recognition.scores import ClassScore, accuracy, balanced_accuracy, class_scores, confusion_matrix
-from faces.recognizer import load_recognizer
 from faces.tables import write_csv
-from gan.curves import Panels, read_metrics, save_curves
-from gan.errors import UserError
-from gan.files import replacing
-from gan.fonts import HELP, Label, legible
-from gan.images import save_png
-from gan.runs import written_to
+from images.fonts import HELP, Label, legible
+from images.plots import Panels, read_metrics, save_curves
+from images.tiles import save_png
 
 PANELS: Panels = (
     ("loss [nats]", {"loss/training": "training", "score/loss": "held out"}),
@@ -70,8 +70,8 @@ def write_report(run: Path, data: Labelled) -> list[str]:
     scores = class_scores(confusion, data.classes)
     labels, notes = _labels(data.classes)
     metrics = read_metrics(run)
-    with written_to(run):
-        with replacing(run / "report.json") as path:
+    with report_write_errors(run):
+        with atomic_write(run / "report.json") as path:
             path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
         header = ["true \\ predicted", *data.classes]
         write_csv(run / "confusion.csv", header, zip(data.classes, *confusion.T.tolist(), strict=True))

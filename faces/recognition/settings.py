@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal
 
 from tyro.conf import DisallowNone, arg
 
+from engine.cli import RunOptions
+from engine.errors import UserError
+from engine.settings import MAX_WIDTH, Folder, at_least, flag
 from faces.settings import OptimizerName, TrainingSettings, between, check_training
-from gan.config import MOST_VALUES, Folder, at_least, flag
-from gan.errors import UserError
-from gan.request import Beginning
 
 Method = Literal["scratch", "finetune", "arcface"]
 Loss = Literal["arcface", "softmax"]
@@ -106,7 +106,7 @@ class ClassifierSettings(TrainingSettings):
 
 
 @dataclass(frozen=True)
-class ClassifierRequest(ClassifierSettings, Beginning):
+class ClassifierArguments(ClassifierSettings, RunOptions):
     """Learn to tell who or what is on an image, from a folder with one sub-folder a class."""
 
 
@@ -163,7 +163,7 @@ def check(settings: ClassifierSettings) -> None:
     between(settings, 0, float("inf"), "learning_rate scale")
     at_least(settings, 0, "weight_decay ema_half_life margin")
     at_least(settings, 1, "stages embedding")
-    for name, most in (("image_size", MOST_PIXELS), ("embedding", MOST_VALUES)):
+    for name, most in (("image_size", MOST_PIXELS), ("embedding", MAX_WIDTH)):
         if (getattr(settings, name) or 0) > most:
             raise UserError(f"{flag(name)} must be at most {most}, not {getattr(settings, name)}")
     if not 0.1 <= settings.centre <= 1:

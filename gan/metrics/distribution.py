@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gan.errors import UserError
+from engine.errors import UserError
 
 KID_SUBSETS = 100
 KID_SUBSET_SIZE = 1000

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from faces.drawn import LANDMARKS, MIRROR, draw_face, sample_face
-from gan.images import from_pillow, to_pillow
+from images.tiles import from_pillow, to_pillow
 
 EYES = (LANDMARKS.index("pupil_left"), LANDMARKS.index("pupil_right"))
 

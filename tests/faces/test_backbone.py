@@ -6,10 +6,10 @@ import pytest
 import torch
 import torchvision
 
+from engine.errors import UserError
 from faces.backbone import Backbone, load_weights
 from faces.landmarks.network import LandmarkNetwork
-from faces.recognition.thawing import before_last_block
-from gan.errors import UserError
+from faces.recognition.freezing import before_last_block
 
 SMALLEST = "shufflenet_v2_x0_5"
 NAMES = ("small", "resnet18", "mobilenet_v3_small", SMALLEST, "squeezenet1_1")

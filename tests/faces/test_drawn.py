@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from engine.errors import UserError
 from faces.drawn import (
     AREAS,
     LANDMARKS,
@@ -22,11 +23,10 @@ from faces.drawn import (
     default_folder,
     draw_face,
     sample_face,
-    traits,
     write_folder,
 )
+from faces.drawn import attributes as traits
 from faces.drawn import folder as drawn_folder
-from gan.errors import UserError
 
 BARE = Person(number=3, hair_style="bald", brow_thickness=-0.5)
 PLAIN = Moment(light_strength=0.0)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from engine.errors import UserError
 from faces.made import Made
-from gan.errors import UserError
 
 NAMES = ("a.csv", "é\udcff.png")
 
@@ -15,7 +15,7 @@ NAMES = ("a.csv", "é\udcff.png")
 def make(folder: Path, text: str, names: tuple[str, ...] = NAMES) -> None:
     made = Made(folder, "x.py", names)
     for name in names:
-        with made.replacing(name) as path:
+        with made.atomic_write(name) as path:
             path.write_text(text)
 
 
@@ -34,7 +34,7 @@ def test_what_it_did_not_make_stays(tmp_path, way):
     if way == "changed":
         make(tmp_path, "made")
     if way == "of another script":
-        with Made(tmp_path, "y.py", NAMES).replacing(NAMES[0]) as path:
+        with Made(tmp_path, "y.py", NAMES).atomic_write(NAMES[0]) as path:
             path.write_text("made")
     elif way == "a folder":
         mine.mkdir()
@@ -57,7 +57,7 @@ def test_a_kill_at_any_moment_leaves_a_folder_to_go_on_with(tmp_path, monkeypatc
         raise SystemExit
 
     def write() -> None:
-        with made.replacing(NAMES[0]) as path:
+        with made.atomic_write(NAMES[0]) as path:
             path.write_text("after")
             if when == "writing":
                 raise SystemExit

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.errors import UserError
 from faces.photos import Photos, list_photos
-from gan.errors import UserError
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from faces.align import iou, square_around
-from faces.detect import load_detector
-from gan.decoding import decode_whole
+from faces.detection.load import load_detector
+from images.decode import decode_full
 
 PHOTOS = os.environ.get("FACE_LAB_PHOTOS")
 pytestmark = pytest.mark.skipif(not PHOTOS, reason="FACE_LAB_PHOTOS names no folder with landmarks.csv")
@@ -30,7 +30,7 @@ def test_most_faces_are_found_and_few_boxes_are_false():
     for name, *places in rows:
         points = np.array(places, float).reshape(-1, 2)
         truth = crop_of([*points.min(0), *points.max(0)])
-        overlaps = [iou(crop_of(face.box), truth) for face in detect(decode_whole(Path(PHOTOS) / name))]
+        overlaps = [iou(crop_of(face.box), truth) for face in detect(decode_full(Path(PHOTOS) / name))]
         found += max(overlaps, default=0) >= 0.4
         false += sum(overlap < 0.4 for overlap in overlaps)
     assert found >= 0.85 * len(rows)

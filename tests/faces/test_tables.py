@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from engine.errors import UserError
 from faces.tables import open_csv, write_csv
-from gan.errors import UserError
 
 
 def rows(path: Path) -> list[list[str]]:

@@ -11,9 +11,7 @@ from tests.small_trainer import CPU, trainer, weights
 EVERYTHING = tuple(POLICIES)
 
 
-def adaptive(
-    share: float, policy: tuple[str, ...] = EVERYTHING, target: float = 0.6
-) -> AdaptiveAugmentation:
+def adaptive(share: float, policy: tuple[str, ...] = EVERYTHING, target: float = 0.6) -> AdaptiveAugmentation:
     made = AdaptiveAugmentation(policy, target, CPU)
     made.share.fill_(share)
     return made

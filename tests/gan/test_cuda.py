@@ -15,20 +15,21 @@ import numpy as np
 import pytest
 import torch
 
-from gan.checkpoint import load, load_generator
-from gan.ema import estimate_statistics
-from gan.features import extract, random_space
-from gan.graph import WARM_UP, Recorded
-from gan.hardware import exact_float32
-from gan.health import DivergedError
-from gan.latent import draw
+from engine.checkpoint import load
+from engine.cuda_graph import WARM_UP, GraphedStep
+from engine.device import exact_float32
+from engine.ema import estimate_batch_norm_statistics
+from engine.finite import DivergedError
+from engine.runs import checkpoint_path
+from gan.generator import load_generator
+from gan.latent.vectors import draw
+from gan.metrics.features import extract, random_space
 from gan.negatives import count_negatives
 from gan.networks import Generator
-from gan.recovery import Recovery
-from gan.runs import checkpoint_path
-from gan.scoring import Scorer
+from gan.rollback import Recovery
 from gan.trainer import Trainer
-from gan.updates import STATISTICS, Batch
+from gan.training_step import STATISTICS, Batch
+from gan.validation import Scorer
 from tests.in_process import call
 from tests.run_contents import lines, newest
 from tests.small_trainer import IMAGES, trainer, weights
@@ -83,7 +84,7 @@ def moved_by(made: Trainer, steps: int = STEPS) -> Trainer:
 
 def recorded(made: Trainer) -> bool:
     """Whether a graph was recorded, and not refused."""
-    return isinstance(made._run, Recorded) and made._run._graph is not None
+    return isinstance(made._run, GraphedStep) and made._run._graph is not None
 
 
 def mean_distance(some: list[torch.Tensor], others: list[torch.Tensor]) -> float:
@@ -161,14 +162,14 @@ def final_weights(run: Path, step: int) -> list[torch.Tensor]:
 def test_the_script_trains_with_and_without_a_graph_and_goes_on(
     pictures, train, monkeypatch, capsys, precision
 ):
-    made: list[Recorded] = []
+    made: list[GraphedStep] = []
 
-    class Watched(Recorded):
+    class Watched(GraphedStep):
         def __init__(self, *given) -> None:
             super().__init__(*given)
             made.append(self)
 
-    monkeypatch.setattr("gan.trainer.Recorded", Watched)
+    monkeypatch.setattr("gan.trainer.GraphedStep", Watched)
     words = (pictures, "--device", DEVICE.type, "--precision", precision, "--checkpoint-every", 4)
     ways = {
         "graph": ("--steps", 2 * STEPS),
@@ -251,7 +252,7 @@ def test_faces_are_those_of_the_cpu_within_a_level(tiny_run):
 def test_faces_of_full_size_are_those_of_the_cpu_within_a_level():
     torch.manual_seed(0)
     generator, latents = Generator((250, 150, 90, 54)), torch.from_numpy(draw(8, 100, 0))
-    estimate_statistics(generator, [latents])
+    estimate_batch_norm_statistics(generator, [latents])
     images = []
     for made in (on_device(ema_half_life=0.0), trainer(ema_half_life=0.0)):
         made.generator = generator.to(made.device, memory_format=torch.channels_last)

@@ -11,20 +11,20 @@ import numpy as np
 import pytest
 import torch
 
-from gan import clock
-from gan.checkpoint import load, load_newest
-from gan.clock import Outcome
+from engine import budget as clock
+from engine.budget import Outcome
+from engine.checkpoint import load, load_newest
+from engine.errors import UserError
+from engine.run_logger import RunLogger
+from engine.runs import checkpoints, sample_path, samples, step_of
+from engine.signals import PATIENCE, SignalHandler
 from gan.config import base
-from gan.course import Course
-from gan.errors import UserError
-from gan.health import Alarm, Watch
-from gan.images import load_png
-from gan.interrupt import PATIENCE, Interrupt
+from gan.history import Course
 from gan.loop import train
-from gan.recorder import Recorder
-from gan.recovery import BeyondRepairError
-from gan.runs import checkpoints, sample_path, samples, step_of
+from gan.monitor import Alarm, Watch
+from gan.rollback import UnrecoverableError
 from gan.trainer import Trainer
+from images.tiles import load_png
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (30, 3, 32, 32), np.uint8)
 SETTINGS = replace(
@@ -61,11 +61,11 @@ def plain(**changes) -> Trainer:
 
 def run_loop(trainer: Trainer, run: Path) -> Outcome:
     run.mkdir(exist_ok=True)
-    recorder = Recorder(run, trainer.step_count)
+    logger = RunLogger(run, trainer.step_count)
     try:
-        return train(trainer, recorder, Course(IMAGES, trainer.settings.learning_rate))
+        return train(trainer, logger, Course(IMAGES, trainer.settings.learning_rate))
     finally:
-        recorder.close()
+        logger.close()
 
 
 def logged(run: Path) -> list[int]:
@@ -134,12 +134,12 @@ def test_a_process_of_torchruns_has_as_long_to_end_as_its_turns_take(tmp_path, m
     """Or a step that takes half a minute would be ended before it is saved."""
     asked = []
 
-    class Watched(Interrupt):
+    class Watched(SignalHandler):
         def __init__(self, patience) -> None:
             super().__init__(patience)
             asked.append(patience)
 
-    monkeypatch.setattr("gan.loop.Interrupt", Watched)
+    monkeypatch.setattr("gan.loop.SignalHandler", Watched)
     run_loop(slow(steps=3), tmp_path / "alone")
     launched = slow(steps=3)
     launched.world.launched = True
@@ -181,7 +181,7 @@ def poison_last_bias(trainer: Trainer) -> None:
 
 @pytest.mark.parametrize("poison", [poison_weight, poison_last_bias])
 def test_a_loss_that_is_never_finite_stops_the_run_at_the_next_look_and_names_its_step(tmp_path, poison):
-    with pytest.raises(BeyondRepairError, match=r"at step 7, once more after 3 recoveries$"):
+    with pytest.raises(UnrecoverableError, match=r"at step 7, once more after 3 recoveries$"):
         run_loop(Disturbed(poison, 6, steps=50, log_every=100, sample_every=100), tmp_path)
     assert (saved(tmp_path), sampled(tmp_path), logged(tmp_path)) == ([5], [0], [])
     _, state, damaged = load_newest(tmp_path)
@@ -194,19 +194,19 @@ def test_of_a_run_given_up_no_checkpoint_of_after_the_trouble_began_is_left(tmp_
         return Alarm("D wins", step, 8, "D wins", certain=True) if step >= 12 else None
 
     monkeypatch.setattr(Watch, "observe", alarmed)
-    with pytest.raises(BeyondRepairError, match="D wins"):
+    with pytest.raises(UnrecoverableError, match="D wins"):
         run_loop(plain(steps=50), tmp_path)
     assert saved(tmp_path) == [5]
 
 
 def test_it_is_seen_at_the_next_log_too(tmp_path):
-    with pytest.raises(BeyondRepairError, match=r"at step 8, "):
+    with pytest.raises(UnrecoverableError, match=r"at step 8, "):
         run_loop(Disturbed(poison_weight, 7, steps=50), tmp_path)
     assert (saved(tmp_path), logged(tmp_path)) == ([5], [3, 6])
 
 
 def test_a_weight_that_is_not_finite_is_not_saved_though_its_losses_were(tmp_path):
-    with pytest.raises(BeyondRepairError, match=r"project\.weight.* at step 10, "):
+    with pytest.raises(UnrecoverableError, match=r"project\.weight.* at step 10, "):
         run_loop(Disturbed(poison_weight, 10, steps=50, sample_every=100), tmp_path)
     assert saved(tmp_path) == [5]
 
@@ -217,7 +217,7 @@ def test_a_batch_that_is_not_finite_is_found(tmp_path):
             images = super()._real_images()
             return images * float("nan") if self.step_count + 1 == 4 else images
 
-    with pytest.raises(BeyondRepairError, match=r"at step 4, "):
+    with pytest.raises(UnrecoverableError, match=r"at step 4, "):
         run_loop(BadBatch(None, -1, steps=50), tmp_path)
     assert checkpoints(tmp_path) == []
 
@@ -227,7 +227,7 @@ def test_a_full_disk_stops_the_run_in_a_line_whatever_was_being_written(tmp_path
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    trainer = Disturbed(lambda _: monkeypatch.setattr(Recorder, method, full), 6, steps=50)
+    trainer = Disturbed(lambda _: monkeypatch.setattr(RunLogger, method, full), 6, steps=50)
     with pytest.raises(UserError, match="cannot be written to: No space left on device"):
         run_loop(trainer, tmp_path)
     assert load_newest(tmp_path)[1]["step"] == 5

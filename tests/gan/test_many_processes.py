@@ -12,15 +12,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from gan.checkpoint import load
-from gan.clock import Outcome
-from gan.course import Course
-from gan.distributed import World
-from gan.images import to_float
+from engine.budget import Outcome
+from engine.checkpoint import load
+from engine.distributed import World
+from engine.run_logger import RunLogger
+from engine.runs import checkpoints, samples, step_of
+from gan.history import Course
 from gan.loop import train
-from gan.recorder import Recorder
-from gan.runs import checkpoints, samples, step_of
 from gan.trainer import Trainer
+from images.tiles import to_float
 from tests.small_trainer import IMAGES, batches_of, trainer, weights
 from tests.states import assert_equal
 from tests.together import together
@@ -151,13 +151,13 @@ class Disturbed(Trainer):
 
 
 def looped(made: Trainer, run: Path) -> Outcome:
-    """The training loop, with a recorder in the first process alone, as `open_run` has it."""
-    recorder = Recorder(run, 0) if made.world.is_first else None
+    """The training loop, with a logger in the first process alone, as `open_run` has it."""
+    logger = RunLogger(run, 0) if made.world.is_rank_zero else None
     try:
-        return train(made, recorder, Course(IMAGES, made.settings.learning_rate))
+        return train(made, logger, Course(IMAGES, made.settings.learning_rate))
     finally:
-        if recorder:
-            recorder.close()
+        if logger:
+            logger.close()
 
 
 def made_by(run: Path) -> tuple[list[int], list[int], list[int]]:
@@ -222,7 +222,7 @@ def test_a_disk_that_fails_the_first_ends_all_with_one_line(tmp_path, monkeypatc
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Recorder, "scalars", full)
+    monkeypatch.setattr(RunLogger, "scalars", full)
     ended = together(lambda world: looped(Disturbed(world, None, -1, steps=9), run), tmp_path)
     assert ended.codes == [2, 2]
     lines = [line for line in ended.errors.splitlines() if line.startswith("error: ")]

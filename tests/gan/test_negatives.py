@@ -3,9 +3,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from gan.batches import step_seed
 from gan.config import Settings
 from gan.negatives import AMOUNTS, blend, count_negatives
+from images.sampler import step_seed
 from tests.small_trainer import batches_of, trainer
 
 

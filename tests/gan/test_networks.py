@@ -183,8 +183,8 @@ def test_an_image_is_judged_by_itself_but_for_batch_norm(normalisation):
     network.train(normalisation.startswith("batch"))
     alone, together = network(images[:2]), network(images)[:2]
     alike = torch.allclose(alone, together, rtol=1e-4, atol=1e-6)
-    assert network.couples_images is not alike
-    assert network.couples_images is normalisation.startswith("batch")
+    assert network.has_batch_norm is not alike
+    assert network.has_batch_norm is normalisation.startswith("batch")
 
 
 def test_layer_norm_gives_the_features_of_each_image_mean_0_and_variance_1():

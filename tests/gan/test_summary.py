@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from gan.config import Settings, base
-from gan.dataset import FaceSet
 from gan.summary import summary
+from images.dataset import ImageDataset
 
 CPU = torch.device("cpu")
 LIGHT = replace(base("light", plain=False), normalisation="spectral")
@@ -20,8 +20,8 @@ def _undrawn(monkeypatch):
     monkeypatch.setattr(nn.init, "trunc_normal_", lambda weight, **_: nn.init.zeros_(weight))
 
 
-def faces(size: int, *, mapped: bool = False) -> FaceSet:
-    return FaceSet(
+def faces(size: int, *, mapped: bool = False) -> ImageDataset:
+    return ImageDataset(
         images=np.zeros((1200, 3, size, size), np.uint8),
         files=[f"{index}.png" for index in range(1200)],
         fingerprints=np.arange(1200, dtype=np.uint64),
@@ -35,7 +35,7 @@ def faces(size: int, *, mapped: bool = False) -> FaceSet:
     )
 
 
-def lines(settings: Settings, data: FaceSet) -> list[str]:
+def lines(settings: Settings, data: ImageDataset) -> list[str]:
     return summary(settings, CPU, data).splitlines()
 
 

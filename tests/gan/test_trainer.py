@@ -5,14 +5,15 @@ import numpy as np
 import pytest
 import torch
 
-from gan import convolution, im2col, winograd
-from gan.ema import estimate_batch_norm
-from gan.health import DivergedError
-from gan.images import to_uint8
-from gan.latent import draw
-from gan.recovery import Recovery
+from engine.finite import DivergedError
+from gan.fast_conv import im2col, winograd
+from gan.fast_conv import layers as convolution
+from gan.generator import estimate_batch_norm
+from gan.latent.vectors import draw
+from gan.rollback import Recovery
 from gan.trainer import Trainer
-from gan.updates import STATISTICS
+from gan.training_step import STATISTICS
+from images.tiles import to_uint8
 from tests.small_trainer import IMAGES, trainer, weights
 from tests.states import assert_equal
 
@@ -106,7 +107,7 @@ def test_taking_over_networks_takes_them_alone():
     for _ in range(2):
         first.step()
     begun = trainer(seed=5)
-    begun.begin_from(snapshot(first) | {"step": 2})
+    begun.initialize_from(snapshot(first) | {"step": 2})
     assert begun.step_count == 0
     assert all(torch.equal(w, v) for w, v in zip(weights(first), weights(begun), strict=True))
     assert begun.state()["generator_optimizer"]["state"] == {}
@@ -119,7 +120,7 @@ def test_an_average_begins_with_the_generator_where_there_was_none():
     plain = trainer(plain=True)
     plain.step()
     begun = trainer(normalisation="batch", head_scale=1.0)
-    begun.begin_from(snapshot(plain) | {"step": 1})
+    begun.initialize_from(snapshot(plain) | {"step": 1})
     assert torch.equal(begun.state()["average"]["project.weight"], plain.generator.project.weight)
 
 
@@ -128,7 +129,7 @@ def test_an_average_that_was_given_is_not_forgotten_at_the_first_step():
     first.step()
     given, anew = trainer(seed=5), trainer(seed=5)
     for begun, with_average in ((given, True), (anew, False)):
-        begun.begin_from(snapshot(first) | ({} if with_average else {"average": None}))
+        begun.initialize_from(snapshot(first) | ({} if with_average else {"average": None}))
         begun.step()
     before = snapshot(first)["average"]["project.weight"]
     raw = [begun.generator.project.weight for begun in (given, anew)]
@@ -146,7 +147,7 @@ def test_starting_again_is_from_the_networks_that_were_given():
     first = trainer()
     first.step()
     begun = trainer(seed=5)
-    begun.begin_from(snapshot(first))
+    begun.initialize_from(snapshot(first))
     begun.step()
     begun.go_back(Recovery(1), None)
     assert begun.step_count == 0

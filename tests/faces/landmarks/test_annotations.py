@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from engine.errors import UserError
 from faces.landmarks.annotations import read_annotations, write_table
-from gan.errors import UserError
 
 HEADER = "file,x0,y0,x1,y1"
 

@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
+from engine.errors import UserError
 from faces.drawn import AREAS, LANDMARKS, MIRROR, draw_face, sample_face
 from faces.landmarks.point_set import SHIPPED, from_json, point_set, point_set_of
-from gan.errors import UserError
 
 GOOD = {
     "points": ["a", "b", "c"],

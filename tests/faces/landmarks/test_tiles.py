@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from engine.errors import UserError
 from faces.landmarks import tiles as tiles_module
 from faces.landmarks.annotations import Annotations, read_annotations, write_table
 from faces.landmarks.tiles import TILE, hold_out, load_tiles, tile_size
-from gan.errors import UserError
 
 POINTS = np.array([[10.0, 12.0], [30.0, 12.0], [20.0, 32.0]])
 
@@ -65,8 +65,8 @@ def test_seven_to_three():
 def test_the_second_start_takes_the_cache_and_a_changed_file_does_not(folder, monkeypatch):
     first = load(folder)
     decoded = []
-    whole = tiles_module.decode_whole
-    monkeypatch.setattr(tiles_module, "decode_whole", lambda path: decoded.append(path) or whole(path))
+    whole = tiles_module.decode_full
+    monkeypatch.setattr(tiles_module, "decode_full", lambda path: decoded.append(path) or whole(path))
     again = load(folder)
     assert not decoded
     assert np.array_equal(first.images, again.images)

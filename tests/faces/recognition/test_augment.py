@@ -14,7 +14,7 @@ from faces.recognition.augment import (
     geometric,
     photographic,
 )
-from gan.images import to_float
+from images.tiles import to_float
 
 LEVEL = st.floats(0, 1)
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from engine.errors import UserError
 from faces.recognition.folder import hold_out, load_labelled
-from gan.errors import UserError
 
 
 def write(path: Path, seed: int) -> None:

@@ -3,8 +3,9 @@ import pytest
 import torch
 from torch import nn
 
-from faces.arcface import ArcFaceHead
 from faces.backbone import Backbone
+from faces.recognition.arcface import ArcFaceHead
+from faces.recognition.freezing import FrozenMaps, before_last_block, thaw
 from faces.recognition.networks import (
     EmbeddingNetwork,
     FinetuneNetwork,
@@ -12,9 +13,8 @@ from faces.recognition.networks import (
     make_network,
     standardised,
 )
-from faces.recognition.optimizing import Rate, make_optimizer
+from faces.recognition.optimizers import Rate, make_optimizer
 from faces.recognition.settings import ClassifierSettings, resolved
-from faces.recognition.thawing import FrozenMaps, before_last_block, thaw
 
 
 def test_the_scratch_network_has_10_088_544_weights():

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from faces.calibration import POINTS, Curve
 from faces.recognition import pictures
+from faces.recognition.calibration import POINTS, Curve
 from faces.recognition.pictures import (
     LINE,
     Mistake,
@@ -19,7 +19,7 @@ from faces.recognition.pictures import (
     save_roc_chart,
 )
 from faces.recognition.scores import class_scores
-from gan.fonts import Label
+from images.fonts import Label
 
 
 def test_mistakes_have_two_lines_that_fit_under_each_image():

@@ -7,7 +7,7 @@ from itertools import permutations, product
 import pytest
 import torch
 
-from gan.errors import UserError
+from engine.errors import UserError
 from gan.metrics import distribution
 from gan.metrics.distribution import fid, kid, precision_recall_density_coverage
 
@@ -127,9 +127,7 @@ def test_it_makes_no_difference_how_many_rows_are_held(monkeypatch: pytest.Monke
     assert precision_recall_density_coverage(real, fake) == whole
 
 
-@pytest.mark.parametrize(
-    ("measure", "fewest"), [(fid, 2), (kid, 4), (precision_recall_density_coverage, 6)]
-)
+@pytest.mark.parametrize(("measure", "fewest"), [(fid, 2), (kid, 4), (precision_recall_density_coverage, 6)])
 def test_too_few_images_are_one_line_that_says_how_many_and_which(measure, fewest: int):
     enough, few = normal(fewest, 3, seed=0), normal(fewest - 1, 3, seed=1)
     measure(enough, enough)

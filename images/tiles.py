@@ -1,0 +1,160 @@
+"""Images: uint8 <-> [-1, 1], tiled into one picture, numbered, written as PNG with text inside.
+
+Images at rest are uint8 arrays [N, 3, H, W], a picture is one [3, H, W]; in the networks they are
+float tensors in [-1, 1]. Nothing here imports torch, so that scripts start quickly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
+
+from engine.files import atomic_write
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Pixels = TypeVar("Pixels", NDArray[Any], "Tensor")
+
+GAP = 2
+"""Pixels of background between neighbouring tiles; there are none around the edge of the picture."""
+
+BACKGROUND = 255
+"""Level of all three channels where a picture shows no image."""
+
+
+def to_float(images: Tensor) -> Tensor:
+    """Levels 0 to 255 (uint8, any shape) to float32 in [-1, 1], on the same device."""
+    return images.float().div(127.5).sub_(1.0)
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """Floats in [-1, 1] (any shape and precision) to the nearest of the levels 0 to 255, as uint8.
+
+    What lies outside [-1, 1] becomes the nearest end. `to_uint8(to_float(x))` is exactly `x`.
+    """
+    return images.float().add(1.0).mul_(127.5).round_().clamp_(0, 255).byte()
+
+
+def tile(images: NDArray[np.uint8], columns: int) -> NDArray[np.uint8]:
+    """Lay images out row by row, `GAP` pixels of background between them.
+
+    Args:
+        images: uint8 [N, 3, H, W] with N of at least 1.
+        columns: images in a row, at least 1. The last row is filled up with background.
+
+    Returns:
+        One picture, uint8 [3, rows * (H + GAP) - GAP, columns * (W + GAP) - GAP], in which image i has
+        its top left corner at row `i // columns * (H + GAP)` and column `i % columns * (W + GAP)`.
+
+    Raises:
+        ValueError: no images, no columns, or an array of another kind.
+    """
+    images = np.asarray(images)
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] != 3 or not len(images):
+        raise ValueError(f"expected uint8 [N, 3, H, W] with N >= 1, not {images.dtype} {list(images.shape)}")
+    if columns < 1:
+        raise ValueError(f"columns must be at least 1, not {columns}")
+    _, _, height, width = images.shape
+    rows = -(-len(images) // columns)
+    shape = (3, rows * (height + GAP) - GAP, columns * (width + GAP) - GAP)
+    picture = np.full(shape, BACKGROUND, np.uint8)
+    for index, image in enumerate(images):
+        top, left = index // columns * (height + GAP), index % columns * (width + GAP)
+        picture[:, top : top + height, left : left + width] = image
+    return picture
+
+
+def middle(images: Pixels, side: int) -> Pixels:
+    """The middle squares of that side, in pixels, of square images [..., S, S] that are no smaller."""
+    first = (images.shape[-1] - side) // 2
+    return images[..., first : first + side, first : first + side]
+
+
+def number_tiles(images: NDArray[np.uint8], numbers: Sequence[int | str] | None = None) -> NDArray[np.uint8]:
+    """A copy of the images with a number in the top left corner of each, white edged with black.
+
+    Args:
+        images: uint8 [N, 3, H, W].
+        numbers: N numbers, or short words; 0 to N - 1 where none are given.
+    """
+    numbers = range(len(images)) if numbers is None else numbers
+    numbered = [_write_in_corner(image, str(number)) for image, number in zip(images, numbers, strict=True)]
+    return np.stack(numbered) if numbered else np.array(images)
+
+
+@cache
+def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """The font of every word drawn on a picture, `size` pixels high (Pillow's own; no file is needed)."""
+    return ImageFont.load_default(size)
+
+
+def to_pillow(image: NDArray[np.uint8]) -> Image.Image:
+    """One image, uint8 [3, H, W], as a Pillow image of mode RGB."""
+    return Image.fromarray(np.ascontiguousarray(np.moveaxis(image, 0, -1)))
+
+
+def from_pillow(image: Image.Image) -> NDArray[np.uint8]:
+    """A Pillow image of any mode as uint8 [3, H, W]."""
+    return np.ascontiguousarray(np.moveaxis(np.asarray(image.convert("RGB")), -1, 0))
+
+
+def save_png(
+    path: str | Path,
+    image: NDArray[np.uint8],
+    text: Mapping[str, object] | None = None,
+    *,
+    durable: bool = True,
+) -> None:
+    """Write one image, uint8 [3, H, W], with `text` in the file's text chunks, sorted by key.
+
+    The same image and text always give the same bytes. Values are written with `str`, in any
+    language; what UTF-8 cannot hold, such as a file's name in another code, becomes an escape.
+    Keys are Latin, 1 to 79 characters long. For `durable` see `engine.files.atomic_write`.
+
+    Raises:
+        OSError: the file cannot be written; an earlier one of that name is untouched.
+    """
+    chunks = PngInfo()
+    for key, value in sorted((text or {}).items()):
+        chunks.add_text(key, str(value).encode("utf-8", "backslashreplace").decode("utf-8"))
+    with atomic_write(path, durable=durable) as temporary:
+        to_pillow(image).save(temporary, "PNG", pnginfo=chunks)
+
+
+def load_png(path: str | Path) -> NDArray[np.uint8]:
+    """Read an image file back as uint8 [3, H, W].
+
+    Raises:
+        OSError: there is no such file, or it is no whole image.
+    """
+    with Image.open(path) as image:
+        return from_pillow(image)
+
+
+def read_text(path: str | Path) -> dict[str, str]:
+    """The text chunks that `save_png` wrote into a PNG.
+
+    Raises:
+        OSError: there is no such file, or it is no whole PNG.
+    """
+    with Image.open(path, formats=["PNG"]) as image:
+        image.load()
+        return dict(image.text)
+
+
+def _write_in_corner(image: NDArray[np.uint8], text: str) -> NDArray[np.uint8]:
+    canvas = to_pillow(image)
+    size = max(11, image.shape[-1] // 6)
+    edge = max(1, size // 10)
+    ImageDraw.Draw(canvas).text(
+        (edge + 1, edge), text, fill="white", font=font(size), stroke_width=edge, stroke_fill="black"
+    )
+    return from_pillow(canvas)

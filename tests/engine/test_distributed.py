@@ -1,0 +1,222 @@
+"""What processes that work together do as one; two of them, by gloo."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+import time
+from datetime import timedelta
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.distributed import LOST, World, join_world
+from engine.errors import UserError, run_script
+from tests.together import together
+
+
+@given(st.integers(1, 300), st.integers(1, 20))
+def test_shares_of_a_batch_are_all_of_it_and_nearly_equal(batch_size, size):
+    world, rows = World(), []
+    world.size = size
+    for world.rank in range(size):
+        share = world.shard(batch_size)
+        rows.extend(range(batch_size)[share])
+        assert share.stop - share.start in (batch_size // size, -(-batch_size // size))
+    assert rows == list(range(batch_size))
+
+
+def test_alone_nothing_is_waited_for():
+    world = World()
+    tensor = torch.ones(3)
+    world.all_reduce_sum([tensor])
+    world.broadcast([tensor])
+    world.check_equal("a", "never told")
+    assert torch.equal(tensor, torch.ones(3))
+    assert torch.equal(world.all_gather(tensor), tensor[None])
+    assert world.all_reduce_max(3, 0) == [3, 0]
+    assert world.on_rank_zero(lambda: 5) == world.rank_zero_first(lambda: 5) == 5
+    assert world.stored_run() is None
+
+
+def test_all_get_the_same(tmp_path):
+    order = tmp_path / "order"
+
+    def work(world: World) -> dict:
+        mine = [torch.full((2, 3), world.rank + 1.0), torch.tensor(10.0 * world.rank)]
+        world.all_reduce_sum(mine)
+        drawn = torch.rand(4) if world.is_rank_zero else torch.zeros(4)
+        world.broadcast([drawn])
+
+        def write() -> int:
+            with order.open("a") as file:
+                file.write(str(world.rank))
+            return world.rank
+
+        if world.is_rank_zero:
+            time.sleep(0.2)
+        got = world.rank_zero_first(write)
+        world.store_run(tmp_path / f"run{world.rank}")
+        return {
+            "sums": [tensor.tolist() for tensor in mine],
+            "gathered": world.all_gather(torch.tensor([world.rank, 5])).tolist(),
+            "most": world.all_reduce_max(world.rank, -world.rank),
+            "led": world.on_rank_zero(lambda: os.getpid()),
+            "drawn": drawn.tolist(),
+            "remembered": world.on_rank_zero(world.remembered).name,
+            "own": (got, world.is_single, world.on_rank_zero(lambda: world.is_single)),
+        }
+
+    first, second = together(work, tmp_path).results
+    assert first.pop("own") == (0, False, True)
+    assert second.pop("own") == (1, False, True)
+    assert first == second
+    assert first["sums"] == [[[3.0] * 3] * 2, 10.0]
+    assert first["gathered"] == [[0, 5], [1, 5]]
+    assert first["most"] == [1, 0]
+    assert first["remembered"] == "run0"
+    assert order.read_text() == "01"
+
+
+def refuse(text: str) -> None:
+    raise UserError(text)
+
+
+def of_the_first(world: World) -> None:
+    world.on_rank_zero(lambda: refuse("no such run"))
+
+
+def of_the_second(world: World) -> None:
+    world.rank_zero_first(lambda: refuse("no such folder") if world.rank == 1 else None)
+
+
+def of_the_second_unlike_the_first(world: World) -> None:
+    world.check_equal(str(world.rank), "another folder")
+
+
+@pytest.mark.parametrize(
+    ("mistake", "told"),
+    [
+        (of_the_first, "error: no such run\n"),
+        (of_the_second, "error: no such folder\n"),
+        (of_the_second_unlike_the_first, "error: another folder (rank 1)\n"),
+    ],
+)
+def test_a_mistake_in_one_process_ends_all_with_one_line(tmp_path, mistake, told):
+    ended = together(mistake, tmp_path)
+    assert ended.codes == [2, 2]
+    assert ended.errors == told
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+@pytest.mark.parametrize("waiting", ["add_up", "led", "most"])
+def test_the_loss_of_a_process_ends_the_others_soon_with_one_line(tmp_path, lost, waiting):
+    def work(world: World) -> None:
+        if world.rank == lost:
+            time.sleep(0.3)
+            os.kill(os.getpid(), signal.SIGKILL)
+        while True:
+            if waiting == "led":
+                world.on_rank_zero(lambda: None)
+            elif waiting == "most":
+                world.all_reduce_max(1)
+            else:
+                world.all_reduce_sum([torch.ones(1000)])
+
+    start = time.monotonic()
+    ended = together(work, tmp_path)
+    assert time.monotonic() - start < 20
+    assert ended.codes[lost] == -signal.SIGKILL
+    assert ended.codes[1 - lost] == LOST
+    assert ended.errors.startswith("error: another process of this training has ended (")
+    assert ended.errors.count("\n") == 1
+    assert "gloo" not in ended.errors
+
+
+@pytest.mark.parametrize("saved", [False, True])
+def test_after_a_loss_it_is_told_whether_there_is_something_to_go_on_from(tmp_path, saved):
+    run = tmp_path / "run"
+
+    def work(world: World) -> None:
+        world.store_run(run)
+        world.all_reduce_max(1)
+        if not world.is_rank_zero:
+            os.kill(os.getpid(), signal.SIGKILL)
+        while True:
+            world.all_reduce_max(1)
+
+    if saved:
+        (run / "checkpoints").mkdir(parents=True)
+        (run / "checkpoints" / "step_000003.pt").touch()
+    ended = together(work, tmp_path)
+    if saved:
+        assert ended.errors.endswith(f"--resume {run} goes on from there\n")
+    else:
+        assert ended.errors.endswith(f"{run} has no checkpoint yet, so it has to begin anew\n")
+
+
+def place(rank: object, size: object, port: object) -> dict[str, str]:
+    """What a launcher puts into the environment."""
+    return {"RANK": str(rank), "WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+
+
+@pytest.mark.parametrize(
+    ("rank", "occupied", "told"),
+    [
+        (0, True, "cannot join the others: The server socket has failed to listen"),
+        (0, False, "waited 1 seconds for the others to join, in vain"),
+        (1, True, "waited 1 seconds for the others to join, in vain"),  # whatever is there says nothing
+        (1, False, "waited 1 seconds for the others to join, in vain"),
+        (2, False, "cannot join the others: there is no such rank or port"),
+        ("first", False, "cannot join the others: invalid literal"),
+    ],
+)
+def test_who_cannot_join_ends_with_one_line(tmp_path, monkeypatch, rank, occupied, told):
+    monkeypatch.setattr("engine.distributed.JOINING", timedelta(seconds=1))
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        port = other.getsockname()[1]
+        if occupied:
+            other.listen()
+        else:
+            other.close()
+
+        def alone() -> None:
+            os.environ.update(place(rank, 2, port))
+            error = os.open(tmp_path / "error", os.O_CREAT | os.O_WRONLY)
+            os.dup2(error, 2)  # torch writes there too
+            sys.stderr = os.fdopen(2, "w", buffering=1)
+            with join_world():
+                pass
+
+        process = multiprocessing.get_context("fork").Process(target=alone)
+        process.start()
+        process.join(60)
+        if process.is_alive():
+            process.kill()
+    assert process.exitcode == LOST
+    (line,) = (tmp_path / "error").read_text().splitlines()
+    assert line.startswith(f"error: process {rank} of 2, at 127.0.0.1:{port}, {told}")
+
+
+def test_a_bug_in_one_keeps_its_traceback(tmp_path):
+    def work(world: World) -> None:
+        world.on_rank_zero(lambda: {}["missing"])
+
+    ended = together(work, tmp_path)
+    assert ended.codes == [1, 1]
+    assert "KeyError: 'missing'" in ended.errors
+
+
+def test_a_mistake_in_the_words_is_told_by_the_first_alone(monkeypatch, capsys):
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    for rank, lines in (("0", 1), ("1", 0)):
+        monkeypatch.setenv("RANK", rank)
+        with pytest.raises(SystemExit, match="2"):
+            run_script(lambda: refuse("no such flag"))
+        assert capsys.readouterr().err.count("error: no such flag") == lines

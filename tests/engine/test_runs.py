@@ -1,0 +1,316 @@
+import json
+import os
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from engine.errors import UserError
+from engine.runs import (
+    RunInfo,
+    best_path,
+    checkpoint_path,
+    checkpoints,
+    create_run,
+    find_checkpoint,
+    find_run,
+    find_run_or_checkpoint,
+    sample_path,
+    samples,
+    step_of,
+    write_info,
+)
+from engine.settings import to_json
+from gan.config import Settings, read_info
+
+INFO = RunInfo(replace(Settings(), name="顔 faces", steps=7), {"digest": "abc", "images": 3}, {"threads": 1})
+
+
+def begun(output: Path, name: str = "faces", image_size: int = 96) -> Path:
+    """A run folder that is in use."""
+    run = create_run(output, name, image_size)
+    write_info(run, INFO)
+    return run
+
+
+def touch(*paths: Path) -> None:
+    for path in paths:
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+
+
+def one_line(error: pytest.ExceptionInfo[UserError]) -> str:
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_runs_are_numbered_and_describe_themselves(tmp_path):
+    output = tmp_path / "some" / "outputs"
+    assert create_run(output, "faces", 96) == output / "0001-faces-96px"
+    assert create_run(output, "faces", 96) == output / "0002-faces-96px"
+    assert create_run(output, "cats", 32) == output / "0003-cats-32px"
+    names = sorted(path.name for path in output.iterdir())
+    assert names == ["0001-faces-96px", "0002-faces-96px", "0003-cats-32px"]
+    assert all(path.is_dir() for path in output.iterdir())
+
+
+def test_numbers_go_on_from_the_highest(tmp_path):
+    for name in ("0007-faces-96px", "0003-x", "12-short", "notes", "99999-many-32px"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "777777-a-file").touch()
+    assert create_run(tmp_path, "a", 64).name == "100000-a-64px"
+    assert create_run(tmp_path, "a", 64).name == "100001-a-64px"
+
+
+@pytest.mark.parametrize(
+    ("name", "folder"),
+    [
+        ("my faces", "my-faces"),
+        ("  Фото: лица (2024) ", "Фото-лица-2024"),
+        ("顔写真", "顔写真"),
+        ("हिन्दी चेहरे", "हिन्दी-चेहरे"),
+        ("Mu\u0308nchen", "M\u00fcnchen"),
+        ("../../etc/passwd", "etc-passwd"),
+        ("a/b\\c\n\td", "a-b-c-d"),
+        ("snake_case", "snake_case"),
+        ("...", "run"),
+        ("", "run"),
+        ("x" * 300, "x" * 60),
+        ("😀", "run"),
+    ],
+)
+def test_names_of_any_script_make_one_folder(tmp_path, name, folder):
+    run = create_run(tmp_path, name, 96)
+    assert run == tmp_path / f"0001-{folder}-96px"
+    assert run.is_dir()
+
+
+@pytest.mark.parametrize("names", [["same"], ["one", "other", "third"]])
+def test_runs_that_start_at_once_never_share_a_folder_or_a_number(tmp_path, names):
+    starters = 12
+    together = threading.Barrier(starters)
+    made: list[Path] = []
+    failed: list[Exception] = []
+
+    def start(index: int) -> None:
+        together.wait()
+        try:
+            for _ in range(5):
+                made.append(create_run(tmp_path, names[index % len(names)], 96))
+        except UserError as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=start, args=(index,)) for index in range(starters)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failed
+    assert len(set(made)) == len(made) == 60
+    assert len({path.name.split("-")[0] for path in made}) == 60
+    assert sorted(tmp_path.iterdir()) == sorted(made)
+
+
+def test_a_number_taken_between_look_and_deed_is_left_to_the_other(tmp_path, monkeypatch):
+    mkdir = Path.mkdir
+
+    def overtaken(path: Path, *args, **kwargs) -> None:
+        """Another process makes run 1 just before this one would."""
+        monkeypatch.setattr(Path, "mkdir", mkdir)
+        if path != tmp_path:
+            (tmp_path / "0001-other-96px").mkdir()
+        else:
+            monkeypatch.setattr(Path, "mkdir", overtaken)
+        mkdir(path, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "mkdir", overtaken)
+    assert create_run(tmp_path, "faces", 96).name == "0002-faces-96px"
+    assert {path.name for path in tmp_path.iterdir()} == {"0001-other-96px", "0002-faces-96px"}
+
+
+def test_a_claim_that_a_killed_process_left_costs_a_number_alone(tmp_path):
+    (tmp_path / ".0001").mkdir()
+    assert create_run(tmp_path, "faces", 96).name == "0002-faces-96px"
+
+
+def test_an_output_that_cannot_be_made_is_told(tmp_path):
+    blocked = tmp_path / "file"
+    blocked.touch()
+    with pytest.raises(UserError) as error:
+        create_run(blocked, "faces", 96)
+    assert str(blocked) in one_line(error)
+    with pytest.raises(UserError):
+        create_run(blocked / "inside", "faces", 96)
+
+
+def test_the_newest_run_is_that_of_the_highest_number(tmp_path):
+    runs = [begun(tmp_path) for _ in range(11)]
+    os.utime(runs[0], (4e9, 4e9))
+    os.utime(runs[0] / "config.json", (4e9, 4e9))
+    os.utime(runs[-1], (1, 1))
+    assert find_run(None, tmp_path) == runs[-1] == tmp_path / "0011-faces-96px"
+
+
+def test_a_folder_that_never_became_a_run_is_not_the_newest(tmp_path):
+    run = begun(tmp_path)
+    create_run(tmp_path, "killed", 96)
+    assert find_run(None, tmp_path) == run
+
+
+def test_a_run_is_found_by_folder_name_and_number(tmp_path, monkeypatch):
+    output = tmp_path / "outputs"
+    faces, cats = begun(output), begun(output, "меня зовут кот")
+    elsewhere = tmp_path / "moved here" / "some run"
+    elsewhere.mkdir(parents=True)
+    write_info(elsewhere, INFO)
+    assert find_run(str(elsewhere), output) == elsewhere
+    assert find_run(elsewhere, output) == elsewhere
+    assert find_run("0001-faces-96px", output) == faces
+    assert find_run(cats.name, output) == cats
+    for number in ("2", "0002", "002"):
+        assert find_run(number, output) == cats
+    monkeypatch.chdir(tmp_path)
+    assert find_run("1").resolve() == faces
+    assert find_run(None).resolve() == cats
+    assert find_run("outputs/0001-faces-96px").resolve() == faces
+
+
+def test_a_checkpoints_file_is_taken_as_it_is_and_all_else_is_a_run(tmp_path):
+    run, file = begun(tmp_path), tmp_path / "mine.pt"
+    file.touch()
+    assert find_run_or_checkpoint(str(file), tmp_path, "train.py") == file
+    assert find_run_or_checkpoint(Path("1"), tmp_path, "train.py") == run
+    with pytest.raises(UserError, match=r"gone\.pt is no run"):
+        find_run_or_checkpoint("gone.pt", tmp_path, "train.py")
+
+
+MISSING = ("7", "faces", "²", "", "-3", "x" * 5000, "nowhere/at all", "0001-killed-96px")
+
+
+@pytest.mark.parametrize("name", MISSING)
+def test_a_run_that_is_not_there_is_told_with_where_it_was_sought(tmp_path, name):
+    create_run(tmp_path, "killed", 96)
+    with pytest.raises(UserError) as error:
+        find_run(name, tmp_path)
+    assert one_line(error).startswith(f"{name} is no run")
+    assert str(tmp_path) in one_line(error)
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_no_run_at_all_is_told_with_what_makes_one(tmp_path, there):
+    output = tmp_path / "outputs"
+    if there:
+        output.mkdir()
+        (output / "README.md").touch()
+    with pytest.raises(UserError, match=r"train_gan\.py") as error:
+        find_run(None, output)
+    assert str(output) in one_line(error)
+
+
+def test_a_folder_of_runs_that_may_not_be_read_is_told(tmp_path, monkeypatch):
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(UserError, match="cannot be looked into: Permission denied") as error:
+        find_run(None, tmp_path)
+    one_line(error)
+
+
+def test_checkpoints_and_samples_come_oldest_first(tmp_path):
+    assert checkpoints(tmp_path) == samples(tmp_path) == []
+    steps = [2_000_000, 500, 1000, 0, 999_999]
+    touch(*(checkpoint_path(tmp_path, step) for step in steps))
+    touch(*(sample_path(tmp_path, step) for step in steps))
+    touch(tmp_path / "checkpoints" / "step_1.pt", tmp_path / "checkpoints" / ".step_000700-x.pt")
+    touch(tmp_path / "checkpoints" / "step_000100-copy.pt", tmp_path / "samples" / "step_best.png")
+    assert [step_of(path) for path in checkpoints(tmp_path)] == sorted(steps)
+    assert [step_of(path) for path in samples(tmp_path)] == sorted(steps)
+    assert checkpoint_path(tmp_path, 1000).name == "step_001000.pt"
+    assert sample_path(tmp_path, 100) == tmp_path / "samples" / "step_000100.png"
+    below = [sample_path(tmp_path, step).name for step in (0, 9, 10, 99_999, 100_000, 999_999)]
+    assert below == sorted(below)
+
+
+def test_a_checkpoint_is_found_by_step_name_and_path(tmp_path):
+    touch(checkpoint_path(tmp_path, 500), checkpoint_path(tmp_path, 1000))
+    mine = tmp_path / "mine.pt"
+    mine.touch()
+    assert find_checkpoint(tmp_path, None) == checkpoint_path(tmp_path, 1000)
+    for wanted in (500, "500", "000500", "step_000500.pt", checkpoint_path(tmp_path, 500)):
+        assert find_checkpoint(tmp_path, wanted) == checkpoint_path(tmp_path, 500)
+    assert find_checkpoint(tmp_path, str(mine)) == mine
+
+
+def test_the_best_goes_before_the_newest_where_there_is_one(tmp_path):
+    touch(checkpoint_path(tmp_path, 500))
+    with pytest.raises(UserError, match="has no best checkpoint"):
+        find_checkpoint(tmp_path, "best")
+    touch(best_path(tmp_path))
+    assert find_checkpoint(tmp_path, None) == find_checkpoint(tmp_path, "best") == best_path(tmp_path)
+    assert find_checkpoint(tmp_path, "newest") == checkpoint_path(tmp_path, 500)
+    assert checkpoints(tmp_path) == [checkpoint_path(tmp_path, 500)]
+
+
+@pytest.mark.parametrize("wanted", ["700", 700, "²", "checkpoints"])
+def test_a_checkpoint_that_is_not_there_is_told_with_those_that_are(tmp_path, wanted):
+    touch(checkpoint_path(tmp_path, 1000), checkpoint_path(tmp_path, 500))
+    with pytest.raises(UserError, match=rf"no checkpoint {wanted}; there are: 500, 1000$") as error:
+        find_checkpoint(tmp_path, wanted)
+    assert str(tmp_path) in one_line(error)
+
+
+def test_a_run_without_checkpoints_is_told(tmp_path):
+    with pytest.raises(UserError, match=r"has no checkpoint yet$"):
+        find_checkpoint(tmp_path, None)
+    with pytest.raises(UserError, match=r"there are: none$"):
+        find_checkpoint(tmp_path, 5)
+
+
+def test_what_is_written_about_a_run_is_read_back(tmp_path):
+    info = replace(INFO, data={"folder": os.fsdecode(b"caf\xe9/\xe9"), "images": 3, "名": None})
+    write_info(tmp_path, info)
+    assert read_info(tmp_path) == info
+    text = (tmp_path / "config.json").read_text(encoding="utf-8")
+    assert "顔 faces" in text
+    assert text.endswith("}\n")
+    write_info(tmp_path, INFO)
+    assert read_info(tmp_path) == INFO
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+
+
+GOOD = {"settings": to_json(Settings()), "data": {}, "environment": {}}
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "no JSON"),
+        ("{", "no JSON"),
+        ("[" * 10**5, "no JSON"),
+        (b"\xff\xfe\x00", "no JSON"),
+        ("[]", "does not hold settings"),
+        ("null", "does not hold settings"),
+        ("{}", "does not hold settings"),
+        (json.dumps({**GOOD, "settings": []}), "does not hold settings"),
+        (json.dumps({**GOOD, "data": None}), "does not hold settings"),
+        (json.dumps({**GOOD, "environment": "here"}), "does not hold settings"),
+        (json.dumps({**GOOD, "settings": {}}), "do not fit this version"),
+        (json.dumps({**GOOD, "settings": {**GOOD["settings"], "seed": "x"}}), "setting seed"),
+        (json.dumps({**GOOD, "settings": {**GOOD["settings"], "image_size": 100}}), "--image-size"),
+    ],
+)
+def test_an_edited_config_is_refused_in_one_line_that_names_it(tmp_path, text, reason):
+    path = tmp_path / "config.json"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(UserError) as error:
+        read_info(tmp_path)
+    assert one_line(error).startswith(str(path))
+    assert reason in one_line(error)
+
+
+def test_a_folder_that_is_no_run_has_no_info(tmp_path):
+    with pytest.raises(UserError, match="cannot be read: No such file") as error:
+        read_info(tmp_path)
+    assert str(tmp_path / "config.json") in one_line(error)

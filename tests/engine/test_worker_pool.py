@@ -1,0 +1,47 @@
+import contextlib
+import multiprocessing
+import os
+
+import pytest
+
+from engine.errors import UserError
+from engine.worker_pool import parallel_map, worker_count
+
+
+def test_one_worker_for_each_core_this_process_may_use(monkeypatch):
+    assert worker_count(0) == 0
+    assert worker_count(5) == 5
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {1, 5, 6}, raising=False)
+    assert worker_count(None) == 3
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert worker_count(None) == 64
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert worker_count(None) == 1
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_results_come_in_the_order_of_the_jobs(workers):
+    assert list(parallel_map(abs, [-3, 1, -2, *range(30)], workers)) == [3, 1, 2, *range(30)]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_no_jobs_have_no_results(workers):
+    assert list(parallel_map(abs, [], workers)) == []
+
+
+def test_workers_are_not_forked(monkeypatch):
+    """Threads that hold a lock at that moment would leave it locked in the child for ever."""
+    monkeypatch.delattr(os, "fork", raising=False)
+    assert list(parallel_map(abs, [-1, -2], 2)) == [1, 2]
+
+
+def test_a_worker_that_dies_is_told_in_one_line():
+    with pytest.raises(UserError, match="--workers 0"):
+        list(parallel_map(os._exit, [1, 1], 1))
+
+
+def test_workers_end_when_the_iterator_is_closed():
+    with contextlib.closing(parallel_map(abs, range(100), 1)) as results:
+        assert next(results) == 0
+    assert not multiprocessing.active_children()
