@@ -22,7 +22,7 @@ def main() -> int:
     """Parse the command line, cut out the faces, say what came of them."""
     choice = parse(PrepareChoice, description=__doc__)
     from engine.runs import find_run_or_checkpoint
-    from faces.preparation.prepare import prepare
+    from faces.preparation.folder import prepare
 
     if choice.landmarks is not None:
         network = find_run_or_checkpoint(choice.landmarks, LANDMARKS, "train_landmarks.py FOLDER")

@@ -2,7 +2,7 @@
 
 A face is found where the square of a crop around its box overlaps that around its landmarks with an
 intersection over union of 0.4; any other box is false. Of each person's frames all are in one half: the
-constants of `faces.detection.cascades` were set on the first one, and this looks at the second if not told otherwise.
+constants of `faces.detection.cascades` were set on the first one; by default this takes the second.
 Speed is in frames a second of one core's time, on one thread.
 
     python benchmarks/detectors.py FOLDER        # with images and landmarks.csv: file, x0, y0, ... x67, y67

@@ -30,6 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from engine.cli import parse
 from engine.errors import UserError, run_script
+from engine.png import from_pillow, to_pillow
 from engine.settings import at_least
 from engine.worker_pool import worker_count
 from faces.drawn import default_folder
@@ -38,7 +39,6 @@ from gan.metrics.compare import better, compare, copies, images_a_side, sample
 from gan.metrics.features import FeatureSpace, inception_space, random_space
 from gan.metrics.report import with_spread
 from images.dataset import ImageDataset, load_folder
-from images.tiles import from_pillow, to_pillow
 
 Images = NDArray[np.uint8]
 Rows = dict[tuple[str, str], dict[str, list[float]]]

@@ -1,4 +1,4 @@
-"""Make gan/random_features.npz, the weights of the random feature space, anew.
+"""Make gan/metrics/random_features.npz, the weights of the random feature space, anew.
 
     python benchmarks/random_features.py FILE
 

@@ -36,6 +36,7 @@ from benchmarks.recipe_tables import (
 from benchmarks.running import run_to_end
 from engine.cli import parse
 from engine.errors import UserError, run_script
+from engine.png import save_png
 from engine.runs import checkpoints, gave_up, step_of
 from engine.settings import at_least, changed, flag
 from gan.config import FREE, Settings, check, read_info
@@ -43,7 +44,7 @@ from gan.latent.vectors import draw
 from gan.monitor import EXIT_CODE
 from gan.setup import make_plan
 from images.dataset import ImageDataset, load_folder
-from images.tiles import save_png, tile
+from images.tiles import tile
 
 RECIPES: dict[str, tuple[str, ...]] = {
     "default": (),
@@ -154,7 +155,7 @@ def _data(choice: Choice, folder: str | Path) -> ImageDataset:
 def _few(choice: Choice, data: ImageDataset, few: int) -> Part:
     """A folder of links to so many of the images trained on and to all that are held out.
 
-    Those with the largest fingerprints are trained on, as `images.holdout` holds out the smallest: so the runs on
+    Those with the largest fingerprints are trained on, since `images.holdout` takes the smallest: the runs on
     both folders have the same images held out.
 
     Raises:

@@ -9,7 +9,7 @@ several times; a row has the median and, in brackets, the least and the most. Th
 from the layers, as if each multiplication of a convolution were made, and compared with what the device does
 in a large matrix product and in a convolution's forward pass. A profile tells where a step's time goes; on a
 GPU it is that of a step made without its graph, in which kernels no longer tell what they belong to. The
-share of scoring is that of a training's time which goes into its scores (`gan/validation.py`, 500 images) at the
+share of scoring is that of a training's time which goes into its scores (`gan.validation`) at the
 default interval: it should be less than 0.05.
 """
 

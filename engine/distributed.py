@@ -171,7 +171,7 @@ class World:
         """Raise `UserError`, in all processes, where one has another value than the first."""
         if self.is_single:
             return
-        firsts = self.led(lambda: value)
+        firsts = self.on_rank_zero(lambda: value)
         self._agree_that_all_is_well(None if value == firsts else f"{mistake} (rank {self.rank})")
 
     def store_run(self, run: Path) -> None:

@@ -59,7 +59,7 @@ class Learner(Protocol):
         """
 
     def picture(self) -> NDArray[np.uint8]:
-        """What it makes of some of those images, uint8 [N, 3, S, S]; leaves no trace either."""
+        """What it makes of some of those images, tiled: uint8 [3, H, W]; leaves no trace either."""
 
     def networks(self) -> Mapping[str, nn.Module | Mapping[str, Tensor]]:
         """The networks whose weights are shown as histograms, by name, and tensors to show likewise."""

@@ -16,10 +16,8 @@ from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
 from engine.files import atomic_write, remove_partial_files
+from engine.png import save_png
 from engine.runs import sample_path, samples, step_of
-from images.tiles import save_png, tile
-
-GRID_COLUMNS = 8
 
 
 class RunLogger:
@@ -61,15 +59,13 @@ class RunLogger:
         for name, value in values.items():
             self._board.add_scalar(name, value, step)
 
-    def log_real_images(self, images: NDArray[np.uint8]) -> None:
-        """Show images of the data set, uint8 [N, 3, S, S], beside the samples: real.png."""
-        grid = tile(images, GRID_COLUMNS)
+    def log_real_images(self, grid: NDArray[np.uint8]) -> None:
+        """Write a tiled picture of training images, uint8 [3, H, W], beside the samples: real.png."""
         save_png(self.run / "real.png", grid, {"run": self.run.name, "content": "images of the data set"})
         self._board.add_image("real", grid, 0)
 
-    def log_samples(self, step: int, images: NDArray[np.uint8], seed: int) -> None:
-        """Show what the network makes of what it is always shown, uint8 [N, 3, S, S], drawn by `seed`."""
-        grid = tile(images, GRID_COLUMNS)
+    def log_samples(self, step: int, grid: NDArray[np.uint8], seed: int) -> None:
+        """Write a tiled picture, uint8 [3, H, W], of what the network makes of inputs drawn by `seed`."""
         text = {"run": self.run.name, "step": str(step), "seed": str(seed)}
         save_png(sample_path(self.run, step), grid, text)
         self._board.add_image("samples", grid, step)

@@ -59,6 +59,9 @@ def from_json(values: dict[str, Any], settings_type: type[AnySettings]) -> AnySe
         raise UserError(
             f"the run's settings do not fit this version, which differs in: {', '.join(sorted(odd))}"
         )
+    for name, value in values.items():
+        if isinstance(value, str) and "\0" in value:
+            raise UserError(f"the run's setting {name} cannot be read: it contains a NUL character")
     try:
         return msgspec.convert(values, settings_type, dec_hook=_decode_path)
     except msgspec.ValidationError as error:
@@ -100,6 +103,6 @@ def _documentation(settings_type: type) -> dict[str, str]:
 
 
 def _decode_path(wanted: type, value: Any) -> Any:
-    if wanted is Path and isinstance(value, str) and "\0" not in value:
+    if wanted is Path and isinstance(value, str):
         return Path(value)
     raise ValueError(f"{value!r} is not a path")

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
+from engine.png import from_pillow, to_pillow
 from faces.detection.detection import Box
-from images.tiles import from_pillow, to_pillow
 
 _PROBES = 32
 """Places along each side of a square at which `Square.share_outside` looks."""

@@ -23,6 +23,7 @@ from gan.monitor import Alarm, not_finite
 from gan.rollback import Recovery, UnrecoverableError
 from gan.trainer import Trainer
 from gan.validation import RANKED_BY, Scorer
+from images.tiles import GRID_COLUMNS, tile
 
 Result = TypeVar("Result")
 
@@ -206,7 +207,8 @@ class _Sitting:
     def _sample(self) -> NDArray[np.uint8]:
         """Write a sample grid; its images."""
         images = self._trainer.samples()
-        self._logger.log_samples(self._trainer.step_count, images, self._trainer.settings.seed)
+        grid = tile(images, GRID_COLUMNS)
+        self._logger.log_samples(self._trainer.step_count, grid, self._trainer.settings.seed)
         return images
 
     def _tell(self, step: int, text: str) -> None:

@@ -51,6 +51,7 @@ from gan.trainer import SAMPLES, Trainer
 from gan.validation import FEWEST, Scorer
 from images.dataset import ImageDataset, load_folder
 from images.holdout import held_out, holdout_share
+from images.tiles import GRID_COLUMNS, tile
 
 DEFAULT_MINUTES = 15.0
 """Time budget of a run on the embedded default."""
@@ -317,7 +318,7 @@ def _describe(plan: Plan, data: ImageDataset, logger: RunLogger, world: World) -
     write_info(logger.run, RunInfo(plan.settings, facts, describe_environment(plan.device, world.size)))
     data.write_skipped(logger.run / "skipped.txt")
     if not plan.resumed:
-        logger.log_real_images(_spread(data.images))
+        logger.log_real_images(tile(_spread(data.images), GRID_COLUMNS))
 
 
 def _spread(images: NDArray[np.uint8]) -> NDArray[np.uint8]:

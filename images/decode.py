@@ -42,7 +42,7 @@ TURNS = {
 """What sets an image upright, by its EXIF orientation (EXIF 2.32, tag 0x0112)."""
 
 
-class UnusableImageError(Exception):  # noqa: N818 - a fact about a file, which the caller goes on from
+class UnusableImageError(Exception):
     """A file that gives no image. The message says why, in a few words."""
 
 

@@ -1,4 +1,4 @@
-"""Images: uint8 <-> [-1, 1], tiled into one picture, numbered, written as PNG with text inside.
+"""Images: uint8 <-> [-1, 1], tiled into one picture, and numbered.
 
 Images at rest are uint8 arrays [N, 3, H, W], a picture is one [3, H, W]; in the networks they are
 float tensors in [-1, 1]. Nothing here imports torch, so that scripts start quickly.
@@ -6,17 +6,15 @@ float tensors in [-1, 1]. Nothing here imports torch, so that scripts start quic
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
-from PIL.PngImagePlugin import PngInfo
+from PIL import ImageDraw, ImageFont
 
-from engine.files import atomic_write
+from engine.png import from_pillow, to_pillow
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,6 +23,9 @@ Pixels = TypeVar("Pixels", NDArray[Any], "Tensor")
 
 GAP = 2
 """Pixels of background between neighbouring tiles; there are none around the edge of the picture."""
+
+GRID_COLUMNS = 8
+"""Columns of the grids that a training writes."""
 
 BACKGROUND = 255
 """Level of all three channels where a picture shows no image."""
@@ -94,60 +95,6 @@ def number_tiles(images: NDArray[np.uint8], numbers: Sequence[int | str] | None 
 def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     """The font of every word drawn on a picture, `size` pixels high (Pillow's own; no file is needed)."""
     return ImageFont.load_default(size)
-
-
-def to_pillow(image: NDArray[np.uint8]) -> Image.Image:
-    """One image, uint8 [3, H, W], as a Pillow image of mode RGB."""
-    return Image.fromarray(np.ascontiguousarray(np.moveaxis(image, 0, -1)))
-
-
-def from_pillow(image: Image.Image) -> NDArray[np.uint8]:
-    """A Pillow image of any mode as uint8 [3, H, W]."""
-    return np.ascontiguousarray(np.moveaxis(np.asarray(image.convert("RGB")), -1, 0))
-
-
-def save_png(
-    path: str | Path,
-    image: NDArray[np.uint8],
-    text: Mapping[str, object] | None = None,
-    *,
-    durable: bool = True,
-) -> None:
-    """Write one image, uint8 [3, H, W], with `text` in the file's text chunks, sorted by key.
-
-    The same image and text always give the same bytes. Values are written with `str`, in any
-    language; what UTF-8 cannot hold, such as a file's name in another code, becomes an escape.
-    Keys are Latin, 1 to 79 characters long. For `durable` see `engine.files.atomic_write`.
-
-    Raises:
-        OSError: the file cannot be written; an earlier one of that name is untouched.
-    """
-    chunks = PngInfo()
-    for key, value in sorted((text or {}).items()):
-        chunks.add_text(key, str(value).encode("utf-8", "backslashreplace").decode("utf-8"))
-    with atomic_write(path, durable=durable) as temporary:
-        to_pillow(image).save(temporary, "PNG", pnginfo=chunks)
-
-
-def load_png(path: str | Path) -> NDArray[np.uint8]:
-    """Read an image file back as uint8 [3, H, W].
-
-    Raises:
-        OSError: there is no such file, or it is no whole image.
-    """
-    with Image.open(path) as image:
-        return from_pillow(image)
-
-
-def read_text(path: str | Path) -> dict[str, str]:
-    """The text chunks that `save_png` wrote into a PNG.
-
-    Raises:
-        OSError: there is no such file, or it is no whole PNG.
-    """
-    with Image.open(path, formats=["PNG"]) as image:
-        image.load()
-        return dict(image.text)
 
 
 def _write_in_corner(image: NDArray[np.uint8], text: str) -> NDArray[np.uint8]:

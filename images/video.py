@@ -14,7 +14,7 @@ from PIL import Image
 
 from engine.errors import UserError, missing_extra
 from engine.files import atomic_write
-from images.tiles import from_pillow, to_pillow
+from engine.png import from_pillow, to_pillow
 
 Frames = Iterable[NDArray[np.uint8]]
 """Images uint8 [3, H, W], all of one size; read one at a time, so a generator need not hold them all."""

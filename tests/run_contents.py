@@ -10,8 +10,8 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from engine.checkpoint import load
+from engine.png import load_png
 from engine.runs import checkpoints, samples, step_of
-from images.tiles import load_png
 from tests.states import assert_equal
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from images.tiles import load_png
+from engine.png import load_png
 from tests.in_process import ROOT, call
 
 SCRIPT = ROOT / "evaluate.py"

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from engine.png import load_png, read_text
 from gan.generator import load_generator
 from gan.latent.vectors import draw, path
-from images.tiles import load_png, read_text, tile
+from images.tiles import tile
 from tests.in_process import ROOT, call
 
 SCRIPT = ROOT / "interpolate.py"

@@ -90,7 +90,7 @@ def run_in(folder: Path) -> Path | None:
 def test_200_steps_and_100_with_a_kill_9_and_a_resume_are_the_same(pictures, train, tmp_path, precision):
     words = (pictures, *UNEVEN, "--sample-every", 80, "--histogram-every", 80, "--precision", precision)
     words = (*words, "--checkpoint-every", 100, "--steps", 200)
-    program = f"from gan import ema; ema.STATISTICS_BATCHES = 1; {RUN}"  # as `train` has it
+    program = f"from gan import generator; generator.STATISTICS_BATCHES = 1; {RUN}"  # as `train` has it
     process = started(*TINY, *words, folder=tmp_path, program=program)
 
     def beyond_the_checkpoint() -> bool:

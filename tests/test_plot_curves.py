@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from images.tiles import load_png
+from engine.png import load_png
 from tests.in_process import call
 
 pytest.importorskip("matplotlib", reason="the extra 'plots' is not installed")

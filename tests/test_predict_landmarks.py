@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from benchmarks.measuring import Cost
+from engine.png import load_png, save_png
 from engine.runs import checkpoints
 from faces.detection.detection import Found
 from faces.landmarks.annotations import read_annotations
 from faces.landmarks.crops import boxes_of
-from images.tiles import load_png, save_png
 from tests.in_process import call
 
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from engine.cli import parse, parse_arguments
+from engine.png import load_png
 from engine.settings import settings_table
 from faces.drawn.folder import FACES, PEOPLE
 from faces.landmarks.settings import LandmarkSettings
 from faces.recognition.settings import ClassifierSettings
 from gan.config import Settings
 from gan.options import RunArguments
-from images.tiles import load_png
 from tests.in_process import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")

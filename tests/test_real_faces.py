@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from engine.png import load_png
 from engine.runs import find_run
 from gan.generator import load_generator
 from gan.metrics.pixels import checkerboard_energy, distances
-from images.tiles import load_png
 
 FACES = os.environ.get("FACE_LAB_FACES")
 pytestmark = pytest.mark.skipif(not FACES, reason="FACE_LAB_FACES names no folder of real faces")

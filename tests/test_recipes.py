@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 from engine.errors import UserError
+from engine.png import load_png
 from gan.metrics import compare as comparison
 from gan.metrics.ms_ssim import mean_similarity
 from images.dataset import load_folder
-from images.tiles import load_png
 from tests.conftest import TINY, run_training
 from tests.in_process import ROOT
 

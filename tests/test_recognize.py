@@ -14,13 +14,13 @@ from PIL import Image
 
 from engine.checkpoint import FORMAT
 from engine.errors import UserError
+from engine.png import load_png
 from faces.recognition import calibrate as calibrating
 from faces.recognition import commands as naming
 from faces.recognition.face_crops import Seen
 from faces.recognition.gallery import load_gallery
 from faces.recognition.recognizer import load_recognizer
 from images.decode import decode_full
-from images.tiles import load_png
 from tests.conftest import draw_people
 from tests.faces.detection.tiny_yunet import BOX, save_tiny_yunet
 from tests.in_process import call, refusal, succeed

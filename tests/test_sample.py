@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from engine.png import load_png, read_text
 from gan.generator import load_generator
 from gan.latent.vectors import draw, save_latents
-from images.tiles import GAP, load_png, number_tiles, read_text, tile
+from images.tiles import GAP, number_tiles, tile
 from tests.in_process import ROOT, call
 
 SCRIPT = ROOT / "sample.py"

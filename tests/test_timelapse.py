@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from engine.png import save_png
 from engine.runs import sample_path
-from images.tiles import save_png
 from tests.in_process import call
 
 timelapse = partial(call, "timelapse.py")

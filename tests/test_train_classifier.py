@@ -13,13 +13,13 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from engine.checkpoint import load
+from engine.png import load_png
 from engine.runs import best_path, checkpoints, samples, step_of
 from faces.recognition import report
 from faces.recognition.folder import load_labelled
 from faces.recognition.learner import ClassifierLearner
 from faces.recognition.recognizer import load_recognizer
 from faces.recognition.scores import accuracy, balanced_accuracy, confusion_matrix
-from images.tiles import load_png
 from tests.conftest import CLASSIFIER_FLAGS
 from tests.in_process import call, dying, refusal, succeed
 from tests.run_contents import assert_same_training, lines

@@ -10,11 +10,11 @@ import torch
 from PIL import Image
 
 from engine.errors import UserError
+from engine.png import load_png
 from engine.runs import checkpoint_path, checkpoints, create_run, sample_path, samples, step_of
 from gan.generator import load_generator
 from gan.latent.vectors import draw
 from gan.trainer import Trainer
-from images.tiles import load_png
 from tests.conftest import FORMS
 from tests.in_process import call
 from tests.run_contents import assert_same_run, config, lines, newest, steps

@@ -12,11 +12,11 @@ import torch
 from PIL import Image
 
 from engine.checkpoint import load
+from engine.png import load_png
 from engine.runs import best_path, checkpoints, samples, step_of
 from faces.landmarks.annotations import read_annotations, write_table
 from faces.landmarks.learner import LandmarkLearner
 from faces.landmarks.point_set import point_set
-from images.tiles import load_png
 from tests.conftest import LANDMARK_FLAGS
 from tests.in_process import call, dying, refusal, succeed
 from tests.run_contents import assert_same_training, lines

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
+from engine.png import from_pillow
 from faces.align import region
-from images.tiles import from_pillow
 
 ENLARGE = 1.4
 """The side of the square that a network sees over the longer side of the box. A detector's box is off by a

@@ -24,7 +24,7 @@ from faces.landmarks.settings import LandmarkSettings
 from faces.landmarks.tiles import TILE, Tiles
 from faces.updater import WEIGHTS, Updater, decaying, falling_rate, optimizer_of
 from images.sampler import batch_indices, step_seed
-from images.tiles import to_uint8
+from images.tiles import GRID_COLUMNS, tile, to_uint8
 
 FAILED = 0.1
 """A face whose normalised mean error is above this counts as not found, as usual in the field."""
@@ -130,21 +130,20 @@ class LandmarkLearner:
         }
 
     def picture(self) -> NDArray[np.uint8]:
-        """Faces of people held out with true (green) and predicted points: uint8 [N, 3, 3S, 3S]."""
+        """Faces of people held out with true (green) and predicted points, tiled: uint8 [3, H, W]."""
         rows = self._held[np.linspace(0, len(self._held) - 1, min(SHOWN, len(self._held))).astype(int)]
         images, true = self._crops(rows, JITTER, self.settings.seed)
         network = self._judged()
         with torch.no_grad(), exact_float32():
             predicted = network(images)
         side = MAGNIFIED * self.settings.image_size
-        return np.stack(
-            [
-                draw_points(enlarged(image, MAGNIFIED), [(side * one, TRUE), (side * other, PREDICTED)])
-                for image, one, other in zip(
-                    to_uint8(images.cpu()).numpy(), true.cpu().numpy(), predicted.cpu().numpy(), strict=True
-                )
-            ]
-        )
+        drawn = [
+            draw_points(enlarged(image, MAGNIFIED), [(side * one, TRUE), (side * other, PREDICTED)])
+            for image, one, other in zip(
+                to_uint8(images.cpu()).numpy(), true.cpu().numpy(), predicted.cpu().numpy(), strict=True
+            )
+        ]
+        return tile(np.stack(drawn), GRID_COLUMNS)
 
     def networks(self) -> dict[str, nn.Module]:
         """The network that is trained."""

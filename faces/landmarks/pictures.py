@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageDraw
 
-from images.tiles import from_pillow, to_pillow
+from engine.png import from_pillow, to_pillow
 
 TRUE, PREDICTED, BOX = (80, 255, 80), (255, 80, 60), (90, 170, 255)
 """Colours: RGB."""

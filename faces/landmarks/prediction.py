@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from engine.errors import UserError
 from engine.files import is_file
+from engine.png import save_png
 from engine.runs import report_write_errors
 from faces.align import box_in_middle
 from faces.detection.detection import Box, Detector
@@ -26,7 +27,6 @@ from faces.made import Made
 from faces.photos import Photos
 from faces.tables import open_csv
 from images.decode import UnusableImageError, decode_full
-from images.tiles import save_png
 
 if TYPE_CHECKING:
     from faces.landmarks.predictor import Predictor

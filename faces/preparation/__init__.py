@@ -3,10 +3,10 @@
     choice = PrepareChoice(Path("photos"), Path("data/me"))
     summary = prepare(choice)          # data/me/faces/..., left_out/..., manifest.csv, two contact sheets
 
-Finding and turning faces is done by `faces.detection.load` and its neighbours; here is what is done with them.
+Finding and turning faces is the work of `faces.detection`; here is what is done with them.
 """
 
+from faces.preparation.folder import prepare
 from faces.preparation.options import PrepareChoice
-from faces.preparation.prepare import prepare
 
 __all__ = ["PrepareChoice", "prepare"]

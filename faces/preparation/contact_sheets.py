@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.png import save_png
 from faces.preparation.manifest import Row
 from images.decode import UnusableImageError, decode_full
-from images.tiles import number_tiles, save_png, tile
+from images.tiles import number_tiles, tile
 
 CROPS = 100
 COLUMNS = 10

@@ -44,7 +44,7 @@ class Row:
         sharpness: see `faces.preparation.quality.sharpness`.
         hash: the perceptual hash, hex.
         landmarks: x and y of each in turn, in pixels of the upright photo, with spaces between: those of the
-            network of landmarks or, without it, the five points of the detector (`faces.detection.detection.Found`).
+            network of landmarks or, without it, the five points of the detector (`Found`).
         note: why a photo or video could not be read, or not be searched for faces.
     """
 

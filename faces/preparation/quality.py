@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from engine.png import to_pillow
 from faces.align import Square
 from faces.pose import Pose
 from faces.preparation.options import HASH_BITS, PrepareChoice
-from images.tiles import to_pillow
 
 Verdict = Literal["kept", "too small", "cut off", "turned too far", "too blurred", "near-copy"]
 """What becomes of a face. Only the first reason is given, in this order."""

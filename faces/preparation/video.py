@@ -72,7 +72,7 @@ def read_frames(path: Path, stretch: Stretch) -> Iterator[tuple[int, NDArray[np.
     """The frames of a stretch, one at a time: the number of each and its image, uint8 [3, H, W], upright.
 
     Raises:
-        UnusableImageError: the video cannot be read, or it ends more than `MISSING` frames before it says it does.
+        UnusableImageError: the video cannot be read, or it lacks more than `MISSING` of its frames.
     """
     cv2 = opencv()
     if not can_open(path):

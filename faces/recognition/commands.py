@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from engine.errors import UserError
 from engine.files import is_file
+from engine.png import save_png
 from engine.runs import find_run_or_checkpoint, report_write_errors
 from engine.settings import Device
 from faces.detection.opencv import searching
@@ -44,7 +45,6 @@ from faces.recognition.pictures import draw_named
 from faces.tables import write_csv
 from images.decode import UnusableImageError
 from images.fonts import HELP, Label, legible
-from images.tiles import save_png
 
 if TYPE_CHECKING:
     from faces.recognition.recognizer import Recognizer

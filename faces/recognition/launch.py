@@ -160,8 +160,8 @@ def _read_source(path: Path) -> tuple[Path, dict[str, Any]]:
     file, state = load_from(path)
     if "network" not in state or "image_size" not in state.get("settings", {}):
         raise UserError(
-            f"{file} is of another kind: {state.get('kind', UNNAMED)}, not {KIND}; --from begins with a network "
-            "that looks at faces, as train_classifier.py and train_landmarks.py make them"
+            f"{file} is of another kind: {state.get('kind', UNNAMED)}, not {KIND}; --from begins with a "
+            "network that looks at faces, as train_classifier.py and train_landmarks.py make them"
         )
     return file, state
 

@@ -26,7 +26,7 @@ from faces.recognition.scores import accuracy, balanced_accuracy, confusion_matr
 from faces.recognition.settings import ClassifierSettings
 from faces.updater import WEIGHTS, Updater
 from images.sampler import batch_indices, step_seed
-from images.tiles import to_uint8
+from images.tiles import GRID_COLUMNS, tile, to_uint8
 
 KIND = "classifier"
 SHOWN = 32
@@ -143,9 +143,10 @@ class ClassifierLearner:
         }
 
     def picture(self) -> NDArray[np.uint8]:
-        """Images as the network is shown them in training: uint8 [N, 3, S, S]."""
+        """Images as the network is shown them in training, tiled: uint8 [3, H, W]."""
         rows = self._batch()[:SHOWN]
-        return to_uint8(self._varied(rows, step_seed(self.settings.seed, self.step_count)).cpu()).numpy()
+        images = self._varied(rows, step_seed(self.settings.seed, self.step_count))
+        return tile(to_uint8(images.cpu()).numpy(), GRID_COLUMNS)
 
     def networks(self) -> Mapping[str, nn.Module | Mapping[str, Tensor]]:
         """The network, and its gradients in the step just made where that is one of histograms."""

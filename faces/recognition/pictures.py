@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from engine.png import from_pillow, to_pillow
 from faces.recognition.calibration import FEWEST, Curve
 from faces.recognition.scores import ClassScore
 from images.fonts import Label
 from images.plots import new_figure, save_figure
-from images.tiles import BACKGROUND, font, from_pillow, tile, to_pillow
+from images.tiles import BACKGROUND, font, tile
 
 if TYPE_CHECKING:
     from matplotlib.axis import Axis

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from engine.errors import UserError
 from engine.files import atomic_write
+from engine.png import save_png
 from engine.runs import report_write_errors
 from faces.recognition.folder import Labelled
 from faces.recognition.pictures import Mistake, mistakes_picture, save_class_chart, save_confusion_chart
@@ -19,7 +20,6 @@ from faces.recognition.scores import ClassScore, accuracy, balanced_accuracy, cl
 from faces.tables import write_csv
 from images.fonts import HELP, Label, legible
 from images.plots import Panels, read_metrics, save_curves
-from images.tiles import save_png
 
 PANELS: Panels = (
     ("loss [nats]", {"loss/training": "training", "score/loss": "held out"}),

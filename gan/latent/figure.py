@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from engine.png import from_pillow, to_pillow
 from gan.latent.arithmetic import Group
-from images.tiles import BACKGROUND, font, from_pillow, number_tiles, tile, to_pillow
+from images.tiles import BACKGROUND, font, number_tiles, tile
 
 EXEMPLAR_ROWS = 3
 

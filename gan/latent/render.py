@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from engine.errors import UserError
+from engine.png import save_png
 from gan.latent.arithmetic import Group, evaluate
 from gan.latent.figure import arithmetic_figure
 from gan.latent.vectors import Latents, Method, keep_in_range, neighbours, path, save_latents
-from images.tiles import GAP, number_tiles, save_png, tile
+from images.tiles import GAP, number_tiles, tile
 from images.video import check_video, save_video
 
 if TYPE_CHECKING:

@@ -70,7 +70,7 @@ class Score:
         return mean(self.draws)
 
     @property
-    def parallel_map(self) -> float:
+    def spread(self) -> float:
         """The standard deviation over the draws."""
         return stdev(self.draws)
 

@@ -72,7 +72,7 @@ class RandomNetwork:
 
 def load_arrays() -> dict[str, NDArray]:
     """The arrays that ship with the package."""
-    with files("gan").joinpath("random_features.npz").open("rb") as file:
+    with files("gan.metrics").joinpath("random_features.npz").open("rb") as file:
         return dict(np.load(file, allow_pickle=False))
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from engine.files import atomic_write
+from engine.png import save_png
 from gan.generator import LoadedGenerator
 from gan.latent.render import writing
 from gan.metrics.compare import PIXELS_OF, better
@@ -19,7 +20,7 @@ from gan.metrics.evaluate import Evaluation, Score
 from gan.metrics.features import FeatureSpace
 from gan.metrics.references import Reference
 from images.decode import DECODER
-from images.tiles import save_png, tile
+from images.tiles import tile
 
 SHOWN = 64
 """Generated and real images at most in the picture that shows them side by side."""

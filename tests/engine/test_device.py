@@ -170,7 +170,7 @@ def test_freed_memory_is_used_again():
     """Without the page faults that new memory costs: in a process of its own, as it cannot be undone."""
     script = """
 import resource, sys, torch
-from gan.hardware import keep_freed_memory
+from engine.device import keep_freed_memory
 torch.set_num_threads(1)
 if sys.argv[1] == "keep":
     keep_freed_memory()

@@ -64,11 +64,11 @@ def test_all_get_the_same(tmp_path):
         world.store_run(tmp_path / f"run{world.rank}")
         return {
             "sums": [tensor.tolist() for tensor in mine],
-            "gathered": world.all_gather(torch.tensor([world.rank, 5])).tolist(),
-            "most": world.all_reduce_max(world.rank, -world.rank),
-            "led": world.on_rank_zero(lambda: os.getpid()),
+            "all_gather": world.all_gather(torch.tensor([world.rank, 5])).tolist(),
+            "all_reduce_max": world.all_reduce_max(world.rank, -world.rank),
+            "on_rank_zero": world.on_rank_zero(lambda: os.getpid()),
             "drawn": drawn.tolist(),
-            "remembered": world.on_rank_zero(world.remembered).name,
+            "remembered": world.on_rank_zero(world.stored_run).name,
             "own": (got, world.is_single, world.on_rank_zero(lambda: world.is_single)),
         }
 
@@ -77,8 +77,8 @@ def test_all_get_the_same(tmp_path):
     assert second.pop("own") == (1, False, True)
     assert first == second
     assert first["sums"] == [[[3.0] * 3] * 2, 10.0]
-    assert first["gathered"] == [[0, 5], [1, 5]]
-    assert first["most"] == [1, 0]
+    assert first["all_gather"] == [[0, 5], [1, 5]]
+    assert first["all_reduce_max"] == [1, 0]
     assert first["remembered"] == "run0"
     assert order.read_text() == "01"
 
@@ -114,16 +114,16 @@ def test_a_mistake_in_one_process_ends_all_with_one_line(tmp_path, mistake, told
 
 
 @pytest.mark.parametrize("lost", [0, 1])
-@pytest.mark.parametrize("waiting", ["add_up", "led", "most"])
+@pytest.mark.parametrize("waiting", ["all_reduce_sum", "on_rank_zero", "all_reduce_max"])
 def test_the_loss_of_a_process_ends_the_others_soon_with_one_line(tmp_path, lost, waiting):
     def work(world: World) -> None:
         if world.rank == lost:
             time.sleep(0.3)
             os.kill(os.getpid(), signal.SIGKILL)
         while True:
-            if waiting == "led":
+            if waiting == "on_rank_zero":
                 world.on_rank_zero(lambda: None)
-            elif waiting == "most":
+            elif waiting == "all_reduce_max":
                 world.all_reduce_max(1)
             else:
                 world.all_reduce_sum([torch.ones(1000)])

@@ -12,11 +12,11 @@ from engine.checkpoint import load
 from engine.errors import UserError
 from engine.finite import DivergedError
 from engine.loop import train
+from engine.png import load_png
 from engine.run_logger import RunLogger
 from engine.runs import best_path, checkpoints, samples, step_of
 from faces.settings import TrainingSettings
 from faces.updater import Updater, decaying, falling_rate, optimizer_of
-from images.tiles import load_png
 from tests.run_contents import lines
 from tests.states import assert_equal
 
@@ -66,7 +66,7 @@ class Line:
         return {"score/error": float((self.updater.judged([]).weight - 3).abs())}
 
     def picture(self) -> np.ndarray:
-        return np.full((2, 3, 8, 8), self.step_count, np.uint8)
+        return np.full((3, 8, 18), self.step_count, np.uint8)
 
     def networks(self) -> dict[str, torch.nn.Module]:
         return {"line": self.updater.network}
@@ -182,7 +182,7 @@ def test_a_folder_that_cannot_be_written_to_is_one_line(tmp_path, monkeypatch):
     def full(*args: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(RunLogger, "scalars", full)
+    monkeypatch.setattr(RunLogger, "log_scalars", full)
     with pytest.raises(UserError, match="cannot be written to: No space left"):
         sitting(tmp_path, Line())
 

@@ -7,9 +7,10 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
+from engine.png import load_png, read_text
 from engine.run_logger import RunLogger
 from engine.runs import sample_path, samples, step_of
-from images.tiles import load_png, read_text, tile
+from images.tiles import tile
 
 FACES = np.random.default_rng(0).integers(0, 256, (10, 3, 32, 32), np.uint8)
 
@@ -20,7 +21,7 @@ def record(run: Path, after: int, until: int, *, close: bool = True) -> None:
     for step in range(after + 1, until + 1):
         logger.log_scalars(step, {"loss/generator": step / 8, "speed/images_per_second": 100.0})
         if step % 2 == 0:
-            logger.log_samples(step, FACES, seed=0)
+            logger.log_samples(step, tile(FACES, 8), seed=0)
             logger.log_histograms(step, {"generator": nn.Linear(2, 3)})
     logger.flush()
     if close:
@@ -69,8 +70,8 @@ def test_before_a_save_all_is_on_disk(tmp_path):
 
 def test_grids(tmp_path):
     logger = RunLogger(tmp_path, 0)
-    logger.log_samples(40, FACES, seed=7)
-    logger.log_real_images(FACES)
+    logger.log_samples(40, tile(FACES, 8), seed=7)
+    logger.log_real_images(tile(FACES, 8))
     logger.close()
     assert np.array_equal(load_png(sample_path(tmp_path, 40)), tile(FACES, 8))
     assert read_text(sample_path(tmp_path, 40)) == {"run": tmp_path.name, "step": "40", "seed": "7"}

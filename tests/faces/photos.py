@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from engine.png import from_pillow, to_pillow
 from faces.drawn import LANDMARKS, MIRROR, draw_face, sample_face
-from images.tiles import from_pillow, to_pillow
 
 EYES = (LANDMARKS.index("pupil_left"), LANDMARKS.index("pupil_right"))
 

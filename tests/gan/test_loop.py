@@ -15,6 +15,7 @@ from engine import budget as clock
 from engine.budget import Outcome
 from engine.checkpoint import load, load_newest
 from engine.errors import UserError
+from engine.png import load_png
 from engine.run_logger import RunLogger
 from engine.runs import checkpoints, sample_path, samples, step_of
 from engine.signals import PATIENCE, SignalHandler
@@ -24,7 +25,6 @@ from gan.loop import train
 from gan.monitor import Alarm, Watch
 from gan.rollback import UnrecoverableError
 from gan.trainer import Trainer
-from images.tiles import load_png
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (30, 3, 32, 32), np.uint8)
 SETTINGS = replace(
@@ -222,7 +222,7 @@ def test_a_batch_that_is_not_finite_is_found(tmp_path):
     assert checkpoints(tmp_path) == []
 
 
-@pytest.mark.parametrize("method", ["scalars", "sample_grid", "flush"])
+@pytest.mark.parametrize("method", ["log_scalars", "log_samples", "flush"])
 def test_a_full_disk_stops_the_run_in_a_line_whatever_was_being_written(tmp_path, monkeypatch, method):
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")

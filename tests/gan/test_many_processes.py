@@ -222,7 +222,7 @@ def test_a_disk_that_fails_the_first_ends_all_with_one_line(tmp_path, monkeypatc
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(RunLogger, "scalars", full)
+    monkeypatch.setattr(RunLogger, "log_scalars", full)
     ended = together(lambda world: looped(Disturbed(world, None, -1, steps=9), run), tmp_path)
     assert ended.codes == [2, 2]
     lines = [line for line in ended.errors.splitlines() if line.startswith("error: ")]

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import torch
 
-from engine import ema
 from engine.budget import Outcome
 from engine.checkpoint import load, save_as_best
 from engine.run_logger import RunLogger
 from engine.runs import best_path, checkpoints, gave_up, samples, step_of
+from gan import generator
 from gan import history as course_module
 from gan.config import base
 from gan.history import Course
@@ -51,7 +51,7 @@ QUICK = replace(Limits(), grace=12, window=8, look_window=8, believed=0.04)
 def quick(monkeypatch):
     monkeypatch.setattr(course_module, "Limits", lambda: QUICK)
     # Most of the time would go into statistics that are better than these tests need.
-    monkeypatch.setattr(ema, "STATISTICS_BATCHES", 1)
+    monkeypatch.setattr(generator, "STATISTICS_BATCHES", 1)
 
 
 class Troubled(Trainer):

@@ -8,20 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from images.tiles import (
-    BACKGROUND,
-    GAP,
-    from_pillow,
-    load_png,
-    middle,
-    number_tiles,
-    read_text,
-    save_png,
-    tile,
-    to_float,
-    to_pillow,
-    to_uint8,
-)
+from engine.png import from_pillow, load_png, read_text, save_png, to_pillow
+from images.tiles import BACKGROUND, GAP, middle, number_tiles, tile, to_float, to_uint8
 
 
 def noise(count: int, height: int = 8, width: int | None = None) -> np.ndarray:
@@ -162,6 +150,8 @@ class TestPng:
 
 
 def test_the_tools_that_need_no_torch_do_not_import_it():
-    modules = "images.tiles, images.video, gan.latent.vectors, gan.latent.arithmetic, gan.latent.render"
+    modules = (
+        "engine.png, images.tiles, images.video, gan.latent.vectors, gan.latent.arithmetic, gan.latent.render"
+    )
     code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

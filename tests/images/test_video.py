@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from engine.errors import UserError
-from images.tiles import from_pillow, save_png
+from engine.png import from_pillow, save_png
 from images.video import read_frames, save_gif, save_mp4, save_video
 
 

@@ -6,12 +6,12 @@ import pytest
 from PIL import Image
 
 from engine.errors import UserError
+from engine.png import from_pillow, to_pillow
 from faces.align import iou
 from faces.detection import opencv
 from faces.detection.cascades import CascadeDetector, CascadePose
 from faces.detection.load import load_detector
 from faces.drawn import Face, Moment, Person, draw_face
-from images.tiles import from_pillow, to_pillow
 from tests.faces.photos import photo
 
 pytest.importorskip("cv2", reason="needs the extra 'photos'")

@@ -4,8 +4,8 @@ import csv
 import hashlib
 from collections import Counter
 
+from engine.png import to_pillow
 from faces.preparation import PrepareChoice, prepare
-from images.tiles import to_pillow
 
 SOURCES = ["plain.jpg", "with space.jpg", "日本/ü é.png", "one/same.jpg", "two/same.jpg", "two/same.png"]
 

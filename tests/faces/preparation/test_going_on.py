@@ -13,10 +13,10 @@ import pytest
 from PIL import Image
 
 from engine.errors import UserError
+from engine.png import load_png
 from faces.preparation import PrepareChoice, prepare
 from faces.preparation import cropper as cropper
-from faces.preparation import prepare as run
-from images.tiles import load_png
+from faces.preparation import folder as run
 from tests.faces.detection.tiny_yunet import save_other_network, save_tiny_yunet
 from tests.faces.photos import save_photo
 from tests.faces.preparation.prepared import (
@@ -266,12 +266,12 @@ def test_kill_9_leaves_what_can_be_gone_on_with(photos, made, tmp_path):
     folder, out = tmp_path / "in", tmp_path / "out"
     shutil.copytree(photos, folder)
     program = (
-        "import sys, time; from faces.preparation import run, cropper, prepare, PrepareChoice\n"
+        "import sys, time; from faces.preparation import folder, cropper, prepare, PrepareChoice\n"
         "from pathlib import Path\n"
         "def work(choice, job):\n"
         "    if job.source.startswith('two/'): time.sleep(600)\n"
         "    return cropper.work(choice, job)\n"
-        "run.work = work\n"
+        "folder.work = work\n"
         "prepare(PrepareChoice(Path(sys.argv[1]), Path(sys.argv[2]), workers=0))"
     )
     process = subprocess.Popen(

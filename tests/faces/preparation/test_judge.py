@@ -4,11 +4,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageFilter
 
+from engine.png import from_pillow, to_pillow
 from faces.align import Square
 from faces.pose import Pose
 from faces.preparation.options import PrepareChoice
 from faces.preparation.quality import NearCopies, difference_hash, sharpness, verdict
-from images.tiles import from_pillow, to_pillow
 from tests.faces.photos import photo
 
 FACE = photo(3, side=120, width=120, height=120)[0]

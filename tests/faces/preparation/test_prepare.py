@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image, ImageFilter
 
+from engine.png import load_png, to_pillow
 from faces.align import cut, square_around_points
 from faces.pose import pose_of_landmarks
 from faces.preparation import PrepareChoice, prepare
@@ -17,7 +18,7 @@ from faces.preparation.contact_sheets import save_sheet
 from faces.preparation.manifest import Row
 from faces.preparation.sources import Job, crop_name
 from images.scan import list_images
-from images.tiles import load_png, number_tiles, to_pillow
+from images.tiles import number_tiles
 from tests.faces.detection.tiny_yunet import POINTS, save_tiny_yunet
 from tests.faces.photos import DrawnPoints, photo, save_photo
 from tests.faces.preparation.prepared import (

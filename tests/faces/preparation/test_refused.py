@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from engine.errors import UserError
-from faces.preparation import prepare as run
+from faces.preparation import folder as run
 from tests.faces.photos import save_photo
 from tests.faces.preparation.prepared import (
     contents,

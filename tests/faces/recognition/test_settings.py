@@ -10,8 +10,8 @@ from faces.recognition.settings import ClassifierArguments, ClassifierSettings, 
 @pytest.mark.parametrize("kind", [ClassifierArguments, LandmarkArguments])
 @pytest.mark.parametrize(("flag", "wanted"), [("--mirror", True), ("--no-mirror", False)])
 def test_mirror_images_are_asked_for_or_refused_by_a_flag_alone(kind, flag, wanted):
-    assert parse_arguments([flag, "FOLDER"], kind=kind).mirror is wanted
-    assert parse_arguments(["FOLDER", flag], parse_arguments([], kind=kind), kind).mirror is wanted
+    assert parse_arguments([flag, "FOLDER"], kind).mirror is wanted
+    assert parse_arguments(["FOLDER", flag], kind, parse_arguments([], kind)).mirror is wanted
 
 
 @pytest.mark.parametrize("method", ["finetune", "arcface"])
@@ -23,6 +23,6 @@ def test_the_small_backbone_has_no_weights_to_wait_for(method):
 
 @pytest.mark.parametrize(("method", "wanted"), [("scratch", True), ("finetune", True), ("arcface", False)])
 def test_where_nothing_is_said_of_them_the_method_decides(method, wanted):
-    assert parse_arguments([], kind=ClassifierArguments).mirror is None
+    assert parse_arguments([], ClassifierArguments).mirror is None
     assert resolved(ClassifierSettings(method=method)).mirror is wanted
     assert resolved(ClassifierSettings(method=method, mirror=not wanted)).mirror is not wanted

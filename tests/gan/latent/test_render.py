@@ -10,11 +10,12 @@ import pytest
 from PIL import Image
 
 from engine.errors import UserError
+from engine.png import load_png, read_text
 from gan.latent import render as pictures
 from gan.latent.arithmetic import parse
 from gan.latent.render import Faces, make_images, save_grid, save_path, save_singles, save_sum
 from gan.latent.vectors import draw, load_latents, outside_range, path
-from images.tiles import GAP, load_png, number_tiles, read_text, tile
+from images.tiles import GAP, number_tiles, tile
 
 SIDE = 32
 SIZE = 20

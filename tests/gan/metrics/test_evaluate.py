@@ -11,6 +11,7 @@ from PIL import Image
 from torch.nn import functional
 
 from engine.errors import UserError
+from engine.png import load_png
 from engine.runs import RunInfo
 from gan.config import Settings
 from gan.metrics.compare import CLOSE, COPYING, SCORES, better, images_a_side
@@ -19,7 +20,6 @@ from gan.metrics.features import callable_space
 from gan.metrics.references import load_reference
 from gan.metrics.report import Conditions, Space, save, table, with_spread
 from images.dataset import load_folder
-from images.tiles import load_png
 
 SIZE = 32
 PLAIN = callable_space(

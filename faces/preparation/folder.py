@@ -23,6 +23,7 @@ from tqdm import tqdm
 from engine.errors import UserError
 from engine.files import atomic_write, sha256_of
 from engine.lock import locked
+from engine.png import to_pillow
 from engine.runs import find_checkpoint
 from engine.signals import SignalHandler, exit_code
 from engine.worker_pool import parallel_map, worker_count
@@ -32,7 +33,6 @@ from faces.preparation.manifest import KEPT, LEFT_OUT, NO_FACE, UNREADABLE, Mani
 from faces.preparation.options import PrepareChoice
 from faces.preparation.quality import REASONS, NearCopies
 from faces.preparation.sources import Job, crop_name, find_jobs
-from images.tiles import to_pillow
 
 FORMAT = 1
 """Raised whenever the same choices come to give other crops, so that no folder mixes the two."""
@@ -92,7 +92,7 @@ def prepare(choice: PrepareChoice) -> Summary:
     """Cut the faces out of a folder of photos; go on where an earlier sitting stopped.
 
     Photos that are new since then are added; what came of those that changed or are gone stays. Ctrl-C and
-    SIGTERM end the sitting after the photo at hand, and a kill loses at most what `engine.worker_pool.spread` had
+    SIGTERM end the sitting after the photo at hand, and a kill loses at most what `parallel_map` had
     handed out: two photos, or stretches of 64 frames of a video, for each process, and one more.
 
     Raises:
