@@ -23,9 +23,11 @@ def main() -> int:
 
     words = sys.argv[1:]
     request = parse_arguments(words, ClassifierArguments)  # --help is answered before torch is imported
-    from engine.setup import network_summary, run_training
+    from engine.setup import network_summary, train_in_run
+    from faces.loop import SupervisedLoop
     from faces.recognition.launch import load_data, make_learner, make_plan
     from faces.recognition.report import write_report
+    from images.dataset import write_skipped
 
     plan, folder = _with_folder(make_plan(words))
     data = load_data(plan, folder)
@@ -34,7 +36,15 @@ def main() -> int:
     if request.dry_run:
         print(f"{network_summary(learner.network)} in the first step")
         return 0
-    return run_training(plan, learner, data, data.facts(), lambda run, _: write_report(run, data))
+    return train_in_run(
+        plan,
+        SupervisedLoop,
+        learner,
+        data.folder.name,
+        data.facts(),
+        lambda logger: write_skipped(logger.run / "skipped.txt", data.skipped),
+        lambda run, _: write_report(run, data),
+    )
 
 
 def _with_folder(plan: Plan[ClassifierSettings]) -> tuple[Plan[ClassifierSettings], Path]:

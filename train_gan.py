@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.cli import parse_arguments
-from engine.errors import run_script
+from engine.errors import UserError, run_script
 from gan.config import Settings, TrainingArguments
 
 if TYPE_CHECKING:
@@ -15,59 +15,51 @@ if TYPE_CHECKING:
 
 
 def main() -> int:
-    """Parse, train, print."""
-    words = sys.argv[1:]
-    request = parse_arguments(
-        words, TrainingArguments
-    )  # --help and most mistakes are answered before torch is imported
+    """Parse the command line, train, and report how it ended."""
+    argv = sys.argv[1:]
+    if "--plain" in argv:
+        raise UserError("--plain is now --preset plain")
+    arguments = parse_arguments(argv, TrainingArguments)  # before torch is imported
     from engine.device import report_out_of_memory
     from engine.distributed import join_world
 
     with join_world() as world, report_out_of_memory():
-        return _train(words, request.dry_run, world)
+        return _train(argv, arguments.dry_run, world)
 
 
-def _train(words: list[str], dry_run: bool, world: World) -> int:
-    from gan.loop import train
-    from gan.monitor import EXIT_CODE
+def _train(argv: list[str], dry_run: bool, world: World) -> int:
+    from engine.finite import EXIT_DIVERGED
+    from engine.setup import run_loop
     from gan.rollback import UnrecoverableError
-    from gan.setup import load_data, make_course, make_plan, make_scorer, make_trainer, open_run
+    from gan.setup import load_data, make_plan, make_trainer, make_validator, open_gan_run
     from gan.summary import summary
 
-    plan = world.on_rank_zero(lambda: make_plan(words, world))
-    given = plan.settings.folder
-    folder = Path(given) if given else world.rank_zero_first(lambda: _draw(plan.settings))
-    data, plan = load_data(plan, folder, world)
+    plan = world.on_rank_zero(lambda: make_plan(argv, world))
+    folder = plan.settings.folder or world.rank_zero_first(lambda: _draw_faces(plan.settings))
+    data, plan = load_data(plan, Path(folder), world)
     processes = f", {world.size} processes" if world.size > 1 else ""
     print(
-        f"{len(data.images):,} images from {data.folder} ({len(data.skipped):,} files left out, "
+        f"{len(data.images):,} images from {data.folder} ({len(data.skipped):,} files skipped, "
         f"{data.duplicates:,} exact duplicates), {data.held.sum():,} of them held out to score the run; "
         f"{plan.device}, {plan.settings.precision}{processes}"
     )
     if dry_run:
         print(summary(plan.settings, plan.device, data, world.size))
         return 0
-    trainer, course = make_trainer(plan, data, world), make_course(plan, data)
-    scorer = make_scorer(plan, data) if world.is_rank_zero else None
-    name = plan.settings.name or folder.resolve().name
-    with open_run(plan, data, trainer, course, name) as (run, logger):
-        print(f"writing to {run}; to watch: tensorboard --logdir {plan.settings.output}")
-        try:
-            outcome = train(trainer, logger, course, scorer)
-        except UnrecoverableError as seen:
-            print(f"stopped: {seen}; what {run}/checkpoints holds is from before that", file=sys.stderr)
-            return EXIT_CODE
-    print(f"step {outcome.step:,} after {outcome.seconds / 60:.1f} minutes, saved in {outcome.checkpoint}")
-    return outcome.exit_code
+    trainer = make_trainer(plan, data, world)
+    validator = make_validator(plan, data) if world.is_rank_zero else None
+    with open_gan_run(plan, data, trainer, validator, Path(folder).resolve().name) as (run, loop):
+        outcome = run_loop(loop, run, plan.settings.output, UnrecoverableError)
+    return outcome.exit_code if outcome else EXIT_DIVERGED
 
 
-def _draw(settings: Settings) -> Path:
-    """The embedded default: a folder of drawn faces."""
+def _draw_faces(settings: Settings) -> Path:
+    """The default data: a folder of drawn faces."""
     from faces.drawn import default_folder
 
     budget = f" for {settings.minutes:g} min" if settings.minutes else ""
     print(
-        f"no folder given: training on drawn faces{budget}, {settings.batch_size} images a step; "
+        f"no folder given: training on drawn faces{budget}, {settings.batch_size} images per step; "
         "`python train_gan.py FOLDER` trains on your photos"
     )
     return default_folder(settings.workers)

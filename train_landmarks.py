@@ -19,8 +19,10 @@ def main() -> int:
 
     words = sys.argv[1:]
     request = parse_arguments(words, LandmarkArguments)  # --help is answered before torch is imported
-    from engine.setup import network_summary, run_training
+    from engine.setup import network_summary, train_in_run
     from faces.landmarks.launch import load_data, make_learner, make_plan
+    from faces.loop import SupervisedLoop
+    from images.dataset import write_skipped
 
     plan = make_plan(words)
     folder = Path(plan.settings.folder) if plan.settings.folder else _draw(plan.settings.workers)
@@ -30,7 +32,16 @@ def main() -> int:
     if request.dry_run:
         print(network_summary(learner.network))
         return 0
-    return run_training(plan, learner, data.tiles, data.facts(), _report)
+    tiles = data.tiles
+    return train_in_run(
+        plan,
+        SupervisedLoop,
+        learner,
+        tiles.folder.name,
+        data.facts(),
+        lambda logger: write_skipped(logger.run / "skipped.txt", tiles.skipped),
+        _report,
+    )
 
 
 def _report(run: Path, best: BestTracker) -> list[str]:

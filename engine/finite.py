@@ -5,6 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+EXIT_DIVERGED = 3
+"""Exit code of a script whose training failed for good."""
+
 
 class DivergedError(Exception):
     """A value stopped being finite. The message is one line and names the step."""

@@ -1,41 +1,42 @@
-"""The engine of every training of a network that looks at faces: when to log, show, score, save and stop.
+"""The loop of every training: when to log, sample, score and save, and when to stop.
 
-What is learnt is the business of a `Learner`; the engine knows only its steps. It stands on the same run
-folders, logger, checkpoints and signals as the GAN's loop, and differs from that in having one network
-and a score to rank by, and no way back from trouble: a value that is not finite ends it.
+What a training computes is up to its `Trainer`; the loop only knows steps.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from engine.best import BestTracker
 from engine.budget import BudgetTimer, Outcome
 from engine.checkpoint import save, save_as_best
+from engine.distributed import World
 from engine.errors import UserError
 from engine.run_logger import RunLogger
-from engine.signals import SignalHandler, exit_code
-from faces.settings import TrainingSettings
+from engine.settings import TrainingSettings
+from engine.signals import SignalHandler, exit_code, patience
+
+Result = TypeVar("Result")
 
 
-class Learner(Protocol):
-    """Something that learns in steps.
+class Trainer(Protocol):
+    """A training that advances in steps.
 
-    All that a step draws follows from the seed and `step_count`, so that a run which was stopped goes on
-    bit for bit; `state` holds the rest.
+    Everything that a step draws depends on the seed and `step_count` alone, so an interrupted run resumes bit
+    for bit; `state` contains the rest.
 
     Attributes:
-        settings: of the run.
-        step_count: steps made so far.
-        ranked_by: the name among `scores` of the one that picks the best network; less is better.
-        weights: the names in `state` under which weights are, which must be finite to be saved.
+        settings: the run's.
+        step_count: steps done so far.
+        ranked_by: the score that selects the best networks; lower is better.
+        weights: the entries of `state` that are weights, which must be finite to be saved.
     """
 
     settings: TrainingSettings
@@ -50,114 +51,174 @@ class Learner(Protocol):
         """Raise `engine.finite.DivergedError` if a loss or gradient of any step so far was not finite."""
 
     def statistics(self) -> dict[str, float]:
-        """What to log: means over the steps since this was last asked for."""
-
-    def scores(self) -> dict[str, float]:
-        """How good the network is on images that it is not trained on.
-
-        It leaves no trace in the state but what a schedule learns from the scores.
-        """
-
-    def picture(self) -> NDArray[np.uint8]:
-        """What it makes of some of those images, tiled: uint8 [3, H, W]; leaves no trace either."""
+        """Values to log: means over the steps since the last call."""
 
     def networks(self) -> Mapping[str, nn.Module | Mapping[str, Tensor]]:
-        """The networks whose weights are shown as histograms, by name, and tensors to show likewise."""
+        """Networks, or named tensors, to show as histograms."""
 
     def state(self) -> dict[str, Any]:
-        """Nested dicts and lists of tensors, numbers and strings, from which `load_state` goes on."""
+        """Nested dicts and lists of tensors, numbers and strings, from which `load_state` resumes."""
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Go on from what `state` gave, after the step that `state["step"]` tells."""
+        """Resume from what `state` returned after the step `state["step"]`."""
 
 
-def train(learner: Learner, logger: RunLogger, best: BestTracker) -> Outcome:
-    """Train until the settings' steps or minutes are reached, or a signal asks for the end.
+@dataclass(frozen=True)
+class Due:
+    """What has to be done after a step."""
 
-    At least one step is made. The last one is saved; the run's very last is also scored and shown. The
-    network of the step with the best score is kept as the run's best.
+    log: bool
+    sample: bool
+    score: bool
+    save: bool
+
+    @property
+    def anything(self) -> bool:
+        """Whether there is anything to do."""
+        return self.log or self.sample or self.score or self.save
+
+
+class TrainingLoop:
+    """Trains until the settings' steps or minutes are reached, or a signal arrives.
+
+    At least one step is made, and the last step is saved. The checkpoint with the best score is kept. Of
+    several processes all make the steps and stop together; rank 0 alone evaluates, decides and writes, and
+    only it needs a logger.
+
+    A training adds what it needs in a subclass: `scores`, `sample`, `progress`, and, to recover from
+    problems, `check` and `recover`.
 
     Args:
-        learner: at the step at which the run begins or goes on.
-        logger: of the run.
-        best: which of the steps so far had the best score.
-
-    Raises:
-        DivergedError: a loss, gradient or weight was not finite; the checkpoints are of before that.
-        UserError: a checkpoint, a picture or a line could not be written.
+        trainer: at the step at which the run starts or resumes.
+        logger: the run's.
+        best: knows which step so far had the best score.
+        world: the processes that train together.
     """
-    try:
-        return _Sitting(learner, logger, best).train()
-    except OSError as error:
-        raise UserError(
-            f"{logger.run} cannot be written to: {error.strerror or error}; its checkpoints are as they were"
-        ) from None
 
-
-class _Sitting:
-    """One call of the script, from the step at which it begins or goes on."""
-
-    def __init__(self, learner: Learner, logger: RunLogger, best: BestTracker) -> None:
-        self._learner, self._logger, self._best = learner, logger, best
-        self._clock = BudgetTimer(learner.settings, learner.step_count)
-        self._saved: Path | None = None
-        self._shown = ""
+    def __init__(
+        self, trainer: Trainer, logger: RunLogger | None, best: BestTracker, world: World | None = None
+    ) -> None:
+        self.trainer = trainer
+        self.logger = cast(RunLogger, logger)
+        self.best = best
+        self.world = world or World()
+        self.timer = BudgetTimer(trainer.settings, trainer.step_count)
+        self.saved: Path | None = None
 
     def train(self) -> Outcome:
-        learner, clock = self._learner, self._clock
-        with SignalHandler() as interrupt, clock.progress(learner.step_count) as bar:
-            if learner.step_count == 0:
-                self._show_picture()
-                self._logger.log_histograms(0, learner.networks())
-            ending = False
-            while not ending:
-                learner.step()
-                bar.update()
-                ending = clock.over(learner.step_count) or interrupt.received is not None
-                self._record(bar, ending=ending)
-        assert self._saved is not None, "the last step is always saved"
-        return Outcome(learner.step_count, clock.seconds(), self._saved, exit_code(interrupt.received))
+        """Train, and return how it ended.
 
-    def _record(self, bar: tqdm, *, ending: bool) -> None:
-        """Log, show, score and save what is due after a step.
-
-        Nothing but the checkpoint is made out of turn where a sitting ends early, so that a run that goes
-        on has the same curves as one that was never stopped.
+        Raises:
+            DivergedError: a loss, gradient or weight was not finite; the checkpoints predate that.
+            UserError: a checkpoint, a picture or a line could not be written.
+            ProcessLostError: another process is gone.
         """
-        learner, logger = self._learner, self._logger
-        settings, step = learner.settings, learner.step_count
-        last = step == settings.steps
+        trainer, timer, world = self.trainer, self.timer, self.world
+        signals = SignalHandler((lambda: patience(timer.longest_turn)) if world.launched else None)
+        with signals, timer.progress(trainer.step_count, shown=world.is_rank_zero) as self.bar:
+            if trainer.step_count == 0:
+                self.on_rank_zero(self._log_start)
+            stopping = False
+            while not stopping:
+                trainer.step()
+                self.bar.update()
+                # Neither the time nor a signal reaches all processes at the same step.
+                over, number = world.all_reduce_max(timer.over(trainer.step_count), signals.received or 0)
+                stopping = bool(over or number)
+                due = self.due(trainer.step_count, stopping=stopping)
+                problem = self.on_rank_zero(lambda: self.record(due)) if due.anything else None  # noqa: B023
+                if problem is not None:
+                    self.recover(problem)
+                    stopping = False
+                timer.turn()
+        saved = world.on_rank_zero(lambda: self.saved)
+        assert saved is not None, "the last step is always saved"
+        return Outcome(trainer.step_count, timer.seconds(), saved, exit_code(number))
+
+    def due(self, step: int, *, stopping: bool) -> Due:
+        """What has to be done after a step.
+
+        A training that stops early only saves, so that it has the same curves as one that never stopped.
+        """
+        settings = self.trainer.settings
+        final = step == settings.steps
+        return Due(
+            log=step % settings.log_every == 0,
+            sample=final or step % settings.sample_every == 0,
+            score=final or step % settings.score_every == 0,
+            save=stopping or step % settings.checkpoint_every == 0,
+        )
+
+    def scores(self) -> dict[str, float]:
+        """The scores of the current networks; none if they are not scored."""
+        return {}
+
+    def sample(self) -> NDArray[np.uint8]:
+        """A tiled picture of what the networks do now, uint8 [3, H, W]."""
+        raise NotImplementedError
+
+    def progress(self, values: dict[str, float]) -> str:
+        """What the progress bar shows of logged values."""
+        raise NotImplementedError
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint contains."""
+        return self.trainer.state() | {"best": self.best.state()}
+
+    def check(self, due: Due, values: dict[str, float]) -> Any:
+        """A problem to recover from, or None; called before anything is scored or saved."""
+
+    def recover(self, problem: Any) -> None:
+        """Put the trainer back to before the problem."""
+        raise NotImplementedError
+
+    def _log_start(self) -> None:
+        self.log_samples()
+        self.logger.log_histograms(0, self.trainer.networks())
+
+    def log_samples(self) -> None:
+        """Write `sample` into the run."""
+        self.logger.log_samples(self.trainer.step_count, self.sample(), self.trainer.settings.seed)
+
+    def record(self, due: Due) -> Any:
+        """Log, sample, score and save what is due, unless there is a problem; the problem."""
+        trainer, logger, step = self.trainer, self.logger, self.trainer.step_count
         values: dict[str, float] = {}
-        score_due = last or step % settings.score_every == 0
-        save_due = ending or step % settings.checkpoint_every == 0
-        if step % settings.log_every == 0:
-            learner.check_finite()
-            rate = self._clock.images_per_second(step)
-            values = learner.statistics() | {"speed/images_per_second": rate}
-        if score_due:
-            learner.check_finite()
-            scores = learner.scores()
-            self._best.add(step, scores[learner.ranked_by])
-            self._shown = f", {learner.ranked_by} {scores[learner.ranked_by]:.4f}"
-            values |= scores
+        trainer.check_finite()
+        if due.log:
+            rate = self.timer.images_per_second(step)
+            values = trainer.statistics() | {"speed/images_per_second": rate}
+        if due.sample:
+            self.log_samples()
+        problem = self.check(due, values)
+        if problem is not None:
+            return problem
+        scores = self.scores() if due.score else {}
+        is_best = bool(scores) and self.best.add(step, scores[trainer.ranked_by])
+        values |= scores
         if values:
             logger.log_scalars(step, values)
-            bar.total = self._clock.expected_steps(step)
-            if "loss/training" in values:
-                bar.set_postfix_str(f"loss {values['loss/training']:.4g}{self._shown}")
-        if last or step % settings.sample_every == 0:
-            self._show_picture()
-        if step % settings.histogram_every == 0:
-            logger.log_histograms(step, learner.networks())
-        best_now = score_due and self._best.step == step
-        if save_due or best_now:
-            learner.check_finite()
+            self.bar.total = self.timer.expected_steps(step)
+            self.bar.set_postfix_str(self.progress(values))
+        if step % trainer.settings.checkpoint_every == 0:
+            logger.log_histograms(step, trainer.networks())
+        if due.save or is_best:
             logger.flush()
-            state = learner.state() | {"best": self._best.state()}
-            self._saved = save(logger.run, step, state, settings.keep, learner.weights)
-            if best_now:
-                save_as_best(self._saved)
+            self.saved = save(logger.run, step, self.state(), trainer.settings.keep, trainer.weights)
+            if is_best:
+                save_as_best(self.saved)
+        return None
 
-    def _show_picture(self) -> None:
-        learner = self._learner
-        self._logger.log_samples(learner.step_count, learner.picture(), learner.settings.seed)
+    def on_rank_zero(self, work: Callable[[], Result]) -> Result:
+        """Have rank 0 evaluate or write something, and all processes get the result."""
+
+        def report_errors() -> Result:
+            try:
+                return work()
+            except OSError as error:
+                raise UserError(
+                    f"{self.logger.run} cannot be written to: {error.strerror or error}; "
+                    "its checkpoints are as they were"
+                ) from None
+
+        return self.world.on_rank_zero(report_errors)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -27,6 +27,60 @@ AnySettings = TypeVar("AnySettings")
 
 MAX_WIDTH = 2**16
 """Values in a latent vector, or channels of a layer: weights between more do not fit in memory."""
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """Settings that every training has. Each training adds its own, and overrides defaults."""
+
+    folder: Folder = None
+    """Folder of images. Without one, the training uses drawn faces."""
+    name: str | None = None
+    """Name of the run, after its number; by default the folder's name."""
+    output: Path = Path("outputs")
+    """Folder of runs."""
+    cache: Path = Path("data/cache")
+    """Folder where decoded images are kept for the next start."""
+    steps: int | None = 6000
+    """Steps of the whole run."""
+    minutes: float | None = None
+    """Stop this many minutes after the start; --resume continues."""
+    batch_size: int = 64
+    """Images per step."""
+    image_size: int | None = 64
+    """Side in pixels of the images that the network is given."""
+    held_out: float = 0.3
+    """Share of the images that is never trained on and serves to score the network."""
+    seed: int = 0
+    """Seed of everything random: weights, order of the images, augmentation."""
+    device: Device = "auto"
+    """Where to compute; auto takes CUDA, then Apple's MPS, then the CPU."""
+    workers: int | None = None
+    """Processes that decode images; 0 for none but the main one, by default one per core."""
+    log_every: int = 20
+    """Steps between lines in metrics.jsonl and TensorBoard."""
+    sample_every: int = 1000
+    """Steps between pictures of what the network does."""
+    score_every: int = 250
+    """Steps between scores on the held-out images; the best network is kept."""
+    checkpoint_every: int = 500
+    """Steps between checkpoints, and between histograms of the weights in TensorBoard."""
+    keep: int = 2
+    """Number of newest checkpoints kept."""
+
+
+def check_training(settings: TrainingSettings) -> None:
+    """Raise `UserError` for the first of these settings that is out of range."""
+    at_least(settings, 1, "steps keep log_every sample_every score_every checkpoint_every")
+    at_least(settings, 0, "seed workers")
+    between(settings, 0, float("inf"), "minutes")
+    if settings.seed >= 2**63:
+        raise UserError(f"--seed must be less than 2**63, not {settings.seed}")
+
+
+def settings_affecting_results(settings: Any, resumable: Collection[str]) -> dict[str, Any]:
+    """The settings, by name, that a resumed run may not change."""
+    return {name: value for name, value in to_json(settings).items() if name not in resumable}
 
 
 def changed(old: AnySettings, new: AnySettings, ignored: Collection[str]) -> list[str]:
@@ -91,6 +145,15 @@ def at_least(settings: Any, minimum: int, names: str) -> None:
         value = getattr(settings, name)
         if value is not None and not minimum <= value < float("inf"):
             raise UserError(f"{flag(name)} must be {minimum} or more, not {value}")
+
+
+def between(settings: Any, low: float, high: float, names: str) -> None:
+    """Raise `UserError` for the first of these settings (names in one string) not between two bounds."""
+    for name in names.split():
+        value = getattr(settings, name)
+        if value is not None and not low < value < high:
+            bounds = f"more than {low:g}" + ("" if high == float("inf") else f" and less than {high:g}")
+            raise UserError(f"{flag(name)} must be {bounds}, not {value}")
 
 
 def _documentation(settings_type: type) -> dict[str, str]:

@@ -1,11 +1,11 @@
-"""From what a user asks for to a run that is trained: new, resumed, or begun from another's network."""
+"""From a command line to a training in a run folder: new, resumed, or started from another run."""
 
 from __future__ import annotations
 
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -15,205 +15,315 @@ from torch import nn
 
 from engine.best import BestTracker
 from engine.budget import Outcome
-from engine.checkpoint import load_newest, load_newest_and_report, save_as_best
+from engine.checkpoint import load_newest, load_newest_and_report, save, save_as_best
 from engine.cli import NEWEST, RunOptions, parse_arguments, settings_of
 from engine.device import choose_device, describe_environment, print_environment_changes
+from engine.distributed import World
 from engine.errors import UserError
-from engine.finite import DivergedError
+from engine.finite import EXIT_DIVERGED, DivergedError
 from engine.lock import locked
-from engine.loop import Learner, train
+from engine.loop import TrainingLoop
 from engine.run_logger import RunLogger
-from engine.runs import UNNAMED, RunInfo, create_run, find_run, read_info, report_write_errors, write_info
-from engine.settings import changed, flag, from_json
-from faces.data import TrainingData
-from faces.settings import FREE, TrainingSettings
-from gan.monitor import EXIT_CODE
-from images.dataset import write_skipped
+from engine.runs import (
+    UNNAMED,
+    RunInfo,
+    create_run,
+    find_run,
+    read_info,
+    report_write_errors,
+    write_info,
+)
+from engine.settings import TrainingSettings, changed, flag, from_json, settings_affecting_results
 
 Settings = TypeVar("Settings", bound=TrainingSettings)
 
 
 @dataclass(frozen=True)
-class Kind(Generic[Settings]):
-    """One kind of training.
+class Task(Generic[Settings]):
+    """What a training learns, and how its settings work.
 
     Attributes:
-        name: as config.json has it.
+        name: as in config.json.
         script: that trains it, for messages.
         settings: class of its settings.
-        request: that class with a `gan.request.RunOptions`, for the command line.
-        check: raises `UserError` for a setting that is out of its range.
-        network: the settings that a network's weights depend on.
-        absolute: gives the settings with the paths in them, but for the folder's, from the root: a run may be
-            resumed from another working directory, and by the words that it was begun with.
+        arguments: that class with `RunOptions`, for the command line.
+        check: raises `UserError` for a setting that is out of range.
+        network: settings that a network's weights depend on.
+        resumable: settings that may change when a run is resumed.
+        upgrade: the settings of a run of an earlier version, by name, as this version names them.
+        absolute: makes the paths among the settings absolute, except for the folder's, since a run may be
+            resumed from another working directory.
     """
 
     name: str
     script: str
     settings: type[Settings]
-    request: type[RunOptions]
+    arguments: type[RunOptions]
     check: Callable[[Settings], None]
     network: tuple[str, ...]
-    absolute: Callable[[Settings], Settings]
+    resumable: frozenset[str]
+    upgrade: Callable[[dict[str, Any]], dict[str, Any]]
+    absolute: Callable[[Settings], Settings] = lambda settings: settings
 
     def read_info(self, run: Path) -> RunInfo:
-        """A run's config.json. Raises `UserError` where it is none of this kind."""
-        return read_info(run, self.name, self._settings_from)
+        """A run's config.json. Raises `UserError` if it is not one of this task."""
+        return read_info(run, self.name, self.read_settings)
+
+    def read_settings(self, values: dict[str, Any]) -> Settings:
+        """Settings from the values in a file. Raises `UserError` if they are not valid."""
+        settings = from_json(self.upgrade(values), self.settings)
+        self.check(settings)
+        return settings
 
     def trained_settings(self, run: Path) -> Settings:
-        """Those with which a run's newest checkpoint was made, whatever config.json was edited into since.
+        """The settings of a run's newest checkpoint, even if config.json was edited since.
 
         Raises:
-            UserError: the run has no usable checkpoint, or one of another kind.
+            UserError: the run has no usable checkpoint, or one of another task.
         """
         path, state, _ = load_newest(run)
         if state.get("kind", UNNAMED) != self.name:
             raise UserError(f"{path} is of another kind: {state.get('kind', UNNAMED)}, not {self.name}")
-        return self._settings_from(state["settings"])
+        return self.read_settings(state["settings"])
 
-    def _settings_from(self, values: dict[str, Any]) -> Settings:
-        settings = from_json(values, self.settings)
-        self.check(settings)
-        return settings
-
-    def find_run(self, run: str | Path | None, output: Path) -> Path:
-        """A run by its folder, name or number; see `engine.runs.find_run`."""
-        return find_run(run, output, self.script)
+    def find_run(self, run: str | None, output: Path) -> Path:
+        """A run by its folder, name or number, or the newest; see `engine.runs.find_run`."""
+        return find_run(None if run == NEWEST else run, output, self.script)
 
 
 @dataclass(frozen=True)
 class Plan(Generic[Settings]):
-    """What is to be done, decided but not begun."""
+    """A training that has been decided on but not started."""
 
-    kind: Kind[Settings]
+    task: Task[Settings]
     settings: Settings
     device: torch.device
     resumed: Path | None = None
-    """The run to go on with."""
+    """The run to resume."""
     source: Path | None = None
-    """The run whose network a new one begins with."""
+    """The run whose networks a new run starts from."""
     force: bool = False
 
     def source_state(self) -> tuple[Path, dict[str, Any]] | None:
-        """The newest whole checkpoint of the run begun from, if any, and what it holds."""
+        """The newest intact checkpoint of the source, if there is one, and its path."""
         return load_newest_and_report(self.source) if self.source else None
 
 
-def make_plan(words: Sequence[str], kind: Kind[Settings]) -> Plan[Settings]:
-    """Read a command line. What it leaves open is taken from the run it names.
+def make_plan(argv: Sequence[str], task: Task[Settings]) -> Plan[Settings]:
+    """Parse a command line. Missing settings are those of the run it names.
 
     Raises:
-        UserError: words that do not fit, settings out of range, no such run or device, a run without a usable
-            checkpoint, or one whose mathematics or network would change.
+        UserError: invalid arguments, settings out of range, no such run or device, no usable checkpoint, or
+            settings that would change the results or the network of the run.
         SystemExit: with code 0, after --help.
     """
-    request = parse_arguments(words, kind.request)
-    named = request.resume or request.init_from
-    output = settings_of(request, kind.settings).output
-    run = kind.find_run(None if named == NEWEST else named, output) if named else None
-    before = kind.read_info(run).settings if run else kind.settings()
-    trained = kind.trained_settings(run) if run else before
-    if run and request.init_from:
-        before = replace(kind.settings(), **{name: getattr(trained, name) for name in kind.network})
-    settings = kind.absolute(settings_of(parse_arguments(words, kind.request, before), kind.settings))
-    if settings.folder is not None:
-        settings = replace(settings, folder=str(Path(settings.folder).absolute()))
+    arguments = parse_arguments(argv, task.arguments)
+    name = arguments.resume or arguments.init_from
+    run = task.find_run(name, settings_of(arguments, task.settings).output) if name else None
+    defaults = task.read_info(run).settings if run else task.settings()
+    trained = task.trained_settings(run) if run else defaults
+    if run and arguments.init_from:
+        defaults = replace(task.settings(), **{name: getattr(trained, name) for name in task.network})
+    settings = settings_of(parse_arguments(argv, task.arguments, defaults), task.settings)
+    settings = with_absolute_folder(task.absolute(settings))
     if run:
-        # First, as another network makes settings wrong of which the user said nothing.
-        fixed = kind.network if request.init_from else (*kind.network, "optimizer")
-        _same_network(run, trained, settings, fixed)
-    kind.check(settings)
-    if run and request.resume and not request.force:
-        _same_mathematics(run, trained, settings)
+        # First, because another network makes settings invalid that the user did not name.
+        fixed = task.network if arguments.init_from else (*task.network, "optimizer")
+        check_same_network(run, trained, settings, fixed)
+    task.check(settings)
+    if run and arguments.resume and not arguments.force:
+        check_same_results(run, trained, settings, task.resumable)
     return Plan(
-        kind,
+        task,
         settings,
         choose_device(settings.device),
-        resumed=run if request.resume else None,
-        source=run if request.init_from else None,
-        force=request.force,
+        resumed=run if arguments.resume else None,
+        source=run if arguments.init_from else None,
+        force=arguments.force,
     )
 
 
+def with_absolute_folder(settings: Settings) -> Settings:
+    """The settings with an absolute folder: a run may be resumed from another working directory."""
+    if settings.folder is None:
+        return settings
+    return replace(settings, folder=str(Path(settings.folder).absolute()))
+
+
+def check_same_network(run: Path, before: Any, settings: Any, names: Sequence[str]) -> None:
+    """Raise `UserError` if settings that a run's network depends on have changed."""
+    if other := [flag(name) for name in names if getattr(before, name) != getattr(settings, name)]:
+        raise UserError(
+            f"the network of {run} was trained with another {', '.join(other)}: omit the change, or undo it "
+            "in its config.json"
+        )
+
+
+def check_same_results(run: Path, before: Any, settings: Any, resumable: frozenset[str]) -> None:
+    """Raise `UserError` if settings have changed that a resumed run may not change."""
+    if differences := changed(before, settings, resumable):
+        raise UserError(
+            f"{run} was trained with another {', '.join(map(flag, differences))}, so resuming would not "
+            "continue the same run: omit the change, or undo it in its config.json, start a new run with "
+            "--init-from, or insist with --force"
+        )
+
+
 def check_data(plan: Plan[Any], digest: str, count: int) -> None:
-    """Raise `UserError` where a resumed run was trained on other data than those of this digest."""
+    """Raise `UserError` if a resumed run was trained on data with another digest."""
     if plan.resumed is None or plan.force:
         return
-    before = plan.kind.read_info(plan.resumed).data
+    before = plan.task.read_info(plan.resumed).data
     if before.get("digest") != digest:
         raise UserError(
             f"the data have changed since {plan.resumed} was trained on them ({before.get('images')} images "
-            f"then, {count} now): restore them, begin a new run with --init-from, or insist with --force"
+            f"then, {count} now): restore them, start a new run with --init-from, or insist with --force"
         )
 
 
 @contextmanager
 def open_run(
-    plan: Plan[Any], learner: Learner, best: BestTracker, name: str, facts: dict[str, Any]
-) -> Iterator[RunLogger]:
-    """Have a run to oneself while the block runs, and a logger that is closed at its end.
+    plan: Plan[Any],
+    name: str,
+    resume: Callable[[dict[str, Any]], BestTracker],
+    step: Callable[[], int],
+    data: dict[str, Any],
+    write_files: Callable[[RunLogger], None],
+    world: World | None = None,
+) -> Iterator[tuple[Path, RunLogger | None]]:
+    """Lock a run folder, a new one or the resumed one, while the block runs.
 
-    The run is a new folder, or the resumed one. Learner and best take over the state of the latter only
-    here: until the folder is locked, another process may train on in it.
+    The state is loaded only here: until the folder is locked, another process may be training in it.
 
     Args:
-        plan: what is to be done.
-        learner: at step 0.
-        best: that knows of no score yet.
+        plan: the training.
         name: of a new run.
-        facts: of the data, for config.json: at least `digest` and `images`.
+        resume: loads a checkpoint's state into the training, and returns its best step.
+        step: the step at which the training is then.
+        data: for config.json: at least `digest` and `images`.
+        write_files: writes what else a run contains from its start.
+        world: the processes that train together. Rank 0 locks, reads and writes.
+
+    Yields:
+        The run, and its logger, which is closed at the end of the block; None in all processes but rank 0.
 
     Raises:
-        UserError: another process is training in the folder, it cannot be written to, or the resumed
-            run has no usable checkpoint or is already at its end.
+        UserError: another process is training in the folder, it cannot be written to, or the resumed run has
+            no usable checkpoint or has reached its last step.
     """
-    settings = plan.settings
-    run = plan.resumed or create_run(settings.output, settings.name or name, settings.image_size)
-    with locked(run):
-        if plan.resumed:
-            _go_on(plan, learner, best)
-        with report_write_errors(run):
-            logger = RunLogger(run, learner.step_count)
-        with closing(logger):
+    world, settings = world or World(), plan.settings
+    loggers: list[RunLogger] = []
+    with ExitStack() as stack:
+
+        def lock() -> tuple[Path, tuple[Path, dict[str, Any]] | None]:
+            run = plan.resumed or create_run(settings.output, settings.name or name, settings.image_size)
+            stack.enter_context(locked(run))
+            world.store_run(run)
+            return run, load_newest_and_report(run) if plan.resumed else None
+
+        def write() -> None:
             with report_write_errors(run):
-                write_info(run, RunInfo(settings, facts, describe_environment(plan.device), plan.kind.name))
-            yield logger
+                if newest and plan.force:
+                    # The settings differ from here on, and a kill may come before the next checkpoint.
+                    results = settings_affecting_results(settings, plan.task.resumable)
+                    state = newest[1] | {"settings": newest[1].get("settings", {}) | results}
+                    save(run, step(), state, settings.keep, networks=())
+                loggers.append(stack.enter_context(closing(RunLogger(run, step()))))
+                environment = describe_environment(plan.device, world.size)
+                write_info(run, RunInfo(settings, data, environment, plan.task.name))
+                write_files(loggers[0])
+
+        run, newest = world.on_rank_zero(lock)
+        before = world.on_rank_zero(lambda: plan.task.read_info(run).environment) if newest else {}
+        if newest:
+            path, state = newest
+            best = resume(state)
+            if best.step == step():
+                world.on_rank_zero(lambda: save_as_best(path))  # a kill may have come between the two
+            if settings.steps is not None and step() >= settings.steps:
+                extensible = "steps" in plan.task.resumable
+                more = f"such as --steps {2 * step()}" if extensible else "by --steps and --force"
+                raise UserError(
+                    f"{run} has reached its last step, {step():,} of {settings.steps:,}; give it more, {more}"
+                )
+            print(f"resuming from {path}")
+            now = describe_environment(plan.device, world.size)
+            print_environment_changes({"processes": 1} | before, now)
+        world.on_rank_zero(write)
+        yield run, loggers[0] if loggers else None
 
 
-def run_training(
-    plan: Plan[Any],
-    learner: Learner,
-    data: TrainingData,
-    facts: dict[str, Any],
-    report: Callable[[Path, BestTracker], Sequence[str]],
-) -> int:
-    """Train in a run's folder to the end, and print where it goes and what came of it.
+def run_loop(
+    loop: TrainingLoop, run: Path, output: Path, failure: type[Exception] = DivergedError
+) -> Outcome | None:
+    """Train in a run folder, and print where it is and how the training ended.
 
     Args:
-        plan: what is to be done.
-        learner: at step 0; see `open_run`.
-        data: that it learns from.
-        facts: of the data, for config.json.
-        report: of a run that has a best step, its folder and that step, gives lines that tell how good it is.
+        loop: the training.
+        run: its folder.
+        output: folder of runs.
+        failure: the exception of a training that cannot continue.
+
+    Returns:
+        How it ended; None if it failed, for which the exit code is `EXIT_DIVERGED`.
+    """
+    print(f"writing to {run}; to watch: tensorboard --logdir {output}")
+    try:
+        outcome = loop.train()
+    except failure as error:
+        print(f"stopped: {error}; the checkpoints in {run}/checkpoints predate that", file=sys.stderr)
+        return None
+    minutes = outcome.seconds / 60
+    print(f"step {outcome.step:,} after {minutes:.1f} minutes, saved in {outcome.checkpoint}")
+    return outcome
+
+
+def train_in_run(
+    plan: Plan[Any],
+    loop_type: Callable[..., TrainingLoop],
+    trainer: Any,
+    name: str,
+    data: dict[str, Any],
+    write_files: Callable[[RunLogger], None],
+    report: Callable[[Path, BestTracker], Sequence[str]],
+) -> int:
+    """Train one network in a run folder to the end.
+
+    Args:
+        plan: the training.
+        loop_type: makes the loop from trainer, logger and best step.
+        trainer: at step 0.
+        name: of a new run.
+        data: for config.json.
+        write_files: see `open_run`.
+        report: lines about a run that has a best step.
 
     Returns:
         The script's exit code.
 
     Raises:
-        UserError: as `open_run` and `engine.loop.train`.
+        UserError: as `open_run` and `TrainingLoop.train`.
     """
     best = BestTracker(smoothed=1)
-    with open_run(plan, learner, best, data.folder.name, facts) as logger:
-        run = logger.run
-        with report_write_errors(run):
-            write_skipped(run / "skipped.txt", data.skipped)
-        print(f"writing to {run}; to watch: tensorboard --logdir {plan.settings.output}")
-        try:
-            outcome = train(learner, logger, best)
-        except DivergedError as seen:
-            print(f"stopped: {seen}; what {run}/checkpoints holds is from before that", file=sys.stderr)
-            return EXIT_CODE
-    print("\n".join(_told_of(plan, run, outcome, best)))
+
+    def resume(state: dict[str, Any]) -> BestTracker:
+        trainer.load_state(state)
+        best.load_state(state["best"])
+        return best
+
+    with open_run(plan, name, resume, lambda: trainer.step_count, data, write_files) as (run, logger):
+        outcome = run_loop(loop_type(trainer, logger, best), run, plan.settings.output)
+    if outcome is None:
+        return EXIT_DIVERGED
+    steps = plan.settings.steps
+    if outcome.step < steps:
+        first = min(plan.settings.score_every, steps)
+        unscored = "" if best.step else f"; the first score is due at step {first:,}"
+        script = plan.task.script.split()[0]
+        print(
+            f"stopped before step {steps:,}{unscored}; `python {script} --resume {shlex.quote(str(run))}` "
+            "continues"
+        )
     if best.step is not None:
         print("\n".join(report(run, best)))
     return outcome.exit_code
@@ -221,60 +331,6 @@ def run_training(
 
 def network_summary(network: nn.Module) -> str:
     """A network and its size, for --dry-run."""
-    weights = [weight.numel() for weight in network.parameters()]
+    sizes = [weight.numel() for weight in network.parameters()]
     trained = [weight.numel() for weight in network.parameters() if weight.requires_grad]
-    return f"{network}\n{sum(weights):,} parameters, {sum(trained):,} of them trained"
-
-
-def _told_of(plan: Plan[Any], run: Path, outcome: Outcome, best: BestTracker) -> list[str]:
-    """What to print after a sitting: what was saved and, of a run that is not at its end, how to go on."""
-    steps = plan.settings.steps
-    lines = [
-        f"step {outcome.step:,} after {outcome.seconds / 60:.1f} minutes, saved in {outcome.checkpoint}",
-    ]
-    if outcome.step < steps:
-        first = min(plan.settings.score_every, steps)
-        unscored = f"; nothing is scored yet, the first score is due at step {first:,}"
-        lines.append(
-            f"stopped before step {steps:,}{'' if best.step else unscored}; "
-            f"`python {plan.kind.script.split()[0]} --resume {shlex.quote(str(run))}` goes on"
-        )
-    return lines
-
-
-def _go_on(plan: Plan[Any], learner: Learner, best: BestTracker) -> None:
-    """Put the learner where the resumed run ended."""
-    assert plan.resumed is not None
-    path, state = load_newest_and_report(plan.resumed)
-    learner.load_state(state)
-    best.load_state(state["best"])
-    if best.step == learner.step_count:
-        save_as_best(path)  # a kill may have come between writing it and keeping it
-    if learner.step_count >= plan.settings.steps:
-        raise UserError(
-            f"{plan.resumed} is at its end, step {learner.step_count:,} of {plan.settings.steps:,}; begin "
-            "a new run with --init-from, or insist with --steps and --force"
-        )
-    print(f"going on from {path}")
-    print_environment_changes(
-        plan.kind.read_info(plan.resumed).environment, describe_environment(plan.device)
-    )
-
-
-def _same_network(run: Path, before: Any, settings: Any, names: tuple[str, ...]) -> None:
-    other = [flag(name) for name in names if getattr(before, name) != getattr(settings, name)]
-    if other:
-        raise UserError(
-            f"the network of {run} was trained with another {', '.join(other)}: leave that out, or undo it "
-            "in its config.json"
-        )
-
-
-def _same_mathematics(run: Path, before: Any, settings: Any) -> None:
-    differences = changed(before, settings, FREE)
-    if differences:
-        raise UserError(
-            f"{run} was trained with another {', '.join(map(flag, differences))}; going on would not be the "
-            "same run: leave that out, or undo it in its config.json, begin a new run with --init-from, or "
-            "insist with --force"
-        )
+    return f"{network}\n{sum(sizes):,} parameters, {sum(trained):,} of them trained"

@@ -1,4 +1,4 @@
-"""Trained generators, loaded from checkpoints, and the batch-norm statistics that averaged weights need."""
+"""Trained generators: loaded from a run, evaluated, and averaged weights made ready for use."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from engine.checkpoint import load_selected
 from engine.device import choose_device, exact_float32
@@ -19,10 +19,12 @@ from engine.errors import UserError
 from engine.runs import best_path, find_run
 from engine.settings import Device
 from gan.config import Settings, read_info
-from gan.networks import Generator, make_networks
+from gan.networks import Generator, make_discriminator, make_generator
 from images.tiles import to_uint8
 
 SAMPLING_BATCH = 16
+STATISTICS_BATCHES = 5
+STATISTICS_BATCH = 100
 
 
 @dataclass(frozen=True)
@@ -34,17 +36,17 @@ class LoadedGenerator:
     checkpoint: Path
     step: int
     weights: str
-    """`ema` for the averaged ones, `raw` for those of the last step."""
+    """`ema` for the averaged weights, `raw` for those of the last step."""
     settings: Settings
 
     @property
     def is_best(self) -> bool:
-        """Whether these are the networks that the run keeps for their score."""
+        """Whether this is the checkpoint with the run's best score."""
         return self.checkpoint == best_path(self.run)
 
     @property
     def seed(self) -> int:
-        """The run's seed, from which its sample grids' latent vectors are drawn."""
+        """The run's seed, from which the latent vectors of its sample grids are drawn."""
         return self.settings.seed
 
     @property
@@ -57,18 +59,25 @@ class LoadedGenerator:
         """Side of the images in pixels."""
         return self.network.image_size
 
-    @torch.no_grad()
     def images(self, z: ArrayLike) -> NDArray[np.uint8]:
-        """Latent vectors [N, latent_size], usually in [-1, 1], to images uint8 [N, 3, S, S].
+        """Latent vectors [N, latent_size], usually in [-1, 1], to images uint8 [N, 3, S, S]."""
+        return generate(self.network, torch.from_numpy(np.array(z, dtype=np.float32)))
 
-        In float32 and with the stored batch-norm statistics: each image depends on its own vector
-        alone, whatever stands beside it.
-        """
-        vectors = torch.from_numpy(np.array(z, dtype=np.float32))
-        device = next(self.network.parameters()).device
-        with exact_float32():
-            parts = [to_uint8(self.network(part.to(device)).cpu()) for part in vectors.split(SAMPLING_BATCH)]
-        return np.concatenate([np.asarray(part) for part in parts])
+
+@torch.no_grad()
+def generate(network: nn.Module, latents: Tensor) -> NDArray[np.uint8]:
+    """Latent vectors, float32 [N, latent_size], to images uint8 [N, 3, S, S].
+
+    In float32 and with the stored batch-norm statistics, so an image depends on its own vector alone. The
+    network is left in the mode it was in.
+    """
+    device = next(network.parameters()).device
+    was_training = network.training
+    network.eval()
+    with exact_float32():
+        images = [to_uint8(network(z.to(device)).cpu()) for z in latents.split(SAMPLING_BATCH)]
+    network.train(was_training)
+    return torch.cat(images).numpy()
 
 
 def load_generator(
@@ -78,69 +87,65 @@ def load_generator(
     raw: bool = False,
     device: Device = "cpu",
 ) -> LoadedGenerator:
-    """The trained generator of a run, ready to draw with.
+    """Load the trained generator of a run.
 
     Args:
-        run: its folder; the newest in outputs/ if None.
-        checkpoint: a step, a file, `best` or `newest`; if None the best or, where there is none that
-            is whole, the newest whole one.
-        raw: take the weights of the last step even where averaged ones are kept.
+        run: folder, name or number of the run; None for the newest in outputs/.
+        checkpoint: a step, a file, `best` or `newest`; None for the best or, without an intact one, the
+        newest.
+        raw: load the weights of the last step even if the run has averaged ones.
         device: where to compute.
 
     Raises:
-        UserError: no such run or checkpoint, a damaged one, or a device that is not there.
+        UserError: the run, the checkpoint or the device does not exist, or the checkpoint is damaged.
     """
     folder = find_run(run)
     settings = read_info(folder).settings
     path, state = load_selected(folder, checkpoint)
-    check_networks(folder, settings, path, state)
     weights = "raw" if raw or state.get("average") is None else "ema"
-    network = Generator(settings.generator_widths, settings.latent_size, settings.image_size)
+    check_networks(folder, settings, path, state)
+    network = make_generator(settings)
     network.load_state_dict(state["generator" if weights == "raw" else "average"])
     network = network.to(choose_device(device), memory_format=torch.channels_last)
     return LoadedGenerator(network.eval(), folder, path, state["step"], weights, settings)
 
 
 def check_networks(run: Path, settings: Settings, path: Path, state: dict[str, Any]) -> None:
-    """Raise `UserError` where a checkpoint, as `load` read it, holds other networks than the settings tell.
+    """Raise `UserError` if a checkpoint's networks do not have the shapes that the settings describe.
 
-    So it is after config.json was edited, and with a checkpoint of another run.
+    This happens with an edited config.json, and with a checkpoint of another run.
     """
-    with torch.device("meta"):  # shapes alone: those of an edited file may not fit into any memory
-        generator, discriminator = (_shapes(network.state_dict()) for network in make_networks(settings))
-    fitting = {"generator": generator, "discriminator": discriminator}
+    with torch.device("meta"):  # the networks of an edited file may not fit in memory
+        generator = _shapes(make_generator(settings).state_dict())
+        discriminator = _shapes(make_discriminator(settings).state_dict())
+    expected = {"generator": generator, "discriminator": discriminator}
     if state.get("average") is not None:
-        fitting["average"] = generator
-    if any(_shapes(state.get(name)) != shapes for name, shapes in fitting.items()):
+        expected["average"] = generator
+    if any(_shapes(state.get(name)) != shapes for name, shapes in expected.items()):
         raise UserError(
-            f"{path} holds networks of another shape than {run}/config.json tells: either that file was "
-            "changed, which has to be undone, or the checkpoint is of another run"
+            f"{path} contains networks of another shape than {run}/config.json describes: undo the change of "
+            "that file, or use a checkpoint of this run"
         )
+
+
+def estimate_batch_norm(generator: Generator, seed: int) -> None:
+    """Set a generator's batch-norm statistics to those that its current weights produce, in place.
+
+    Neither averaged statistics nor a copy of the raw network's fit averaged weights: colours come out wrong.
+    Mean and variance are estimated from 500 latent vectors that depend on the seed alone, in float32.
+    """
+    estimate_batch_norm_statistics(generator, _statistics_latents(generator, seed))
+
+
+def _statistics_latents(generator: Generator, seed: int) -> Iterator[Tensor]:
+    device = next(generator.parameters()).device
+    random = torch.Generator().manual_seed(seed)
+    for _ in range(STATISTICS_BATCHES):
+        z = torch.rand(STATISTICS_BATCH, generator.latent_size, generator=random) * 2 - 1
+        yield z.to(device)
 
 
 def _shapes(weights: Any) -> dict[str, Any] | None:
     if not isinstance(weights, dict):
         return None
     return {name: getattr(weight, "shape", None) for name, weight in weights.items()}
-
-
-STATISTICS_BATCHES = 5
-STATISTICS_BATCH = 100
-
-
-def estimate_batch_norm(generator: Generator, seed: int) -> None:
-    """Give a generator's batch norms the statistics that its present weights produce, in place.
-
-    Neither an average nor a copy of the raw network's statistics fits averaged weights: the colours
-    come out wrong. The mean and variance are estimated on 500 latent vectors that depend on the seed
-    alone, with the network in float32.
-    """
-    estimate_batch_norm_statistics(generator, _latents(generator, seed))
-
-
-def _latents(generator: Generator, seed: int) -> Iterator[Tensor]:
-    device = next(generator.parameters()).device
-    draws = torch.Generator().manual_seed(seed)
-    for _ in range(STATISTICS_BATCHES):
-        z = torch.rand(STATISTICS_BATCH, generator.latent_size, generator=draws) * 2 - 1
-        yield z.to(device)

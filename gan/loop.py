@@ -1,240 +1,196 @@
-"""The training loop: when to log, sample, score and save, when to go back, and when to stop."""
+"""The training loop of a GAN: what it adds to `engine.loop`, which is alarms and rollbacks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
-from engine.budget import BudgetTimer, Outcome
-from engine.checkpoint import DamagedCheckpointError, load, restore_best, save, save_as_best
-from engine.errors import UserError
+from engine.best import BestTracker
+from engine.checkpoint import DamagedCheckpointError, load, restore_best
 from engine.finite import DivergedError
+from engine.loop import Due, TrainingLoop
 from engine.run_logger import RunLogger
 from engine.runs import STOPPED, checkpoints, step_of
-from engine.signals import SignalHandler, exit_code, patience
-from gan.config import Settings, mathematics
-from gan.history import Course
-from gan.monitor import Alarm, not_finite
-from gan.rollback import Recovery, UnrecoverableError
+from engine.settings import settings_affecting_results
+from gan.config import RESUMABLE
+from gan.monitor import Alarm, Limits, Monitor, not_finite
+from gan.rollback import Rollback, UnrecoverableError
 from gan.trainer import Trainer
-from gan.validation import RANKED_BY, Scorer
+from gan.validation import Validator
 from images.tiles import GRID_COLUMNS, tile
 
-Result = TypeVar("Result")
 
+class GanLoop(TrainingLoop):
+    """Trains a GAN; after a certain alarm it returns to a checkpoint from before the trouble.
 
-def train(
-    trainer: Trainer, logger: RunLogger | None, course: Course, scorer: Scorer | None = None
-) -> Outcome:
-    """Train until the settings' steps or minutes are reached, or a signal asks for the end.
-
-    At least one step is made; the last one is always sampled and saved. Curves hold means over the
-    steps since the last point. Where there is a scorer, the networks with the best score are kept. After
-    an alarm that is certain the run goes back to a checkpoint of before the trouble: see `gan.rollback`.
-
-    Of several processes all make the steps, and end together. The first alone looks at them, decides, and
-    writes; only it needs a logger and a scorer.
-
-    Raises:
-        UnrecoverableError: training went wrong after the last recovery too; the checkpoints that are
-            left, and the best, are of before that.
-        UserError: a checkpoint, a sample or a line could not be written.
-        ProcessLostError: another process is gone.
+    Args:
+        trainer: at the step at which the run starts or resumes.
+        logger: the run's; only rank 0 needs one.
+        real: some training images, uint8 [N, 3, S, S], as many as there are samples, which the samples are
+            compared with.
+        validator: scores the networks; None for no scores.
     """
-    return _Sitting(trainer, logger, course, scorer).train()
 
-
-class _Sitting:
-    """One call of the script, from the step at which it begins or goes on."""
+    trainer: Trainer
 
     def __init__(
-        self, trainer: Trainer, logger: RunLogger | None, course: Course, scorer: Scorer | None
+        self,
+        trainer: Trainer,
+        logger: RunLogger | None,
+        real: NDArray[np.uint8],
+        validator: Validator | None = None,
     ) -> None:
-        self._trainer = trainer
-        self._world = trainer.world
-        self._course = course
-        self._scorer = scorer
-        self._clock = BudgetTimer(trainer.settings, trainer.step_count)
-        self._saved: Path | None = None
-        # Only the first process comes to use it, and there it is.
-        self._logger = cast(RunLogger, logger)
+        super().__init__(trainer, logger, BestTracker(), trainer.world)
+        self.rollback = Rollback()
+        self._real, self._validator = real, validator
+        self.monitor = self._new_monitor()
 
-    def train(self) -> Outcome:
-        trainer, clock, world = self._trainer, self._clock, self._world
-        interrupt = SignalHandler((lambda: patience(clock.longest_turn)) if world.launched else None)
-        with interrupt, clock.progress(trainer.step_count, shown=world.is_rank_zero) as self._bar:
-            if trainer.step_count == 0:
-                self._by_the_first(self._start)
-            ending = False
-            while not ending:
-                trainer.step()
-                self._bar.update()
-                step = trainer.step_count
-                # Neither a clock nor a signal reaches all processes at the same step.
-                over, number = world.all_reduce_max(clock.over(step), interrupt.received or 0)
-                ending = bool(over or number)
-                alarm = self._look(_Due(trainer.settings, step, last=ending))
-                if alarm and alarm.certain:
-                    self._go_back(alarm)
-                    ending = False
-                clock.turn()
-        saved = world.on_rank_zero(lambda: self._saved)
-        assert saved is not None, "the last step is always saved"
-        return Outcome(trainer.step_count, clock.seconds(), saved, exit_code(number))
+    def due(self, step: int, *, stopping: bool) -> Due:
+        """What has to be done after a step.
 
-    def _by_the_first(self, work: Callable[[], Result]) -> Result:
-        """What the first process alone does: whatever looks at the training, or writes."""
-
-        def writing() -> Result:
-            try:
-                return work()
-            except OSError as error:
-                raise UserError(
-                    f"{self._logger.run} cannot be written to: {error.strerror or error}; "
-                    "its checkpoints are as they were"
-                ) from None
-
-        return self._world.on_rank_zero(writing)
-
-    def _start(self) -> None:
-        self._sample()
-        self._logger.log_histograms(0, self._trainer.networks())
-
-    def _look(self, due: _Due) -> Alarm | None:
-        """Do what is due after a step; what is wrong with the training, if anything."""
-        return self._by_the_first(lambda: self._look_alone(due)) if due.anything else None
-
-    def _look_alone(self, due: _Due) -> Alarm | None:
-        step = self._trainer.step_count
-        try:
-            alarm = self._record(step, due)
-        except DivergedError as error:
-            alarm = not_finite(error, step)
-        if alarm:
-            self._tell(step, ("alarm: " if alarm.certain else "warning: ") + alarm.message)
-        return alarm
-
-    def _record(self, step: int, due: _Due) -> Alarm | None:
-        """Log, sample, score and save what is due; but score and save nothing that went wrong."""
-        trainer, course, logger = self._trainer, self._course, self._logger
-        alarm: Alarm | None = None
-        trainer.check_finite()
-        values: dict[str, float] = {}
-        if due.log:
-            values = trainer.statistics() | {"speed/images_per_second": self._clock.images_per_second(step)}
-            _show(self._bar, values, self._clock.expected_steps(step))
-            alarm = course.watch.observe(step, values)
-        if due.sample:
-            samples = self._sample()
-            # Out of turn it is not judged either, so that a run that goes on remembers the same.
-            seen = course.watch.look(step, samples) if due.look else None
-            alarm = alarm if alarm and alarm.certain else seen or alarm
-        if alarm and alarm.certain:
-            return alarm
-        if due.score and self._scorer:
-            scores = self._scorer.scores(trainer)
-            course.best.add(step, scores[RANKED_BY])
-            values |= scores
-        if values:
-            logger.log_scalars(step, values)
-        if due.histogram:
-            logger.log_histograms(step, trainer.networks())
-        if due.save or course.best.step == step:
-            logger.flush()
-            state = trainer.state() | {"course": course.state(), "settings": mathematics(trainer.settings)}
-            self._saved = save(logger.run, step, state, trainer.settings.keep)
-            if course.best.step == step:
-                save_as_best(self._saved)
-        return alarm
-
-    def _go_back(self, alarm: Alarm) -> None:
-        """Go on from before the trouble, in a gentler form; or give up."""
-        trainer, from_step = self._trainer, self._trainer.step_count
-        recovery, state = self._by_the_first(lambda: self._way_back(alarm))
-        trainer.go_back(recovery, state)
-        self._course.go_back(recovery, state and state["course"])
-        self._clock.roll_back(from_step - trainer.step_count)
-        self._by_the_first(lambda: self._tell_of(recovery))
-
-    def _way_back(self, alarm: Alarm) -> tuple[Recovery, dict[str, Any] | None]:
-        """The recovery, and the state it goes on from; None for the start. What is newer is removed.
-
-        Where no checkpoint that is kept is old enough, the best may be.
+        The last step is always sampled. It is not logged or scored out of turn: a run can be extended.
         """
+        settings = self.trainer.settings
+        return Due(
+            log=step % settings.log_every == 0,
+            sample=stopping or step % settings.sample_every == 0,
+            score=step % settings.score_every == 0,
+            save=stopping or step % settings.checkpoint_every == 0,
+        )
+
+    def scores(self) -> dict[str, float]:
+        """The validator's scores."""
+        return self._validator.scores(self.trainer) if self._validator else {}
+
+    def sample(self) -> NDArray[np.uint8]:
+        """The run's 64 faces as a grid."""
+        self._samples = self.trainer.samples()
+        return tile(self._samples, GRID_COLUMNS)
+
+    def progress(self, values: dict[str, float]) -> str:
+        """Losses and speed."""
+        if "loss/generator" not in values:
+            return self._progress
+        self._progress = (
+            f"D {values['loss/discriminator']:.3f}, G {values['loss/generator']:.3f}, "
+            f"{values['speed/images_per_second']:.0f} images/s"
+        )
+        return self._progress
+
+    _progress = ""
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint contains."""
+        return self.trainer.state() | {
+            "course": {
+                "best": self.best.state(),
+                "watch": self.monitor.state(),
+                "recovery": self.rollback.state(),
+            },
+            "settings": settings_affecting_results(self.trainer.settings, RESUMABLE),
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Resume from what `state` returned, the trainer included."""
+        self.trainer.load_state(state)
+        history = state["course"]
+        self.best.load_state(history["best"])
+        self.rollback = Rollback(**history["recovery"])
+        self.trainer.apply_rollback(self.rollback)
+        self.monitor = self._new_monitor()
+        self.monitor.load_state(history["watch"])
+
+    def record(self, due: Due) -> Alarm | None:
+        """Log, sample, score and save what is due; a certain alarm, if there is one."""
         try:
-            return self._found_way_back(alarm)
+            return super().record(due)
+        except DivergedError as error:
+            alarm = not_finite(error, self.trainer.step_count)
+            self._report(alarm)
+            return alarm
+
+    def check(self, due: Due, values: dict[str, float]) -> Alarm | None:
+        """A certain alarm; a warning is only reported."""
+        step = self.trainer.step_count
+        alarm = self.monitor.check_statistics(step, values) if due.log else None
+        # Samples out of turn are not checked, so that a resumed run remembers the same.
+        if step % self.trainer.settings.sample_every == 0 and not (alarm and alarm.certain):
+            alarm = self.monitor.check_samples(step, self._samples) or alarm
+        if alarm:
+            self._report(alarm)
+        return alarm if alarm and alarm.certain else None
+
+    def recover(self, problem: Alarm) -> None:
+        """Return to a checkpoint from before the trouble, or give up.
+
+        Raises:
+            UnrecoverableError: training failed after the last rollback too; the checkpoints left predate
+                that.
+        """
+        from_step = self.trainer.step_count
+        self.rollback, state = self.on_rank_zero(lambda: self._find_rollback(problem))
+        self.trainer.roll_back(self.rollback, state)
+        self.best.roll_back(state and state["course"]["best"])
+        self.monitor = self._new_monitor()
+        if state is not None:
+            self.monitor.load_state(state["course"]["watch"])
+        self.timer.roll_back(from_step - self.trainer.step_count)
+        self.on_rank_zero(self._report_rollback)
+
+    def _new_monitor(self) -> Monitor:
+        """A monitor with the patience that the current learning rate requires."""
+        rate = self.trainer.settings.learning_rate * self.rollback.rate_factor
+        return Monitor(self._real, Limits().at(rate))
+
+    def _find_rollback(self, alarm: Alarm) -> tuple[Rollback, dict[str, Any] | None]:
+        """The rollback and the state to resume from, None for the start. Newer checkpoints are removed."""
+        run = self.logger.run
+        try:
+            return self._load_rollback(alarm)
         except UnrecoverableError as error:
-            left = checkpoints(self._logger.run)
-            if left:  # the oldest stays even so: better one in trouble than none
-                self._remove_newer(left, max(alarm.since, step_of(left[0])))
-            self._logger.log_event(alarm.step, f"{STOPPED}{error}")
+            left = checkpoints(run)
+            if left:  # the oldest stays in any case: a checkpoint in trouble is better than none
+                _remove_newer(left, max(alarm.since, step_of(left[0])))
+            self.logger.log_event(alarm.step, f"{STOPPED}{error}")
             raise
 
-    def _found_way_back(self, alarm: Alarm) -> tuple[Recovery, dict[str, Any] | None]:
-        state, run = None, self._logger.run
+    def _load_rollback(self, alarm: Alarm) -> tuple[Rollback, dict[str, Any] | None]:
+        state, run = None, self.logger.run
         saved = {step_of(path): path for path in checkpoints(run)}
         if all(step > alarm.since for step in saved) and (best := restore_best(run)):
             saved[step_of(best)] = best
-        whole = dict(saved)
-        while (recovery := self._course.recovery.next(alarm, whole)).from_step:
-            self._saved = saved[recovery.from_step]
+        intact = dict(saved)
+        while (rollback := self.rollback.next(alarm, intact)).from_step:
+            self.saved = saved[rollback.from_step]
             try:
-                state = load(self._saved, mapped=False)
+                state = load(self.saved, mapped=False)
                 break
             except DamagedCheckpointError:
-                del whole[recovery.from_step]
-        self._remove_newer(saved.values(), recovery.from_step)
-        return recovery, state
+                del intact[rollback.from_step]
+        _remove_newer(saved.values(), rollback.from_step)
+        return rollback, state
 
-    def _remove_newer(self, paths: Iterable[Path], step: int) -> None:
-        """Of these checkpoints, those of after a step: they may hold the trouble."""
-        for path in paths:
-            if step_of(path) > step:
-                path.unlink()
+    def _report_rollback(self) -> None:
+        step = self.trainer.step_count
+        self.logger.truncate(step)
+        self.bar.n = step
+        self.bar.refresh()
+        self._report_event(step, self.rollback.describe(self.trainer.settings.learning_rate))
 
-    def _tell_of(self, recovery: Recovery) -> None:
-        step = self._trainer.step_count
-        self._logger.truncate(step)
-        self._bar.n = step
-        self._bar.refresh()
-        self._tell(step, recovery.describe(self._trainer.settings.learning_rate))
+    def _report(self, alarm: Alarm) -> None:
+        self._report_event(alarm.step, ("alarm: " if alarm.certain else "warning: ") + alarm.message)
 
-    def _sample(self) -> NDArray[np.uint8]:
-        """Write a sample grid; its images."""
-        images = self._trainer.samples()
-        grid = tile(images, GRID_COLUMNS)
-        self._logger.log_samples(self._trainer.step_count, grid, self._trainer.settings.seed)
-        return images
-
-    def _tell(self, step: int, text: str) -> None:
-        self._bar.write(f"step {step:,}: {text}")
-        self._logger.log_event(step, text)
+    def _report_event(self, step: int, text: str) -> None:
+        self.bar.write(f"step {step:,}: {text}")
+        self.logger.log_event(step, text)
 
 
-class _Due:
-    """What is to be done after a step. The last one is always sampled and saved.
-
-    It is not logged or scored out of turn: the means would be over fewer steps than a run that goes on has.
-    """
-
-    def __init__(self, settings: Settings, step: int, *, last: bool) -> None:
-        self.log = step % settings.log_every == 0
-        self.look = step % settings.sample_every == 0
-        self.sample = last or self.look
-        self.score = step % settings.score_every == 0
-        self.histogram = step % settings.histogram_every == 0
-        self.save = last or step % settings.checkpoint_every == 0
-        self.anything = self.log or self.sample or self.score or self.histogram or self.save
-
-
-def _show(bar: tqdm, values: dict[str, float], expected_steps: int | None) -> None:
-    bar.total = expected_steps
-    bar.set_postfix_str(
-        f"D {values['loss/discriminator']:.3f}, G {values['loss/generator']:.3f}, "
-        f"{values['speed/images_per_second']:.0f} images/s"
-    )
+def _remove_newer(paths: Iterable[Path], step: int) -> None:
+    """Remove the checkpoints from after a step: they may contain the trouble."""
+    for path in paths:
+        if step_of(path) > step:
+            path.unlink()

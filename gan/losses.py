@@ -1,62 +1,81 @@
-"""The adversarial losses on the two-logit head: softmax cross-entropy (Goodfellow et al. 2014).
+"""The adversarial loss on the discriminator's two logits.
 
-Logits are float [B, 2]; class 1 is "from the data set", class 0 "generated". Losses are computed in
-float32 whatever the precision of the networks, and are means over the batch, in nats.
+To train with another loss, write a class with the methods `real`, `fake` and `generator` and assign an
+instance to `adversarial_loss` at the end of this file. Nothing else has to change: `training_step` takes both
+networks' gradients from these methods. Logits are float [B, 2]; class 1 means real, class 0 generated. Losses
+are means over the batch, computed in float32 whatever the networks' precision.
 """
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch.nn.functional as F
 from torch import Tensor
 
-GENERATED, REAL = 0, 1
+MIN_LEAD = -60.0
+"""The lead at which D's gradient on fakes, sigmoid(lead), stops shrinking. exp(-60) is far below what Adam
+notices, and far above the smallest float32, so that `generator_gradient_ratio` can still scale it up."""
 
 
-def discriminator_loss(real_logits: Tensor, fake_logits: Tensor, negative_share: float = 0.0) -> Tensor:
-    """CE(D(x), 1) + CE(D(G(z)), 0): 2 ln 2 = 1.386 where D knows nothing, 0 where it knows all.
+class AdversarialLoss(Protocol):
+    """What `training_step` needs of a loss. All methods return a scalar, float32 []."""
 
-    With a share s of negatives in [0, 1) the second counts for 1 - s, and `negative_loss` is added. A D that
-    tells those, and cannot tell G's images from real ones, then believes in both by 1 / (2 - s).
+    def real(self, logits: Tensor) -> Tensor:
+        """D's loss on real images."""
+
+    def fake(self, logits: Tensor) -> Tensor:
+        """D's loss on generated images."""
+
+    def generator(self, logits: Tensor) -> Tensor:
+        """G's loss on generated images."""
+
+
+class CrossEntropy:
+    """Softmax cross-entropy with the non-saturating generator loss (Goodfellow et al. 2014), in nats.
+
+    A discriminator that cannot tell real from fake has losses of ln 2 = 0.693 each; so does the generator.
     """
-    of_real, of_fakes = _cross_entropy(real_logits, REAL), _cross_entropy(fake_logits, GENERATED)
-    return of_real + (1 - negative_share) * of_fakes
+
+    def real(self, logits: Tensor) -> Tensor:
+        """CE(D(x), real)."""
+        return F.softplus(-lead_of_real(logits)).mean()
+
+    def fake(self, logits: Tensor) -> Tensor:
+        """CE(D(G(z)), fake), with a gradient that never underflows."""
+        lead = lead_of_real(logits)
+        bounded = (
+            lead + (lead.clamp(min=MIN_LEAD) - lead).detach()
+        )  # the value is clamped, the gradient passes
+        return F.softplus(bounded).mean()
+
+    def generator(self, logits: Tensor) -> Tensor:
+        """CE(D(G(z)), real)."""
+        return F.softplus(-lead_of_real(logits)).mean()
+
+    def generator_gradient_ratio(self, logits: Tensor) -> Tensor:
+        """The gradient of `generator` as a multiple [B] of the gradient of `fake`, for each image.
+
+        With p = sigmoid(lead) the two gradients with respect to the lead are p - 1 and p: they differ by the
+        factor -(1 - p) / p = -exp(-lead) alone. Where D treats each image independently, every gradient
+        further down differs by the same factor, so one backward pass through D serves both networks.
+        """
+        return -lead_of_real(logits).detach().clamp(min=MIN_LEAD).neg().exp()
 
 
-def negative_loss(negative_logits: Tensor, negative_share: float) -> Tensor:
-    """What negatives add to D's loss: their share of CE(., 0)."""
-    return negative_share * _cross_entropy(negative_logits, GENERATED)
+def lead_of_real(logits: Tensor) -> Tensor:
+    """By how much [B] the logit for real exceeds the logit for fake, float32.
 
-
-def generator_loss(fake_logits: Tensor) -> Tensor:
-    """CE(D(G(z)), 1), the non-saturating form: ln 2 = 0.693 where D knows nothing."""
-    return _cross_entropy(fake_logits, REAL)
-
-
-def generator_over_discriminator(fake_logits: Tensor, negative_share: float = 0.0) -> Tensor:
-    """The generator's gradient at each fake's logits as a multiple [B] of the discriminator's there.
-
-    With p1 the softmax of logit 1 and p0 = 1 - p1, the gradient of CE(., 0) at the two logits is
-    p1 * (-1, 1) and that of CE(., 1) is -p0 * (-1, 1): they differ by the factor -p0 / p1 alone. Where
-    D treats each image by itself, every gradient further down differs by that factor too, so one
-    backward pass through D serves both losses. With a share of negatives the discriminator's counts for
-    the less.
+    Losses written in terms of the lead are exact where softmax would round: 1 - p is lost once p is 1 to
+    within 6e-8.
     """
-    # Beyond e**60 the discriminator's own gradient, about p1, comes near the smallest number of float32.
-    return -_margin(fake_logits.detach(), GENERATED).clamp(max=60).exp() / (1 - negative_share)
+    logits = logits.float()
+    return logits[:, 1] - logits[:, 0]
 
 
 def probability_real(logits: Tensor) -> Tensor:
-    """The discriminator's belief [B] in [0, 1] that each image is from the data set."""
-    return logits.detach().float().softmax(dim=1)[:, REAL]
+    """D(x): the probability [B] in [0, 1] that D assigns to each image being real. No gradient."""
+    return lead_of_real(logits.detach()).sigmoid()
 
 
-def _cross_entropy(logits: Tensor, label: int) -> Tensor:
-    # For two classes it is softplus of the other logit's lead. Through softmax the gradient at the
-    # right logit, p - 1, would be lost to rounding once p is 1 but for 6e-8.
-    return F.softplus(-_margin(logits, label)).mean()
-
-
-def _margin(logits: Tensor, label: int) -> Tensor:
-    """By how much [B] the logit of `label` leads."""
-    logits = logits.float()
-    return logits[:, label] - logits[:, 1 - label]
+adversarial_loss: AdversarialLoss = CrossEntropy()

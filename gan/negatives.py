@@ -1,10 +1,9 @@
-"""Negatives: pictures that are wrong, made of real ones, which D is told are generated.
+"""Negatives: wrong images made from real ones, which D is trained to call fake.
 
-Negative data augmentation (Sinha et al. 2021). By itself D tells generated images from real ones by their
-finest textures first, and hardly minds a blotch or two halves that do not belong together, so nothing
-teaches G to avoid those; benchmarks/planted_faults.py shows it. Two real faces blended in patches have just
-these faults and the textures of real ones, softened where both are seen. What G is to come to stays the
-same, as far as no such picture is in the data set.
+Negative data augmentation (Sinha et al. 2021). Left to itself, D tells generated images from real ones by
+their finest textures and hardly reacts to a blotch or to two halves that do not match
+(experiments/planted_faults.py shows it), so nothing teaches G to avoid those. Two real faces blended in
+patches have exactly these faults, and the textures of real faces.
 """
 
 from __future__ import annotations
@@ -13,33 +12,40 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gan.config import Settings
-
 PATCHES = 6
-"""Along a side: at 96 px, patches of 16 px or several together, the size of an eye or of a cheek."""
-AMOUNTS = PATCHES**2
-"""That `blend` needs for each image."""
+"""Patches along a side: 16 px each at 96 px, about the size of an eye."""
+COLUMNS = PATCHES**2
+"""Uniform numbers that `blend` needs for each image."""
 SHARPNESS = 12.0
-"""How steep the edges are. They are about a patch wide: in half of the picture one of the two images counts
-for less than a tenth, and in the other half both can be seen."""
+"""Steepness of the edges, which are about a patch wide: in half of the picture one of the two images has a
+weight below a tenth, and in the other half both are visible."""
 
 
-def count_negatives(settings: Settings) -> int:
-    """How many a batch of all processes has: each is made of two of its images."""
-    return min(round(settings.negatives * settings.batch_size), settings.batch_size // 2)
+def count_negatives(share: float, batch_size: int) -> int:
+    """Negatives in a batch of all processes. Each is made from two images of the batch."""
+    return min(round(share * batch_size), batch_size // 2)
 
 
-def blend(images: Tensor, others: Tensor, amounts: Tensor) -> Tensor:
+def first_images(negatives: int, batch_size: int) -> Tensor:
+    """The position in the batch of each negative's first image, int64 [negatives]; the second one follows it.
+
+    The pairs are spread evenly over the batch, so that a process finds its negatives' images in, or next to,
+    its own share of the batch.
+    """
+    return torch.arange(negatives) * batch_size // max(negatives, 1)
+
+
+def blend(images: Tensor, others: Tensor, uniform: Tensor) -> Tensor:
     """Put patches of other images into images, with soft edges.
 
     Args:
         images: float [N, 3, S, S].
-        others: the same.
-        amounts: float32 [N, AMOUNTS] in [0, 1), drawn evenly.
+        others: float [N, 3, S, S].
+        uniform: float32 [N, COLUMNS] in [0, 1).
 
     Returns:
-        float [N, 3, S, S]; every value lies between those of the two.
+        float [N, 3, S, S]; every value lies between those of the two images.
     """
-    coarse = amounts.view(-1, 1, PATCHES, PATCHES)
+    coarse = uniform.view(-1, 1, PATCHES, PATCHES)
     field = F.interpolate(coarse, images.shape[2:], mode="bicubic", align_corners=False)
     return torch.lerp(others, images, torch.sigmoid((field - 0.5) * SHARPNESS))

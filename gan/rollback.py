@@ -1,4 +1,4 @@
-"""What a run does about a certain alarm: where it goes back to, and in which gentler form it goes on."""
+"""How a run recovers from an alarm: which checkpoint it returns to, and how it continues from there."""
 
 from __future__ import annotations
 
@@ -11,84 +11,77 @@ import numpy as np
 from gan.monitor import Alarm
 
 MAX_ROLLBACKS = 3
-"""A fault that three other sequences of random numbers and an eighth of the learning rate do not mend
-lies in the data or the settings; more tries would only cost time."""
+"""A fault that three other random seeds and an eighth of the learning rate do not cure lies in the data or
+the settings; more attempts would only cost time."""
 RATE_FACTOR = 0.5
-"""On the learning rate, for each recovery: Adam's steps are as long as the rate, and too long a step is
-what the alarms have in common (Heusel et al. 2017: slow enough rates converge). Three times make an
-eighth, at which a run still learns."""
+"""Factor on the learning rate for each rollback: Adam's steps are as long as the rate, and steps that are too
+long are what the alarms have in common (Heusel et al. 2017: slow enough rates converge)."""
 
 
 class UnrecoverableError(Exception):
-    """Training went wrong once more after the last recovery. The message is one line."""
+    """Training failed again after the last rollback. The message is one line."""
 
 
 @dataclass(frozen=True)
-class Recovery:
-    """How often a run has gone back, and what follows from that for how it goes on.
+class Rollback:
+    """How often a run has rolled back, and what follows from it.
 
-    A checkpoint holds it, so that a resumed run goes on in the same form. It never takes a run outside
-    its settings: a learning rate is only ever made smaller, and of what is drawn only the seed changes.
+    A checkpoint contains it, so a resumed run continues in the same way. A rollback only ever lowers the
+    learning rate and changes the random seed.
     """
 
     times: int = 0
     from_step: int = 0
-    """The checkpoint gone back to the last time; 0 for the start."""
-
-    @property
-    def salt(self) -> int:
-        """For `rollback_seed`: different after each recovery, 0 before the first."""
-        return self.times
+    """The step returned to the last time; 0 for the start."""
 
     @property
     def rate_factor(self) -> float:
-        """On the learning rate of both networks, in (0, 1]."""
+        """Factor on the learning rate of both networks, in (0, 1]."""
         return RATE_FACTOR**self.times
 
-    def next(self, alarm: Alarm, checkpoints: Iterable[int]) -> Recovery:
-        """The recovery from an alarm that is certain.
+    def next(self, alarm: Alarm, checkpoints: Iterable[int]) -> Rollback:
+        """The rollback for a certain alarm.
 
-        It goes back to the newest checkpoint of before the trouble began. One from which training went
-        wrong again is passed over for an older one where there is one: it may hold the trouble already.
-        Where no checkpoint is old enough, `from_step` is 0: training starts again, with other weights or, in
-        a run begun from another's networks, with those.
+        It returns to the newest checkpoint from before the trouble began. A checkpoint after which training
+        failed again gives way to an older one, as it may contain the trouble already. Without a checkpoint
+        that is old enough, `from_step` is 0: training starts over.
 
         Args:
-            alarm: what was seen.
-            checkpoints: the steps of those that are there and whole, in any order.
+            alarm: the alarm.
+            checkpoints: steps of the intact checkpoints, in any order.
 
         Raises:
-            UnrecoverableError: this was to be one more than `MAX_ROLLBACKS`.
+            UnrecoverableError: the run has rolled back `MAX_ROLLBACKS` times.
         """
         if self.times >= MAX_ROLLBACKS:
-            raise UnrecoverableError(f"{alarm.message}, once more after {self.times} recoveries")
+            raise UnrecoverableError(f"{alarm.message}, again after {self.times} recoveries")
         good = {step for step in checkpoints if step <= alarm.since}
         step = max(good - {self.from_step}, default=max(good, default=0))
-        return Recovery(self.times + 1, step)
+        return Rollback(self.times + 1, step)
 
     def describe(self, learning_rate: float) -> str:
-        """One line for the log: the form in which a run goes on whose settings have this learning rate."""
-        start = f"going back to step {self.from_step}" if self.from_step else "starting again from step 0"
+        """One line for the log: how a run whose settings have this learning rate continues."""
+        start = f"returning to step {self.from_step}" if self.from_step else "starting over at step 0"
         return (
-            f"{start} with other random numbers and the learning rate at "
+            f"{start} with another random seed and a learning rate of "
             f"{learning_rate * self.rate_factor:g}: recovery {self.times} of {MAX_ROLLBACKS}"
         )
 
     def state(self) -> dict[str, Any]:
-        """As values JSON and a checkpoint can hold; `Recovery(**state)` makes it again."""
+        """Plain values for a checkpoint; `Rollback(**state)` restores it."""
         return asdict(self)
 
 
-def rollback_seed(seed: int, salt: int) -> int:
-    """The seed of everything that training draws: weights, latent vectors, order, flips, augmentation.
+def rollback_seed(seed: int, times: int) -> int:
+    """The seed of everything that training draws after so many rollbacks.
 
     Args:
         seed: the run's, in [0, 2**63).
-        salt: `Recovery.salt`.
+        times: `Rollback.times`.
 
     Returns:
-        In [0, 2**63): `seed` itself where `salt` is 0, otherwise one unlike it and that of any other salt.
+        In [0, 2**63): `seed` itself for 0 times, otherwise a different one for each number of times.
     """
-    if salt == 0:
+    if times == 0:
         return seed
-    return int(np.random.SeedSequence((seed, salt)).generate_state(1, np.uint64)[0] >> np.uint64(1))
+    return int(np.random.SeedSequence((seed, times)).generate_state(1, np.uint64)[0] >> np.uint64(1))

@@ -9,32 +9,30 @@ from torch import Tensor, nn
 
 from gan.config import Settings
 from gan.negatives import count_negatives
-from gan.networks import make_networks
+from gan.networks import make_discriminator, make_generator
 from images.dataset import ImageDataset
 
-FLOAT = 4
-"""Bytes of a weight."""
+BYTES_PER_WEIGHT = 4
 
 
 def summary(settings: Settings, device: torch.device, data: ImageDataset, processes: int = 1) -> str:
-    """A few lines a network, the memory they take, and what is known of the data.
+    """A few lines about each network, the memory of one process, and the data.
 
-    The memory is a lower bound counted from the shapes: weights, gradients, two moments of Adam and the
-    average; the layers' outputs that a step keeps for its backward pass; the decoded images. It is that of
-    one of the processes.
+    The memory is a lower bound computed from the shapes: weights, gradients, two moments of Adam and the
+    average; the layers' outputs that a step keeps for its backward pass; the decoded images.
     """
-    generator, discriminator = make_networks(settings)
+    generator, discriminator = make_generator(settings), make_discriminator(settings)
     z = torch.zeros(1, settings.latent_size)
     images = torch.zeros(1, 3, settings.image_size, settings.image_size)
     generator_rows, generator_values = _layers(generator.eval(), z)
     discriminator_rows, discriminator_values = _layers(discriminator.eval(), images)
-    parts = processes * settings.accumulate
-    at_once, negatives = ceil(settings.batch_size / parts), ceil(count_negatives(settings) / parts)
-    # The discriminator sees a batch of real images, one of generated ones, and the negatives.
-    kept = at_once * generator_values + (2 * at_once + negatives) * discriminator_values
-    of_generator, of_discriminator = _parameters(generator), _parameters(discriminator)
-    states = 4 * (of_generator + of_discriminator) + (of_generator if settings.ema_half_life else 0)
-    width = 2 if settings.precision == "bfloat16" else FLOAT
+    batch = ceil(settings.batch_size / processes)
+    negatives = ceil(count_negatives(settings.negatives, settings.batch_size) / processes)
+    # D sees a batch of real images, one of generated images, and the negatives.
+    activations = batch * generator_values + (2 * batch + negatives) * discriminator_values
+    sizes = _parameters(generator), _parameters(discriminator)
+    weights = 4 * sum(sizes) + (sizes[0] if settings.ema_half_life else 0)
+    bytes_per_activation = 2 if settings.precision == "bfloat16" else 4
     place = "mapped from disk" if data.mapped else "in memory"
     return "\n".join(
         [
@@ -42,11 +40,12 @@ def summary(settings: Settings, device: torch.device, data: ImageDataset, proces
             *generator_rows,
             "discriminator",
             *discriminator_rows,
-            f"parameters: {of_generator:,} in the generator, {of_discriminator:,} in the discriminator",
-            f"memory: {_mib(FLOAT * states)} of weights, gradients, moments and averages, "
-            f"{_mib(width * kept)} of layer outputs, {_mib(data.images.nbytes)} of images {place}",
+            f"parameters: {sizes[0]:,} in the generator, {sizes[1]:,} in the discriminator",
+            f"memory: {_mib(BYTES_PER_WEIGHT * weights)} of weights, gradients, moments and averages, "
+            f"{_mib(bytes_per_activation * activations)} of layer outputs, {_mib(data.images.nbytes)} of "
+            f"images {place}",
             f"data: {len(data.images):,} images in {data.folder}, {data.held.sum():,} of them held out, "
-            f"{len(data.skipped):,} files left out, {data.duplicates:,} exact duplicates",
+            f"{len(data.skipped):,} files skipped, {data.duplicates:,} exact duplicates",
             f"device: {device}, {settings.precision}",
         ]
     )
@@ -54,21 +53,20 @@ def summary(settings: Settings, device: torch.device, data: ImageDataset, proces
 
 @torch.no_grad()
 def _layers(network: nn.Module, inputs: Tensor) -> tuple[list[str], int]:
-    """A row for each layer, and how many values the layers put out for one image."""
+    """A row for each layer, and the number of values that the layers compute for one image."""
     rows: list[str] = []
     values = 0
 
-    def note(layer: nn.Module, _: object, output: Tensor) -> None:
+    def add_row(layer: nn.Module, _: object, output: Tensor) -> None:
         nonlocal values
         if not getattr(layer, "inplace", False):
             values += output.numel()
         shape = " x ".join(map(str, output.shape[1:]))
-        kind = type(layer).__name__.removeprefix("Parametrized")
-        rows.append(f"  {kind:16} {shape:>16} {_parameters(layer):>12,}")
+        rows.append(f"  {type(layer).__name__:16} {shape:>16} {_parameters(layer):>12,}")
 
-    for name, layer in network.named_modules():
-        if name in ("project", "head") or (name.startswith("layers.") and "parametrizations" not in name):
-            layer.register_forward_hook(note)
+    for layer in network.modules():
+        if not list(layer.children()):
+            layer.register_forward_hook(add_row)
     network(inputs)
     return rows, values
 

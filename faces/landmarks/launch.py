@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from engine.errors import UserError
-from engine.setup import Kind, Plan, check_data
-from engine.setup import make_plan as make_any_plan
+from engine.setup import Plan, Task, check_data
+from engine.setup import make_plan as make_task_plan
 from engine.worker_pool import worker_count
 from faces.landmarks.annotations import Annotations, read_annotations
 from faces.landmarks.crops import boxes_of, squares_of
@@ -19,6 +19,7 @@ from faces.landmarks.learner import KIND, LandmarkLearner
 from faces.landmarks.point_set import SHIPPED, PointSet, point_set, point_set_of
 from faces.landmarks.settings import NETWORK, LandmarkArguments, LandmarkSettings, check
 from faces.landmarks.tiles import Tiles, load_tiles
+from faces.settings import RESUMABLE, upgrade
 
 
 def _absolute(settings: LandmarkSettings) -> LandmarkSettings:
@@ -30,8 +31,16 @@ def _absolute(settings: LandmarkSettings) -> LandmarkSettings:
     return settings
 
 
-LANDMARKS = Kind(
-    KIND, "train_landmarks.py FOLDER", LandmarkSettings, LandmarkArguments, check, NETWORK, _absolute
+LANDMARKS = Task(
+    KIND,
+    "train_landmarks.py FOLDER",
+    LandmarkSettings,
+    LandmarkArguments,
+    check,
+    NETWORK,
+    RESUMABLE,
+    upgrade,
+    _absolute,
 )
 FEWEST = 8
 """Faces to train on."""
@@ -75,7 +84,7 @@ def make_plan(words: Sequence[str]) -> Plan[LandmarkSettings]:
     Raises:
         UserError: as there; or layers are to be frozen that have learnt nothing.
     """
-    plan = make_any_plan(words, LANDMARKS)
+    plan = make_task_plan(words, LANDMARKS)
     settings = plan.settings
     if settings.freeze and settings.weights == "none" and plan.resumed is None and plan.source is None:
         raise UserError(

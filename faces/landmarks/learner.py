@@ -35,7 +35,7 @@ KIND = "landmarks"
 
 
 class LandmarkLearner:
-    """A `engine.loop.Learner` of landmarks.
+    """A `faces.loop.SupervisedTrainer` of landmarks.
 
     Args:
         settings: of the run.

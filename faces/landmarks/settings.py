@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Literal
 
 from engine.cli import RunOptions
-from engine.settings import Folder, at_least
-from faces.settings import TrainingSettings, between, check_training
+from engine.settings import Folder, TrainingSettings, at_least, between
+from faces.settings import check_supervised
 
 LossName = Literal["point", "distance", "distances", "triangles", "areas", "wing"]
 OptimizerName = Literal["adamw", "sgd"]
@@ -75,6 +75,6 @@ NETWORK = ("image_size", "backbone")
 
 def check(settings: LandmarkSettings) -> None:
     """Raise `UserError` for the first setting that is out of its range."""
-    check_training(settings)
+    check_supervised(settings)
     between(settings, 0, float("inf"), "learning_rate")
     at_least(settings, 0, "weight_decay ema_half_life turn scale shift colour")

@@ -13,8 +13,8 @@ import torch
 from engine.checkpoint import load_from
 from engine.errors import UserError
 from engine.runs import UNNAMED, find_run_or_checkpoint
-from engine.setup import Kind, Plan, check_data
-from engine.setup import make_plan as make_any_plan
+from engine.setup import Plan, Task, check_data
+from engine.setup import make_plan as make_task_plan
 from engine.worker_pool import worker_count
 from faces.backbone import Backbone, load_weights
 from faces.checkpoint import weights_in_use
@@ -30,6 +30,7 @@ from faces.recognition.settings import (
     resolved,
     tile_side,
 )
+from faces.settings import RESUMABLE, upgrade
 
 SCRIPT = "train_classifier.py FOLDER"
 
@@ -42,7 +43,9 @@ def _absolute(settings: ClassifierSettings) -> ClassifierSettings:
     return replace(settings, from_checkpoint=source)
 
 
-CLASSES = Kind(KIND, SCRIPT, ClassifierSettings, ClassifierArguments, check, NETWORK, _absolute)
+CLASSES = Task(
+    KIND, SCRIPT, ClassifierSettings, ClassifierArguments, check, NETWORK, RESUMABLE, upgrade, _absolute
+)
 PARTS = {"body": "convolutions", "backbone": "convolutions", "hidden": "hidden layers", "norm": "embedding"}
 """What the parts of a network are called where that is not their own name."""
 
@@ -55,7 +58,7 @@ def make_plan(words: Sequence[str]) -> Plan[ClassifierSettings]:
     Raises:
         UserError: as `engine.setup.make_plan`; or a checkpoint that cannot be begun from.
     """
-    plan = make_any_plan(words, CLASSES)
+    plan = make_task_plan(words, CLASSES)
     settings = plan.settings
     if plan.source is not None:
         if settings.from_checkpoint is not None:

@@ -37,7 +37,7 @@ SPARSE = (nn.ReLU, nn.ReLU6, nn.Hardswish)
 
 
 class ClassifierLearner:
-    """A `engine.loop.Learner` of classes.
+    """A `faces.loop.SupervisedTrainer` of classes.
 
     Args:
         settings: of the run, resolved.
@@ -100,7 +100,7 @@ class ClassifierLearner:
         devices = [self._device] if self._device.type == "cuda" else []
         with (
             self._watching_activations(due=following % settings.log_every == 0),
-            self._watching_gradients(due=following % settings.histogram_every == 0),
+            self._watching_gradients(due=following % settings.checkpoint_every == 0),
             torch.random.fork_rng(devices=devices),
         ):
             torch.manual_seed(seed)  # of dropout

@@ -28,6 +28,7 @@ from faces.recognition.augment import centre_crop
 from faces.recognition.learner import KIND
 from faces.recognition.networks import Classifier, make_network
 from faces.recognition.settings import ClassifierSettings, check, tile_side
+from faces.settings import upgrade
 from gan.metrics.features import FeatureSpace, callable_space, resized
 
 BATCH = 64
@@ -115,7 +116,7 @@ def load_recognizer(path: str | Path, *, device: Device = "cpu") -> Recognizer:
     """
     file, state = load_trained(path, KIND, "classifier; train_classifier.py makes one")
     with made_from(file):
-        settings = from_json(state["settings"], ClassifierSettings)
+        settings = from_json(upgrade(state["settings"]), ClassifierSettings)
         check(settings)
         classes = tuple(state["classes"])
         network = make_network(settings, len(classes))

@@ -10,8 +10,8 @@ from tyro.conf import DisallowNone, arg
 
 from engine.cli import RunOptions
 from engine.errors import UserError
-from engine.settings import MAX_WIDTH, Folder, at_least, flag
-from faces.settings import OptimizerName, TrainingSettings, between, check_training
+from engine.settings import MAX_WIDTH, Folder, TrainingSettings, at_least, between, flag
+from faces.settings import OptimizerName, check_supervised
 
 Method = Literal["scratch", "finetune", "arcface"]
 Loss = Literal["arcface", "softmax"]
@@ -101,8 +101,6 @@ class ClassifierSettings(TrainingSettings):
     """Steps between scores against the images held out; the best score's network is kept."""
     checkpoint_every: int = 100
     """Steps between checkpoints."""
-    histogram_every: int = 500
-    """Steps between histograms of the weights and their gradients in TensorBoard."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +157,7 @@ def tile_side(settings: ClassifierSettings) -> int:
 
 def check(settings: ClassifierSettings) -> None:
     """Raise `UserError` for the first setting that is out of its range, or of another method."""
-    check_training(settings)
+    check_supervised(settings)
     between(settings, 0, float("inf"), "learning_rate scale")
     at_least(settings, 0, "weight_decay ema_half_life margin")
     at_least(settings, 1, "stages embedding")

@@ -1,9 +1,9 @@
-"""A 5x5 convolution of stride 2 as a trilinear form, of which the layers need the three derivatives.
+"""The tensors of a 5x5 convolution of stride 2: input, weight and output.
 
-Image, kernel and result are the arguments of one form, sum(result * convolve(image, kernel)). Its derivative
-with respect to the result is the convolution of image and kernel, that with respect to the image the
-transposed convolution of result and kernel, and that with respect to the kernel the gradient of the weight,
-where the result is the gradient of what the convolution gave.
+Each of the three is the derivative of one trilinear form, sum(output * convolve(input, weight)), with respect
+to itself. With respect to the output it is the convolution; with respect to the input, the transposed
+convolution; with respect to the weight, the weight's gradient, if the output is the gradient of the
+convolution's output. A layer and its backward pass need these three operations alone.
 """
 
 from __future__ import annotations
@@ -17,50 +17,51 @@ from torch import Tensor
 KERNEL, STRIDE, PADDING = 5, 2, 2
 
 
-class Form(NamedTuple):
-    """The arguments of the form, or its derivatives by them: of one dtype, None where there is none.
+class ConvTensors(NamedTuple):
+    """The arguments of the form, or its derivatives: all of one dtype, None where one is missing.
 
-    The image is [B, C, 2 S, 2 S], the kernel [O, C, 5, 5], the result [B, O, S, S].
+    The input is [B, C, 2 S, 2 S], the weight [O, C, 5, 5], the output [B, O, S, S].
     """
 
-    image: Tensor | None = None
-    kernel: Tensor | None = None
-    result: Tensor | None = None
+    input: Tensor | None = None
+    weight: Tensor | None = None
+    output: Tensor | None = None
 
     @property
     def side(self) -> int:
-        """S, that of the result in pixels."""
-        return self.image.shape[2] // 2 if self.result is None else self.result.shape[2]
+        """S, the side of the output in pixels."""
+        return self.input.shape[2] // 2 if self.output is None else self.output.shape[2]
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of all arguments."""
+        """The dtype of all tensors."""
         return next(argument.dtype for argument in self if argument is not None)
 
     @property
     def sizes(self) -> tuple[int, int, int, int]:
-        """Images in the batch B, channels of the image C, channels of the result O, side of the result S."""
-        shown = self.image if self.image is not None else self.result
-        if self.kernel is not None:
-            return len(shown), self.kernel.shape[1], self.kernel.shape[0], self.side
-        return len(shown), self.image.shape[1], self.result.shape[1], self.side
+        """B, C, O and S."""
+        either = self.input if self.input is not None else self.output
+        if self.weight is not None:
+            return len(either), self.weight.shape[1], self.weight.shape[0], self.side
+        return len(either), self.input.shape[1], self.output.shape[1], self.side
 
-    def or_else(self, other: Form) -> Form:
-        """The same, filled up from another."""
-        return Form(*(theirs if ours is None else ours for ours, theirs in zip(self, other, strict=True)))
+    def filled_from(self, other: ConvTensors) -> ConvTensors:
+        """These tensors, with the missing ones taken from `other`."""
+        pairs = zip(self, other, strict=True)
+        return ConvTensors(*(theirs if own is None else own for own, theirs in pairs))
 
 
-def interleaved(kernel: Tensor) -> Tensor:
-    """The 3x3 kernels by which each pixel of a result becomes four of an image, as a transposed convolution.
+def phase_kernels(weight: Tensor) -> Tensor:
+    """The four 3x3 kernels that turn each pixel of the output into 2x2 pixels of the input.
 
     Args:
-        kernel: [O, C, 5, 5].
+        weight: [O, C, 5, 5].
 
     Returns:
-        [O, C, 2, 2, 3, 3]: for even and odd rows and columns of the image, with the taps in the order in
-        which a convolution over the result meets them.
+        [O, C, 2, 2, 3, 3]: for even and odd rows and columns of the input, with the taps in the order of a
+        convolution over the output.
     """
-    outputs, inputs = kernel.shape[:2]
+    outputs, inputs = weight.shape[:2]
     # A sixth tap of 0 makes two interleaved kernels of three taps in each direction.
-    taps = F.pad(kernel, (0, 1, 0, 1)).view(outputs, inputs, 3, 2, 3, 2)
+    taps = F.pad(weight, (0, 1, 0, 1)).view(outputs, inputs, 3, 2, 3, 2)
     return taps.permute(0, 1, 3, 5, 2, 4).flip(4, 5)

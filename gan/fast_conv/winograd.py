@@ -6,7 +6,7 @@ Algorithms for Convolutional Neural Networks"): image and kernel are taken to (m
 tile of m x m results, multiplied point by point, which makes large matrix products over the channels, and
 taken back. With m = 6 that is 7.1 multiplications for a result and channel in place of 25.
 
-With V, U and M the image, kernel and result at the points, the three derivatives (`tensors`) are M = V U,
+With V, U and M the input, kernel and result at the points, the three derivatives (`tensors`) are M = V U,
 V = M U' and U = V' M. One loop computes any of them.
 """
 
@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gan.fast_conv.tensors import KERNEL, Form
+from gan.fast_conv.tensors import KERNEL, ConvTensors
 
 POINTS: dict[int, tuple[float, ...]] = {
     2: (0, 1, -1),
@@ -33,12 +33,12 @@ POINTS: dict[int, tuple[float, ...]] = {
 
 # Costs are in units of one multiplication in a large matrix product, fitted to one core with AVX-512
 # (docs/speed.md).
-TORCH = {"result": 0.9, "image": 1.25, "kernel": 1.25}
-"""What a multiplication costs in torch's convolution, transposed convolution and gradient of the kernel."""
+TORCH = {"output": 0.9, "input": 1.25, "weight": 1.25}
+"""What a multiplication costs in torch's convolution, transposed convolution and gradient of the weight."""
 TRANSFORM = 200
 """What it costs to take one number of an image or a result to the points or back."""
 KERNEL_TRANSFORM = 100
-"""The same for a kernel."""
+"""The same for a weight."""
 LARGEST_KERNEL = 2**26
 """Numbers of a kernel at the points, 256 MiB: a smaller tile with fewer points does nearly as well."""
 ROWS = 256
@@ -53,47 +53,47 @@ class Tiling:
         side: of the result in pixels, half of the image's.
         tiles: in each direction; the last may hang over the edge.
         points: of a tile in each direction.
-        kernel: [4 * points**2, 25], from a 5x5 kernel to the points of its four 3x3 kernels.
-        image: [points * tiles, side], from a row of an image to the points of all its tiles.
-        result: [side, points * tiles], from the points of all tiles to a row of the result.
+        weight: [4 * points**2, 25], from a 5x5 kernel to the points of its four 3x3 kernels.
+        input: [points * tiles, side], from a row of an image to the points of all its tiles.
+        output: [side, points * tiles], from the points of all tiles to a row of the output.
         strips: for each row of tiles the rows of the image and of the result that it covers, the matrix
-            [points, rows of the image] and the matrix [rows of the result, points].
+            [points, rows of the input] and the matrix [rows of the output, points].
     """
 
     side: int
     tiles: int
     points: int
-    kernel: Tensor
-    image: Tensor
-    result: Tensor
+    weight: Tensor
+    input: Tensor
+    output: Tensor
     strips: tuple[tuple[slice, slice, Tensor, Tensor], ...]
 
 
 @lru_cache
 def tiling(side: int, tile: int) -> Tiling:
     """The transforms for a result of `side` pixels, by tiles whose side is one of `POINTS`."""
-    to_result, of_kernel, of_image = _matrices(tile)
+    to_output, of_kernel, of_image = _matrices(tile)
     points, tiles = tile + 2, -(-side // tile)
-    image, result = np.zeros((points, tiles, side)), np.zeros((side, points, tiles))
+    input, output = np.zeros((points, tiles, side)), np.zeros((side, points, tiles))
     strips = []
     for index in range(tiles):
         start = tile * index
         seen = slice(max(start - 1, 0), min(start - 1 + points, side))
         covered = slice(start, min(start + tile, side))
         inner = of_image[:, seen.start - start + 1 : seen.stop - start + 1]
-        outer = to_result[: covered.stop - start]
-        image[:, index, seen], result[covered, :, index] = inner, outer
+        outer = to_output[: covered.stop - start]
+        input[:, index, seen], output[covered, :, index] = inner, outer
         strips.append((seen, covered, _float32(inner), _float32(outer)))
-    # Taps 0, 2 and 4 meet the even rows of the image, 1 and 3 the odd ones.
+    # Taps 0, 2 and 4 meet the even rows of the input, 1 and 3 the odd ones.
     phases = np.zeros((points, 2, 5))
     phases[:, 0, ::2], phases[:, 1, 1::2] = of_kernel, of_kernel[:, :2]
     return Tiling(
         side=side,
         tiles=tiles,
         points=points,
-        kernel=_float32(np.einsum("kpi,lqj->klpqij", phases, phases).reshape(-1, 25)),
-        image=_float32(image.reshape(-1, side)),
-        result=_float32(result.reshape(side, -1)),
+        weight=_float32(np.einsum("kpi,lqj->klpqij", phases, phases).reshape(-1, 25)),
+        input=_float32(input.reshape(-1, side)),
+        output=_float32(output.reshape(side, -1)),
         strips=tuple(strips),
     )
 
@@ -108,9 +108,9 @@ def best_tile(
         tiles = batch * (-(-side // tile)) ** 2
         pairs = 4 * inputs * outputs
         transforms = {
-            "image": TRANSFORM * tiles * 4 * inputs,
-            "kernel": KERNEL_TRANSFORM * pairs,
-            "result": TRANSFORM * tiles * outputs,
+            "input": TRANSFORM * tiles * 4 * inputs,
+            "weight": KERNEL_TRANSFORM * pairs,
+            "output": TRANSFORM * tiles * outputs,
         }
         there_and_back = sum(transforms[name] for name in (*needed, *wanted))
         return (tile + 2) ** 2 * (len(wanted) * tiles * pairs + there_and_back)
@@ -123,54 +123,54 @@ def best_tile(
     return tile, by_torch / cost(tile)
 
 
-def derivatives(by: Tiling, form: Form, wanted: Collection[str]) -> Form:
+def derivatives(by: Tiling, form: ConvTensors, wanted: Collection[str]) -> ConvTensors:
     """Some of the form's derivatives, channels last.
 
     Args:
-        by: the transforms for this size of result.
+        by: the transforms for this size of output.
         form: the arguments, float32; those that no wanted derivative depends on may be None.
         wanted: names of arguments.
     """
     batch, inputs, outputs, _ = form.sizes
-    image = _empty(batch, inputs, 2 * by.side) if "image" in wanted else None
-    result = _empty(batch, outputs, by.side) if "result" in wanted else None
-    kernel = None
-    u = None if form.kernel is None else _kernel_to_points(by, form.kernel)
+    input = _empty(batch, inputs, 2 * by.side) if "input" in wanted else None
+    output = _empty(batch, outputs, by.side) if "output" in wanted else None
+    weight = None
+    u = None if form.weight is None else _kernel_to_points(by, form.weight)
     count = -(-ROWS // by.tiles)
     for part in (slice(first, min(first + count, batch)) for first in range(0, batch, count)):
         rows = by.tiles * (part.stop - part.start)
-        images = None if form.image is None else _to_points(by.image, _quarters(form.image[part]))
-        results = None if form.result is None else _to_points(by.result.T, _pixels(form.result[part]))
-        of_image = None if image is None else torch.zeros(by.side, by.points * rows * 4 * inputs)
-        of_result = None if result is None else torch.empty(by.side, by.points * rows * outputs)
+        images = None if form.input is None else _to_points(by.input, _quarters(form.input[part]))
+        results = None if form.output is None else _to_points(by.output.T, _pixels(form.output[part]))
+        of_image = None if input is None else torch.zeros(by.side, by.points * rows * 4 * inputs)
+        of_output = None if output is None else torch.empty(by.side, by.points * rows * outputs)
         for seen, covered, inner, outer in by.strips:
             v = None if images is None else (inner @ images[seen]).view(-1, rows, 4 * inputs)
             m = None if results is None else (outer.T @ results[covered]).view(-1, rows, outputs)
             if of_image is not None:
                 of_image[seen].addmm_(inner.T, torch.bmm(m, u.mT).view(by.points, -1))
-            if of_result is not None:
-                torch.mm(outer, torch.bmm(v, u).view(by.points, -1), out=of_result[covered])
-            if "kernel" in wanted:
-                kernel = torch.bmm(v.mT, m) if kernel is None else kernel.baddbmm_(v.mT, m)
+            if of_output is not None:
+                torch.mm(outer, torch.bmm(v, u).view(by.points, -1), out=of_output[covered])
+            if "weight" in wanted:
+                weight = torch.bmm(v.mT, m) if weight is None else weight.baddbmm_(v.mT, m)
         if of_image is not None:
-            _from_points(by.image.T, of_image, _quarters(image[part]))
-        if of_result is not None:
-            _from_points(by.result, of_result, _pixels(result[part]))
-    return Form(image, None if kernel is None else _kernel_from_points(by, kernel), result)
+            _from_points(by.input.T, of_image, _quarters(input[part]))
+        if of_output is not None:
+            _from_points(by.output, of_output, _pixels(output[part]))
+    return ConvTensors(input, None if weight is None else _kernel_from_points(by, weight), output)
 
 
 def _matrices(tile: int) -> tuple[NDArray, NDArray, NDArray]:
     """In one direction: from points to results [m, n], from kernel [n, 3] and from image [n, n] to points."""
     points = np.array(POINTS[tile], float)
-    to_result = np.column_stack([np.vander(points, tile, increasing=True).T, np.eye(tile)[-1]])
+    to_output = np.column_stack([np.vander(points, tile, increasing=True).T, np.eye(tile)[-1]])
     of_kernel = np.vstack([np.vander(points, 3, increasing=True), np.eye(3)[-1]])
-    # That result[i] is the sum of kernel[k] * image[i + k], whatever they are, is a set of linear equations.
-    products = np.einsum("in,nk->ikn", to_result, of_kernel).reshape(3 * tile, -1)
+    # That output[i] is the sum of weight[k] * input[i + k], whatever they are, is a set of linear equations.
+    products = np.einsum("in,nk->ikn", to_output, of_kernel).reshape(3 * tile, -1)
     shifts = np.stack([np.eye(tile + 2)[i + k] for i in range(tile) for k in range(3)])
     of_image = np.linalg.lstsq(products, shifts, rcond=None)[0]
     # Each point may be scaled at will; with both at the same size float32 loses the fewest digits.
     scale = np.sqrt(np.linalg.norm(of_image, axis=1) / np.linalg.norm(of_kernel, axis=1))[:, None]
-    return to_result, of_kernel * scale, of_image / scale
+    return to_output, of_kernel * scale, of_image / scale
 
 
 def _float32(values: NDArray) -> Tensor:
@@ -181,14 +181,14 @@ def _empty(batch: int, channels: int, side: int) -> Tensor:
     return torch.empty(batch, channels, side, side, memory_format=torch.channels_last)
 
 
-def _pixels(result: Tensor) -> Tensor:
+def _pixels(output: Tensor) -> Tensor:
     """A view [S, S, B, O]."""
-    return result.permute(2, 3, 0, 1)
+    return output.permute(2, 3, 0, 1)
 
 
-def _quarters(image: Tensor) -> Tensor:
+def _quarters(input: Tensor) -> Tensor:
     """A view [S, S, B, 2, 2, C]: at each place the four pixels of even and odd rows and columns."""
-    return image.unflatten(3, (-1, 2)).unflatten(2, (-1, 2)).permute(2, 4, 0, 3, 5, 1)
+    return input.unflatten(3, (-1, 2)).unflatten(2, (-1, 2)).permute(2, 4, 0, 3, 5, 1)
 
 
 def _to_points(matrix: Tensor, pixels: Tensor) -> Tensor:
@@ -204,15 +204,15 @@ def _from_points(matrix: Tensor, points: Tensor, pixels: Tensor) -> None:
     pixels.copy_(rows.view(pixels.shape))
 
 
-def _kernel_to_points(by: Tiling, kernel: Tensor) -> Tensor:
+def _kernel_to_points(by: Tiling, weight: Tensor) -> Tensor:
     """[O, C, 5, 5] to [points**2, 4 C, O]."""
-    outputs, inputs = kernel.shape[:2]
-    taps = kernel.permute(2, 3, 1, 0).reshape(25, -1)
-    return torch.mm(by.kernel, taps).view(-1, 4 * inputs, outputs)
+    outputs, inputs = weight.shape[:2]
+    taps = weight.permute(2, 3, 1, 0).reshape(25, -1)
+    return torch.mm(by.weight, taps).view(-1, 4 * inputs, outputs)
 
 
 def _kernel_from_points(by: Tiling, points: Tensor) -> Tensor:
     """The transpose: [points**2, 4 C, O] to [O, C, 5, 5]."""
     _, inputs, outputs = points.shape
-    taps = torch.mm(by.kernel.T, points.view(len(by.kernel), -1)).view(5, 5, inputs // 4, outputs)
+    taps = torch.mm(by.weight.T, points.view(len(by.weight), -1)).view(5, 5, inputs // 4, outputs)
     return taps.permute(3, 2, 0, 1).contiguous(memory_format=torch.channels_last)

@@ -6,11 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gan.fast_conv.im2col import LARGEST_WINDOWS, derivatives, gain
-from gan.fast_conv.tensors import Form
+from gan.fast_conv.tensors import ConvTensors
 from tests.gan.fast_conv.conv_cases import NAMES, form, relative, truth
 
 
-@pytest.mark.parametrize("wanted", [*((name,) for name in NAMES), ("image", "kernel"), ("result", "kernel")])
+@pytest.mark.parametrize("wanted", [*((name,) for name in NAMES), ("input", "weight"), ("output", "weight")])
 @settings(max_examples=20, deadline=None)
 @given(
     batch=st.integers(1, 5),
@@ -22,7 +22,7 @@ from tests.gan.fast_conv.conv_cases import NAMES, form, relative, truth
 def test_derivatives_are_torchs(wanted, batch, inputs, outputs, side, seed):
     tried = form(batch, inputs, outputs, side, seed)
     needed = {other for name in wanted for other in NAMES if other != name}
-    given_ones = Form(**{name: value for name, value in tried._asdict().items() if name in needed})
+    given_ones = ConvTensors(**{name: value for name, value in tried._asdict().items() if name in needed})
     made, true = derivatives(given_ones, wanted), truth(tried)
     for name in NAMES:
         value = getattr(made, name)
@@ -36,14 +36,14 @@ def test_derivatives_are_torchs(wanted, batch, inputs, outputs, side, seed):
 
 def test_arguments_that_are_not_channels_last_give_the_same():
     tried = form(3, 4, 5, 6)
-    plain = Form(*(value.contiguous() for value in tried))
+    plain = ConvTensors(*(value.contiguous() for value in tried))
     assert all(map(torch.equal, derivatives(tried, NAMES), derivatives(plain, NAMES)))
 
 
 def test_in_bfloat16_sums_are_taken_in_float32():
-    """Of 6,400 products for each number of the result: in bfloat16 they would be wrong by percents."""
+    """Of 6,400 products for each number of the output: in bfloat16 they would be wrong by percents."""
     tried = form(4, 256, 64, 6)
-    coarse = Form(*(value.bfloat16() for value in tried))
+    coarse = ConvTensors(*(value.bfloat16() for value in tried))
     made, true = derivatives(coarse, NAMES), truth(tried)
     assert max(relative(value, exact) for value, exact in zip(made, true, strict=True)) < 5e-3
 

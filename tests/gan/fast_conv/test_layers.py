@@ -7,7 +7,7 @@ from torch import nn
 from gan.fast_conv import im2col, winograd
 from gan.fast_conv import layers as convolution
 from gan.fast_conv.layers import Conv2d, ConvTranspose2d
-from gan.fast_conv.tensors import Form
+from gan.fast_conv.tensors import ConvTensors
 from tests.gan.fast_conv.conv_cases import relative
 
 GEOMETRY = {"kernel_size": 5, "stride": 2, "padding": 2}
@@ -26,7 +26,7 @@ def pair(kind: type, inputs: int, outputs: int, bias: bool = True) -> tuple[nn.M
 
 
 def passes(layer: nn.Module, x: torch.Tensor, autocast: torch.dtype | None = None) -> list[torch.Tensor]:
-    """The result, and the gradients of the input and all weights."""
+    """The output, and the gradients of the input and all weights."""
     x = x.clone().requires_grad_()
     with torch.autocast("cpu", autocast, enabled=autocast is not None):
         y = layer(x)
@@ -64,7 +64,7 @@ def test_a_layer_computes_what_torchs_does(kind, inputs, outputs, side, bias, le
 
 
 @pytest.mark.parametrize("wanted", ["input", "weight", "bias"])
-def test_only_the_gradients_asked_for_are_computed(wanted, monkeypatch, used):
+def test_only_the_gradients_requested_are_computed(wanted, monkeypatch, used):
     monkeypatch.setattr(convolution, "LEAST_GAIN", 0)
     layer, plain = pair(Conv2d, 10, 12)
     x = torch.randn(2, 10, 12, 12, requires_grad=True)
@@ -75,16 +75,16 @@ def test_only_the_gradients_asked_for_are_computed(wanted, monkeypatch, used):
         each(x).sum().backward(inputs=[leaf])
         gradients.append(leaf.grad)
     torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-3)
-    assert used == [["result"], *{"input": [["image"]], "weight": [["kernel"]], "bias": []}[wanted]]
+    assert used == [["output"], *{"input": [["input"]], "weight": [["weight"]], "bias": []}[wanted]]
 
 
-def test_where_torch_does_not_tell_what_is_asked_for_all_is_computed(monkeypatch, used):
+def test_where_torch_does_not_tell_what_is_requested_all_is_computed(monkeypatch, used):
     monkeypatch.setattr(convolution, "LEAST_GAIN", 0)
     layer, plain = pair(Conv2d, 10, 12)
     x = torch.randn(2, 10, 12, 12, requires_grad=True)
-    monkeypatch.setattr(convolution, "_IS_ASKED_FOR", lambda node: True)
+    monkeypatch.setattr(convolution, "_IS_REQUESTED", lambda node: True)
     layer(x).sum().backward(inputs=[x])
-    assert used == [["result"], ["image", "kernel"]]
+    assert used == [["output"], ["input", "weight"]]
     (gradient,) = torch.autograd.grad(plain(x).sum(), x)
     torch.testing.assert_close(x.grad, gradient, rtol=1e-4, atol=1e-3)
     assert layer.weight.grad is None
@@ -95,7 +95,7 @@ def test_where_torch_does_not_tell_what_is_asked_for_all_is_computed(monkeypatch
 def test_gradients_of_gradients_can_be_had(kind, autocast, error, monkeypatch):
     """As a gradient penalty asks for."""
     monkeypatch.setattr(convolution, "LEAST_GAIN", 0)
-    gaining(monkeypatch, "image", "kernel", "result")
+    gaining(monkeypatch, "input", "weight", "output")
     x = torch.randn(2, 6, 6, 6)
     penalties = []
     for layer in pair(kind, 6, 9):
@@ -145,7 +145,7 @@ def test_sampling_and_what_is_not_square_are_torchs_to_the_bit(kind, monkeypatch
 
 
 @pytest.mark.parametrize("bias", [False, True])
-@pytest.mark.parametrize("names", [["result"], ["image"], ["kernel"], ["image", "kernel", "result"]])
+@pytest.mark.parametrize("names", [["output"], ["input"], ["weight"], ["input", "weight", "output"]])
 @pytest.mark.parametrize(("kind", "inputs", "outputs"), [(Conv2d, 20, 9), (ConvTranspose2d, 9, 20)])
 def test_in_bfloat16_a_layer_computes_what_torchs_does(
     kind, inputs, outputs, names, bias, monkeypatch, used, multiplied
@@ -161,20 +161,20 @@ def test_in_bfloat16_a_layer_computes_what_torchs_does(
     assert not used
 
 
-@pytest.mark.parametrize(("wanted", "name"), [("input", "image"), ("weight", "kernel"), ("bias", None)])
-def test_in_bfloat16_only_the_gradients_asked_for_are_computed(wanted, name, monkeypatch, multiplied):
-    gaining(monkeypatch, "image", "kernel", "result")
+@pytest.mark.parametrize(("wanted", "name"), [("input", "input"), ("weight", "weight"), ("bias", None)])
+def test_in_bfloat16_only_the_gradients_requested_are_computed(wanted, name, monkeypatch, multiplied):
+    gaining(monkeypatch, "input", "weight", "output")
     layer, _ = pair(Conv2d, 10, 12)
     x = torch.randn(2, 10, 12, 12, requires_grad=True)
     with torch.autocast("cpu", torch.bfloat16):
         y = layer(x)
     y.sum().backward(inputs=[{"input": x, **dict(layer.named_parameters())}[wanted]])
-    assert multiplied == [["result"], *([[name]] if name else [])]
+    assert multiplied == [["output"], *([[name]] if name else [])]
 
 
 @pytest.mark.parametrize("autocast", [torch.bfloat16, torch.float16])
 def test_in_short_numbers_layers_that_do_not_gain_are_torchs_to_the_bit(autocast, monkeypatch, multiplied):
-    gaining(monkeypatch, *([] if autocast == torch.bfloat16 else ["image", "kernel", "result"]))
+    gaining(monkeypatch, *([] if autocast == torch.bfloat16 else ["input", "weight", "output"]))
     for kind in (Conv2d, ConvTranspose2d):
         ours, plain = pair(kind, 6, 9)
         x = torch.randn(2, 6, 6, 6)
@@ -186,7 +186,7 @@ def test_in_short_numbers_layers_that_do_not_gain_are_torchs_to_the_bit(autocast
     ("image_size", "last_but_one", "last"),
     [
         (32, "image kernel result", "image kernel result"),
-        (64, "kernel", "image kernel result"),
+        (64, "weight", "image kernel result"),
         (96, "", "kernel result"),
     ],
 )
@@ -201,27 +201,27 @@ def test_the_same_input_gives_the_same_bits(used):
     layer = Conv2d(64, 512, bias=False)
     x = torch.randn(64, 64, 12, 12)
     assert all(map(torch.equal, passes(layer, x), passes(layer, x)))
-    assert ["image", "kernel"] in used
+    assert ["input", "weight"] in used
 
 
 def tile(side: int, inputs: int, outputs: int, batch: int, wanted: list[str]) -> int | None:
     """The tile chosen for a layer."""
-    needed = frozenset(other for name in wanted for other in Form._fields if other != name)
+    needed = frozenset(other for name in wanted for other in ConvTensors._fields if other != name)
     best, gain = winograd.best_tile(batch, inputs, outputs, side, needed, frozenset(wanted))
     return best if gain >= convolution.LEAST_GAIN else None
 
 
 def test_layers_that_gain_are_chosen_and_no_others():
     shapes = [(48, 3, 64), (24, 64, 128), (12, 128, 256), (6, 256, 512)]
-    directions = {"forward": ["result"], "backward": ["image", "kernel"]}
+    directions = {"forward": ["output"], "backward": ["input", "weight"]}
     chosen = {
         direction: [tile(*shape, 96, wanted) is not None for shape in shapes]
         for direction, wanted in directions.items()
     }
     assert chosen == {"forward": [False, False, True, True], "backward": [False, True, True, True]}
     # A few images do not pay for the transforms of so many weights, nor small networks for any.
-    assert not tile(6, 256, 512, 2, ["image", "kernel"])
-    assert not any(tile(side, 12, 12, 96, ["kernel"]) for side in (2, 4, 8, 16))
+    assert not tile(6, 256, 512, 2, ["input", "weight"])
+    assert not any(tile(side, 12, 12, 96, ["weight"]) for side in (2, 4, 8, 16))
     # The kernel takes 10 times its own memory at 8 x 8 points, 4 times at 5 x 5.
-    assert tile(6, 512, 1024, 128, ["result", "kernel"]) == 3
-    assert tile(6, 4096, 4096, 128, ["result", "kernel"]) is None
+    assert tile(6, 512, 1024, 128, ["output", "weight"]) == 3
+    assert tile(6, 4096, 4096, 128, ["output", "weight"]) is None

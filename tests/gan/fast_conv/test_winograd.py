@@ -7,22 +7,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gan.fast_conv import winograd
-from gan.fast_conv.tensors import Form
+from gan.fast_conv.tensors import ConvTensors
 from gan.fast_conv.winograd import POINTS, derivatives, tiling
 from tests.gan.fast_conv.conv_cases import NAMES, form, relative, truth
 
 
-def computed(of: Form, tile: int, wanted: tuple[str, ...]) -> Form:
+def computed(of: ConvTensors, tile: int, wanted: tuple[str, ...]) -> ConvTensors:
     needed = {other for name in wanted for other in NAMES if other != name}
     arguments = {name: value.float() for name, value in of._asdict().items() if name in needed}
-    return derivatives(tiling(of.result.shape[2], tile), Form(**arguments), wanted)
+    return derivatives(tiling(of.output.shape[2], tile), ConvTensors(**arguments), wanted)
 
 
 def test_by_hand():
-    """One pixel of 1 and a kernel that numbers its taps: the result is every second tap."""
-    image, kernel = torch.zeros(1, 1, 8, 8), torch.arange(25.0).view(1, 1, 5, 5)
-    image[0, 0, 4, 4] = 1
-    made = derivatives(tiling(4, 4), Form(image=image, kernel=kernel), ["result"]).result
+    """One pixel of 1 and a kernel that numbers its taps: the output is every second tap."""
+    input, weight = torch.zeros(1, 1, 8, 8), torch.arange(25.0).view(1, 1, 5, 5)
+    input[0, 0, 4, 4] = 1
+    made = derivatives(tiling(4, 4), ConvTensors(input=input, weight=weight), ["output"]).output
     expected = torch.zeros(4, 4)
     expected[1:4, 1:4] = torch.tensor([[24.0, 22, 20], [14, 12, 10], [4, 2, 0]])
     torch.testing.assert_close(made[0, 0], expected, rtol=0, atol=1e-4)
@@ -45,7 +45,7 @@ def test_each_derivative_is_torchs(name, tile, batch, inputs, outputs, side, see
     assert [value is None for value in made] == [other != name for other in NAMES]
 
 
-@pytest.mark.parametrize("wanted", [("image", "kernel"), ("result", "kernel")])
+@pytest.mark.parametrize("wanted", [("input", "weight"), ("output", "weight")])
 def test_a_backward_pass_gives_two_at_once(wanted):
     tried = form(4, 3, 5, 7)
     made = computed(tried, 6, wanted)
@@ -76,9 +76,9 @@ def test_a_wide_layer_loses_few_digits(tile, error):
 
 @pytest.mark.parametrize("tile", sorted(POINTS))
 def test_the_matrices_multiply_polynomials(tile):
-    """Exactly, but for float64: result[i] is the sum of kernel[k] * image[i + k]."""
+    """Exactly, but for float64: output[i] is the sum of weight[k] * input[i + k]."""
     to_result, of_kernel, of_image = winograd._matrices(tile)
     random = np.random.default_rng(0)
-    kernel, image = random.normal(size=3), random.normal(size=tile + 2)
-    result = to_result @ (of_kernel @ kernel * (of_image @ image))
-    assert result == pytest.approx(np.correlate(image, kernel, "valid"), abs=1e-12)
+    weight, input = random.normal(size=3), random.normal(size=tile + 2)
+    output = to_result @ (of_kernel @ kernel * (of_image @ input))
+    assert output == pytest.approx(np.correlate(input, weight, "valid"), abs=1e-12)
