@@ -39,7 +39,7 @@ TINY = (
     *("--image-size", "32", "--batch-size", "8", "--workers", "0"),
     *("--device", "cpu", "--precision", "float32"),
     *("--generator-widths", "12", "10", "8", "6", "--discriminator-widths", "6", "8", "10", "12"),
-    *("--log-every", "1", "--sample-every", "2", "--checkpoint-every", "2", "--histogram-every", "4"),
+    *("--log-every", "1", "--sample-every", "2", "--checkpoint-every", "2"),
 )
 """Flags of a training that takes seconds."""
 
@@ -72,7 +72,7 @@ def pytest_configure(config: pytest.Config) -> None:
 FORMS = {
     "default": (),
     "default, bfloat16": ("--precision", "bfloat16"),
-    "plain, in turn": ("--plain", "--updates", "separate"),
+    "plain": ("--preset", "plain"),
 }
 """Flags of runs that differ in their mathematics."""
 
@@ -120,7 +120,7 @@ def tiny_run(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 LANDMARK_FLAGS = (
     *("--image-size", 32, "--device", "cpu", "--workers", 0),
-    *("--cache", "cache", "--histogram-every", 50),
+    *("--cache", "cache"),
 )
 """Flags of a training of landmarks that takes seconds."""
 
@@ -163,7 +163,7 @@ def run_training(*words: object) -> int:
 
 CLASSIFIER_FLAGS = (
     *("--image-size", 32, "--device", "cpu", "--workers", 0, "--cache", "cache"),
-    *("--score-every", 20, "--checkpoint-every", 20, "--histogram-every", 30),
+    *("--score-every", 20, "--checkpoint-every", 20),
 )
 """Flags of a training of classes that takes seconds."""
 ARCFACE_FLAGS = (

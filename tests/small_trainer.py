@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from engine.distributed import World
-from gan.config import base
+from gan.config import BETA1, preset_settings
 from gan.trainer import Trainer
 from gan.training_step import Batch
 
@@ -20,26 +20,59 @@ SMALL = {
     "discriminator_widths": (6, 8, 10, 12),
     "precision": "float32",
 }
-
-
 CPU = torch.device("cpu")
 
 
 def trainer(
-    *, plain: bool = False, world: World | None = None, device: torch.device = CPU, **changes
+    *,
+    plain: bool = False,
+    world: World | None = None,
+    device: torch.device = CPU,
+    cuda_graph: bool = True,
+    **changes,
 ) -> Trainer:
-    """One on `IMAGES`, with changes to its settings."""
-    settings = replace(base("light", plain), **SMALL | changes)
-    return Trainer(settings, IMAGES, device, world=world)
+    """A trainer on `IMAGES`, with changes to its settings."""
+    settings = replace(preset_settings("plain" if plain else "light"), **SMALL | changes)
+    return Trainer(settings, IMAGES, device, world=world, cuda_graph=cuda_graph)
+
+
+def lively(**changes) -> Trainer:
+    """A trainer past its first steps: with the tiny initial weights all logits are alike."""
+    made = trainer(**changes)
+    with torch.no_grad():
+        for network in made.networks().values():
+            for weight in network.parameters():
+                weight *= 5 if weight.dim() > 1 else 1
+    return made
 
 
 def batches_of(made: Trainer) -> list[Batch]:
-    """To which each step will add what it works on."""
-    batches, make = [], made._updates.make
-    made._updates.make = lambda batch: batches.append(batch) or make(batch)
+    """A list to which each step adds its batch."""
+    batches, make = [], made._batch
+
+    def record() -> Batch:
+        batches.append(make())
+        return batches[-1]
+
+    made._batch = record
     return batches
 
 
 def weights(of: Trainer) -> list[torch.Tensor]:
-    """Copies of all weights that are trained."""
+    """Copies of all trained weights."""
     return [weight.detach().clone() for network in of.networks().values() for weight in network.parameters()]
+
+
+def first_gradients(of: Trainer) -> list[torch.Tensor]:
+    """The gradients of the first step, from Adam's first moments."""
+    state = of.state()
+    return [
+        moments["exp_avg"] / (1 - BETA1)
+        for name in ("generator_optimizer", "discriminator_optimizer")
+        for moments in state[name]["state"].values()
+    ]
+
+
+def relative(value: torch.Tensor, truth: torch.Tensor) -> float:
+    """The relative error of a tensor; 0 where both are 0, as the gradient of a bias that cancels out."""
+    return float((value - truth).norm() / (truth.norm() + 1e-12))

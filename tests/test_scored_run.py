@@ -11,18 +11,17 @@ import pytest
 import torch
 
 from engine.checkpoint import load
+from engine.finite import EXIT_DIVERGED
 from engine.runs import best_path, checkpoints
 from gan.generator import load_generator
-from gan.monitor import EXIT_CODE
 from gan.trainer import Trainer
-from gan.validation import RANKED_BY
 from images.dataset import load_folder
 from tests.conftest import run_training
 from tests.in_process import call
 from tests.run_contents import assert_same_run, config, lines, newest
 from tests.states import assert_equal
 
-EVERY = ("--score-every", 1, "--keep", 1, "--sample-every", 4, "--histogram-every", 100)
+EVERY = ("--score-every", 1, "--keep", 1, "--sample-every", 4)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +53,7 @@ def test_a_fifth_of_few_images_is_held_out_and_makes_no_difference_to_the_weight
 
 
 def test_the_best_is_that_of_the_lowest_mean_of_three_scores(run):
-    scores = [line[RANKED_BY] for line in lines(run)]
+    scores = [line["score/kid"] for line in lines(run)]
     means = [np.mean(scores[max(0, index - 2) : index + 1]) for index in range(7)]
     best = load(best_path(run))
     assert best["step"] == 1 + int(np.argmin(means))
@@ -122,9 +121,9 @@ def test_what_nothing_mends_ends_with_a_code_of_its_own_one_line_and_the_best(
                 self.discriminator.head.weight[0, 0] = float("nan")
 
     monkeypatch.setattr(Trainer, "step", poisoned)
-    assert train(many_pictures, *EVERY, "--steps", 8) == EXIT_CODE == 3
+    assert train(many_pictures, *EVERY, "--steps", 8) == EXIT_DIVERGED == 3
     told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("stopped: ")]
     assert len(told) == 1
-    assert f"once more after 3 recoveries; what {newest()}/checkpoints holds is from before that" in told[0]
+    assert f"again after 3 recoveries; the checkpoints in {newest()}/checkpoints predate that" in told[0]
     assert load(best_path(newest()))["step"] <= 4
     assert load_generator(newest()).is_best

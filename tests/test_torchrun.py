@@ -21,7 +21,7 @@ from tests.conftest import ROOT, TINY
 from tests.run_contents import assert_same_run, config, steps
 from tests.together import warm_up
 
-WORDS = (*TINY, "--histogram-every", 1000, "--steps", 9)
+WORDS = (*TINY, "--steps", 9)
 
 
 def die_at(step: int, rank: int) -> None:

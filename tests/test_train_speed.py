@@ -11,7 +11,7 @@ from benchmarks import train_speed
 from benchmarks.train_speed import Measured, Rates, TrainSpeedChoice
 from engine.cli import parse
 from engine.errors import UserError
-from gan.config import base
+from gan.config import preset_settings
 
 ONES = {"generator_widths": (1, 1, 1, 1), "discriminator_widths": (1, 1, 1, 1)}
 LAYERS = (38400, 3200, 800, 200)
@@ -31,7 +31,7 @@ LAYERS = (38400, 3200, 800, 200)
     ],
 )
 def test_the_work_of_a_step_is_counted_layer_by_layer(way, changes, passes, of_first):
-    settings = replace(base("light", False), image_size=32, batch_size=2, **ONES, **changes)
+    settings = replace(preset_settings("light"), image_size=32, batch_size=2, **ONES, **changes)
     one_image = 3 * sum(LAYERS) + passes * sum(LAYERS) - of_first * LAYERS[0]
     assert train_speed._work(settings, way) == pytest.approx(2 * one_image / 1e9)
     # Of 8 images 2 negatives: forward, weights, features of all but the first layer.
@@ -41,7 +41,7 @@ def test_the_work_of_a_step_is_counted_layer_by_layer(way, changes, passes, of_f
 
 
 def test_a_light_step_is_what_an_earlier_count_gave():
-    settings = replace(base("light", False), normalisation="batch-but-first", negatives=0.0)
+    settings = replace(preset_settings("light"), normalisation="batch-but-first", negatives=0.0)
     assert train_speed._work(settings, "ours") == pytest.approx(582, rel=0.01)
 
 

@@ -78,7 +78,6 @@ def _load(info: RunInfo, folder: Path) -> ImageDataset:
         settings.image_size,
         cache=settings.cache,
         workers=worker_count(settings.workers),
-        memory_share=settings.memory_share,
         held_out=settings.held_out,
     )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from typing import Any
 from unittest import mock
@@ -16,7 +15,7 @@ from torch.utils._pytree import tree_map
 
 from engine.cuda_graph import WARM_UP, CaptureError, GraphedStep
 from engine.finite import DivergedError
-from gan.rollback import Recovery
+from gan.rollback import Rollback
 from gan.trainer import Trainer
 from tests.small_trainer import trainer
 from tests.states import assert_equal
@@ -63,11 +62,8 @@ def _tensors(value: Any) -> list[torch.Tensor]:
 
 FORMS = {
     "default": {},
-    "batch norm": {"normalisation": "batch-but-first"},
+    "batch norm": {"normalisation": "batch"},
     "plain": {"plain": True},
-    "one backward pass": {"normalisation": "spectral", "augmentation": ("colour", "translation", "cutout")},
-    "in turn": {"updates": "separate", "normalisation": "batch", "weight_decay": 0.1},
-    "in parts": {"accumulate": 2},
     "bfloat16": {"precision": "bfloat16"},
 }
 
@@ -79,7 +75,7 @@ def test_a_recorded_step_is_every_step_to_the_last_bit(form):
     for step in range(6):  # into the second epoch, and past where the average's half-life grows
         straight.step()
         if step == 1:
-            with mock.patch.object(replayed, "_run", partial(tape.record, replayed._body)):
+            with mock.patch.object(replayed, "_run", partial(tape.record, replayed._step_on_device)):
                 replayed.step()
         else:
             with mock.patch.object(replayed, "_run", tape.replay if step > 1 else replayed._run):
@@ -137,7 +133,7 @@ def test_a_few_steps_are_made_as_they_are_then_one_is_recorded_and_replayed(gpu)
 
 def recorded(made: Trainer) -> Trainer:
     """As it would be on a GPU."""
-    made._run = GraphedStep(made._body, made._random)
+    made._run = GraphedStep(made._step_on_device, made._random)
     return made
 
 
@@ -154,7 +150,7 @@ def test_a_gpu_that_refuses_is_told_of_once_and_the_training_is_the_same(gpu, mo
 
     monkeypatch.setattr(torch.cuda, "graph", refused)
     straight, tried = trainer(), recorded(trainer())
-    body = tried._body
+    body = tried._step_on_device
     for step in range(WARM_UP + 3):
         straight.step()
         if step == WARM_UP:
@@ -168,16 +164,16 @@ def test_a_gpu_that_refuses_is_told_of_once_and_the_training_is_the_same(gpu, mo
 def test_after_going_back_or_loading_it_is_recorded_anew(monkeypatch):
     """The learning rate is then another, the optimizers' state is elsewhere."""
     tried = trainer()
-    monkeypatch.setattr(tried, "device", torch.device("cuda"))
+    tried.cuda_graph = True
     monkeypatch.setattr("gan.trainer.FiniteCheck", mock.Mock())
     made = []
     monkeypatch.setattr("gan.trainer.GraphedStep", lambda *given: made.append(given) or len(made))
     for times in (1, 2):
-        tried.adopt(Recovery(times))
+        tried.apply_rollback(Rollback(times))
         assert tried._run == times
-    tried.settings = replace(tried.settings, cuda_graph=False)
-    tried.adopt(Recovery(3))
-    assert tried._run == tried._body
+    tried.cuda_graph = False
+    tried.apply_rollback(Rollback(3))
+    assert tried._run == tried._step_on_device
 
 
 def test_a_refused_recording_has_the_first_line_of_its_reason(gpu, monkeypatch):

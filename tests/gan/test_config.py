@@ -8,7 +8,16 @@ from hypothesis import strategies as st
 
 from engine.errors import UserError
 from engine.settings import MAX_WIDTH, changed, flag, settings_table, to_json
-from gan.config import FREE, IMAGE_SIZES, NETWORKS, Settings, base, check, from_json
+from gan.config import (
+    BETA1,
+    IMAGE_SIZES,
+    NETWORK_SETTINGS,
+    RESUMABLE,
+    Settings,
+    check,
+    from_json,
+    preset_settings,
+)
 
 WORDS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=12)
 PATHS = st.lists(st.text("ab ä顔", min_size=1), min_size=1, max_size=3).map(lambda parts: Path(*parts))
@@ -22,8 +31,7 @@ VALID = st.builds(
     name=st.none() | WORDS,
     output=PATHS,
     cache=PATHS,
-    preset=st.sampled_from([None, "light", "paper"]),
-    plain=st.booleans(),
+    preset=st.sampled_from([None, "light", "paper", "plain"]),
     steps=st.none() | st.integers(1, 10**9),
     minutes=st.none() | POSITIVE,
     batch_size=st.integers(2, 10**6),
@@ -32,28 +40,22 @@ VALID = st.builds(
     device=st.sampled_from(["auto", "cpu", "cuda", "mps"]),
     precision=st.sampled_from(["auto", "float32", "bfloat16"]),
     workers=st.none() | st.integers(0, 64),
-    memory_share=POSITIVE,
     held_out=st.floats(0, 0.5),
     generator_widths=WIDTHS,
     discriminator_widths=WIDTHS,
     latent_size=st.integers(1, MAX_WIDTH),
-    normalisation=st.sampled_from(["batch", "batch-but-first", "layer", "spectral", "none"]),
+    normalisation=st.sampled_from(["batch", "layer", "none"]),
     head_scale=POSITIVE,
-    updates=st.sampled_from(["separate", "simultaneous"]),
     learning_rate=POSITIVE,
-    beta1=DECAYS,
     beta2=DECAYS,
-    weight_decay=st.floats(0, 1e9),
     flip=st.booleans(),
-    augmentation=st.lists(st.sampled_from(["colour", "translation", "cutout"]), max_size=3).map(tuple),
-    augmentation_target=st.floats(0, 1, exclude_max=True),
+    augmentation=st.sampled_from(["none", "always", "adaptive"]),
     negatives=st.floats(0, 0.5),
     ema_half_life=st.floats(0, 1e9),
     log_every=COUNTS,
     sample_every=COUNTS,
     score_every=COUNTS,
     checkpoint_every=COUNTS,
-    histogram_every=COUNTS,
     keep=COUNTS,
 )
 
@@ -70,7 +72,7 @@ def edited(**values) -> dict:
 
 
 def test_the_presets_are_those_stated():
-    light, paper = base("light", plain=False), base("paper", plain=False)
+    light, paper = preset_settings("light"), preset_settings("paper")
     assert (light.generator_widths, light.batch_size) == ((250, 150, 90, 54), 96)
     assert (paper.generator_widths, paper.batch_size) == ((1024, 512, 256, 128), 128)
     for settings in (light, paper):
@@ -78,26 +80,17 @@ def test_the_presets_are_those_stated():
         assert settings.image_size == 96
         assert settings.latent_size == 100
         assert settings.discriminator_widths == (64, 128, 256, 512)
-        assert (settings.learning_rate, settings.beta1) == (1e-4, 0.5)
+        assert (settings.learning_rate, BETA1) == (1e-4, 0.5)
         assert settings.flip
     assert replace(paper, preset="light", generator_widths=(250, 150, 90, 54), batch_size=96) == light
 
 
-@pytest.mark.parametrize("preset", ["light", "paper"])
-def test_plain_is_the_textbook_form(preset):
-    plain, full = base(preset, plain=True), base(preset, plain=False)
-    assert plain.plain
-    assert plain.normalisation == "batch"
-    assert plain.updates == "simultaneous"
-    assert plain.ema_half_life == 0
-    assert plain.head_scale == 1
-    assert plain.beta2 == 0.999
-    assert plain.augmentation == ()
-    assert plain.augmentation_target == 0
-    assert plain.negatives == 0
-    assert plain.weight_decay == 0
-    same = ("generator_widths", "batch_size", "image_size", "learning_rate", "beta1", "flip")
-    assert [getattr(plain, name) for name in same] == [getattr(full, name) for name in same]
+def test_plain_is_the_textbook_form():
+    plain, light = preset_settings("plain"), preset_settings("light")
+    assert (plain.normalisation, plain.head_scale, plain.beta2) == ("batch", 1, 0.999)
+    assert (plain.augmentation, plain.negatives, plain.ema_half_life) == ("none", 0, 0)
+    same = ("generator_widths", "batch_size", "image_size", "learning_rate", "flip")
+    assert [getattr(plain, name) for name in same] == [getattr(light, name) for name in same]
 
 
 @pytest.mark.parametrize(
@@ -132,22 +125,18 @@ BAD = {
     "steps": (-1, 0),
     "minutes": (0, -1.0, NAN, INFINITE),
     "workers": (-1,),
-    "memory_share": (0, -0.5, NAN),
     "held_out": (-0.1, 0.6, NAN),
     "latent_size": (0, -100, MAX_WIDTH + 1),
     "generator_widths": ((250, 150, 0, 54), (-1, 1, 1, 1), (1, 1, MAX_WIDTH + 1, 1)),
     "discriminator_widths": ((64, 128, 256, 0),),
     "head_scale": (0, -1, NAN, INFINITE),
     "learning_rate": (0, -1e-4, NAN, INFINITE),
-    "beta1": (-0.1, 1, 1.5, NAN),
     "beta2": (-0.1, 1, NAN),
-    "weight_decay": (-1e-5, NAN, INFINITE),
     "ema_half_life": (-1, NAN, INFINITE),
     "log_every": (0, -1),
     "sample_every": (0, -1),
     "score_every": (0, -1),
     "checkpoint_every": (0, -1),
-    "histogram_every": (0, -1),
     "keep": (0, -1),
 }
 
@@ -163,9 +152,9 @@ def test_what_is_out_of_range_is_refused_with_its_flag(name, value):
 def test_bounds_themselves_are_allowed():
     check(
         replace(
-            Settings(), batch_size=2, seed=0, steps=1, workers=0, beta1=0.0, beta2=0.0, weight_decay=0.0,
+            Settings(), batch_size=2, seed=0, steps=1, workers=0, beta2=0.0,
             ema_half_life=0.0, log_every=1, sample_every=1, score_every=1, checkpoint_every=1,
-            histogram_every=1, keep=1, held_out=0.0,
+            keep=1, held_out=0.0,
             latent_size=1, generator_widths=(1, 1, 1, 1), discriminator_widths=(1, 1, 1, 1),
         )
     )  # fmt: skip
@@ -190,12 +179,12 @@ def test_a_whole_number_will_do_for_a_float():
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        *(("steps", "many"), ("steps", 1.5), ("steps", True), ("seed", None), ("plain", 1), ("plain", "yes")),
+        *(("steps", "many"), ("steps", 1.5), ("steps", True), ("seed", None), ("flip", 1), ("flip", "yes")),
         *(("learning_rate", "fast"), ("learning_rate", True), ("learning_rate", 10**400), ("name", 7)),
         *(("preset", "heavy"), ("device", None), ("normalisation", ["batch"]), ("cache", 3)),
         *(("generator_widths", wrong) for wrong in ([250, 150, 90], [1, 2, 3, "x"], [1, 2, 3, 4.5])),
         *(("generator_widths", wrong) for wrong in ("abcd", 5, {"a": 1})),
-        *(("augmentation", ["blur"]), ("augmentation", "colour"), ("augmentation", None)),
+        *(("augmentation", 3), ("augmentation", "colour"), ("augmentation", None)),
     ],
 )
 def test_a_value_of_the_wrong_type_is_refused_by_name(name, value):
@@ -209,55 +198,71 @@ def test_a_value_out_of_range_is_refused_by_name():
         from_json(edited(image_size=100))
     with pytest.raises(UserError, match="--learning-rate"):
         from_json(edited(learning_rate=NAN))
-    with pytest.raises(UserError, match="--augmentation-target must be at least 0 and less than 1, not 1"):
-        from_json(edited(augmentation_target=1))
     with pytest.raises(UserError, match=r"--negatives must be 0 to 0\.5, not 0\.6"):
         from_json(edited(negatives=0.6))
 
 
-def test_a_run_from_before_a_setting_was_added_has_what_it_was_trained_with():
-    then = {
-        "accumulate": 1, "sync_batch_norm": True, "cuda_graph": True, "augmentation_target": 0.0,
-        "negatives": 0.0,
-    }  # fmt: skip
-    values = edited(accumulate=3)
-    for name in then:
-        del values[name]
-    settings = from_json(values)
-    assert {name: getattr(settings, name) for name in then} == then
+EARLIER = {
+    "plain": False, "accumulate": 1, "sync_batch_norm": True, "cuda_graph": False, "memory_share": 0.5,
+    "updates": "simultaneous", "beta1": 0.5, "weight_decay": 0.0, "augmentation": ["translation"],
+    "augmentation_target": 0.7, "histogram_every": 100,
+}  # fmt: skip
+"""What an earlier version wrote into config.json beside the settings of today."""
+
+
+def test_settings_of_an_earlier_version_are_read():
+    assert from_json(edited(**EARLIER)) == Settings()
+    assert from_json(edited(**EARLIER | {"augmentation_target": 0.0})).augmentation == "always"
+    assert from_json(edited(**EARLIER | {"augmentation": []})).augmentation == "none"
+    plain = edited(**EARLIER | {"plain": True, "preset": "light"})
+    assert from_json(plain).preset == "plain"
+    first = edited(**EARLIER)
+    del first["negatives"], first["augmentation_target"], first["accumulate"]
+    assert from_json(first) == replace(Settings(), negatives=0.0, augmentation="always")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("updates", "separate"), ("accumulate", 2), ("weight_decay", 0.1), ("beta1", 0.9)),
+        *(("augmentation", ["colour"]), ("augmentation_target", 0.5), ("sync_batch_norm", False)),
+    ],
+)
+def test_a_setting_that_is_no_longer_supported_is_refused(name, value):
+    with pytest.raises(UserError, match="which is no longer supported"):
+        from_json(edited(**EARLIER | {name: value}))
 
 
 def test_settings_of_another_version_are_refused_by_name():
     with pytest.raises(UserError, match=r"differs in: colour_of_the_sky$"):
         from_json(edited(colour_of_the_sky="blue"))
     values = edited()
-    del values["beta1"], values["seed"]
-    with pytest.raises(UserError, match=r"differs in: beta1, seed$"):
+    del values["beta2"], values["seed"]
+    with pytest.raises(UserError, match=r"differs in: beta2, seed$"):
         from_json(values)
 
 
 def test_changed_names_what_alters_the_mathematics_and_nothing_else():
     free = replace(
         Settings(), folder="x", name="y", output=Path("z"), cache=Path("c"),
-        steps=1, minutes=2.0, device="cpu", workers=3, memory_share=0.5, log_every=7, sample_every=8,
-        score_every=12, checkpoint_every=9, histogram_every=10, keep=11, cuda_graph=False,
+        steps=1, minutes=2.0, device="cpu", workers=3, log_every=7, sample_every=8,
+        score_every=12, checkpoint_every=9, keep=11,
     )  # fmt: skip
-    assert changed(Settings(), free, FREE) == []
-    assert changed(Settings(), Settings(), FREE) == []
+    assert changed(Settings(), free, RESUMABLE) == []
+    assert changed(Settings(), Settings(), RESUMABLE) == []
     other = {
         "batch_size": 95, "image_size": 32, "seed": 1, "precision": "float32", "latent_size": 99,
         "generator_widths": (1, 1, 1, 1), "discriminator_widths": (1, 1, 1, 1), "normalisation": "none",
-        "head_scale": 0.5, "updates": "separate", "learning_rate": 2e-4, "beta1": 0.4, "beta2": 0.9,
-        "weight_decay": 1e-5, "flip": False, "augmentation": ("cutout",), "augmentation_target": 0.5,
-        "ema_half_life": 5.0, "preset": "paper", "plain": True, "held_out": 0.1, "accumulate": 2,
-        "sync_batch_norm": False, "negatives": 0.1,
+        "head_scale": 0.5, "learning_rate": 2e-4, "beta2": 0.9,
+        "flip": False, "augmentation": "always", "ema_half_life": 5.0, "preset": "paper", "held_out": 0.1,
+        "negatives": 0.1,
     }  # fmt: skip
     for name, value in other.items():
-        assert changed(Settings(), replace(free, **{name: value}), FREE) == [name]
+        assert changed(Settings(), replace(free, **{name: value}), RESUMABLE) == [name]
     # Every setting is one or the other, also one that is added later.
-    assert {field.name for field in fields(Settings)} == FREE | other.keys()
-    assert not FREE & other.keys()
-    assert set(NETWORKS) <= other.keys()
+    assert {field.name for field in fields(Settings)} == RESUMABLE | other.keys()
+    assert not RESUMABLE & other.keys()
+    assert set(NETWORK_SETTINGS) <= other.keys()
 
 
 def test_flags_are_written_with_hyphens():
@@ -278,7 +283,7 @@ def test_the_table_has_a_row_for_every_setting():
     assert defaults["`--image-size`"] == "`96`"
     assert defaults["`--learning-rate`"] == "`0.0001`"
     assert defaults["`--generator-widths`"] == "`250 150 90 54`"
-    assert defaults["`--plain`"] == "`false`"
+    assert defaults["`--flip`"] == "`true`"
     assert defaults["`--output`"] == "`outputs`"
     assert defaults["`--name`"] == ""
     meanings = {name: meaning for name, _, meaning in cells}

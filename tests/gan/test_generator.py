@@ -11,7 +11,7 @@ from engine.checkpoint import DamagedCheckpointError, load, load_newest, save, s
 from engine.errors import UserError
 from engine.finite import DivergedError
 from engine.runs import checkpoint_path, checkpoints, step_of
-from gan.config import base
+from gan.config import preset_settings
 from gan.generator import LoadedGenerator, load_generator
 from gan.latent.vectors import draw
 from gan.networks import Generator
@@ -296,7 +296,7 @@ def test_a_checkpoint_of_another_kind_of_run_is_told(tiny_run, tmp_path, missing
     state = load(checkpoint_path(tiny_run, 6), mapped=False)
     del state[missing]
     torch.save(state, tmp_path / "other.pt")
-    with pytest.raises(UserError, match=r"other\.pt holds networks of another shape"):
+    with pytest.raises(UserError, match=r"other\.pt contains networks of another shape"):
         load_generator(tiny_run, tmp_path / "other.pt")
 
 
@@ -307,7 +307,7 @@ def test_a_device_that_is_not_there_is_told(tiny_run):
 
 def test_the_full_size_generator_too_makes_each_image_by_itself():
     """Libraries may choose another way for another number of images, and wide layers leave them more ways."""
-    settings = base("light", plain=False)
+    settings = preset_settings("light")
     torch.manual_seed(0)
     network = Generator(settings.generator_widths, settings.latent_size, settings.image_size)
     z = draw(18, settings.latent_size, seed=1)

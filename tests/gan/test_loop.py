@@ -19,16 +19,16 @@ from engine.png import load_png
 from engine.run_logger import RunLogger
 from engine.runs import checkpoints, sample_path, samples, step_of
 from engine.signals import PATIENCE, SignalHandler
-from gan.config import base
-from gan.history import Course
-from gan.loop import train
-from gan.monitor import Alarm, Watch
+from gan.config import preset_settings
+from gan.loop import GanLoop
+from gan.monitor import Alarm, Monitor
 from gan.rollback import UnrecoverableError
 from gan.trainer import Trainer
+from gan.training_step import Batch
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (30, 3, 32, 32), np.uint8)
 SETTINGS = replace(
-    base("light", plain=True),
+    preset_settings("plain"),
     image_size=32,
     batch_size=8,
     generator_widths=(8, 6, 4, 4),
@@ -37,7 +37,6 @@ SETTINGS = replace(
     log_every=3,
     sample_every=4,
     checkpoint_every=5,
-    histogram_every=100,
     keep=10,
 )
 
@@ -63,7 +62,7 @@ def run_loop(trainer: Trainer, run: Path) -> Outcome:
     run.mkdir(exist_ok=True)
     logger = RunLogger(run, trainer.step_count)
     try:
-        return train(trainer, logger, Course(IMAGES, trainer.settings.learning_rate))
+        return GanLoop(trainer, logger, IMAGES).train()
     finally:
         logger.close()
 
@@ -139,7 +138,7 @@ def test_a_process_of_torchruns_has_as_long_to_end_as_its_turns_take(tmp_path, m
             super().__init__(patience)
             asked.append(patience)
 
-    monkeypatch.setattr("gan.loop.SignalHandler", Watched)
+    monkeypatch.setattr("engine.loop.SignalHandler", Watched)
     run_loop(slow(steps=3), tmp_path / "alone")
     launched = slow(steps=3)
     launched.world.launched = True
@@ -181,7 +180,7 @@ def poison_last_bias(trainer: Trainer) -> None:
 
 @pytest.mark.parametrize("poison", [poison_weight, poison_last_bias])
 def test_a_loss_that_is_never_finite_stops_the_run_at_the_next_look_and_names_its_step(tmp_path, poison):
-    with pytest.raises(UnrecoverableError, match=r"at step 7, once more after 3 recoveries$"):
+    with pytest.raises(UnrecoverableError, match=r"at step 7, again after 3 recoveries$"):
         run_loop(Disturbed(poison, 6, steps=50, log_every=100, sample_every=100), tmp_path)
     assert (saved(tmp_path), sampled(tmp_path), logged(tmp_path)) == ([5], [0], [])
     _, state, damaged = load_newest(tmp_path)
@@ -190,10 +189,10 @@ def test_a_loss_that_is_never_finite_stops_the_run_at_the_next_look_and_names_it
 
 
 def test_of_a_run_given_up_no_checkpoint_of_after_the_trouble_began_is_left(tmp_path, monkeypatch):
-    def alarmed(self: Watch, step: int, values: dict[str, float]) -> Alarm | None:
+    def alarmed(self: Monitor, step: int, values: dict[str, float]) -> Alarm | None:
         return Alarm("D wins", step, 8, "D wins", certain=True) if step >= 12 else None
 
-    monkeypatch.setattr(Watch, "observe", alarmed)
+    monkeypatch.setattr(Monitor, "check_statistics", alarmed)
     with pytest.raises(UnrecoverableError, match="D wins"):
         run_loop(plain(steps=50), tmp_path)
     assert saved(tmp_path) == [5]
@@ -213,9 +212,9 @@ def test_a_weight_that_is_not_finite_is_not_saved_though_its_losses_were(tmp_pat
 
 def test_a_batch_that_is_not_finite_is_found(tmp_path):
     class BadBatch(Disturbed):
-        def _real_images(self) -> torch.Tensor:
-            images = super()._real_images()
-            return images * float("nan") if self.step_count + 1 == 4 else images
+        def _batch(self) -> Batch:
+            batch = super()._batch()
+            return batch._replace(real=batch.real * float("nan")) if self.step_count + 1 == 4 else batch
 
     with pytest.raises(UnrecoverableError, match=r"at step 4, "):
         run_loop(BadBatch(None, -1, steps=50), tmp_path)

@@ -16,11 +16,9 @@ from engine.budget import Outcome
 from engine.checkpoint import load, save_as_best
 from engine.run_logger import RunLogger
 from engine.runs import best_path, checkpoints, gave_up, samples, step_of
-from gan import generator
-from gan import history as course_module
-from gan.config import base
-from gan.history import Course
-from gan.loop import train
+from gan import generator, loop
+from gan.config import preset_settings
+from gan.loop import GanLoop
 from gan.monitor import Limits
 from gan.rollback import UnrecoverableError
 from gan.trainer import Trainer
@@ -29,7 +27,7 @@ from tests.states import assert_equal
 RANDOM = np.random.default_rng(0)
 IMAGES = RANDOM.integers(0, 256, (40, 3, 4, 4)).repeat(8, axis=2).repeat(8, axis=3).astype(np.uint8)
 SETTINGS = replace(
-    base("light", plain=False),
+    preset_settings("light"),
     image_size=32,
     batch_size=8,
     generator_widths=(8, 6, 4, 4),
@@ -38,18 +36,17 @@ SETTINGS = replace(
     log_every=2,
     sample_every=8,
     checkpoint_every=8,
-    histogram_every=10_000,
     keep=100,
 )
 WIDE = {"generator_widths": (64, 48, 32, 16), "discriminator_widths": (16, 32, 64, 128)}
 """Networks in which D can win soon."""
-QUICK = replace(Limits(), grace=12, window=8, look_window=8, believed=0.04)
+QUICK = replace(Limits(), grace=12, window=8, sample_window=8, min_probability=0.04)
 """Alarms that tests have not to wait for."""
 
 
 @pytest.fixture
 def quick(monkeypatch):
-    monkeypatch.setattr(course_module, "Limits", lambda: QUICK)
+    monkeypatch.setattr(loop, "Limits", lambda: QUICK)
     # Most of the time would go into statistics that are better than these tests need.
     monkeypatch.setattr(generator, "STATISTICS_BATCHES", 1)
 
@@ -61,9 +58,9 @@ class Troubled(Trainer):
         super().__init__(replace(SETTINGS, **changes), IMAGES, torch.device("cpu"))
         self.trouble, self.until, self.times = trouble, until, 0
 
-    def go_back(self, recovery, state) -> None:
-        super().go_back(recovery, state)
-        self.times = recovery.times
+    def roll_back(self, rollback, state) -> None:
+        super().roll_back(rollback, state)
+        self.times = rollback.times
 
     def step(self) -> None:
         super().step()
@@ -101,11 +98,12 @@ def frozen(trainer: Trainer, weights: list[torch.Tensor]) -> None:
             weight.copy_(was)
 
 
-def run_loop(trainer: Trainer, run: Path) -> tuple[Outcome, Course]:
+def run_loop(trainer: Trainer, run: Path) -> tuple[Outcome, GanLoop]:
     run.mkdir(exist_ok=True)
-    logger, course = RunLogger(run, 0), Course(IMAGES, trainer.settings.learning_rate)
+    logger = RunLogger(run, 0)
+    training = GanLoop(trainer, logger, IMAGES)
     try:
-        return train(trainer, logger, course), course
+        return training.train(), training
     finally:
         logger.close()
 
@@ -120,8 +118,8 @@ def events(run: Path) -> str:
         (partial(poisoned, at=20), {}, "NaN or infinite at step 21", False),
         (constant, {}, "samples are becoming one", False),  # between two looks there is no time for it
         (without_gradient, {}, "G's gradient is gone", True),
-        # With layer norm, D soon wins again over so small a G that learns so fast.
-        (partial(frozen, weights=[]), {**WIDE, "normalisation": "batch-but-first"}, "D wins", True),
+        # With layer norm, D soon wins again over such a small G that learns so fast.
+        (partial(frozen, weights=[]), {**WIDE, "normalisation": "none"}, "D wins", True),
     ],
     ids=["poisoned", "constant", "without gradient", "frozen"],
 )
@@ -129,14 +127,14 @@ def test_what_goes_wrong_is_seen_and_the_run_goes_on_from_before(
     quick, tmp_path, trouble, widths, seen, warned
 ):
     # So fast because D is to win over a frozen G within few steps.
-    outcome, course = run_loop(Troubled(trouble, steps=44, learning_rate=1e-3, **widths), tmp_path)
+    outcome, training = run_loop(Troubled(trouble, steps=44, learning_rate=1e-3, **widths), tmp_path)
     assert outcome.step == 44
-    assert course.recovery.times == 1
+    assert training.rollback.times == 1
     told = events(tmp_path)
     assert seen in told
     assert "recovery 1 of 3" in told
     if warned:
-        assert -1 < told.find(f"warning: {seen}") < told.find(f"alarm: {seen}") < told.find("going back to")
+        assert -1 < told.find(f"warning: {seen}") < told.find(f"alarm: {seen}") < told.find("returning to")
     (group,) = load(outcome.checkpoint)["generator_optimizer"]["param_groups"]
     assert group["lr"] == 5e-4
 
@@ -147,7 +145,7 @@ def test_a_learning_rate_a_hundred_times_too_high_is_seen_and_made_smaller(quick
     with contextlib.suppress(UnrecoverableError):
         run_loop(trainer, tmp_path)
     assert "alarm: " in events(tmp_path)
-    assert "the learning rate at 0.5: recovery 1 of 3" in events(tmp_path)
+    assert "a learning rate of 0.5: recovery 1 of 3" in events(tmp_path)
     (group,) = trainer.state()["generator_optimizer"]["param_groups"]
     assert group["lr"] <= 0.5
 
@@ -167,10 +165,10 @@ def test_a_damaged_checkpoint_is_passed_over(quick, tmp_path):
         if trainer.step_count == 20:
             checkpoints(tmp_path)[-1].write_bytes(b"cut short")
 
-    outcome, course = run_loop(Troubled(trouble, steps=32), tmp_path)
+    outcome, training = run_loop(Troubled(trouble, steps=32), tmp_path)
     assert outcome.step == 32
-    assert course.recovery.from_step == 8
-    assert "going back to step 8 " in events(tmp_path)
+    assert training.rollback.from_step == 8
+    assert "returning to step 8 " in events(tmp_path)
     assert [step_of(path) for path in checkpoints(tmp_path)] == [8, 16, 24, 32]
 
 
@@ -182,9 +180,9 @@ def test_the_best_is_gone_back_to_where_no_checkpoint_that_is_kept_is_old_enough
             save_as_best(tmp_path / "checkpoints" / "step_000008.pt")
         without_gradient(trainer)
 
-    outcome, course = run_loop(Troubled(trouble, steps=44, learning_rate=1e-3, keep=1), tmp_path)
-    assert (outcome.step, course.recovery.times, course.recovery.from_step) == (44, 1, 8)
-    assert "going back to step 8 " in events(tmp_path)
+    outcome, training = run_loop(Troubled(trouble, steps=44, learning_rate=1e-3, keep=1), tmp_path)
+    assert (outcome.step, training.rollback.times, training.rollback.from_step) == (44, 1, 8)
+    assert "returning to step 8 " in events(tmp_path)
     assert [step_of(path) for path in checkpoints(tmp_path)] == [44]
     assert load(best_path(tmp_path))["step"] == 8
 
@@ -200,18 +198,18 @@ def test_other_random_numbers_are_drawn_than_the_first_time(quick, tmp_path):
 def test_with_no_checkpoint_yet_it_starts_again_with_other_weights(quick, tmp_path):
     trainer = Troubled(partial(poisoned, at=7), steps=20)
     before = trainer.generator.project.weight.detach().clone()
-    outcome, course = run_loop(trainer, tmp_path)
-    assert (outcome.step, course.recovery.from_step) == (20, 0)
-    assert "starting again from step 0" in events(tmp_path)
+    outcome, training = run_loop(trainer, tmp_path)
+    assert (outcome.step, training.rollback.from_step) == (20, 0)
+    assert "starting over at step 0" in events(tmp_path)
     # Twenty steps at a rate of 5e-5 move a weight by 0.001 at most; these were drawn anew.
     assert (trainer.generator.project.weight - before).abs().mean() > 0.01
 
 
 def test_what_nothing_mends_ends_the_run_with_its_checkpoints_kept(quick, tmp_path):
-    with pytest.raises(UnrecoverableError, match=r"step 21, once more after 3 recoveries$"):
+    with pytest.raises(UnrecoverableError, match=r"step 21, again after 3 recoveries$"):
         run_loop(Troubled(partial(poisoned, at=20), until=9, steps=32), tmp_path)
     assert [step_of(path) for path in checkpoints(tmp_path)][-1] <= 16
-    assert events(tmp_path).count("going back to") + events(tmp_path).count("starting again") == 3
+    assert events(tmp_path).count("returning to") + events(tmp_path).count("starting over") == 3
     assert events(tmp_path).splitlines()[-1].startswith("step 22: stopped: a loss or gradient")
     assert gave_up(tmp_path)
 
@@ -219,19 +217,17 @@ def test_what_nothing_mends_ends_the_run_with_its_checkpoints_kept(quick, tmp_pa
 def test_a_run_that_went_back_goes_on_from_its_checkpoint_in_the_same_form(quick, tmp_path):
     run_loop(Troubled(partial(poisoned, at=20), steps=32), tmp_path)
     state = load(tmp_path / "checkpoints" / "step_000024.pt", mapped=False)
-    trainer, course = Troubled(lambda _: None, steps=32), Course(IMAGES, SETTINGS.learning_rate)
-    trainer.load_state(state)
-    course.load_state(state["course"])
-    trainer.adopt(course.recovery)
     logger = RunLogger(tmp_path, 24)
+    training = GanLoop(Troubled(lambda _: None, steps=32), logger, IMAGES)
+    training.load_state(state)
     straight = load(tmp_path / "checkpoints" / "step_000032.pt", mapped=False)
-    outcome = train(trainer, logger, course)
+    outcome = training.train()
     logger.close()
     assert_equal(load(outcome.checkpoint), straight)
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_healthy_runs_see_no_alarm(quick, tmp_path, seed):
-    _, course = run_loop(Troubled(lambda _: None, steps=44, learning_rate=1e-3, seed=seed), tmp_path)
-    assert course.recovery.times == 0
+    _, training = run_loop(Troubled(lambda _: None, steps=44, learning_rate=1e-3, seed=seed), tmp_path)
+    assert training.rollback.times == 0
     assert not (tmp_path / "events.txt").exists()

@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from gan.config import Settings, base
+from gan.config import Settings, preset_settings
 from gan.summary import summary
 from images.dataset import ImageDataset
 
 CPU = torch.device("cpu")
-LIGHT = replace(base("light", plain=False), normalisation="spectral")
+LIGHT = replace(preset_settings("light"), normalisation="spectral")
 
 
 @pytest.fixture(autouse=True)
@@ -80,7 +80,7 @@ def test_every_layer_is_there_with_its_output_and_parameters():
 
 
 def test_plain_shows_the_batch_norms_of_the_discriminator():
-    rows = layers(lines(base("light", plain=True), faces(96)))[14:]
+    rows = layers(lines(preset_settings("plain"), faces(96)))[14:]
     assert [kind for kind, _, _ in rows] == ["Conv2d", "BatchNorm2d", "LeakyReLU"] * 4 + ["Linear"]
     assert rows[1] == ("BatchNorm2d", "64 x 48 x 48", 128)
 
@@ -105,9 +105,9 @@ def test_memory_is_counted_by_hand():
     )
 
 
-def test_layer_outputs_are_those_of_one_part_of_one_process():
-    settings = replace(LIGHT, precision="float32", accumulate=2)
-    told = summary(settings, torch.device("cpu"), faces(96), processes=2)
+def test_layer_outputs_are_those_of_one_process():
+    settings = replace(LIGHT, precision="float32")
+    told = summary(settings, torch.device("cpu"), faces(96), processes=4)
     assert "100 MiB of layer outputs" in told  # a quarter of 400
 
 
@@ -124,7 +124,7 @@ def test_memory_follows_precision_averages_and_mapping():
 @pytest.mark.parametrize("size", [32, 128])
 def test_data_and_device_are_told(size):
     text = lines(replace(Settings(), image_size=size, precision="bfloat16"), faces(size))
-    counts = "60 of them held out, 2 files left out, 5 exact duplicates"
+    counts = "60 of them held out, 2 files skipped, 5 exact duplicates"
     assert f"data: 1,200 images in {Path('/faces of mine')}, {counts}" in text
     assert text[-1] == "device: cpu, bfloat16"
     assert layers(text)[13] == ("Tanh", f"3 x {size} x {size}", 0)

@@ -10,7 +10,7 @@ from gan.fast_conv import im2col, winograd
 from gan.fast_conv import layers as convolution
 from gan.generator import estimate_batch_norm
 from gan.latent.vectors import draw
-from gan.rollback import Recovery
+from gan.rollback import Rollback
 from gan.trainer import Trainer
 from gan.training_step import STATISTICS
 from images.tiles import to_uint8
@@ -79,8 +79,8 @@ def test_layers_computed_another_way_go_on_bit_for_bit(way, precision, monkeypat
     used = []
     derivatives = way.derivatives
     monkeypatch.setattr(way, "derivatives", lambda *of: used.append(of) or derivatives(*of))
-    monkeypatch.setattr(im2col, "LEAST_CHANNELS", 0)
-    monkeypatch.setattr(convolution, "LEAST_GAIN", 0)
+    monkeypatch.setattr(im2col, "MIN_CHANNELS", 0)
+    monkeypatch.setattr(convolution, "MIN_GAIN", 0)
     straight, resumed = trainer(precision=precision), trainer(precision=precision)
     straight.step()
     resumed.load_state(snapshot(straight) | {"step": 1})
@@ -94,12 +94,12 @@ def test_layers_computed_another_way_go_on_bit_for_bit(way, precision, monkeypat
 def test_going_on_with_another_learning_rate_uses_it():
     first = trainer()
     first.step()
-    slow = trainer(learning_rate=1e-9, weight_decay=0.5)
+    slow = trainer(learning_rate=1e-9)
     slow.load_state(snapshot(first) | {"step": 1})
     slow.step()
     assert all(torch.allclose(w, v, atol=1e-8) for w, v in zip(weights(first), weights(slow), strict=True))
     (group,) = slow.state()["generator_optimizer"]["param_groups"]
-    assert (group["lr"], group["weight_decay"]) == (1e-9, 0.5)
+    assert group["lr"] == 1e-9
 
 
 def test_taking_over_networks_takes_them_alone():
@@ -149,7 +149,7 @@ def test_starting_again_is_from_the_networks_that_were_given():
     begun = trainer(seed=5)
     begun.initialize_from(snapshot(first))
     begun.step()
-    begun.go_back(Recovery(1), None)
+    begun.roll_back(Rollback(1), None)
     assert begun.step_count == 0
     assert all(torch.equal(w, v) for w, v in zip(weights(first), weights(begun), strict=True))
 
@@ -188,7 +188,7 @@ def test_an_average_gets_its_statistics_once_a_step_and_whenever_it_is_another(m
 
 
 def test_statistics_are_means_since_they_were_last_asked_for():
-    each, all_at_once = trainer(augmentation=()), trainer(augmentation=())
+    each, all_at_once = trainer(augmentation="none"), trainer(augmentation="none")
     values = []
     for _ in range(3):
         each.step()
@@ -227,13 +227,15 @@ def test_images_held_on_the_device_are_those_that_are_copied_to_it(monkeypatch, 
     """On a GPU with room for them; here it is only pretended."""
 
     def moved() -> Trainer:
-        made = Trainer(trainer().settings, IMAGES, torch.device("cpu"), trained=trained)
+        made = Trainer(trainer().settings, IMAGES, torch.device("cpu"), trained)
         for _ in range(5):  # into the second epoch
             made.step()
         return made
 
     copied = moved()
-    monkeypatch.setattr("gan.trainer._held_on", lambda device, images: torch.tensor(images, device=device))
+    monkeypatch.setattr(
+        "gan.trainer._copy_to_device", lambda images, device: torch.tensor(images, device=device)
+    )
     held = moved()
-    assert held._given.dtype == torch.int64
+    assert held._input.dtype == torch.int64
     assert_equal(held.state(), copied.state())

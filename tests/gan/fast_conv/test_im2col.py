@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gan.fast_conv.im2col import LARGEST_WINDOWS, derivatives, gain
+from gan.fast_conv.im2col import MAX_WINDOWS, derivatives, gain
 from gan.fast_conv.tensors import ConvTensors
 from tests.gan.fast_conv.conv_cases import NAMES, form, relative, truth
 
@@ -53,5 +53,5 @@ def test_what_cannot_be_taken_here_gains_nothing(name):
     assert gain(192, 256, 512, 3, name) > 1.5
     assert gain(0, 256, 512, 3, name) == 0
     assert gain(192, 3, 512, 3, name) == gain(192, 256, 3, 3, name) == 0
-    large = LARGEST_WINDOWS // (25 * 256 * 9) + 1
+    large = MAX_WINDOWS // (25 * 256 * 9) + 1
     assert gain(large * 512, 256, 512, 3, name) == 0

@@ -1,12 +1,14 @@
 """The layers are torch's, in what they compute and in what they keep."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
+from torch.nn import Conv2d, ConvTranspose2d
 
-from gan.fast_conv import im2col, winograd
+from gan.fast_conv import convert, im2col, winograd
 from gan.fast_conv import layers as convolution
-from gan.fast_conv.layers import Conv2d, ConvTranspose2d
 from gan.fast_conv.tensors import ConvTensors
 from tests.gan.fast_conv.conv_cases import relative
 
@@ -14,15 +16,11 @@ GEOMETRY = {"kernel_size": 5, "stride": 2, "padding": 2}
 
 
 def pair(kind: type, inputs: int, outputs: int, bias: bool = True) -> tuple[nn.Module, nn.Module]:
-    """Our layer and torch's, with the same weights."""
+    """A converted layer and torch's, with the same weights."""
     torch.manual_seed(0)
-    ours = kind(inputs, outputs, bias=bias)
-    theirs = nn.Conv2d if kind is Conv2d else nn.ConvTranspose2d
     further = {} if kind is Conv2d else {"output_padding": 1}
-    plain = theirs(inputs, outputs, bias=bias, **GEOMETRY, **further)
-    plain.load_state_dict(ours.state_dict())
-    ours.load_state_dict(plain.state_dict())
-    return ours, plain
+    plain = kind(inputs, outputs, bias=bias, **GEOMETRY, **further)
+    return convert(nn.Sequential(copy.deepcopy(plain)))[0], plain
 
 
 def passes(layer: nn.Module, x: torch.Tensor, autocast: torch.dtype | None = None) -> list[torch.Tensor]:
@@ -55,7 +53,7 @@ def used(monkeypatch) -> list[list[str]]:
     [(Conv2d, 3, 8, 12), (Conv2d, 20, 9, 14), (ConvTranspose2d, 8, 3, 5), (ConvTranspose2d, 9, 20, 6)],
 )
 def test_a_layer_computes_what_torchs_does(kind, inputs, outputs, side, bias, least_gain, monkeypatch, used):
-    monkeypatch.setattr(convolution, "LEAST_GAIN", least_gain)
+    monkeypatch.setattr(convolution, "MIN_GAIN", least_gain)
     ours, plain = pair(kind, inputs, outputs, bias)
     x = torch.randn(5, inputs, side, side)
     for value, true in zip(passes(ours, x), passes(plain.double(), x.double()), strict=True):
@@ -65,7 +63,7 @@ def test_a_layer_computes_what_torchs_does(kind, inputs, outputs, side, bias, le
 
 @pytest.mark.parametrize("wanted", ["input", "weight", "bias"])
 def test_only_the_gradients_requested_are_computed(wanted, monkeypatch, used):
-    monkeypatch.setattr(convolution, "LEAST_GAIN", 0)
+    monkeypatch.setattr(convolution, "MIN_GAIN", 0)
     layer, plain = pair(Conv2d, 10, 12)
     x = torch.randn(2, 10, 12, 12, requires_grad=True)
     gradients = []
@@ -79,10 +77,10 @@ def test_only_the_gradients_requested_are_computed(wanted, monkeypatch, used):
 
 
 def test_where_torch_does_not_tell_what_is_requested_all_is_computed(monkeypatch, used):
-    monkeypatch.setattr(convolution, "LEAST_GAIN", 0)
+    monkeypatch.setattr(convolution, "MIN_GAIN", 0)
     layer, plain = pair(Conv2d, 10, 12)
     x = torch.randn(2, 10, 12, 12, requires_grad=True)
-    monkeypatch.setattr(convolution, "_IS_REQUESTED", lambda node: True)
+    monkeypatch.setattr(convolution, "_will_execute", lambda node: True)
     layer(x).sum().backward(inputs=[x])
     assert used == [["output"], ["input", "weight"]]
     (gradient,) = torch.autograd.grad(plain(x).sum(), x)
@@ -94,7 +92,7 @@ def test_where_torch_does_not_tell_what_is_requested_all_is_computed(monkeypatch
 @pytest.mark.parametrize("kind", [Conv2d, ConvTranspose2d])
 def test_gradients_of_gradients_can_be_had(kind, autocast, error, monkeypatch):
     """As a gradient penalty asks for."""
-    monkeypatch.setattr(convolution, "LEAST_GAIN", 0)
+    monkeypatch.setattr(convolution, "MIN_GAIN", 0)
     gaining(monkeypatch, "input", "weight", "output")
     x = torch.randn(2, 6, 6, 6)
     penalties = []
@@ -130,7 +128,7 @@ def gaining(monkeypatch, *names: str) -> None:
 
 @pytest.mark.parametrize("kind", [Conv2d, ConvTranspose2d])
 def test_sampling_and_what_is_not_square_are_torchs_to_the_bit(kind, monkeypatch, used, multiplied):
-    monkeypatch.setattr(convolution, "LEAST_GAIN", 0)
+    monkeypatch.setattr(convolution, "MIN_GAIN", 0)
     ours, plain = pair(kind, 6, 9)
     x = torch.randn(2, 6, 6, 6)
     with torch.no_grad():
@@ -185,9 +183,9 @@ def test_in_short_numbers_layers_that_do_not_gain_are_torchs_to_the_bit(autocast
 @pytest.mark.parametrize(
     ("image_size", "last_but_one", "last"),
     [
-        (32, "image kernel result", "image kernel result"),
-        (64, "weight", "image kernel result"),
-        (96, "", "kernel result"),
+        (32, "input output weight", "input output weight"),
+        (64, "weight", "input output weight"),
+        (96, "", "output weight"),
     ],
 )
 def test_in_bfloat16_large_kernels_on_small_images_gain(image_size, last_but_one, last):
@@ -198,7 +196,7 @@ def test_in_bfloat16_large_kernels_on_small_images_gain(image_size, last_but_one
 
 
 def test_the_same_input_gives_the_same_bits(used):
-    layer = Conv2d(64, 512, bias=False)
+    layer, _ = pair(Conv2d, 64, 512, bias=False)
     x = torch.randn(64, 64, 12, 12)
     assert all(map(torch.equal, passes(layer, x), passes(layer, x)))
     assert ["input", "weight"] in used
@@ -208,7 +206,7 @@ def tile(side: int, inputs: int, outputs: int, batch: int, wanted: list[str]) ->
     """The tile chosen for a layer."""
     needed = frozenset(other for name in wanted for other in ConvTensors._fields if other != name)
     best, gain = winograd.best_tile(batch, inputs, outputs, side, needed, frozenset(wanted))
-    return best if gain >= convolution.LEAST_GAIN else None
+    return best if gain >= convolution.MIN_GAIN else None
 
 
 def test_layers_that_gain_are_chosen_and_no_others():
@@ -225,3 +223,22 @@ def test_layers_that_gain_are_chosen_and_no_others():
     # The kernel takes 10 times its own memory at 8 x 8 points, 4 times at 5 x 5.
     assert tile(6, 512, 1024, 128, ["output", "weight"]) == 3
     assert tile(6, 4096, 4096, 128, ["output", "weight"]) is None
+
+
+def test_converting_replaces_what_is_supported_and_shares_the_parameters():
+    network = nn.Sequential(
+        nn.Conv2d(3, 4, **GEOMETRY),
+        nn.Sequential(nn.ConvTranspose2d(4, 3, **GEOMETRY, output_padding=1)),
+        nn.Conv2d(3, 4, 3, padding=1),
+        nn.Conv2d(4, 4, 5, 2, 2, groups=2),
+    )
+    before = [network[0], network[1][0], network[2], network[3]]
+    names = list(network.state_dict())
+    assert convert(network) is network
+    after = [network[0], network[1][0], network[2], network[3]]
+    assert [type(layer).__name__ for layer in after] == [
+        *("FastConv2d", "FastConvTranspose2d", "Conv2d", "Conv2d"),
+    ]
+    assert all(old.weight is new.weight for old, new in zip(before, after, strict=True))
+    assert list(network.state_dict()) == names
+    assert convert(network)[0] is after[0]

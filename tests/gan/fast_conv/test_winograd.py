@@ -80,5 +80,5 @@ def test_the_matrices_multiply_polynomials(tile):
     to_result, of_kernel, of_image = winograd._matrices(tile)
     random = np.random.default_rng(0)
     weight, input = random.normal(size=3), random.normal(size=tile + 2)
-    output = to_result @ (of_kernel @ kernel * (of_image @ input))
+    output = to_result @ (of_kernel @ weight * (of_image @ input))
     assert output == pytest.approx(np.correlate(input, weight, "valid"), abs=1e-12)

@@ -31,13 +31,11 @@ def test_a_run_that_is_stopped_tells_what_is_missing_and_how_to_go_on(
         assert told.code == 130
         assert told.lines[-2].endswith("checkpoints/step_000002.pt")
         (run,) = Path("outputs", output).iterdir()
-        way = f"`python {script} --resume {shlex.quote(str(run))}` goes on"
-        assert told.lines[-1] == (
-            f"stopped before step 6; nothing is scored yet, the first score is due at step 4; {way}"
-        )
+        way = f"`python {script} --resume {shlex.quote(str(run))}` continues"
+        assert told.lines[-1] == (f"stopped before step 6; the first score is due at step 4; {way}")
         told = call(script, "--resume")
         assert told.code == 130
         assert f"stopped before step 6; {way}" in told.lines
         told = call(script, "--resume")
     assert told.code == 0
-    assert not any("goes on" in line for line in told.lines)
+    assert not any("continues" in line for line in told.lines)

@@ -1,4 +1,4 @@
-"""The engine, with a learner of one number: what it logs, scores, keeps, saves and goes on from."""
+"""The training loop with a network of one number: what it logs, scores, saves and resumes from."""
 
 import signal
 from dataclasses import replace
@@ -11,11 +11,11 @@ from engine.best import BestTracker
 from engine.checkpoint import load
 from engine.errors import UserError
 from engine.finite import DivergedError
-from engine.loop import train
 from engine.png import load_png
 from engine.run_logger import RunLogger
 from engine.runs import best_path, checkpoints, samples, step_of
-from faces.settings import TrainingSettings
+from engine.settings import TrainingSettings
+from faces.loop import SupervisedLoop
 from faces.updater import Updater, decaying, falling_rate, optimizer_of
 from tests.run_contents import lines
 from tests.states import assert_equal
@@ -81,7 +81,7 @@ class Line:
 def sitting(run, learner: Line, best: BestTracker | None = None):
     logger = RunLogger(run, learner.step_count)
     try:
-        return train(learner, logger, best or BestTracker(smoothed=1))
+        return SupervisedLoop(learner, logger, best or BestTracker(smoothed=1)).train()
     finally:
         logger.close()
 
