@@ -1,22 +1,22 @@
-"""Which of a run's networks were its best so far, by a score that single lucky draws cannot win."""
+"""Which of a run's checkpoints is the best so far, by a smoothed score that a lucky draw cannot win."""
 
 from __future__ import annotations
 
 from typing import Any
 
 SMOOTHED = 3
-"""Scores over which a mean is taken where each is of a few random draws."""
+"""Scores in the mean, where each depends on a few random draws."""
 
 
 class BestTracker:
-    """Follows a score, of which less is better, and knows when its smoothed value is the best so far.
+    """Follows a score, of which lower is better.
 
     Args:
-        smoothed: scores over which a mean is taken.
+        smoothed: number of consecutive scores in the mean that is compared.
 
     Attributes:
-        step: the step of the best; None before the first score, and after going back.
-        score: the best mean of so many scores in a row, infinite before the first.
+        step: the step of the best mean; None before the first score and after a rollback.
+        score: the best mean, infinite before the first.
     """
 
     def __init__(self, smoothed: int = SMOOTHED) -> None:
@@ -26,9 +26,9 @@ class BestTracker:
         self._recent: list[float] = []
 
     def add(self, step: int, score: float) -> bool:
-        """Take in a step's score; whether the mean with those before it is the best there was.
+        """Add a step's score; True if the mean with the scores before it is the best so far.
 
-        The first scores, which have fewer before them, are means of what there is.
+        The first means are over the scores there are.
         """
         self._recent = [*self._recent, score][-self._smoothed :]
         mean = sum(self._recent) / len(self._recent)
@@ -38,19 +38,20 @@ class BestTracker:
         return True
 
     def roll_back(self, state: dict[str, Any] | None) -> None:
-        """Forget of which step the best was, and the scores of those that will now be made otherwise.
+        """Forget the step of the best score, and the scores of steps that will be repeated.
 
-        The best itself stays one to be beaten: it is kept.
+        The best score itself still has to be beaten: its checkpoint is kept.
 
         Args:
-            state: what `state` gave at the step gone back to, whose scores still count; None for the start.
+            state: what `state` returned at the step to resume from, whose scores still count; None for the
+                start.
         """
         self.step, self._recent = None, list(state["recent"]) if state else []
 
     def state(self) -> dict[str, Any]:
-        """What `load_state` needs to go on from here."""
+        """What `load_state` needs to resume from here."""
         return {"step": self.step, "score": self.score, "recent": self._recent}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Go on from what `state` gave."""
+        """Resume from what `state` returned."""
         self.step, self.score, self._recent = state["step"], state["score"], list(state["recent"])
