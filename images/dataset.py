@@ -17,9 +17,9 @@ from tqdm import tqdm
 
 from engine.errors import UserError
 from engine.files import atomic_write
-from images import holdout as split
 from images.cache import CacheEntry, Decode, Index, Keep, keep_all
 from images.decode import DECODER, decode_files
+from images.holdout import holdout_mask
 from images.scan import list_images
 
 
@@ -38,7 +38,7 @@ class ImageDataset:
         mapped: whether `images` is mapped from disk.
         folder: where the files are, absolute.
         from_cache: whether an earlier call had decoded them.
-        held: bool [N], the images that are never to be trained on.
+        held_out: bool [N], the images that are never to be trained on.
     """
 
     images: np.ndarray
@@ -50,12 +50,12 @@ class ImageDataset:
     mapped: bool
     folder: Path
     from_cache: bool
-    held: np.ndarray
+    held_out: np.ndarray
 
     @property
-    def trained(self) -> np.ndarray:
+    def training_indices(self) -> np.ndarray:
         """The images that may be trained on, int64 [T], as rows of `images`."""
-        return np.flatnonzero(~self.held)
+        return np.flatnonzero(~self.held_out)
 
     def write_skipped(self, path: str | Path) -> None:
         """Write the files that were left out: see `write_skipped`."""
@@ -137,7 +137,7 @@ def load_folder(
         mapped=isinstance(images, np.memmap),
         folder=folder,
         from_cache=from_cache,
-        held=split.held_out(index.fingerprints, held_out),
+        held_out=holdout_mask(index.fingerprints, held_out),
     )
 
 

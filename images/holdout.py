@@ -11,7 +11,7 @@ MOST_OF_FEW = 0.2
 """... as long as they are no more than this share of all."""
 
 
-def held_out(fingerprints: NDArray[np.uint64], share: float) -> NDArray[np.bool_]:
+def holdout_mask(fingerprints: NDArray[np.uint64], share: float) -> NDArray[np.bool_]:
     """Which images are held out: at least `share` of the different ones, and `ENOUGH` or a fifth of them.
 
     An image's own fingerprint decides: it is held out if, read as a fraction, it is below the share
