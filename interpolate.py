@@ -23,10 +23,10 @@ from typing import TYPE_CHECKING
 from engine.cli import parse
 from engine.errors import UserError, run_script
 from gan.latent import arithmetic
-from gan.latent.render import Faces, Form, save_path, save_sum
-from gan.latent.vectors import Latents, Method, outside_range
-from gan.options import FaceArguments, report
-from images.video import RATES, check_rate
+from gan.latent.render import LatentSet, PathFormat, save_arithmetic, save_interpolation
+from gan.latent.vectors import Interpolation, Latents, values_outside_prior
+from gan.options import FaceArguments, print_result
+from images.video import FPS_RANGE, check_fps
 
 if TYPE_CHECKING:
     from gan.generator import LoadedGenerator
@@ -38,9 +38,9 @@ class InterpolationArguments(FaceArguments):
 
     tiles: tuple[int, ...] = (0, 1, 2, 3)
     """Numbers of the faces on the path, two or more (RUN goes before this flag)."""
-    method: Method = "spherical"
+    method: Interpolation = "spherical"
     """The straight line or the arc from one face to the next; see above."""
-    form: Form = "grid"
+    form: PathFormat = "grid"
     """grid: a row for each pair of faces; strip: all in one row; gif and mp4: a film."""
     steps: int | None = None
     """Images from one face to the next, both counted; 8 in a grid or a strip, 25 in a film if not given."""
@@ -66,8 +66,8 @@ class InterpolationArguments(FaceArguments):
             raise UserError("--tiles needs the numbers of two or more faces")
         if self.steps is not None and not 2 <= self.steps <= 10_000:
             raise UserError(f"--steps must be 2 to 10,000, not {self.steps:,}")
-        if self.form in RATES:
-            check_rate(self.form, self.fps)
+        if self.form in FPS_RANGE:
+            check_fps(self.form, self.fps)
         elif self.fps != type(self).fps:
             raise UserError(f"--fps is about a film, and --form {self.form} makes none: choose one")
 
@@ -88,12 +88,12 @@ def main() -> None:
         show_path(choice, generator, faces)
 
 
-def show_path(choice: InterpolationArguments, generator: LoadedGenerator, faces: Faces) -> None:
+def show_path(choice: InterpolationArguments, generator: LoadedGenerator, faces: LatentSet) -> None:
     """Write the path and say where it is."""
     for number in choice.tiles:
         if not 0 <= number < len(faces.z):
             raise UserError(f"--tiles: there is no face {number}; they run from 0 to {len(faces.z) - 1}")
-    place, z = save_path(
+    place, z = save_interpolation(
         generator,
         faces,
         choice.tiles,
@@ -105,21 +105,21 @@ def show_path(choice: InterpolationArguments, generator: LoadedGenerator, faces:
         clamped=choice.keep_in_range,
     )
     say_range("of the path", z)
-    report(generator, f"{len(z):,} images", place)
+    print_result(generator, f"{len(z):,} images", place)
 
 
-def show_sum(choice: InterpolationArguments, generator: LoadedGenerator, faces: Faces) -> None:
+def show_sum(choice: InterpolationArguments, generator: LoadedGenerator, faces: LatentSet) -> None:
     """Write the picture of the sum and say where it is."""
-    groups = arithmetic.parse(choice.arithmetic, len(faces.z))
-    place, around = save_sum(generator, faces, choice.arithmetic, groups, clamped=choice.keep_in_range)
+    groups = arithmetic.parse_expression(choice.arithmetic, len(faces.z))
+    place, around = save_arithmetic(generator, faces, choice.arithmetic, groups, clamped=choice.keep_in_range)
     say_range("of the result", around[4])
     shown = " ".join(choice.arithmetic.split())
-    report(generator, shown if len(shown) <= MOST_SHOWN else f"{shown[:MOST_SHOWN]}...", place)
+    print_result(generator, shown if len(shown) <= MOST_SHOWN else f"{shown[:MOST_SHOWN]}...", place)
 
 
 def say_range(which: str, z: Latents) -> None:
     """Say how far vectors left the prior's range, if they did."""
-    outside, farthest = outside_range(z)
+    outside, farthest = values_outside_prior(z)
     if outside:
         print(
             f"{outside:,} of the {z.size:,} values {which} lie outside the prior's range [-1, 1], "

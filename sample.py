@@ -12,8 +12,8 @@ from pathlib import Path
 
 from engine.cli import parse
 from engine.errors import UserError, run_script
-from gan.latent.render import save_grid, save_singles
-from gan.options import MOST_FACES, FaceArguments, report
+from gan.latent.render import save_grid, save_images
+from gan.options import MAX_FACES, FaceArguments, print_result
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,13 @@ class SampleArguments(FaceArguments):
     def __post_init__(self) -> None:
         super().__post_init__()
         for name, value in (("--rows", self.rows), ("--columns", self.columns)):
-            if value is not None and not 1 <= value <= MOST_FACES:
-                raise UserError(f"{name} must be 1 to {MOST_FACES:,}, not {value:,}")
+            if value is not None and not 1 <= value <= MAX_FACES:
+                raise UserError(f"{name} must be 1 to {MAX_FACES:,}, not {value:,}")
         if self.separate is not None and (self.rows or self.columns or self.labels):
             raise UserError("--separate writes no grid: --rows, --columns and --labels go without it")
         wanted = self.wanted()
-        if wanted is not None and wanted > MOST_FACES:
-            raise UserError(f"--rows times --columns may be {MOST_FACES:,}, not {wanted:,}")
+        if wanted is not None and wanted > MAX_FACES:
+            raise UserError(f"--rows times --columns may be {MAX_FACES:,}, not {wanted:,}")
         if self.count is not None:
             self.columns_for(self.count)
 
@@ -67,11 +67,11 @@ def main() -> None:
     faces = choice.faces(generator, choice.wanted())
     what = f"{len(faces.z):,} face{'' if len(faces.z) == 1 else 's'}"
     if choice.separate is not None:
-        save_singles(generator, faces, choice.separate)
-        report(generator, what, choice.separate)
+        save_images(generator, faces, choice.separate)
+        print_result(generator, what, choice.separate)
     else:
         grid = save_grid(generator, faces, choice.columns_for(len(faces.z)), numbered=choice.labels)
-        report(generator, what, grid)
+        print_result(generator, what, grid)
 
 
 if __name__ == "__main__":

@@ -12,14 +12,14 @@ from engine.errors import UserError, run_script
 from engine.runs import samples
 from gan.latent.render import writing
 from gan.options import RunArguments
-from images.video import Kind, check_rate, read_frames, save_video
+from images.video import VideoFormat, check_fps, read_frames, save_video
 
 
 @dataclass(frozen=True)
 class TimelapseArguments(RunArguments):
     """Which run, and what kind of film."""
 
-    form: Kind = "gif"
+    form: VideoFormat = "gif"
     """gif needs nothing more and shows 256 colours; mp4 is smaller, and needs the extra 'video'."""
     fps: float = 8.0
     """Grids a second."""
@@ -29,7 +29,7 @@ class TimelapseArguments(RunArguments):
     """Seconds for which the last grid stays."""
 
     def __post_init__(self) -> None:
-        check_rate(self.form, self.fps)
+        check_fps(self.form, self.fps)
         if self.shrink < 1:
             raise UserError(f"--shrink must be 1 or more, not {self.shrink}")
         if not 0 <= self.hold <= 60:

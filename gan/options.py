@@ -16,14 +16,14 @@ from tyro.conf import Positional, arg
 from engine.errors import UserError
 from engine.runs import find_checkpoint, find_run
 from engine.settings import Device
-from gan.latent.render import Faces
+from gan.latent.render import LatentSet
 from gan.latent.vectors import draw, load_latents
 
 if TYPE_CHECKING:
     from gan.generator import LoadedGenerator
 
-MOST_FACES = 100_000
-"""Faces in one go: as many as the five digits of a single image's name tell apart."""
+MAX_FACES = 100_000
+"""LatentSet in one go: as many as the five digits of a single image's name tell apart."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,8 @@ class FaceArguments(RunArguments):
     """How many faces there are, numbered from 0 on; 64 if not given, with --latents all of the file."""
 
     def __post_init__(self) -> None:
-        if self.count is not None and not 1 <= self.count <= MOST_FACES:
-            raise UserError(f"--count must be 1 to {MOST_FACES:,}, not {self.count:,}")
+        if self.count is not None and not 1 <= self.count <= MAX_FACES:
+            raise UserError(f"--count must be 1 to {MAX_FACES:,}, not {self.count:,}")
         if self.seed is not None and self.seed < 0:
             raise UserError(f"--seed must be 0 or more, not {self.seed}")
         if self.seed is not None and self.latents is not None:
@@ -74,7 +74,7 @@ class FaceArguments(RunArguments):
 
         return load_generator(run, self.checkpoint, raw=self.raw, device=self.device)
 
-    def faces(self, generator: LoadedGenerator, count: int | None) -> Faces:
+    def faces(self, generator: LoadedGenerator, count: int | None) -> LatentSet:
         """The first `count` of the faces chosen; if None 64, or all that the file of latents holds.
 
         Raises:
@@ -82,16 +82,16 @@ class FaceArguments(RunArguments):
         """
         if self.latents is None:
             seed = generator.seed if self.seed is None else self.seed
-            return Faces(draw(count or 64, generator.latent_size, seed), {"seed": seed}, f"seed_{seed}")
+            return LatentSet(draw(count or 64, generator.latent_size, seed), {"seed": seed}, f"seed_{seed}")
         z = load_latents(self.latents, generator.latent_size)
         if count is not None and count > len(z):
             raise UserError(f"{count:,} faces are wanted, but {self.latents} holds {len(z):,}")
         z = z[:count]
         digest = hashlib.sha256(z.tobytes()).hexdigest()[:8]
-        return Faces(z, {"latents": self.latents.name}, f"latents_{digest}")
+        return LatentSet(z, {"latents": self.latents.name}, f"latents_{digest}")
 
 
-def report(generator: LoadedGenerator, what: str, place: Path) -> None:
+def print_result(generator: LoadedGenerator, what: str, place: Path) -> None:
     """Print what was made by which weights and, on a line of its own, where it is."""
     step = f"step {generator.step:,}" + (", the run's best" if generator.is_best else "")
     print(f"{what} by the {generator.weights} weights of {generator.checkpoint} ({step})")

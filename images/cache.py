@@ -26,20 +26,20 @@ LEFTOVER_AGE = 3600
 
 
 @dataclass(frozen=True)
-class Index:
+class CacheIndex:
     """What is known of an array of images beside its pixels.
 
     Attributes:
         skipped: reasons of the files that gave no image, by their names.
         fingerprints: uint64 [N], for each image, in order, the first 64 bits of the digest of its pixels.
         digest: hex, of all pixels in order.
-        facts: what else whoever made the images wants to know again, as JSON has it.
+        extra: what else whoever made the images wants to know again, as JSON has it.
     """
 
     skipped: dict[str, str]
     fingerprints: NDArray[np.uint64]
     digest: str
-    facts: dict[str, Any] = field(default_factory=dict)
+    extra: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """As text, in which the fingerprints are 16 hexadecimal digits each."""
@@ -47,22 +47,22 @@ class Index:
         return json.dumps(asdict(self) | {"fingerprints": prints})
 
     @classmethod
-    def from_json(cls, text: str) -> Index:
+    def from_json(cls, text: str) -> CacheIndex:
         """What `to_json` gave. Raises KeyError, TypeError or ValueError for anything else."""
         values = json.loads(text)
         prints = np.frombuffer(bytes.fromhex(values["fingerprints"]), ">u8").astype(np.uint64)
-        return cls(dict(values["skipped"]), prints, values["digest"], dict(values["facts"]))
+        return cls(dict(values["skipped"]), prints, values["digest"], dict(values["extra"]))
 
 
-Keep = Callable[[int, np.ndarray], object]
+StoreImage = Callable[[int, np.ndarray], object]
 """Takes the row and the pixels, uint8 [3, S, S], of one image; called for rows 0, 1, 2, ..."""
 
-Decode = Callable[[Keep], Index]
+DecodeImages = Callable[[StoreImage], CacheIndex]
 """Hands each image on to be kept, and returns the index of them all."""
 
 
-def keep_all(results: Iterable[tuple[str, np.ndarray | str]], keep: Keep) -> Index:
-    """Keep the images among what reading files gave, and make their index.
+def store_images(results: Iterable[tuple[str, np.ndarray | str]], keep: StoreImage) -> CacheIndex:
+    """StoreImage the images among what reading files gave, and make their index.
 
     Args:
         results: of each file its name, and its image, uint8 [3, S, S], or why there is none.
@@ -79,7 +79,7 @@ def keep_all(results: Iterable[tuple[str, np.ndarray | str]], keep: Keep) -> Ind
         digest = hashlib.blake2b(result, digest_size=16).digest()
         pixels.update(digest)
         fingerprints.append(int.from_bytes(digest[:8], "big"))
-    return Index(skipped, np.array(fingerprints, np.uint64), pixels.hexdigest())
+    return CacheIndex(skipped, np.array(fingerprints, np.uint64), pixels.hexdigest())
 
 
 class CacheEntry:
@@ -105,21 +105,21 @@ class CacheEntry:
         self._index = self._array.with_suffix(".json")
         self._size = size
 
-    def read(self) -> tuple[np.memmap, Index] | None:
+    def read(self) -> tuple[np.memmap, CacheIndex] | None:
         """The images, uint8 [N, 3, S, S], mapped, and their index; None where they are not here or not whole.
 
         The system keeps in memory what is used of the file, and all processes that map it share that. A
         batch is gathered about as fast as from an array of one's own.
         """
         try:
-            index = Index.from_json(self._index.read_text(encoding="utf-8"))
+            index = CacheIndex.from_json(self._index.read_text(encoding="utf-8"))
             shape = (len(index.fingerprints), 3, self._size, self._size)
             images = np.load(self._array, mmap_mode="r")
         except (OSError, ValueError, TypeError, KeyError, EOFError):
             return None
         return (images, index) if images.shape == shape and images.dtype == np.uint8 else None
 
-    def write(self, most: int, decode: Decode) -> None:
+    def write(self, most: int, decode: DecodeImages) -> None:
         """Make the entry, then remove those of earlier states of the folder.
 
         The images go to the file one by one: this takes no memory that grows with their number. They are

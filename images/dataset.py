@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from engine.errors import UserError
 from engine.files import atomic_write
-from images.cache import CacheEntry, Decode, Index, Keep, keep_all
+from images.cache import CacheEntry, CacheIndex, DecodeImages, StoreImage, store_images
 from images.decode import DECODER, decode_files
 from images.holdout import holdout_mask
 from images.scan import list_images
@@ -85,7 +85,7 @@ def load_folder(
     held_out: float = 0.0,
     progress: bool = True,
 ) -> ImageDataset:
-    """Decode the images in a folder, or take them from the cache where no file changed.
+    """DecodeImages the images in a folder, or take them from the cache where no file changed.
 
     The cache keeps, for each folder and size, one array (`.npy`) and one index (`.json`). Their names hold
     a digest of the files' names, sizes and times, so that what is found is right; what is
@@ -115,15 +115,15 @@ def load_folder(
             f"cannot read the folder {folder} ({error.strerror}); allow it, or give another"
         ) from None
     if not listing.files:
-        raise _no_image(folder, listing.left_out)
+        raise _no_image(folder, listing.skipped)
     entry = CacheEntry(Path(cache), folder, size, state=f"{listing.digest}, {DECODER}")
     loaded = entry.read()
     from_cache = loaded is not None
     if loaded is None:
         decode = partial(_decode_all, folder, listing.files, size, workers, progress)
-        loaded = fill_and_read(entry, decode, len(listing.files), size, memory_share)
+        loaded = decode_into_cache(entry, decode, len(listing.files), size, memory_share)
     images, index = loaded
-    skipped = sorted([*listing.left_out, *index.skipped.items()])
+    skipped = sorted([*listing.skipped, *index.skipped.items()])
     if not len(images):
         raise _no_image(folder, skipped)
     images.flags.writeable = False
@@ -141,10 +141,10 @@ def load_folder(
     )
 
 
-def fill_and_read(
-    entry: CacheEntry, decode: Decode, count: int, size: int, memory_share: float
-) -> tuple[np.ndarray, Index]:
-    """Decode into the cache and read from there; where that cannot be, decode into memory.
+def decode_into_cache(
+    entry: CacheEntry, decode: DecodeImages, count: int, size: int, memory_share: float
+) -> tuple[np.ndarray, CacheIndex]:
+    """DecodeImages into the cache and read from there; where that cannot be, decode into memory.
 
     Args:
         entry: the place in the cache.
@@ -200,12 +200,14 @@ def _no_image(folder: Path, skipped: list[tuple[str, str]]) -> UserError:
     )
 
 
-def _decode_all(folder: Path, files: list[str], size: int, workers: int, progress: bool, keep: Keep) -> Index:
+def _decode_all(
+    folder: Path, files: list[str], size: int, workers: int, progress: bool, keep: StoreImage
+) -> CacheIndex:
     with (
         contextlib.closing(decode_files(files, size, workers, folder)) as decoded,
         tqdm(decoded, "decoding", len(files), unit=" images", disable=not progress) as results,
     ):
-        return keep_all(zip(files, results, strict=True), keep)
+        return store_images(zip(files, results, strict=True), keep)
 
 
 def _printable(text: str) -> str:

@@ -21,16 +21,16 @@ DECODER = f"1, Pillow {PIL.__version__}"
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 """The formats that are read. Pillow knows more, but some of those start other programs."""
 
-SMALLEST_SHARE = 0.5
+MIN_SIZE_RATIO = 0.5
 """An image is too small where its shorter side is less than this share of the size asked for."""
 
 CHUNK = 16
 """Files handed to a worker at once."""
 
-FEWEST_FOR_WORKERS = 64
+MIN_FILES_FOR_WORKERS = 64
 """Starting processes costs more than it saves for fewer files than this."""
 
-TURNS = {
+EXIF_TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -107,7 +107,7 @@ def decode_files(
         UserError: a worker was ended from outside or could not start.
     """
     task = partial(_decode_chunk, folder=Path(folder), size=size)
-    if workers == 0 or len(files) < FEWEST_FOR_WORKERS:
+    if workers == 0 or len(files) < MIN_FILES_FOR_WORKERS:
         for file in files:
             yield from task([file])
         return
@@ -120,21 +120,21 @@ def decode_files(
 def _decode_whole(file: BinaryIO) -> np.ndarray:
     with Image.open(file, formats=FORMATS) as image:
         image.load()  # before the orientation is read, as below
-        turn = TURNS.get(_orientation(image))
+        turn = EXIF_TRANSPOSE.get(_orientation(image))
         whole = _to_rgb(image)
     return _channels_first(whole if turn is None else whole.transpose(turn))
 
 
 def _decode_square(file: BinaryIO, size: int) -> np.ndarray:
     with Image.open(file, formats=FORMATS) as image:
-        least = SMALLEST_SHARE * size
+        least = MIN_SIZE_RATIO * size
         if min(image.size) < least:
             width, height = image.size
             raise UnusableImageError(f"too small: {width} x {height} px, the shorter side needs {least:.0f}")
         image.draft(None, (2 * size, 2 * size))
         # Before the orientation is read: TIFF is turned by loading it, and then says so.
         image.load()
-        turn = TURNS.get(_orientation(image))
+        turn = EXIF_TRANSPOSE.get(_orientation(image))
         square = _resized_centre(_to_rgb(image), size)
     if turn is not None:
         square = square.transpose(turn)

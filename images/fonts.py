@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING
 
 from PIL import ImageFont
 
-from images.tiles import font
+from images.tiles import default_font
 
 if TYPE_CHECKING:
     from matplotlib.text import Text
 
-BESIDE = "0123456789 #%.,()"
+COMMON_CHARACTERS = "0123456789 #%.,()"
 """What is written beside a name, in the same font."""
 
-HELP = "install one, and the extra 'plots', which looks for it"
+INSTALL_HINT = "install one, and the extra 'plots', which looks for it"
 """What to do about letters without a font."""
 
 _UNUSUAL = re.compile("bold|italic|oblique|thin|light|black|heavy|condensed|mono", re.IGNORECASE)
@@ -46,7 +46,7 @@ class Label:
 
     def font(self, size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
         """The font, `size` pixels high, for Pillow."""
-        return font(size) if self.file is None else _opened(self.file, size)
+        return default_font(size) if self.file is None else _opened(self.file, size)
 
     def set_font(self, words: Text) -> None:
         """Give these words of a chart the font, in the size that they have."""
@@ -56,14 +56,14 @@ class Label:
             words.set_fontproperties(FontProperties(fname=str(self.file), size=words.get_fontsize()))
 
 
-def legible(names: Iterable[str]) -> dict[str, Label]:
+def find_labels(names: Iterable[str]) -> dict[str, Label]:
     """Labels for those of these names that can be written.
 
     Plain Latin letters, which are all that Pillow's own font has, need no other. For the rest matplotlib's
     default font is asked first, then all that the system has, upright ones of usual weight before others.
 
     Args:
-        names: of any letters; each is written in one font, and `BESIDE` with it.
+        names: of any letters; each is written in one font, and `COMMON_CHARACTERS` with it.
 
     Returns:
         By name its label. A name for which there is no font is left out, and so are all but the plain ones
@@ -78,9 +78,9 @@ def legible(names: Iterable[str]) -> dict[str, Label]:
 
 def _files(texts: dict[str, str]) -> dict[str, Path]:
     """By key of `texts` the file of a font that has all letters of the text, where there is one."""
-    waiting = {key: {*map(ord, text + BESIDE)} for key, text in texts.items()}
+    waiting = {key: {*map(ord, text + COMMON_CHARACTERS)} for key, text in texts.items()}
     found: dict[str, Path] = {}
-    for path in _installed() if waiting else []:
+    for path in _installed_fonts() if waiting else []:
         fitting = _fitting(path, waiting)
         found |= dict.fromkeys(fitting, path)
         for key in fitting:
@@ -90,7 +90,7 @@ def _files(texts: dict[str, str]) -> dict[str, Path]:
     return found
 
 
-def _installed() -> list[Path]:
+def _installed_fonts() -> list[Path]:
     """Files of fonts, matplotlib's default first."""
     try:
         from matplotlib.font_manager import FontProperties, findfont, findSystemFonts

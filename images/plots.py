@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from engine.errors import UserError, missing_extra
 from engine.files import atomic_write
-from images.fonts import Label, legible
+from images.fonts import Label, find_labels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -90,7 +90,7 @@ def save_curves(path: Path, metrics: Metrics, title: str, panels: Panels = PANEL
 
 def _fill(figure: Figure, metrics: Metrics, title: str, panels: Panels) -> None:
     # A run may be named after a folder in letters that no font here has.
-    heading = legible([title]).get(title) or Label(title.encode("ascii", "replace").decode())
+    heading = find_labels([title]).get(title) or Label(title.encode("ascii", "replace").decode())
     heading.set_font(figure.suptitle(heading.text, parse_math=False))
     grid = figure.subplots(len(panels) // 2, 2, sharex=True).flat
     for axes, (label, curves) in zip(grid, panels, strict=True):

@@ -19,22 +19,22 @@ folder of HEIC photos wants to hear of them."""
 
 
 @dataclass(frozen=True)
-class Listing:
+class FolderListing:
     """The images of a folder.
 
     Attributes:
         files: names relative to the folder, with `/` between their parts, sorted; all promise an image
             by their ending or their first bytes, none has been decoded.
-        left_out: (name, reason) of what promises an image and cannot be read.
+        skipped: (name, reason) of what promises an image and cannot be read.
         digest: hex; differs where a file was added, removed, renamed, written to or replaced.
     """
 
     files: list[str]
-    left_out: list[tuple[str, str]]
+    skipped: list[tuple[str, str]]
     digest: str
 
 
-def list_images(folder: Path, also: Collection[str] = ()) -> Listing:
+def list_images(folder: Path, also: Collection[str] = ()) -> FolderListing:
     """Find the images in `folder` and the folders in it.
 
     A file counts as an image where its ending says so, in whatever case, or, with another ending or
@@ -47,7 +47,7 @@ def list_images(folder: Path, also: Collection[str] = ()) -> Listing:
     """
     suffixes = IMAGE_SUFFIXES.union(also)
     files: list[str] = []
-    left_out: list[tuple[str, str]] = []
+    skipped: list[tuple[str, str]] = []
     # Of hundreds of thousands of files no more is kept than their names; the rest is digested on the way.
     digest = hashlib.blake2b(digest_size=16)
     entered: set[tuple[int, int]] = set()
@@ -63,7 +63,7 @@ def list_images(folder: Path, also: Collection[str] = ()) -> Listing:
         except OSError as error:
             if not parent:
                 raise
-            left_out.append((parent, _reason(error)))
+            skipped.append((parent, _reason(error)))
             continue
         if (status.st_dev, status.st_ino) in entered:
             continue
@@ -81,21 +81,21 @@ def list_images(folder: Path, also: Collection[str] = ()) -> Listing:
                 elif not _promises_image(path, status, suffixes):
                     continue
                 elif not stat.S_ISREG(status.st_mode):
-                    left_out.append((name, "not a regular file"))
+                    skipped.append((name, "not a regular file"))
                 elif status.st_size == 0:
-                    left_out.append((name, "empty file"))
+                    skipped.append((name, "empty file"))
                 else:
                     files.append(name)
-                    digest.update(stamp(name, status))
+                    digest.update(file_signature(name, status))
             except OSError as error:
                 # A link to nowhere promises no more than any other name.
                 if not isinstance(error, FileNotFoundError) or _ending(path) in suffixes:
-                    left_out.append((name, _reason(error)))
+                    skipped.append((name, _reason(error)))
         folders.extend(reversed(inside))
-    return Listing(sorted(files), sorted(left_out), digest.hexdigest())
+    return FolderListing(sorted(files), sorted(skipped), digest.hexdigest())
 
 
-def stamp(name: str, status: os.stat_result) -> bytes:
+def file_signature(name: str, status: os.stat_result) -> bytes:
     """What tells that a file is as it was.
 
     The time of the last change of the file's entry (ctime) tells what the time of the last write does

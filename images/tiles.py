@@ -73,7 +73,7 @@ def tile(images: NDArray[np.uint8], columns: int) -> NDArray[np.uint8]:
     return picture
 
 
-def middle(images: Pixels, side: int) -> Pixels:
+def center_crop(images: Pixels, side: int) -> Pixels:
     """The middle squares of that side, in pixels, of square images [..., S, S] that are no smaller."""
     first = (images.shape[-1] - side) // 2
     return images[..., first : first + side, first : first + side]
@@ -92,7 +92,7 @@ def number_tiles(images: NDArray[np.uint8], numbers: Sequence[int | str] | None 
 
 
 @cache
-def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+def default_font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     """The font of every word drawn on a picture, `size` pixels high (Pillow's own; no file is needed)."""
     return ImageFont.load_default(size)
 
@@ -102,6 +102,6 @@ def _write_in_corner(image: NDArray[np.uint8], text: str) -> NDArray[np.uint8]:
     size = max(11, image.shape[-1] // 6)
     edge = max(1, size // 10)
     ImageDraw.Draw(canvas).text(
-        (edge + 1, edge), text, fill="white", font=font(size), stroke_width=edge, stroke_fill="black"
+        (edge + 1, edge), text, fill="white", font=default_font(size), stroke_width=edge, stroke_fill="black"
     )
     return from_pillow(canvas)

@@ -19,23 +19,23 @@ from engine.png import from_pillow, to_pillow
 Frames = Iterable[NDArray[np.uint8]]
 """Images uint8 [3, H, W], all of one size; read one at a time, so a generator need not hold them all."""
 
-Kind = Literal["gif", "mp4"]
+VideoFormat = Literal["gif", "mp4"]
 
-RATES: dict[Kind, tuple[float, float]] = {"gif": (0.1, 50.0), "mp4": (0.1, 120.0)}
+FPS_RANGE: dict[VideoFormat, tuple[float, float]] = {"gif": (0.1, 50.0), "mp4": (0.1, 120.0)}
 """Least and most frames a second. Viewers show a GIF of more than 50 slower, not faster."""
 
 
-def check_rate(kind: Kind, fps: float) -> None:
-    """Refuse (`UserError`) a number of frames a second outside `RATES`."""
-    least, most = RATES[kind]
+def check_fps(kind: VideoFormat, fps: float) -> None:
+    """Refuse (`UserError`) a number of frames a second outside `FPS_RANGE`."""
+    least, most = FPS_RANGE[kind]
     if not least <= fps <= most:
         raise UserError(f"frames a second of {kind.upper()} files are {least:g} to {most:g}, not {fps:g}")
 
 
 def check_video(path: str | Path, fps: float) -> None:
     """Raise the `UserError` that `save_video` would, before anything is made for it."""
-    kind: Kind = "mp4" if Path(path).suffix == ".mp4" else "gif"
-    check_rate(kind, fps)
+    kind: VideoFormat = "mp4" if Path(path).suffix == ".mp4" else "gif"
+    check_fps(kind, fps)
     if kind == "mp4":
         _find_encoder()
 
@@ -52,11 +52,11 @@ def save_gif(path: str | Path, frames: Frames, fps: float) -> None:
     the one before it is stored as a longer showing of that one.
 
     Raises:
-        UserError: `fps` is outside `RATES`.
+        UserError: `fps` is outside `FPS_RANGE`.
         ValueError: no frames.
         OSError: the file cannot be written; an earlier one of that name is untouched.
     """
-    check_rate("gif", fps)
+    check_fps("gif", fps)
     first, rest = _take_first(frames)
     with atomic_write(path) as temporary:
         to_pillow(first).save(
@@ -75,7 +75,7 @@ def save_mp4(path: str | Path, frames: Frames, fps: float) -> None:
     That format needs even sides: an odd one gets its last row or column of pixels twice.
 
     Raises:
-        UserError: the `video` extra is not installed, or `fps` is outside `RATES`.
+        UserError: the `video` extra is not installed, or `fps` is outside `FPS_RANGE`.
         ValueError: no frames.
         OSError: the file cannot be written; an earlier one of that name is untouched.
     """

@@ -11,7 +11,8 @@ from PIL import Image
 
 from engine.png import load_png, read_text
 from gan.generator import load_generator
-from gan.latent.vectors import draw, path
+from gan.latent import vectors
+from gan.latent.vectors import draw
 from images.tiles import tile
 from tests.in_process import ROOT, call
 
@@ -31,7 +32,7 @@ def test_with_no_arguments_a_grid_of_the_newest_run(run):
     picture, generator = Path(lines[-1]), load_generator(run)
     assert picture.parent == run / "paths"
     z = draw(64, generator.latent_size, generator.seed)
-    rows = [path(z[[number, number + 1]], 8, "spherical") for number in range(3)]
+    rows = [vectors.interpolate(z[[number, number + 1]], 8, "spherical") for number in range(3)]
     assert np.array_equal(load_png(picture), tile(generator.images(np.concatenate(rows)), 8))
     assert "outside the prior's range [-1, 1]" in lines[0]
 
@@ -40,7 +41,7 @@ def test_a_path_through_the_faces_named(run):
     words = (run, "--seed", 5, "--tiles", 3, 17, 42, "--form", "strip", "--steps", 4, "--method", "linear")
     _, lines, _ = interpolate(*words)
     generator = load_generator(run)
-    z = path(draw(64, generator.latent_size, 5)[[3, 17, 42]], 4, "linear")
+    z = vectors.interpolate(draw(64, generator.latent_size, 5)[[3, 17, 42]], 4, "linear")
     assert np.array_equal(load_png(lines[-1]), tile(generator.images(z), 7))
     assert np.array_equal(np.load(Path(lines[-1]).with_suffix(".npy"), allow_pickle=False), z)
     assert read_text(lines[-1])["tiles"] == "3,17,42"

@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 from engine.errors import UserError
 from gan.latent.vectors import Latents
 
-LARGEST_WEIGHT = 1000.0
+MAX_WEIGHT = 1000.0
 """Far beyond anything that still gives a face; below what would overflow a float32."""
 
-DEEPEST = 50
+MAX_DEPTH = 50
 """How many brackets, signs and weights may be open at once."""
 
 _MINUSES = str.maketrans("−–", "--")
@@ -34,7 +34,7 @@ _TOKEN = re.compile(r"[0-9]*\.[0-9]+|[0-9]+\.?|[-+*(),]")
 
 
 @dataclass(frozen=True)
-class Group:
+class Term:
     """A list of tiles as it enters the sum: its mean, `weight` times (negative: subtracted)."""
 
     tiles: tuple[int, ...]
@@ -45,7 +45,7 @@ class Group:
         return latents[list(self.tiles)].mean(axis=0, dtype=np.float64).astype(np.float32)
 
 
-def parse(text: str, count: int) -> tuple[Group, ...]:
+def parse_expression(text: str, count: int) -> tuple[Term, ...]:
     """Read an expression over the tiles 0 to `count` - 1.
 
     Brackets and weights are multiplied out, so that the groups, in the order of the text, are all
@@ -53,12 +53,12 @@ def parse(text: str, count: int) -> tuple[Group, ...]:
 
     Raises:
         UserError: the text is not of the grammar above, a tile is not among the `count`, or a weight
-            times those around it is above `LARGEST_WEIGHT`. The place is marked >>so<< in the message.
+            times those around it is above `MAX_WEIGHT`. The place is marked >>so<< in the message.
     """
     return tuple(_Parser(text, count).parse())
 
 
-def evaluate(groups: tuple[Group, ...], latents: Latents) -> Latents:
+def evaluate_expression(groups: tuple[Term, ...], latents: Latents) -> Latents:
     """The value of a parsed expression, float32 [size], given the tiles' vectors, float32 [N, size].
 
     Raises:
@@ -96,23 +96,23 @@ class _Parser:
     def token(self) -> _Token:
         return self.tokens[self.position]
 
-    def parse(self) -> Iterator[Group]:
+    def parse(self) -> Iterator[Term]:
         if not self.text.strip():
             raise UserError('the expression is empty; write a sum of tile numbers, such as "3,17 - 5 + 11"')
         yield from self._sum(1.0)
         if self.token.text:
             raise self._error(self.token, "expected + or - or the end here")
 
-    def _sum(self, weight: float) -> Iterator[Group]:
+    def _sum(self, weight: float) -> Iterator[Term]:
         yield from self._part(weight)
         while self.token.text in ("+", "-"):
             sign = 1.0 if self._advance().text == "+" else -1.0
             yield from self._part(sign * weight)
 
-    def _part(self, weight: float) -> Iterator[Group]:
+    def _part(self, weight: float) -> Iterator[Term]:
         self.depth += 1
-        if self.depth > DEEPEST:
-            raise self._error(self.token, f"more than {DEEPEST} brackets, signs and weights are open here")
+        if self.depth > MAX_DEPTH:
+            raise self._error(self.token, f"more than {MAX_DEPTH} brackets, signs and weights are open here")
         if self.token.text == "-":
             self._advance()
             yield from self._part(-weight)
@@ -129,20 +129,20 @@ class _Parser:
             yield from self._weight_or_tiles(weight)
         self.depth -= 1
 
-    def _weight_or_tiles(self, weight: float) -> Iterator[Group]:
+    def _weight_or_tiles(self, weight: float) -> Iterator[Term]:
         number = self._advance()
         if self.token.text == "*":
             self._advance()
             weight *= float(number.text)
-            if abs(weight) > LARGEST_WEIGHT:
-                raise self._error(number, f"weights, multiplied out, go up to {LARGEST_WEIGHT:g}")
+            if abs(weight) > MAX_WEIGHT:
+                raise self._error(number, f"weights, multiplied out, go up to {MAX_WEIGHT:g}")
             yield from self._part(weight)
             return
         tiles = [self._tile(number)]
         while self.token.text == ",":
             self._advance()
             tiles.append(self._tile(self._advance()))
-        yield Group(tuple(tiles), weight)
+        yield Term(tuple(tiles), weight)
 
     def _tile(self, token: _Token) -> int:
         if not token.is_number:

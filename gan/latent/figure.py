@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from engine.png import from_pillow, to_pillow
-from gan.latent.arithmetic import Group
-from images.tiles import BACKGROUND, font, number_tiles, tile
+from gan.latent.arithmetic import Term
+from images.tiles import BACKGROUND, default_font, number_tiles, tile
 
 EXEMPLAR_ROWS = 3
 
@@ -19,7 +19,7 @@ Images = NDArray[np.uint8]
 
 
 def arithmetic_figure(
-    groups: Sequence[Group], exemplars: Sequence[Images], means: Images, around: Images
+    groups: Sequence[Term], exemplars: Sequence[Images], means: Images, around: Images
 ) -> Images:
     """Each group's exemplars over the image of its mean, signs and weights between, then the result.
 
@@ -56,7 +56,7 @@ def _operator(weight: float, *, first: bool) -> str:
     return f"{sign} {factor}".strip()
 
 
-def _exemplars(group: Group, images: Images) -> Image.Image:
+def _exemplars(group: Term, images: Images) -> Image.Image:
     columns = math.ceil(len(images) / EXEMPLAR_ROWS)
     return to_pillow(tile(number_tiles(images, group.tiles), columns))
 
@@ -70,7 +70,7 @@ def _over(upper: Image.Image, lower: Image.Image, margin: int) -> Image.Image:
 
 def _word(text: str, height: int) -> Image.Image:
     """A word half-way up a white block as high as a mean, beside which it stands."""
-    letters = font(max(12, height // 4))
+    letters = default_font(max(12, height // 4))
     word = _blank(math.ceil(letters.getlength(text)), height)
     ImageDraw.Draw(word).text((word.width / 2, height / 2), text, fill="black", font=letters, anchor="mm")
     return word

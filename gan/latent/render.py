@@ -21,9 +21,9 @@ from tqdm import tqdm
 
 from engine.errors import UserError
 from engine.png import save_png
-from gan.latent.arithmetic import Group, evaluate
+from gan.latent.arithmetic import Term, evaluate_expression
 from gan.latent.figure import arithmetic_figure
-from gan.latent.vectors import Latents, Method, keep_in_range, neighbours, path, save_latents
+from gan.latent.vectors import Interpolation, Latents, clamp_to_prior, interpolate, neighbours, save_latents
 from images.tiles import GAP, number_tiles, tile
 from images.video import check_video, save_video
 
@@ -33,17 +33,17 @@ if TYPE_CHECKING:
 BATCH = 64
 """Images that are made, and held, at a time."""
 
-MOST_PIXELS = 89_000_000
+MAX_PIXELS = 89_000_000
 """In one picture; Pillow and others take a larger one for an attack, and warn or do not open it."""
 
-REACH = 0.25
+NEIGHBOUR_RADIUS = 0.25
 """Of the noise around the result of a sum (Radford et al. 2015, figure 7)."""
 
-Form = Literal["grid", "strip", "gif", "mp4"]
+PathFormat = Literal["grid", "strip", "gif", "mp4"]
 
 
 @dataclass(frozen=True)
-class Faces:
+class LatentSet:
     """Latent vectors to show or to choose from by number, and where they come from."""
 
     z: Latents
@@ -54,16 +54,16 @@ class Faces:
     """For file names; of two sets that share one, the smaller is the beginning of the other."""
 
 
-def save_grid(generator: LoadedGenerator, faces: Faces, columns: int, *, numbered: bool = False) -> Path:
+def save_grid(generator: LoadedGenerator, faces: LatentSet, columns: int, *, numbered: bool = False) -> Path:
     """Write all faces as one picture, row by row, and return its path.
 
     Raises:
-        UserError: the picture would have more than `MOST_PIXELS`, or cannot be written.
+        UserError: the picture would have more than `MAX_PIXELS`, or cannot be written.
     """
     columns = min(columns, len(faces.z))
     rows = -(-len(faces.z) // columns)
     _check_size(generator, rows * columns)
-    images = np.stack(list(make_images(generator, faces.z)))
+    images = np.stack(list(generate_images(generator, faces.z)))
     if numbered:
         images = number_tiles(images)
     # Two counts may make one grid, and share neither picture nor vectors.
@@ -72,7 +72,7 @@ def save_grid(generator: LoadedGenerator, faces: Faces, columns: int, *, numbere
     return _save(_place(generator, "grids", *name), tile(images, columns), faces.z, generator, faces.origin)
 
 
-def save_singles(generator: LoadedGenerator, faces: Faces, folder: Path) -> None:
+def save_images(generator: LoadedGenerator, faces: LatentSet, folder: Path) -> None:
     """Write each face as a PNG of its own, 00000.png and so on, and latents.npy, holding few at a time.
 
     Raises:
@@ -83,19 +83,19 @@ def save_singles(generator: LoadedGenerator, faces: Faces, folder: Path) -> None
         if folder.exists() and any(folder.iterdir()):
             raise UserError(f"{folder} is not empty; name a new folder, or empty it first")
         save_latents(folder / "latents.npy", faces.z)
-        images = make_images(generator, faces.z)
+        images = generate_images(generator, faces.z)
         for index, image in enumerate(tqdm(images, "faces", total=len(faces.z), disable=None)):
             text = _text(generator, faces.origin, face=index)
             save_png(folder / f"{index:05d}.png", image, text, durable=False)
 
 
-def save_path(
+def save_interpolation(
     generator: LoadedGenerator,
-    faces: Faces,
+    faces: LatentSet,
     tiles: tuple[int, ...],
     *,
-    form: Form = "grid",
-    method: Method = "spherical",
+    form: PathFormat = "grid",
+    method: Interpolation = "spherical",
     steps: int = 8,
     loop: bool = False,
     fps: float = 12.0,
@@ -118,21 +118,21 @@ def save_path(
         The file written, and the vectors of its images in their order, float32 [M, latent_size].
 
     Raises:
-        UserError: the picture would have more than `MOST_PIXELS`, or cannot be written or encoded.
+        UserError: the picture would have more than `MAX_PIXELS`, or cannot be written or encoded.
         ValueError: fewer than 2 tiles or 2 steps.
     """
     points = faces.z[list(tiles)]
     if form == "grid":
         pairs = pairwise([*points, points[0]] if loop else points)
-        z = np.concatenate([path(np.stack(pair), steps, method) for pair in pairs])
+        z = np.concatenate([interpolate(np.stack(pair), steps, method) for pair in pairs])
     else:
-        z = path(points, steps, method, loop=loop)
-    z = keep_in_range(z) if clamped else z
+        z = interpolate(points, steps, method, loop=loop)
+    z = clamp_to_prior(z) if clamped else z
     name = [faces.name, "_".join(map(str, tiles)), method, f"{steps}_steps"]
     name += [word for word, wanted in (("loop", loop), ("clamped", clamped)) if wanted]
     if form in ("grid", "strip"):
         _check_size(generator, len(z))
-        images = np.stack(list(make_images(generator, z)))
+        images = np.stack(list(generate_images(generator, z)))
         text = {**faces.origin, "tiles": ",".join(map(str, tiles)), "method": method}
         picture = tile(images, steps if form == "grid" else len(z))
         return _save(_place(generator, "paths", *name, form), picture, z, generator, text), z
@@ -140,15 +140,15 @@ def save_path(
     check_video(place, fps)
     with writing(place):
         save_latents(place.with_suffix(".npy"), z)  # a GIF and an MP4 of one path have the same
-        save_video(place, make_images(generator, z), fps)
+        save_video(place, generate_images(generator, z), fps)
     return place, z
 
 
-def save_sum(
+def save_arithmetic(
     generator: LoadedGenerator,
-    faces: Faces,
+    faces: LatentSet,
     expression: str,
-    groups: tuple[Group, ...],
+    groups: tuple[Term, ...],
     *,
     clamped: bool = False,
 ) -> tuple[Path, Latents]:
@@ -165,20 +165,20 @@ def save_sum(
         The file written, and the 3 x 3 vectors, float32 [9, latent_size]; index 4 is the result.
 
     Raises:
-        UserError: the picture would have more than `MOST_PIXELS`, or cannot be written.
+        UserError: the picture would have more than `MAX_PIXELS`, or cannot be written.
     """
-    result = evaluate(groups, faces.z)
+    result = evaluate_expression(groups, faces.z)
     # Clamped first as well as last, or the noise would be around a place that is not shown.
-    around = neighbours(keep_in_range(result) if clamped else result, REACH, seed=0)
-    around = keep_in_range(around) if clamped else around
+    around = neighbours(clamp_to_prior(result) if clamped else result, NEIGHBOUR_RADIUS, seed=0)
+    around = clamp_to_prior(around) if clamped else around
     tiles = sorted({number for group in groups for number in group.tiles})
     _check_size(generator, sum(len(group.tiles) for group in groups) + len(groups) + len(around))
-    image_of = dict(zip(tiles, make_images(generator, faces.z[tiles]), strict=True))
+    image_of = dict(zip(tiles, generate_images(generator, faces.z[tiles]), strict=True))
     picture = arithmetic_figure(
         groups,
         [np.stack([image_of[number] for number in group.tiles]) for group in groups],
-        np.stack(list(make_images(generator, np.stack([group.mean(faces.z) for group in groups])))),
-        np.stack(list(make_images(generator, around))),
+        np.stack(list(generate_images(generator, np.stack([group.mean(faces.z) for group in groups])))),
+        np.stack(list(generate_images(generator, around))),
     )
     sum_name = "".join(expression.split()).replace("*", "x")
     name = [faces.name, sum_name, *(["clamped"] if clamped else [])]
@@ -186,7 +186,7 @@ def save_sum(
     return _save(_place(generator, "arithmetic", *name), picture, around, generator, text), around
 
 
-def make_images(generator: LoadedGenerator, z: Latents) -> Iterator[NDArray[np.uint8]]:
+def generate_images(generator: LoadedGenerator, z: Latents) -> Iterator[NDArray[np.uint8]]:
     """The images of vectors [N, latent_size], one by one as uint8 [3, S, S], made `BATCH` at a time."""
     for start in range(0, len(z), BATCH):
         yield from np.asarray(generator.images(z[start : start + BATCH]))
@@ -229,7 +229,7 @@ def _fit_for_file_name(part: str) -> str:
 
 
 def _check_size(generator: LoadedGenerator, tiles: int) -> None:
-    most = MOST_PIXELS // (generator.image_size + GAP) ** 2
+    most = MAX_PIXELS // (generator.image_size + GAP) ** 2
     if tiles > most:
         raise UserError(
             f"{tiles:,} images of {generator.image_size} pixels are too many for one picture, which takes "

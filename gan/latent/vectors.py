@@ -18,7 +18,7 @@ from engine.errors import UserError
 from engine.files import atomic_write
 
 Latents = NDArray[np.float32]
-Method = Literal["linear", "spherical"]
+Interpolation = Literal["linear", "spherical"]
 
 
 def draw(count: int, size: int, seed: int) -> Latents:
@@ -93,7 +93,9 @@ def slerp(start: Latents, end: Latents, t: float) -> Latents:
     return _exact_at_ends(start, end, t, point)
 
 
-def path(points: Latents, steps: int, method: Method = "spherical", *, loop: bool = False) -> Latents:
+def interpolate(
+    points: Latents, steps: int, method: Interpolation = "spherical", *, loop: bool = False
+) -> Latents:
     """A way through two or more points, float32 [M, size].
 
     Args:
@@ -107,7 +109,7 @@ def path(points: Latents, steps: int, method: Method = "spherical", *, loop: boo
             the mean and the variance of the prior; about 9 in 100 values leave [-1, 1], mostly by
             less than 0.3. The generator's first layer only sees weighted sums of all values, for
             which mean and variance are nearly everything and a single value's bounds nearly nothing:
-            so `spherical` is the default here too. `keep_in_range` brings its values back.
+            so `spherical` is the default here too. `clamp_to_prior` brings its values back.
         loop: also goes from the last point back to the first, and stops one step before it, so that
             a film of the path repeats without a halt.
 
@@ -129,12 +131,12 @@ def path(points: Latents, steps: int, method: Method = "spherical", *, loop: boo
     return np.stack(vectors if loop else [*vectors, stops[-1]]).astype(np.float32)
 
 
-def keep_in_range(z: Latents) -> Latents:
+def clamp_to_prior(z: Latents) -> Latents:
     """The nearest vectors of the prior's cube: every value clamped to [-1, 1]."""
     return np.clip(z, -1.0, 1.0)
 
 
-def outside_range(z: Latents) -> tuple[int, float]:
+def values_outside_prior(z: Latents) -> tuple[int, float]:
     """How many of the values lie outside [-1, 1], and by how much the farthest one does (0.0 if none)."""
     excess = np.abs(z) - 1.0
     return int((excess > 0).sum()), float(max(excess.max(initial=0.0), 0.0))

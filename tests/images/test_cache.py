@@ -4,10 +4,10 @@ import time
 import numpy as np
 import pytest
 
-from images.cache import CacheEntry, Index
+from images.cache import CacheEntry, CacheIndex
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 3, 8, 8), np.uint8)
-INDEX = Index({"\udcff.png": "broken"}, np.array([0, 1, 2**63, 2**63, 2**64 - 1], np.uint64), "d1ce")
+INDEX = CacheIndex({"\udcff.png": "broken"}, np.array([0, 1, 2**63, 2**63, 2**64 - 1], np.uint64), "d1ce")
 
 
 def decode(keep):
@@ -67,7 +67,7 @@ def test_a_new_state_takes_the_place_of_the_old_at_every_size(entry, tmp_path):
 
 def test_other_sizes_of_the_same_state_stay(entry, tmp_path):
     entry().write(5, decode)
-    entry(size=16).write(0, lambda keep: Index({}, np.array([], np.uint64), ""))
+    entry(size=16).write(0, lambda keep: CacheIndex({}, np.array([], np.uint64), ""))
     assert entry().read()
     assert entry(size=16).read()[0].shape == (0, 3, 16, 16)
 

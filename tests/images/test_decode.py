@@ -16,7 +16,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from engine.errors import UserError
-from images.decode import TURNS, UnusableImageError, decode, decode_files
+from images.decode import EXIF_TRANSPOSE, UnusableImageError, decode, decode_files
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 LOSSLESS = {"PNG": {}, "WEBP": {"lossless": True}, "BMP": {}, "TIFF": {}, "GIF": {}}
@@ -73,7 +73,7 @@ def test_every_format_is_known_by_its_content_not_its_name(tmp_path, form, optio
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientation_is_undone(tmp_path, form, orientation):
     inverse = {6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
-    turn = inverse.get(orientation, TURNS.get(orientation))
+    turn = inverse.get(orientation, EXIF_TRANSPOSE.get(orientation))
     stored = corners() if turn is None else corners().transpose(turn)
     exif = Image.Exif()
     exif[0x0112] = orientation

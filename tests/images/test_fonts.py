@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from images import fonts
-from images.fonts import BESIDE, Label, legible
+from images.fonts import COMMON_CHARACTERS, Label, find_labels
 from images.plots import save_curves
 
 pytest.importorskip("matplotlib", reason="the extra 'plots' is not installed")
@@ -30,7 +30,7 @@ def block_font(tmp_path, monkeypatch) -> Path:
     pen.closePath()
     builder = FontBuilder(1000, isTTF=True)
     builder.setupGlyphOrder([".notdef", "block"])
-    builder.setupCharacterMap(dict.fromkeys(map(ord, "李小龙" + BESIDE), "block"))
+    builder.setupCharacterMap(dict.fromkeys(map(ord, "李小龙" + COMMON_CHARACTERS), "block"))
     builder.setupGlyf({".notdef": TTGlyphPen(None).glyph(), "block": pen.glyph()})
     builder.setupHorizontalMetrics({".notdef": (600, 0), "block": (600, 0)})
     builder.setupHorizontalHeader(ascent=800, descent=-200)
@@ -45,12 +45,12 @@ def block_font(tmp_path, monkeypatch) -> Path:
 
 
 def test_plain_names_need_no_search(monkeypatch):
-    monkeypatch.setattr(fonts, "_installed", lambda: pytest.fail("fonts were sought"))
-    assert legible(["Ada", "person 7", ""]) == {name: Label(name) for name in ("Ada", "person 7", "")}
+    monkeypatch.setattr(fonts, "_installed_fonts", lambda: pytest.fail("fonts were sought"))
+    assert find_labels(["Ada", "person 7", ""]) == {name: Label(name) for name in ("Ada", "person 7", "")}
 
 
 def test_a_font_is_found_that_has_all_letters_of_a_name(block_font):
-    found = legible(["Ada", "Ада", "李小龙", "李四", "a\nb", "\udcff"])
+    found = find_labels(["Ada", "Ада", "李小龙", "李四", "a\nb", "\udcff"])
     assert found["李小龙"] == Label("李小龙", block_font)
     assert found["Ада"].file.name == "DejaVuSans.ttf", "matplotlib's own"
     assert found["Ada"].file is None
@@ -59,20 +59,20 @@ def test_a_font_is_found_that_has_all_letters_of_a_name(block_font):
 
 def test_what_it_finds_is_what_is_drawn(block_font):
     canvas = Image.new("L", (100, 40), "white")
-    letters = legible(["李"])["李"].font(20)
+    letters = find_labels(["李"])["李"].font(20)
     ImageDraw.Draw(canvas).text((10, 5), "李", fill="black", font=letters)
     dark = np.asarray(canvas) < 128
     assert dark.sum() == pytest.approx(10 * 14, abs=15), "half as wide as the font is high, and 0.7 as high"
 
 
 def test_a_letter_and_its_accent_are_one(block_font):
-    (label,) = legible([unicodedata.normalize("NFD", "Zoë")]).values()
+    (label,) = find_labels([unicodedata.normalize("NFD", "Zoë")]).values()
     assert label.text == unicodedata.normalize("NFC", "Zoë")
 
 
 def test_without_matplotlib_only_plain_names_are_legible(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.font_manager", None)
-    assert list(legible(["Ada", "Ада"])) == ["Ada"]
+    assert list(find_labels(["Ada", "Ада"])) == ["Ada"]
 
 
 @pytest.mark.filterwarnings("error")

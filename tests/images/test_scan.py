@@ -51,12 +51,12 @@ def test_what_never_said_it_was_an_image_is_ignored(tmp_path):
     add(tmp_path / ".git/face.png")
     listing = list_images(tmp_path)
     assert listing.files == ["face.png"]
-    assert listing.left_out == []
+    assert listing.skipped == []
 
 
 def test_what_said_so_and_is_empty_is_left_out(tmp_path):
     (tmp_path / "face.JPG").touch()
-    assert list_images(tmp_path).left_out == [("face.JPG", "empty file")]
+    assert list_images(tmp_path).skipped == [("face.JPG", "empty file")]
 
 
 def test_a_format_that_cannot_be_read_is_not_passed_over_in_silence(tmp_path):
@@ -77,7 +77,7 @@ def test_links_are_followed_and_circles_survived(tmp_path):
     (folder / "one.png").symlink_to(elsewhere / "other.png")
     listing = list_images(folder)
     assert listing.files == ["deep/face.png", "linked/other.png", "one.png"]
-    assert [name for name, _ in listing.left_out] == ["itself.png", "nowhere.png"]
+    assert [name for name, _ in listing.skipped] == ["itself.png", "nowhere.png"]
 
 
 @posix
@@ -93,7 +93,7 @@ def test_a_pipe_does_not_stop_the_search(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     listing = list_images(tmp_path)
     assert listing.files == []
-    assert listing.left_out == [("pipe.jpg", "not a regular file")]
+    assert listing.skipped == [("pipe.jpg", "not a regular file")]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other file systems refuse names that are not text")
@@ -117,7 +117,7 @@ def test_a_folder_inside_that_may_not_be_read_is_left_out(tmp_path):
     listing = list_images(tmp_path)
     (tmp_path / "secret").chmod(0o700)
     assert listing.files == ["face.png"]
-    assert listing.left_out == [("secret/", "cannot be read: Permission denied")]
+    assert listing.skipped == [("secret/", "cannot be read: Permission denied")]
 
 
 def test_a_folder_inside_that_the_system_refuses_is_left_out(tmp_path, monkeypatch):
@@ -131,7 +131,7 @@ def test_a_folder_inside_that_the_system_refuses_is_left_out(tmp_path, monkeypat
     monkeypatch.setattr(os, "listdir", refuse)
     listing = list_images(tmp_path)
     assert listing.files == ["face.png"]
-    assert listing.left_out == [("secret/", "cannot be read: Permission denied")]
+    assert listing.skipped == [("secret/", "cannot be read: Permission denied")]
 
 
 def test_a_folder_that_the_system_refuses_is_an_error(tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from engine.png import from_pillow, load_png, read_text, save_png, to_pillow
-from images.tiles import BACKGROUND, GAP, middle, number_tiles, tile, to_float, to_uint8
+from images.tiles import BACKGROUND, GAP, center_crop, number_tiles, tile, to_float, to_uint8
 
 
 def noise(count: int, height: int = 8, width: int | None = None) -> np.ndarray:
@@ -85,9 +85,9 @@ class TestTile:
 @pytest.mark.parametrize("kind", [np.array, torch.from_numpy])
 def test_the_middle_of_arrays_and_tensors(kind):
     images = noise(2)
-    assert np.array_equal(middle(kind(images), 4), images[:, :, 2:6, 2:6])
-    assert np.array_equal(middle(kind(images[0]), 5), images[0, :, 1:6, 1:6])
-    assert np.array_equal(middle(kind(images), 8), images)
+    assert np.array_equal(center_crop(kind(images), 4), images[:, :, 2:6, 2:6])
+    assert np.array_equal(center_crop(kind(images[0]), 5), images[0, :, 1:6, 1:6])
+    assert np.array_equal(center_crop(kind(images), 8), images)
 
 
 class TestNumbers:

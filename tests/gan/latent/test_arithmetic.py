@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import UserError
-from gan.latent.arithmetic import DEEPEST, LARGEST_WEIGHT, Group, evaluate, parse
+from gan.latent.arithmetic import MAX_DEPTH, MAX_WEIGHT, Term, evaluate_expression, parse_expression
 from gan.latent.vectors import draw
 
 COUNT = 64
@@ -57,7 +57,7 @@ def oracle(text: str) -> np.ndarray:
 
 
 def value(text: str) -> np.ndarray:
-    return evaluate(parse(text, COUNT), FACES)
+    return evaluate_expression(parse_expression(text, COUNT), FACES)
 
 
 class TestValue:
@@ -80,14 +80,14 @@ class TestValue:
 
     @pytest.mark.parametrize("minus", ["−", "–"])
     def test_a_minus_may_come_from_a_typesetter(self, minus):
-        assert parse(f"{minus}3 {minus} 5,8", COUNT) == parse("-3 - 5,8", COUNT)
+        assert parse_expression(f"{minus}3 {minus} 5,8", COUNT) == parse_expression("-3 - 5,8", COUNT)
 
     def test_a_value_that_no_float32_holds_is_told(self):
         huge = np.full((2, 6), 3e38, np.float32)
-        assert np.array_equal(evaluate(parse("1", 2), huge), huge[1])
+        assert np.array_equal(evaluate_expression(parse_expression("1", 2), huge), huge[1])
         for text in ("2*1", "-2*1", "0 + 1"):
             with pytest.raises(UserError, match="too large"):
-                evaluate(parse(text, 2), huge)
+                evaluate_expression(parse_expression(text, 2), huge)
 
     def test_one_tile_is_exactly_its_vector(self):
         assert np.array_equal(value("7"), FACES[7])
@@ -99,18 +99,18 @@ class TestValue:
 
 class TestGroups:
     def test_they_are_in_the_order_of_the_text(self):
-        assert parse("3,17,42 - 5 + 0.5*(1,2 - 2*9)", COUNT) == (
-            Group((3, 17, 42), 1.0),
-            Group((5,), -1.0),
-            Group((1, 2), 0.5),
-            Group((9,), -1.0),
+        assert parse_expression("3,17,42 - 5 + 0.5*(1,2 - 2*9)", COUNT) == (
+            Term((3, 17, 42), 1.0),
+            Term((5,), -1.0),
+            Term((1, 2), 0.5),
+            Term((9,), -1.0),
         )
 
     def test_signs_multiply_out(self):
-        assert [group.weight for group in parse("-(1 - -2 - (3 - 4))", COUNT)] == [-1, -1, 1, -1]
+        assert [group.weight for group in parse_expression("-(1 - -2 - (3 - 4))", COUNT)] == [-1, -1, 1, -1]
 
     def test_a_groups_mean(self):
-        (group,) = parse("-3*5,8", COUNT)
+        (group,) = parse_expression("-3*5,8", COUNT)
         assert group.weight == -3
         assert np.allclose(group.mean(FACES), (FACES[5] + FACES[8]) / 2, atol=1e-6)
         assert group.mean(FACES).dtype == np.float32
@@ -148,18 +148,18 @@ class TestRefusals:
     )
     def test_the_place_is_marked(self, text, marked):
         with pytest.raises(UserError) as error:
-            parse(text, COUNT)
+            parse_expression(text, COUNT)
         assert marked in str(error.value)
 
     def test_a_tile_outside_the_grid_is_named_with_the_range(self):
         with pytest.raises(UserError, match="from 0 to 63"):
-            parse("64", COUNT)
-        assert parse("63", COUNT)
+            parse_expression("64", COUNT)
+        assert parse_expression("63", COUNT)
 
     def test_an_empty_expression_shows_how(self):
         for text in ("", "   ", "\n"):
             with pytest.raises(UserError, match="empty"):
-                parse(text, COUNT)
+                parse_expression(text, COUNT)
 
     def test_endless_input_is_refused_in_one_short_line(self):
         for text in (
@@ -171,23 +171,23 @@ class TestRefusals:
             "\n%" * 999,
         ):
             with pytest.raises(UserError) as error:
-                parse(text, COUNT)
+                parse_expression(text, COUNT)
             assert len(str(error.value)) < 300
             assert "\n" not in str(error.value)
 
     def test_the_limits_themselves_are_allowed(self):
-        assert parse("-" * (DEEPEST - 1) + "3", COUNT)
-        assert parse(f"{LARGEST_WEIGHT:.0f}*3", COUNT)
-        assert len(parse("+".join(["3"] * 5000), COUNT)) == 5000
+        assert parse_expression("-" * (MAX_DEPTH - 1) + "3", COUNT)
+        assert parse_expression(f"{MAX_WEIGHT:.0f}*3", COUNT)
+        assert len(parse_expression("+".join(["3"] * 5000), COUNT)) == 5000
 
     @given(st.one_of(st.text(), st.text(alphabet="0123456789.,*()+- ")))
     def test_garbage_never_raises_anything_else(self, text):
         try:
-            groups = parse(text, COUNT)
+            groups = parse_expression(text, COUNT)
         except UserError as error:
             message = str(error)
         else:
-            assert np.isfinite(evaluate(groups, FACES)).all()
+            assert np.isfinite(evaluate_expression(groups, FACES)).all()
             message = ""
         assert "\n" not in message
 
@@ -197,4 +197,4 @@ class TestRefusals:
         places = [place for place in range(len(text) + 1) if text[place - 1 : place] != "."]
         place = data.draw(st.sampled_from(places))
         with pytest.raises(UserError, match=re.escape(f">>{sign}<<")):
-            parse(text[:place] + sign + text[place:], COUNT)
+            parse_expression(text[:place] + sign + text[place:], COUNT)

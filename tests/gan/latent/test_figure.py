@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from gan.latent.arithmetic import parse
+from gan.latent.arithmetic import parse_expression
 from gan.latent.figure import arithmetic_figure
 from images.tiles import number_tiles
 
@@ -25,7 +25,7 @@ def find(picture: np.ndarray, image: np.ndarray) -> tuple[int, int]:
 
 @pytest.mark.parametrize("side", [32, 96])
 def test_everything_is_there_and_where_it_belongs(side):
-    groups = parse("3,17,42 - 5,8,9,10 + 0.5*11", 64)
+    groups = parse_expression("3,17,42 - 5,8,9,10 + 0.5*11", 64)
     exemplars = [noise(len(group.tiles), side, index) for index, group in enumerate(groups)]
     means, around = noise(3, side, 10), noise(9, side, 11)
     picture = arithmetic_figure(groups, exemplars, means, around)
@@ -61,7 +61,8 @@ def test_everything_is_there_and_where_it_belongs(side):
 def test_a_leading_sign_and_a_weight_are_written():
     one, means, around = [noise(1, 32, 0)], noise(1, 32, 1), noise(9, 32, 2)
     widths = [
-        arithmetic_figure(parse(text, 64), one, means, around).shape[2] for text in ("3", "-3", "-.25*3")
+        arithmetic_figure(parse_expression(text, 64), one, means, around).shape[2]
+        for text in ("3", "-3", "-.25*3")
     ]
     assert widths == sorted(set(widths))
 
@@ -70,7 +71,7 @@ def test_plus_and_minus_look_it():
     exemplars, means, around = [noise(1, 32, 0), noise(1, 32, 1)], noise(2, 32, 2), noise(9, 32, 3)
     heights = {}
     for sign in "+-":
-        picture = arithmetic_figure(parse(f"3 {sign} 5", 64), exemplars, means, around)
+        picture = arithmetic_figure(parse_expression(f"3 {sign} 5", 64), exemplars, means, around)
         (top, left), (_, right) = find(picture, means[0]), find(picture, means[1])
         between = picture[:, top : top + 32, left + 32 : right]
         heights[sign] = (between < 128).any(axis=(0, 2)).sum()

@@ -12,9 +12,16 @@ from PIL import Image
 from engine.errors import UserError
 from engine.png import load_png, read_text
 from gan.latent import render as pictures
-from gan.latent.arithmetic import parse
-from gan.latent.render import Faces, make_images, save_grid, save_path, save_singles, save_sum
-from gan.latent.vectors import draw, load_latents, outside_range, path
+from gan.latent.arithmetic import parse_expression
+from gan.latent.render import (
+    LatentSet,
+    generate_images,
+    save_arithmetic,
+    save_grid,
+    save_images,
+    save_interpolation,
+)
+from gan.latent.vectors import draw, interpolate, load_latents, values_outside_prior
 from images.tiles import GAP, number_tiles, tile
 
 SIDE = 32
@@ -44,12 +51,12 @@ def generator(tmp_path):
     return StandIn(tmp_path / "0007-顔")
 
 
-def faces(count: int = 64, seed: int = 5) -> Faces:
-    return Faces(draw(count, SIZE, seed), {"seed": seed}, f"seed_{seed}")
+def faces(count: int = 64, seed: int = 5) -> LatentSet:
+    return LatentSet(draw(count, SIZE, seed), {"seed": seed}, f"seed_{seed}")
 
 
 def all_images(generator, z) -> np.ndarray:
-    return np.stack(list(make_images(generator, z)))
+    return np.stack(list(generate_images(generator, z)))
 
 
 class TestGrid:
@@ -91,7 +98,7 @@ class TestGrid:
         assert np.array_equal(load_latents(file.with_suffix(".npy"), SIZE), faces(10).z)
 
     def test_too_large_a_picture_is_refused_before_anything_is_computed(self, generator, monkeypatch):
-        monkeypatch.setattr(pictures, "MOST_PIXELS", 63 * (SIDE + GAP) ** 2)
+        monkeypatch.setattr(pictures, "MAX_PIXELS", 63 * (SIDE + GAP) ** 2)
         monkeypatch.setattr(StandIn, "images", None)
         with pytest.raises(UserError, match=r"64 images .* which takes 63"):
             save_grid(generator, faces(), 8)
@@ -106,7 +113,7 @@ class TestGrid:
 class TestSingles:
     def test_images_latents_and_text(self, generator, tmp_path):
         folder = tmp_path / "single faces"
-        save_singles(generator, faces(70), folder)
+        save_images(generator, faces(70), folder)
         names = sorted(file.name for file in folder.iterdir())
         assert names == [*(f"{index:05d}.png" for index in range(70)), "latents.npy"]
         for index, image in enumerate(all_images(generator, faces(70).z)):
@@ -125,7 +132,7 @@ class TestSingles:
         monkeypatch.setattr(pictures, "save_png", lambda file, image, text, **_: written.append(file.name))
         many = faces(20_000)
         tracemalloc.start()
-        save_singles(generator, many, tmp_path / "many")
+        save_images(generator, many, tmp_path / "many")
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         assert len(set(written)) == 20_000
@@ -135,22 +142,22 @@ class TestSingles:
     def test_a_folder_with_anything_in_it_is_refused(self, generator, tmp_path):
         (tmp_path / "00007.png").write_bytes(b"of an earlier call")
         with pytest.raises(UserError, match="not empty"):
-            save_singles(generator, faces(5), tmp_path)
+            save_images(generator, faces(5), tmp_path)
         (tmp_path / "empty").mkdir()
-        save_singles(generator, faces(5), tmp_path / "empty")
+        save_images(generator, faces(5), tmp_path / "empty")
 
     def test_a_file_in_its_place_is_named(self, generator, tmp_path):
         (tmp_path / "faces").write_text("")
         with pytest.raises(UserError, match=r"cannot write .*faces"):
-            save_singles(generator, faces(5), tmp_path / "faces")
+            save_images(generator, faces(5), tmp_path / "faces")
 
 
 class TestPath:
     def test_a_strip_is_the_whole_path_in_one_row(self, generator):
-        file, z = save_path(generator, faces(), (3, 17, 42), form="strip", steps=5, method="linear")
+        file, z = save_interpolation(generator, faces(), (3, 17, 42), form="strip", steps=5, method="linear")
         assert file.parent == generator.run / "paths"
         assert re.fullmatch(r"step_000300-seed_5-3_17_42-linear-5_steps-strip\.png", file.name)
-        assert np.array_equal(z, path(faces().z[[3, 17, 42]], 5, "linear"))
+        assert np.array_equal(z, interpolate(faces().z[[3, 17, 42]], 5, "linear"))
         assert np.array_equal(load_png(file), tile(all_images(generator, z), 9))
         assert np.array_equal(load_latents(file.with_suffix(".npy"), SIZE), z)
         text = read_text(file)
@@ -158,56 +165,56 @@ class TestPath:
 
     @pytest.mark.parametrize("loop", [False, True])
     def test_a_grid_has_a_row_for_each_pair(self, generator, loop):
-        file, z = save_path(generator, faces(), (3, 17, 42), steps=6, loop=loop)
+        file, z = save_interpolation(generator, faces(), (3, 17, 42), steps=6, loop=loop)
         pairs = [(3, 17), (17, 42), (42, 3)][: 3 if loop else 2]
         assert np.array_equal(load_png(file), tile(all_images(generator, z), 6))
         rows = z.reshape(len(pairs), 6, SIZE)
         for row, pair in zip(rows, pairs, strict=True):
-            assert np.array_equal(row, path(faces().z[list(pair)], 6, "spherical"))
+            assert np.array_equal(row, interpolate(faces().z[list(pair)], 6, "spherical"))
 
     @pytest.mark.parametrize("loop", [False, True])
     def test_films_show_each_vector_once(self, generator, loop):
         count = 12 if loop else 9
-        file, z = save_path(generator, faces(), (1, 2, 3, 4), form="gif", steps=4, loop=loop, fps=10)
+        file, z = save_interpolation(generator, faces(), (1, 2, 3, 4), form="gif", steps=4, loop=loop, fps=10)
         assert len(z) == count + (not loop)
         with Image.open(file) as film:
             assert (film.n_frames, film.info["duration"], film.size) == (len(z), 100, (SIDE, SIDE))
         assert np.array_equal(load_latents(file.with_suffix(".npy"), SIZE), z)
-        file, z = save_path(generator, faces(), (1, 2, 3, 4), form="mp4", steps=4, loop=loop, fps=10)
+        file, z = save_interpolation(generator, faces(), (1, 2, 3, 4), form="mp4", steps=4, loop=loop, fps=10)
         with imageio.get_reader(file) as reader:
             assert reader.count_frames() == len(z)
 
     def test_a_film_that_cannot_be_made_leaves_nothing(self, generator, monkeypatch):
         monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
         with pytest.raises(UserError, match="an MP4 needs the extra 'video'"):
-            save_path(generator, faces(), (1, 2), form="mp4")
+            save_interpolation(generator, faces(), (1, 2), form="mp4")
         assert not generator.run.exists()
 
     def test_values_outside_the_range_can_be_brought_back(self, generator):
-        file, z = save_path(generator, faces(), (3, 17), method="spherical")
-        kept_file, kept = save_path(generator, faces(), (3, 17), method="spherical", clamped=True)
+        file, z = save_interpolation(generator, faces(), (3, 17), method="spherical")
+        kept_file, kept = save_interpolation(generator, faces(), (3, 17), method="spherical", clamped=True)
         assert file != kept_file
-        assert outside_range(z)[0] > 0
+        assert values_outside_prior(z)[0] > 0
         assert np.array_equal(kept, np.clip(z, -1, 1))
 
     def test_very_long_paths_have_names_that_file_systems_take_and_do_not_share(self, generator):
-        one, _ = save_path(generator, faces(), tuple(range(64)), form="gif", steps=2)
-        two, _ = save_path(generator, faces(), (*range(63), 0), form="gif", steps=2)
+        one, _ = save_interpolation(generator, faces(), tuple(range(64)), form="gif", steps=2)
+        two, _ = save_interpolation(generator, faces(), (*range(63), 0), form="gif", steps=2)
         assert one != two
         assert len(one.name) < 120
 
     def test_too_long_a_strip_is_refused(self, generator, monkeypatch):
-        monkeypatch.setattr(pictures, "MOST_PIXELS", 15 * (SIDE + GAP) ** 2)
+        monkeypatch.setattr(pictures, "MAX_PIXELS", 15 * (SIDE + GAP) ** 2)
         with pytest.raises(UserError, match="too many for one picture"):
-            save_path(generator, faces(), (1, 2), form="strip", steps=16)
+            save_interpolation(generator, faces(), (1, 2), form="strip", steps=16)
 
 
 class TestSum:
     EXPRESSION = "3,17,42 - 5,8,9 + 0.5*(11)"
 
     def test_picture_latents_and_text(self, generator):
-        groups = parse(self.EXPRESSION, 64)
-        file, around = save_sum(generator, faces(), self.EXPRESSION, groups)
+        groups = parse_expression(self.EXPRESSION, 64)
+        file, around = save_arithmetic(generator, faces(), self.EXPRESSION, groups)
         z = faces().z
         expected = z[[3, 17, 42]].mean(0) - z[[5, 8, 9]].mean(0) + 0.5 * z[11]
         assert np.allclose(around[4], expected, atol=1e-6)
@@ -221,17 +228,17 @@ class TestSum:
         assert np.array_equal(picture[:, -block.shape[1] - 4 : -4, -block.shape[2] - 4 : -4], block)
 
     def test_the_result_and_its_neighbours_can_be_kept_in_range(self, generator):
-        groups = parse("3*1 - 2*2", 64)
-        file, around = save_sum(generator, faces(), "3*1 - 2*2", groups)
-        kept_file, kept = save_sum(generator, faces(), "3*1 - 2*2", groups, clamped=True)
+        groups = parse_expression("3*1 - 2*2", 64)
+        file, around = save_arithmetic(generator, faces(), "3*1 - 2*2", groups)
+        kept_file, kept = save_arithmetic(generator, faces(), "3*1 - 2*2", groups, clamped=True)
         assert file != kept_file
-        assert outside_range(around)[0] > 0
-        assert outside_range(kept) == (0, 0.0)
+        assert values_outside_prior(around)[0] > 0
+        assert values_outside_prior(kept) == (0, 0.0)
         assert np.array_equal(kept[4], np.clip(around[4], -1, 1))
         assert len(np.unique(kept, axis=0)) == 9
 
     def test_more_tiles_than_a_batch(self, generator):
         expression = ",".join(map(str, range(100)))
-        file, _ = save_sum(generator, faces(100), expression, parse(expression, 100))
+        file, _ = save_arithmetic(generator, faces(100), expression, parse_expression(expression, 100))
         assert len(file.name) < 120
         assert read_text(file)["arithmetic"] == expression

@@ -6,15 +6,15 @@ from hypothesis.extra.numpy import arrays
 
 from engine.errors import UserError
 from gan.latent.vectors import (
+    clamp_to_prior,
     draw,
-    keep_in_range,
+    interpolate,
     lerp,
     load_latents,
     neighbours,
-    outside_range,
-    path,
     save_latents,
     slerp,
+    values_outside_prior,
 )
 
 VALUES = st.floats(-100, 100, width=32, allow_subnormal=False)
@@ -96,7 +96,7 @@ class TestLerp:
     @given(st.integers(0, 1000), st.floats(0, 1))
     def test_between_faces_it_stays_in_the_cube(self, seed, t):
         a, b = draw(2, 100, seed)
-        assert outside_range(lerp(a, b, t)) == (0, 0.0)
+        assert values_outside_prior(lerp(a, b, t)) == (0, 0.0)
 
 
 class TestSlerp:
@@ -172,7 +172,7 @@ class TestSlerp:
         assert np.linalg.norm(line, axis=1).mean() == pytest.approx(4.1, abs=0.05)
         assert np.linalg.norm(arc, axis=1).mean() == pytest.approx(5.8, abs=0.05)
         assert arc.var() == pytest.approx(1 / 3, rel=0.02)
-        assert outside_range(arc)[0] / arc.size == pytest.approx(0.09, abs=0.01)
+        assert values_outside_prior(arc)[0] / arc.size == pytest.approx(0.09, abs=0.01)
         assert (np.abs(arc) > 1.3).sum() / (np.abs(arc) > 1).sum() < 0.15
 
 
@@ -182,7 +182,7 @@ class TestPath:
     @given(count=st.integers(2, 5), steps=st.integers(2, 6), loop=st.booleans())
     def test_every_point_is_there_once_and_the_steps_are_even(self, method, count, steps, loop):
         points = draw(count, 20, 1)
-        way = path(points, steps, method, loop=loop)
+        way = interpolate(points, steps, method, loop=loop)
         assert way.dtype == np.float32
         assert len(way) == (count if loop else count - 1) * (steps - 1) + (not loop)
         assert np.array_equal(way[:: steps - 1], points)
@@ -192,24 +192,24 @@ class TestPath:
 
     def test_a_loop_comes_back_without_a_halt(self):
         points = draw(3, 20, 1)
-        way = path(points, 5, "linear", loop=True)
+        way = interpolate(points, 5, "linear", loop=True)
         assert np.allclose(way[-1], points[2] * 0.25 + points[0] * 0.75, atol=1e-6)
 
     def test_wrong_arguments(self):
         points = draw(3, 20, 1)
         for arguments in ((points[:1], 5), (points, 1), (points, 5, "cubic")):
             with pytest.raises(ValueError, match=r"path needs|method is"):
-                path(*arguments)
+                interpolate(*arguments)
 
 
 class TestRange:
     def test_values_outside_are_counted_measured_and_brought_back(self):
         z = np.float32([[0.5, -1.0, 1.0], [1.25, -3.0, 0.0]])
-        assert outside_range(z) == (2, 2.0)
-        assert keep_in_range(z).tolist() == [[0.5, -1.0, 1.0], [1.0, -1.0, 0.0]]
-        assert keep_in_range(z).dtype == np.float32
-        assert outside_range(keep_in_range(z)) == (0, 0.0)
-        assert outside_range(np.float32([0.25])) == (0, 0.0)
+        assert values_outside_prior(z) == (2, 2.0)
+        assert clamp_to_prior(z).tolist() == [[0.5, -1.0, 1.0], [1.0, -1.0, 0.0]]
+        assert clamp_to_prior(z).dtype == np.float32
+        assert values_outside_prior(clamp_to_prior(z)) == (0, 0.0)
+        assert values_outside_prior(np.float32([0.25])) == (0, 0.0)
 
 
 class Evil:
