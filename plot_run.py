@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from engine.cli import parse
 from engine.errors import UserError, run_script
 from engine.runs import report_write_errors, samples
 from gan.options import RunArguments
-from images.plots import Panels, read_metrics, save_curves
-from images.video import VideoFormat, check_fps, read_frames, save_video
+from images import VideoFormat
+
+if TYPE_CHECKING:
+    from images.plots import Panels
 
 PANELS: Panels = (
     ("loss [nats]", {"loss/discriminator": "D", "loss/generator": "G"}),
@@ -44,6 +47,8 @@ class PlotArguments(RunArguments):
 
     def __post_init__(self) -> None:
         if self.film is not None:
+            from images.video import check_fps
+
             check_fps(self.film, self.fps)
         for field in fields(PlotArguments):
             if self.film is None and field.name in FILM_ONLY and getattr(self, field.name) != field.default:
@@ -66,6 +71,8 @@ def main() -> None:
 
 def plot_curves(run: Path) -> Path:
     """Plot a run's curves and return the path of the picture."""
+    from images.plots import read_metrics, save_curves
+
     path, metrics = run / "curves.png", read_metrics(run)
     if not any(name in metrics for _, curves in PANELS for name in curves):
         raise UserError(
@@ -78,6 +85,8 @@ def plot_curves(run: Path) -> Path:
 
 def make_film(run: Path, arguments: PlotArguments) -> Path:
     """Write a film of a run's sample grids and return its path."""
+    from images.video import read_frames, save_video
+
     grids = samples(run)
     if len(grids) < 2:
         raise UserError(f"{run / 'samples'} contains {len(grids)} sample grids; a film needs 2 or more")

@@ -9,3 +9,7 @@
 
 No module here imports torch.
 """
+
+from typing import Literal
+
+VideoFormat = Literal["gif", "mp4"]

@@ -6,7 +6,6 @@ import contextlib
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,11 +14,10 @@ from PIL import Image
 from engine.errors import UserError, missing_extra
 from engine.files import atomic_write
 from engine.png import from_pillow, to_pillow
+from images import VideoFormat
 
 Frames = Iterable[NDArray[np.uint8]]
 """Images uint8 [3, H, W] of one size. They are read one at a time, so a generator saves memory."""
-
-VideoFormat = Literal["gif", "mp4"]
 
 FPS_RANGE: dict[VideoFormat, tuple[float, float]] = {"gif": (0.1, 50.0), "mp4": (0.1, 120.0)}
 """Minimum and maximum frames per second. Viewers show a GIF of more than 50 slower, not faster."""

@@ -7,3 +7,9 @@
 
 No module here imports torch.
 """
+
+from typing import Literal
+
+Interpolation = Literal["linear", "spherical"]
+PathFormat = Literal["grid", "strip", "gif", "mp4"]
+"""A row for each pair of neighbours, all images in one row, or a film."""

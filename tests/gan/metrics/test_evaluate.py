@@ -188,7 +188,7 @@ class TestScorecard:
 
     def test_a_place_that_cannot_be_written(self, copied, tmp_path):
         (tmp_path / "file").write_text("")
-        with pytest.raises(UserError, match="cannot write"):
+        with pytest.raises(UserError, match="cannot be written"):
             save(copied, self.CONDITIONS, tmp_path / "file")
 
 
