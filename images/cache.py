@@ -45,7 +45,7 @@ class CacheIndex:
         """Serialize, with 16 hexadecimal digits for each fingerprint."""
         fingerprints = self.fingerprints.astype(">u8").tobytes().hex()
         values = {"skipped": self.skipped, "fingerprints": fingerprints, "digest": self.digest}
-        return json.dumps(values | {"facts": self.extra})
+        return json.dumps(values | {"facts": self.extra})  # the key of existing caches
 
     @classmethod
     def from_json(cls, text: str) -> CacheIndex:

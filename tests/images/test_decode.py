@@ -82,17 +82,6 @@ def test_exif_orientation(tmp_path, form, orientation):
     assert np.abs(decode(tmp_path / "photo", 64).astype(int) - planes(corners())).max() <= 8
 
 
-def test_rotated_phone_photo(save):
-    upright = Image.new("RGB", (200, 300), BLUE)
-    upright.paste(RED, (0, 0, 200, 150))
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    path = save(upright.transpose(Image.Transpose.ROTATE_90), "photo.JPG", exif=exif, quality=95)
-    pixels = decode(path, 32)
-    assert_colour(pixels[:, :14], RED, 8)
-    assert_colour(pixels[:, 18:], BLUE, 8)
-
-
 def test_unreadable_exif(save):
     path = save(
         corners(), "photo.jpg", exif=b"Exif\0\0II*\0\xff\xff\xff\xff broken", quality=95, subsampling=0

@@ -133,20 +133,18 @@ class TestImages:
         # All images together are 61 MB.
         assert peak < 15_000_000
 
-    def test_folder_must_be_empty(self, generator, tmp_path):
-        (tmp_path / "00007.png").write_bytes(b"of an earlier call")
+    def test_folder_that_is_not_empty_or_a_file(self, generator, tmp_path):
+        (tmp_path / "00007.png").write_bytes(b"image of an earlier call")
         with pytest.raises(UserError, match="not empty"):
             save_images(generator, faces(5), tmp_path)
         (tmp_path / "empty").mkdir()
         save_images(generator, faces(5), tmp_path / "empty")
-
-    def test_folder_is_a_file(self, generator, tmp_path):
-        (tmp_path / "faces").write_text("")
-        with pytest.raises(UserError, match="faces"):
-            save_images(generator, faces(5), tmp_path / "faces")
+        (tmp_path / "file").write_text("")
+        with pytest.raises(UserError, match="file"):
+            save_images(generator, faces(5), tmp_path / "file")
 
 
-class TestPath:
+class TestInterpolation:
     def test_strip_is_one_row(self, generator):
         file, z = save_interpolation(generator, faces(), (3, 17, 42), form="strip", steps=5, method="linear")
         assert file.parent == generator.run / "paths"
@@ -205,7 +203,7 @@ class TestPath:
             save_interpolation(generator, faces(), (1, 2), form="strip", steps=16)
 
 
-class TestSum:
+class TestArithmetic:
     EXPRESSION = "3,17,42 - 5,8,9 + 0.5*(11)"
 
     def test_picture_latents_and_text(self, generator):
