@@ -15,7 +15,7 @@ mostly by less than 0.3. So spherical is the default; --keep-in-range clamps suc
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,9 +60,9 @@ class InterpolationArguments(FaceArguments):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.arithmetic is not None:
-            for field in fields(self):
-                if field.name in PATH_ONLY and getattr(self, field.name) != field.default:
-                    raise UserError(f"--{field.name} is an option of a path: omit it or --arithmetic")
+            for name in PATH_ONLY:
+                if getattr(self, name) != getattr(InterpolationArguments, name):
+                    raise UserError(f"--{name} is an option of a path: omit it or --arithmetic")
         if len(self.tiles) < 2:
             raise UserError("--tiles needs the numbers of two or more faces")
         if self.steps is not None and not 2 <= self.steps <= 10_000:
@@ -71,7 +71,7 @@ class InterpolationArguments(FaceArguments):
             from images.video import check_fps
 
             check_fps(self.form, self.fps)
-        elif self.fps != type(self).fps:
+        elif self.fps != InterpolationArguments.fps:
             raise UserError("--fps is an option of a film: add --form gif or --form mp4")
 
 

@@ -6,7 +6,7 @@ run's folder, the film (--film) to timelapse.gif or timelapse.mp4. Existing file
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +30,7 @@ PANELS: Panels = (
     ("KID to held-out images", {"score/kid": "EMA of G"}),
     ("compared with real images", {"score/coverage": "coverage", "score/diversity": "diversity"}),
 )
+FILM_ONLY = ("fps", "shrink", "hold")
 
 
 @dataclass(frozen=True)
@@ -50,16 +51,13 @@ class PlotArguments(RunArguments):
             from images.video import check_fps
 
             check_fps(self.film, self.fps)
-        for field in fields(PlotArguments):
-            if self.film is None and field.name in FILM_ONLY and getattr(self, field.name) != field.default:
-                raise UserError(f"--{field.name} is an option of a film: add --film gif or --film mp4")
+        for name in FILM_ONLY:
+            if self.film is None and getattr(self, name) != getattr(PlotArguments, name):
+                raise UserError(f"--{name} is an option of a film: add --film gif or --film mp4")
         if self.shrink < 1:
             raise UserError(f"--shrink must be 1 or more, not {self.shrink}")
         if not 0 <= self.hold <= 60:
             raise UserError(f"--hold must be 0 to 60 seconds, not {self.hold:g}")
-
-
-FILM_ONLY = ("fps", "shrink", "hold")
 
 
 def main() -> None:
