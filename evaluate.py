@@ -20,7 +20,7 @@ from engine.errors import UserError, run_script
 from engine.runs import find_checkpoint
 from engine.settings import Device, at_least
 from gan.config import read_info
-from gan.latent.render import make_images
+from gan.latent.render import generate_images
 from gan.latent.vectors import draw
 from gan.options import RunArguments
 
@@ -121,7 +121,7 @@ def main() -> None:
     count = images_a_side(len(reference.faces.pool), choice.count, choice.k)
 
     def generate(seed: int) -> NDArray[np.uint8]:
-        images = make_images(generator, draw(count, generator.latent_size, seed))
+        images = generate_images(generator, draw(count, generator.latent_size, seed))
         return np.stack(list(tqdm(images, "generating", count, unit=" images")))
 
     evaluation = evaluate(

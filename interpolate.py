@@ -1,35 +1,37 @@
-"""Walk between the faces of a trained generator, or do arithmetic with them.
+"""Interpolate between faces of a trained generator, or do arithmetic with them.
 
-The faces are chosen by their numbers in the grid of sample.py (its --labels shows them) for the same
-seed. Results go into the run's folder, paths/ and arithmetic/, and beside them their latent vectors
-(.npy), which sample.py --latents shows.
+Faces are selected by their numbers in the grid of sample.py (its --labels draws them) with the same seed.
+Results are written to paths/ and arithmetic/ in the run's folder, each with its latent vectors (.npy)
+beside it, which sample.py --latents shows.
 
-Which --method is right depends on the prior, from which training drew its latent vectors. For a
-Gaussian prior, spherical: nearly all of its vectors have one length, and directions are all alike;
-the arc keeps that length, while a straight line cuts through short vectors that were never seen in
-training. The prior here is uniform in the cube [-1, 1]^100, for which neither is perfect. linear
-stays inside the cube, which is convex, but half-way the vectors have shrunk by 30 percent (from a length
-of 5.8 to 4.1, where that of a draw varies by 0.3), so the generator is given weaker input than any in
-training. spherical keeps the length, and with it the mean and the spread of the weighted sums that
-are all the generator's first layer sees; about 9 in 100 values then leave [-1, 1], mostly by less
-than 0.3. So spherical is the default; --keep-in-range clamps what leaves the cube.
+The right --method depends on the prior of the latent vectors. For a Gaussian prior, spherical: nearly all
+of its vectors have the same length, which the arc preserves, while a straight line passes through much
+shorter vectors than those of training. The prior here is uniform in the cube [-1, 1]^100, for which neither
+is perfect. linear stays inside the cube, but half-way the vectors are 30 percent shorter (5.8 becomes 4.1;
+the standard deviation of a draw's length is 0.3). spherical keeps the length, and with it the mean and
+variance of the weighted sums in the generator's first layer; about 9 percent of the values leave [-1, 1],
+mostly by less than 0.3. So spherical is the default; --keep-in-range clamps such values.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.cli import parse
 from engine.errors import UserError, run_script
-from gan.latent import arithmetic
-from gan.latent.render import Faces, Form, save_path, save_sum
-from gan.latent.vectors import Latents, Method, outside_range
-from gan.options import FaceArguments, report
-from images.video import RATES, check_rate
+from gan.latent import Interpolation, PathFormat
+from gan.options import FaceArguments, print_result
 
 if TYPE_CHECKING:
     from gan.generator import LoadedGenerator
+    from gan.latent.render import LatentSet
+    from gan.latent.vectors import Latents
+
+PATH_ONLY = ("tiles", "method", "form", "steps", "loop", "fps")
+MAX_PRINTED = 80
+"""Characters of an expression that are printed."""
 
 
 @dataclass(frozen=True)
@@ -38,92 +40,97 @@ class InterpolationArguments(FaceArguments):
 
     tiles: tuple[int, ...] = (0, 1, 2, 3)
     """Numbers of the faces on the path, two or more (RUN goes before this flag)."""
-    method: Method = "spherical"
-    """The straight line or the arc from one face to the next; see above."""
-    form: Form = "grid"
+    method: Interpolation = "spherical"
+    """Straight line or arc from one face to the next; see above."""
+    form: PathFormat = "grid"
     """grid: a row for each pair of faces; strip: all in one row; gif and mp4: a film."""
     steps: int | None = None
-    """Images from one face to the next, both counted; 8 in a grid or a strip, 25 in a film if not given."""
+    """Images from one face to the next, both included; by default 8 in a grid or strip, 25 in a film."""
     loop: bool = False
-    """Go back to the first face at the end."""
+    """Return to the first face at the end."""
     fps: float = 12.0
-    """Images a second in a film."""
+    """Frames per second of a film."""
     arithmetic: str | None = None
-    """No path but a sum, such as "3,17,42 - 5,8,9 + 0.5*(11 + 12)": a number is a face, a comma list the
-    mean of its faces. The picture shows each list and its mean, and the result among 8 close to it."""
+    """Evaluate a sum instead of a path, such as "3,17,42 - 5,8,9 + 0.5*(11 + 12)": a number is a face, a
+    comma-separated list the mean of its faces. The picture shows each list and its mean, and the result
+    among 8 neighbours."""
     keep_in_range: bool = False
-    """Bring values that left the prior's range, [-1, 1], back to its edge."""
+    """Clamp values to the range of the prior, [-1, 1]."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.arithmetic is not None:
-            for field in fields(self):
-                if field.name in PATHS_ONLY and getattr(self, field.name) != field.default:
-                    raise UserError(
-                        f"--{field.name} is about a path, and --arithmetic makes none: choose one"
-                    )
+            for name in PATH_ONLY:
+                if getattr(self, name) != getattr(InterpolationArguments, name):
+                    raise UserError(f"--{name} is an option of a path: omit it or --arithmetic")
         if len(self.tiles) < 2:
             raise UserError("--tiles needs the numbers of two or more faces")
         if self.steps is not None and not 2 <= self.steps <= 10_000:
             raise UserError(f"--steps must be 2 to 10,000, not {self.steps:,}")
-        if self.form in RATES:
-            check_rate(self.form, self.fps)
-        elif self.fps != type(self).fps:
-            raise UserError(f"--fps is about a film, and --form {self.form} makes none: choose one")
+        if self.form in ("gif", "mp4"):
+            from images.video import check_fps
 
-
-PATHS_ONLY = ("tiles", "method", "form", "steps", "loop", "fps")
-MOST_SHOWN = 80
-"""Characters of an expression that are printed beside where its picture is."""
+            check_fps(self.form, self.fps)
+        elif self.fps != InterpolationArguments.fps:
+            raise UserError("--fps is an option of a film: add --form gif or --form mp4")
 
 
 def main() -> None:
-    """Parse the command line, make the picture or the film, say where it is."""
-    choice = parse(InterpolationArguments, description=__doc__)
-    generator = choice.generator()
-    faces = choice.faces(generator, choice.count)
-    if choice.arithmetic is not None:
-        show_sum(choice, generator, faces)
-    else:
-        show_path(choice, generator, faces)
+    """Parse the command line, write the picture or the film and print where it is."""
+    arguments = parse(InterpolationArguments, description=__doc__)
+    generator = arguments.generator()
+    faces = arguments.faces(generator, arguments.count)
+    make = make_path if arguments.arithmetic is None else make_sum
+    print_result(generator, *make(arguments, generator, faces))
 
 
-def show_path(choice: InterpolationArguments, generator: LoadedGenerator, faces: Faces) -> None:
-    """Write the path and say where it is."""
-    for number in choice.tiles:
+def make_path(
+    arguments: InterpolationArguments, generator: LoadedGenerator, faces: LatentSet
+) -> tuple[str, Path]:
+    """Write the path; return its description and its file."""
+    from gan.latent.render import save_interpolation
+
+    for number in arguments.tiles:
         if not 0 <= number < len(faces.z):
-            raise UserError(f"--tiles: there is no face {number}; they run from 0 to {len(faces.z) - 1}")
-    place, z = save_path(
+            raise UserError(f"--tiles: there is no face {number}; give numbers from 0 to {len(faces.z) - 1}")
+    path, z = save_interpolation(
         generator,
         faces,
-        choice.tiles,
-        form=choice.form,
-        method=choice.method,
-        steps=choice.steps or (8 if choice.form in ("grid", "strip") else 25),
-        loop=choice.loop,
-        fps=choice.fps,
-        clamped=choice.keep_in_range,
+        arguments.tiles,
+        form=arguments.form,
+        method=arguments.method,
+        steps=arguments.steps or (8 if arguments.form in ("grid", "strip") else 25),
+        loop=arguments.loop,
+        fps=arguments.fps,
+        clamped=arguments.keep_in_range,
     )
-    say_range("of the path", z)
-    report(generator, f"{len(z):,} images", place)
+    print_outside_prior("of the path", z)
+    return f"{len(z):,} images", path
 
 
-def show_sum(choice: InterpolationArguments, generator: LoadedGenerator, faces: Faces) -> None:
-    """Write the picture of the sum and say where it is."""
-    groups = arithmetic.parse(choice.arithmetic, len(faces.z))
-    place, around = save_sum(generator, faces, choice.arithmetic, groups, clamped=choice.keep_in_range)
-    say_range("of the result", around[4])
-    shown = " ".join(choice.arithmetic.split())
-    report(generator, shown if len(shown) <= MOST_SHOWN else f"{shown[:MOST_SHOWN]}...", place)
+def make_sum(
+    arguments: InterpolationArguments, generator: LoadedGenerator, faces: LatentSet
+) -> tuple[str, Path]:
+    """Write the picture of the sum; return its description and its file."""
+    from gan.latent.arithmetic import parse_expression
+    from gan.latent.render import save_arithmetic
+
+    terms = parse_expression(arguments.arithmetic, len(faces.z))
+    path, z = save_arithmetic(generator, faces, arguments.arithmetic, terms, clamped=arguments.keep_in_range)
+    print_outside_prior("of the result", z[4])
+    expression = " ".join(arguments.arithmetic.split())
+    return expression if len(expression) <= MAX_PRINTED else f"{expression[:MAX_PRINTED]}...", path
 
 
-def say_range(which: str, z: Latents) -> None:
-    """Say how far vectors left the prior's range, if they did."""
-    outside, farthest = outside_range(z)
+def print_outside_prior(which: str, z: Latents) -> None:
+    """Print how many values are outside the range of the prior, and by how much, if any."""
+    from gan.latent.vectors import values_outside_prior
+
+    outside, farthest = values_outside_prior(z)
     if outside:
         print(
             f"{outside:,} of the {z.size:,} values {which} lie outside the prior's range [-1, 1], "
-            f"the farthest by {farthest:.2f}; --keep-in-range brings them back"
+            f"by up to {farthest:.2f}; --keep-in-range clamps them"
         )
 
 

@@ -1,7 +1,7 @@
-"""Make faces with a trained generator, as one grid or as single images.
+"""Generate faces with a trained generator, as one grid or as single images.
 
-The grid goes into the run's folder, under grids/, and beside it its latent vectors (.npy), by which
---latents calls any face back. Face number i of a seed is the same in a grid of any size.
+The grid is written to grids/ in the run's folder, with its latent vectors (.npy) beside it, from which
+--latents generates the same faces again. Face i of a seed is the same in grids of any size.
 """
 
 from __future__ import annotations
@@ -12,48 +12,47 @@ from pathlib import Path
 
 from engine.cli import parse
 from engine.errors import UserError, run_script
-from gan.latent.render import save_grid, save_singles
-from gan.options import MOST_FACES, FaceArguments, report
+from gan.options import MAX_FACES, FaceArguments, print_result
 
 
 @dataclass(frozen=True)
 class SampleArguments(FaceArguments):
-    """Which faces, and in what form."""
+    """Which faces, and their layout."""
 
     rows: int | None = None
-    """Rows of the grid, at most with --count or --latents; else --rows times --columns faces are made."""
+    """Rows of the grid, with --count or --latents the maximum; otherwise --rows times --columns faces."""
     columns: int | None = None
-    """Columns of the grid. 8 rows of 8, or the squarest grid for --count, if nothing else is said."""
+    """Columns of the grid. By default 8 x 8 faces, or the squarest grid for --count or --latents."""
     separate: Path | None = None
-    """Write single images 00000.png, 00001.png ... and latents.npy into this new folder, and no grid."""
+    """Write single images 00000.png, 00001.png ... and latents.npy into this new folder instead of a grid."""
     labels: bool = False
-    """Draw each face's number on its tile: by it interpolate.py is told which faces to take."""
+    """Draw each face's number, by which interpolate.py selects faces, on its tile."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         for name, value in (("--rows", self.rows), ("--columns", self.columns)):
-            if value is not None and not 1 <= value <= MOST_FACES:
-                raise UserError(f"{name} must be 1 to {MOST_FACES:,}, not {value:,}")
+            if value is not None and not 1 <= value <= MAX_FACES:
+                raise UserError(f"{name} must be 1 to {MAX_FACES:,}, not {value:,}")
         if self.separate is not None and (self.rows or self.columns or self.labels):
-            raise UserError("--separate writes no grid: --rows, --columns and --labels go without it")
-        wanted = self.wanted()
-        if wanted is not None and wanted > MOST_FACES:
-            raise UserError(f"--rows times --columns may be {MOST_FACES:,}, not {wanted:,}")
+            raise UserError("--separate writes no grid: omit --rows, --columns and --labels")
+        count = self.face_count()
+        if count is not None and count > MAX_FACES:
+            raise UserError(f"--rows times --columns must be at most {MAX_FACES:,}, not {count:,}")
         if self.count is not None:
             self.columns_for(self.count)
 
-    def wanted(self) -> int | None:
-        """How many faces are asked for; None for 64, or for all of a file."""
+    def face_count(self) -> int | None:
+        """The requested number of faces; None for the default: 64, or all in the --latents file."""
         if self.count is not None or self.latents is not None or not (self.rows or self.columns):
             return self.count
         return (self.rows or 8) * (self.columns or 8)
 
     def columns_for(self, count: int) -> int:
-        """Columns of the grid of `count` faces. Raises `UserError` if they do not fit into it."""
+        """Columns of the grid of `count` faces. Raises `UserError` if they do not fit."""
         if self.rows and self.columns and count > self.rows * self.columns:
             raise UserError(
                 f"{count:,} faces do not fit into {self.rows} rows of {self.columns}; "
-                "--count N takes the first N"
+                "--count N selects the first N"
             )
         if self.columns:
             return self.columns
@@ -61,17 +60,19 @@ class SampleArguments(FaceArguments):
 
 
 def main() -> None:
-    """Parse the command line, make the faces, say where they are."""
-    choice = parse(SampleArguments, description=__doc__)
-    generator = choice.generator()
-    faces = choice.faces(generator, choice.wanted())
-    what = f"{len(faces.z):,} face{'' if len(faces.z) == 1 else 's'}"
-    if choice.separate is not None:
-        save_singles(generator, faces, choice.separate)
-        report(generator, what, choice.separate)
+    """Parse the command line, generate the faces and print where they are."""
+    arguments = parse(SampleArguments, description=__doc__)
+    from gan.latent.render import save_grid, save_images
+
+    generator = arguments.generator()
+    faces = arguments.faces(generator, arguments.face_count())
+    count = len(faces.z)
+    if arguments.separate is not None:
+        path = arguments.separate
+        save_images(generator, faces, path)
     else:
-        grid = save_grid(generator, faces, choice.columns_for(len(faces.z)), numbered=choice.labels)
-        report(generator, what, grid)
+        path = save_grid(generator, faces, arguments.columns_for(count), numbered=arguments.labels)
+    print_result(generator, f"{count:,} face{'' if count == 1 else 's'}", path)
 
 
 if __name__ == "__main__":

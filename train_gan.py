@@ -40,7 +40,7 @@ def _train(argv: list[str], dry_run: bool, world: World) -> int:
     processes = f", {world.size} processes" if world.size > 1 else ""
     print(
         f"{len(data.images):,} images from {data.folder} ({len(data.skipped):,} files skipped, "
-        f"{data.duplicates:,} exact duplicates), {data.held.sum():,} of them held out to score the run; "
+        f"{data.duplicates:,} exact duplicates), {data.held_out.sum():,} of them held out to score the run; "
         f"{plan.device}, {plan.settings.precision}{processes}"
     )
     if dry_run:

@@ -204,7 +204,7 @@ def _ours(made: Path, size: int, cache: Path, workers: int) -> Fed:
 
     start = time.perf_counter()
     data = load_folder(made, size, cache=cache, workers=workers, held_out=0.05, progress=False)
-    trained = data.trained
+    trained = data.training_indices
 
     def batch(step: int) -> torch.Tensor:
         rows = trained[batch_indices(len(trained), BATCH, step, seed=0)]

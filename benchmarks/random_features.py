@@ -26,9 +26,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from engine.cli import parse
 from engine.errors import run_script
 from engine.files import atomic_write
+from engine.runs import report_write_errors
 from faces.drawn.attributes import sample_face
 from faces.drawn.portrait import draw_face
-from gan.latent.render import writing
 from gan.metrics.random_network import LAYERS, SIDE, RandomNetwork, convolve, to_input
 
 SEED = 0
@@ -55,7 +55,7 @@ def main() -> None:
     choice = parse(FileChoice, description=__doc__)
     arrays = make(drawn_faces())
     # Of a path alone NumPy would make another, where it does not end in .npz.
-    with writing(choice.file), atomic_write(choice.file) as path, path.open("wb") as file:
+    with report_write_errors(choice.file), atomic_write(choice.file) as path, path.open("wb") as file:
         np.savez_compressed(file, **arrays)
     print(f"{choice.file}: {choice.file.stat().st_size / 1e3:.0f} kB")
 

@@ -55,8 +55,8 @@ class Judge:
     def __init__(self, data: ImageDataset) -> None:
         self._data = data
         self._space = random_space()
-        self._held_out = sample([self._space], data.images[np.flatnonzero(data.held)])
-        self.count = min(len(self._held_out.images), len(data.trained))
+        self._held_out = sample([self._space], data.images[np.flatnonzero(data.held_out)])
+        self.count = min(len(self._held_out.images), len(data.training_indices))
 
     def conditions(self) -> str:
         """One line: between how many images of which kind scores are taken, and in which feature space."""
@@ -74,7 +74,7 @@ class Judge:
 
     def floor(self) -> Scores:
         """Of images that were trained on."""
-        images, rows = self._data.images, self._data.trained
+        images, rows = self._data.images, self._data.training_indices
 
         def chosen(seed: int) -> Images:
             return images[np.sort(np.random.default_rng(seed).choice(rows, self.count, replace=False))]

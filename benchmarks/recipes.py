@@ -122,7 +122,7 @@ def main() -> None:
     data = _data(choice, choice.folder)
     judge = Judge(data)
     floor = judge.floor()  # too few images are a mistake to be told before hours of training
-    parts = [Part(choice.folder, "", data.trained)]
+    parts = [Part(choice.folder, "", data.training_indices)]
     if choice.few is not None:
         parts.append(_few(choice, data, choice.few))
     rows = []
@@ -161,22 +161,22 @@ def _few(choice: Choice, data: ImageDataset, few: int) -> Part:
     Raises:
         UserError: there are not so many, or so few that some of those held out would be trained on.
     """
-    held = np.unique(data.fingerprints[data.held])
-    different, first = np.unique(data.fingerprints[data.trained], return_index=True)
+    held = np.unique(data.fingerprints[data.held_out])
+    different, first = np.unique(data.fingerprints[data.training_indices], return_index=True)
     if not len(held) <= few <= len(different):
         raise UserError(
             f"--few must be {len(held):,}, as many as are held out, to {len(different):,}, the different "
             f"ones trained on, not {few:,}"
         )
-    rows = np.sort(data.trained[first[max(0, len(different) - few) :]])
+    rows = np.sort(data.training_indices[first[max(0, len(different) - few) :]])
     folder = choice.output.absolute() / f"images-{few}-of-{data.digest[:8]}-{choice.image_size}px"
-    for name in np.array(data.files)[np.union1d(rows, np.flatnonzero(data.held))]:
+    for name in np.array(data.files)[np.union1d(rows, np.flatnonzero(data.held_out))]:
         link = folder / str(name)
         link.parent.mkdir(parents=True, exist_ok=True)
         if not link.is_symlink():
             link.symlink_to(data.folder / str(name))
     found = _data(choice, folder)
-    if not np.array_equal(np.unique(found.fingerprints[found.held]), held):
+    if not np.array_equal(np.unique(found.fingerprints[found.held_out]), held):
         raise UserError(f"with --few {few:,} other images would be held out than of all: give fewer")
     return Part(str(folder), f", {few:,} images", rows)
 

@@ -332,7 +332,7 @@ class _Ours:
         cache = Path(folder).parent.parent
         data = load_folder(folder, settings.image_size, cache=cache, workers=2, held_out=0)
         self._images = data.images
-        self.trainer = Trainer(settings, data.images, self._device, data.trained)
+        self.trainer = Trainer(settings, data.images, self._device, data.training_indices)
 
     def step(self) -> None:
         self.trainer.step()

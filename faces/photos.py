@@ -74,7 +74,7 @@ def list_photos(given: Sequence[Path]) -> Photos:
             if path.is_dir():
                 listing = list_images(path)
                 files |= dict.fromkeys(path / name for name in listing.files)
-                left_out |= {str(path / name): reason for name, reason in listing.left_out}
+                left_out |= {str(path / name): reason for name, reason in listing.skipped}
             elif path.is_file():
                 files[path] = None
             else:

@@ -50,7 +50,7 @@ from gan.trainer import SAMPLES, Trainer
 from gan.validation import MIN_IMAGES as MIN_HELD_OUT
 from gan.validation import Validator
 from images.dataset import ImageDataset, load_folder
-from images.holdout import held_out, holdout_share
+from images.holdout import holdout_mask, holdout_share
 from images.tiles import GRID_COLUMNS, tile
 
 GAN = Task(
@@ -129,7 +129,7 @@ def load_data(
         raise UserError(f"{folder} contains {count} usable images; training needs {MIN_IMAGES} or more")
     world.on_rank_zero(lambda: check_data(plan, data.digest, count))
     _report_leaks(plan, data, world)
-    trained = len(data.trained)
+    trained = len(data.training_indices)
     if trained < settings.batch_size:
         print(f"batch size {trained} instead of {settings.batch_size}: there are no more images to train on")
         plan = replace(plan, settings=replace(settings, batch_size=trained))
@@ -139,9 +139,9 @@ def load_data(
 
 def make_validator(plan: Plan[Settings], data: ImageDataset) -> Validator | None:
     """Scores the run on the held-out images; None if there are too few of them."""
-    if data.held.sum() >= MIN_HELD_OUT:
-        return Validator(data.images, data.held, plan.device)
-    print(f"not scored: {data.held.sum()} images are held out, and scores need {MIN_HELD_OUT} or more")
+    if data.held_out.sum() >= MIN_HELD_OUT:
+        return Validator(data.images, data.held_out, plan.device)
+    print(f"not scored: {data.held_out.sum()} images are held out, and scores need {MIN_HELD_OUT} or more")
     return None
 
 
@@ -154,7 +154,7 @@ def make_trainer(plan: Plan[Settings], data: ImageDataset, world: World | None =
     keep_freed_memory()
     enable_cudnn_benchmark(plan.device)
     world = world or World()
-    trainer = Trainer(plan.settings, data.images, plan.device, data.trained, world)
+    trainer = Trainer(plan.settings, data.images, plan.device, data.training_indices, world)
     if source := world.on_rank_zero(plan.source_state):
         path, state = source
         trainer.initialize_from(state)
@@ -199,7 +199,7 @@ def _data_facts(plan: Plan[Settings], data: ImageDataset) -> dict[str, Any]:
         "folder": str(data.folder),
         "digest": data.digest,
         "images": len(data.images),
-        "held_out": int(data.held.sum()),
+        "held_out": int(data.held_out.sum()),
         "skipped": len(data.skipped),
         "duplicates": data.duplicates,
     }
@@ -213,16 +213,16 @@ def _report_leaks(plan: Plan[Settings], data: ImageDataset, world: World) -> Non
     if run is None:
         return
     before: RunInfo = world.on_rank_zero(lambda: GAN.read_info(run))
-    share, count = before.settings.held_out, int(data.held.sum())
+    share, count = before.settings.held_out, int(data.held_out.sum())
     if before.data.get("digest") != data.digest:
         theirs = holdout_share(before.data.get("images", 0), share)
-        if leaked := int((data.held & (data.fingerprints >= np.uint64(theirs * 2**64))).sum()):
+        if leaked := int((data.held_out & (data.fingerprints >= np.uint64(theirs * 2**64))).sum()):
             print(
                 f"note: {run} was trained on other images. If they include these, it was trained on up to "
                 f"{leaked:,} of the {count:,} images held out now, and scores are too good"
             )
     elif share != plan.settings.held_out and (
-        leaked := int((data.held & ~held_out(data.fingerprints, share)).sum())
+        leaked := int((data.held_out & ~holdout_mask(data.fingerprints, share)).sum())
     ):
         print(
             f"note: {run} was trained on {leaked:,} of the {count:,} images held out now, so scores are too "

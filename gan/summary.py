@@ -44,7 +44,7 @@ def summary(settings: Settings, device: torch.device, data: ImageDataset, proces
             f"memory: {_mib(BYTES_PER_WEIGHT * weights)} of weights, gradients, moments and averages, "
             f"{_mib(bytes_per_activation * activations)} of layer outputs, {_mib(data.images.nbytes)} of "
             f"images {place}",
-            f"data: {len(data.images):,} images in {data.folder}, {data.held.sum():,} of them held out, "
+            f"data: {len(data.images):,} images in {data.folder}, {data.held_out.sum():,} of them held out, "
             f"{len(data.skipped):,} files skipped, {data.duplicates:,} exact duplicates",
             f"device: {device}, {settings.precision}",
         ]

@@ -1,4 +1,4 @@
-"""A folder of images to one uint8 array, decoded once and kept in a cache."""
+"""Load a folder of images as one uint8 array, decoded once and cached."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ from tqdm import tqdm
 
 from engine.errors import UserError
 from engine.files import atomic_write
-from images import holdout as split
-from images.cache import CacheEntry, Decode, Index, Keep, keep_all
+from images.cache import CacheEntry, CacheIndex, DecodeImages, StoreImage, store_images
 from images.decode import DECODER, decode_files
+from images.holdout import holdout_mask
 from images.scan import list_images
 
 
 @dataclass(frozen=True)
 class ImageDataset:
-    """The images of a folder, decoded.
+    """The decoded images of a folder.
 
     Attributes:
-        images: uint8 [N, 3, S, S], RGB, read-only; mapped from the cache, or else in memory.
-        files: names relative to the folder, one for each image, sorted.
-        fingerprints: uint64 [N], for each image the first 64 bits of the digest of its pixels; equal
-            images have equal ones, others the same by chance with 5e-20 a pair.
-        digest: hex, of all pixels in their order; equal digests mean equal images.
-        skipped: (name, reason) of every file that promised an image and gave none, sorted.
-        duplicates: images that equal an earlier one in every pixel; they stay in the set.
-        mapped: whether `images` is mapped from disk.
-        folder: where the files are, absolute.
-        from_cache: whether an earlier call had decoded them.
-        held: bool [N], the images that are never to be trained on.
+        images: uint8 [N, 3, S, S], RGB, read-only; memory-mapped from the cache or in memory.
+        files: name of each image relative to the folder, sorted.
+        fingerprints: uint64 [N], the first 64 bits of the digest of each image's pixels. Equal images have
+            equal fingerprints; two different images share one with a probability of 5e-20.
+        digest: hex digest of all pixels in order; equal digests mean equal images.
+        skipped: (name, reason) of each file that should be an image but gave none, sorted.
+        duplicates: number of images whose pixels equal those of an earlier one; they stay in the dataset.
+        mapped: whether `images` is memory-mapped.
+        folder: absolute path of the folder.
+        from_cache: whether an earlier call had decoded the images.
+        held_out: bool [N], the images that are never trained on.
     """
 
     images: np.ndarray
@@ -50,27 +50,27 @@ class ImageDataset:
     mapped: bool
     folder: Path
     from_cache: bool
-    held: np.ndarray
+    held_out: np.ndarray
 
     @property
-    def trained(self) -> np.ndarray:
-        """The images that may be trained on, int64 [T], as rows of `images`."""
-        return np.flatnonzero(~self.held)
+    def training_indices(self) -> np.ndarray:
+        """Rows of the images that may be trained on, int64 [T]."""
+        return np.flatnonzero(~self.held_out)
 
     def write_skipped(self, path: str | Path) -> None:
-        """Write the files that were left out: see `write_skipped`."""
+        """Write the skipped files; see `write_skipped`."""
         write_skipped(path, self.skipped)
 
 
 def write_skipped(path: str | Path, skipped: Iterable[tuple[str, str]]) -> None:
-    r"""Write what was left out, (name, reason): a line each, name, tab, reason; UTF-8.
+    r"""Write each (name, reason) as a line of name, tab and reason in UTF-8.
 
-    What UTF-8 or a line cannot hold is written as an escape, such as `\xff`, `\t` or `\n`.
+    Tabs, line breaks and bytes that are not UTF-8 are escaped, as `\t`, `\n` or `\xff`.
 
     Raises:
         OSError: the file cannot be written.
     """
-    lines = [f"{_printable(name)}\t{_printable(reason)}\n" for name, reason in skipped]
+    lines = [f"{_escape(name)}\t{_escape(reason)}\n" for name, reason in skipped]
     with atomic_write(path) as temporary:
         temporary.write_text("".join(lines), encoding="utf-8")
 
@@ -85,47 +85,43 @@ def load_folder(
     held_out: float = 0.0,
     progress: bool = True,
 ) -> ImageDataset:
-    """Decode the images in a folder, or take them from the cache where no file changed.
+    """Decode the images of a folder, or read them from the cache if no file has changed.
 
-    The cache keeps, for each folder and size, one array (`.npy`) and one index (`.json`). Their names hold
-    a digest of the files' names, sizes and times, so that what is found is right; what is
-    outdated is removed when its successor is complete. The array is mapped from there, so that hundreds of
-    thousands of images take no more memory than a few. Where the cache cannot be written, a line on
-    standard error says so and the images are kept in memory alone.
+    For each folder and size the cache contains one array (`.npy`) and one index (`.json`), named after a
+    digest of the files' names, sizes and times. A new entry replaces outdated ones. The array is
+    memory-mapped, so memory use does not grow with the number of images. If the cache is not writable, a
+    warning is printed to standard error and the images are kept in memory.
 
     Args:
-        folder: holds the images, itself or in folders inside it; `list_images` says what counts.
+        folder: contains the images, directly or in subfolders; see `list_images`.
         size: side S of the images in pixels.
-        cache: folder for decoded arrays; made where it is missing.
-        workers: processes that decode; 0 decodes in this one.
-        memory_share: of the machine's memory, that images may take where they cannot be kept in the cache;
-            never more than is free.
-        held_out: share of the images that is held out; see `images.holdout`.
+        cache: folder for decoded arrays; created if missing.
+        workers: number of decoding processes; 0 decodes in this process.
+        memory_share: largest share of the machine's memory for images that cannot be cached; never more
+            than the free memory.
+        held_out: share of the images to hold out; see `images.holdout`.
         progress: whether to show a progress bar while decoding.
 
     Raises:
-        UserError: the folder is missing, a file, or not readable; it has no usable image; or the images
-            neither fit the share of memory nor the cache; or a decoding process died.
+        UserError: the folder is missing, a file, not readable or without a usable image; the images fit
+            neither the cache nor the allowed memory; or a decoding process died.
     """
-    folder = _existing(Path(folder))
+    folder = _resolve_folder(Path(folder))
     try:
         listing = list_images(folder)
     except OSError as error:
         raise UserError(
-            f"cannot read the folder {folder} ({error.strerror}); allow it, or give another"
+            f"cannot read the folder {folder} ({error.strerror}); make it readable or give another"
         ) from None
     if not listing.files:
-        raise _no_image(folder, listing.left_out)
+        raise _no_image_error(folder, listing.skipped)
     entry = CacheEntry(Path(cache), folder, size, state=f"{listing.digest}, {DECODER}")
-    loaded = entry.read()
-    from_cache = loaded is not None
-    if loaded is None:
-        decode = partial(_decode_all, folder, listing.files, size, workers, progress)
-        loaded = fill_and_read(entry, decode, len(listing.files), size, memory_share)
-    images, index = loaded
-    skipped = sorted([*listing.left_out, *index.skipped.items()])
+    cached = entry.read()
+    decode = partial(_decode_all, folder, listing.files, size, workers, progress)
+    images, index = cached or decode_into_cache(entry, decode, len(listing.files), size, memory_share)
+    skipped = sorted([*listing.skipped, *index.skipped.items()])
     if not len(images):
-        raise _no_image(folder, skipped)
+        raise _no_image_error(folder, skipped)
     images.flags.writeable = False
     return ImageDataset(
         images=images,
@@ -136,78 +132,80 @@ def load_folder(
         duplicates=len(images) - len(np.unique(index.fingerprints)),
         mapped=isinstance(images, np.memmap),
         folder=folder,
-        from_cache=from_cache,
-        held=split.held_out(index.fingerprints, held_out),
+        from_cache=cached is not None,
+        held_out=holdout_mask(index.fingerprints, held_out),
     )
 
 
-def fill_and_read(
-    entry: CacheEntry, decode: Decode, count: int, size: int, memory_share: float
-) -> tuple[np.ndarray, Index]:
-    """Decode into the cache and read from there; where that cannot be, decode into memory.
+def decode_into_cache(
+    entry: CacheEntry, decode: DecodeImages, max_images: int, size: int, memory_share: float
+) -> tuple[np.ndarray, CacheIndex]:
+    """Decode images into the cache and map them from there, or into memory if the cache cannot be written.
 
     Args:
-        entry: the place in the cache.
-        decode: makes the images.
-        count: images that there may be.
+        entry: the cache entry to write.
+        decode: decodes the images.
+        max_images: upper bound of the number of images.
         size: side S of the images in pixels.
-        memory_share: of the machine's memory, that they may take where the cache cannot keep them.
+        memory_share: largest share of the machine's memory for images that cannot be cached.
 
     Returns:
         The images, uint8 [N, 3, S, S], and their index.
 
     Raises:
-        UserError: there is room neither in the cache nor in memory.
+        UserError: the images fit neither the cache nor the allowed memory.
     """
     try:
-        entry.write(count, decode)
-        if loaded := entry.read():
-            return loaded
+        entry.write(max_images, decode)
+        if cached := entry.read():
+            return cached
         cause = "another process removed them"
     except OSError as error:
         cause = error.strerror or str(error)
-    problem = f"cannot keep decoded images in {entry.folder} ({cause})"
+    problem = f"cannot write decoded images to {entry.folder} ({cause})"
     memory = psutil.virtual_memory()
     limit = min(memory_share * memory.total, memory.available)
-    needed = count * 3 * size**2
+    needed = max_images * 3 * size**2
     if needed > limit:
         raise UserError(
-            f"{problem}, and {count:,} of them take {needed / 1e9:.2f} GB, more than the "
-            f"{limit / 1e9:.2f} GB of memory allowed; make room there, or name another cache folder"
+            f"{problem}, and {max_images:,} images need {needed / 1e9:.2f} GB, more than the "
+            f"{limit / 1e9:.2f} GB of memory allowed; free disk space there, or give another cache folder"
         )
     print(f"warning: {problem}; they stay in memory and are decoded again at every start", file=sys.stderr)
-    images = np.empty((count, 3, size, size), np.uint8)
+    images = np.empty((max_images, 3, size, size), np.uint8)
     index = decode(images.__setitem__)
     return images[: len(index.fingerprints)], index
 
 
-def _existing(folder: Path) -> Path:
+def _resolve_folder(folder: Path) -> Path:
     try:
         status = folder.stat()
     except OSError as error:
-        raise UserError(f"no folder {folder} ({error.strerror}); give one that holds face images") from None
+        raise UserError(f"no folder {folder} ({error.strerror}); give a folder of face images") from None
     if not stat.S_ISDIR(status.st_mode):
-        raise UserError(f"{folder} is a file; give the folder that holds the face images")
+        raise UserError(f"{folder} is a file; give a folder of face images")
     return folder.resolve()
 
 
-def _no_image(folder: Path, skipped: list[tuple[str, str]]) -> UserError:
+def _no_image_error(folder: Path, skipped: list[tuple[str, str]]) -> UserError:
     if not skipped:
-        return UserError(f"no image in {folder}; give a folder that holds face images")
+        return UserError(f"no image in {folder}; give a folder of face images")
     name, reason = skipped[0]
     return UserError(
-        f"no usable image in {folder}: {len(skipped):,} left out, the first is {_printable(name)}: {reason}"
+        f"no usable image in {folder}: {len(skipped):,} skipped, such as {_escape(name)}: {reason}"
     )
 
 
-def _decode_all(folder: Path, files: list[str], size: int, workers: int, progress: bool, keep: Keep) -> Index:
+def _decode_all(
+    folder: Path, files: list[str], size: int, workers: int, progress: bool, store: StoreImage
+) -> CacheIndex:
     with (
         contextlib.closing(decode_files(files, size, workers, folder)) as decoded,
         tqdm(decoded, "decoding", len(files), unit=" images", disable=not progress) as results,
     ):
-        return keep_all(zip(files, results, strict=True), keep)
+        return store_images(zip(files, results, strict=True), store)
 
 
-def _printable(text: str) -> str:
+def _escape(text: str) -> str:
     text = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return text.replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")

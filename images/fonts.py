@@ -1,13 +1,10 @@
-"""Names in whatever script on pictures: which installed font has their letters, or that none has.
-
-Nothing here imports torch, and matplotlib, which knows where fonts are kept, only when one is sought.
-"""
+"""Find installed fonts for names in any script. matplotlib is imported only if a name needs it."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -15,105 +12,101 @@ from typing import TYPE_CHECKING
 
 from PIL import ImageFont
 
-from images.tiles import font
+from images.tiles import default_font
 
 if TYPE_CHECKING:
     from matplotlib.text import Text
 
-BESIDE = "0123456789 #%.,()"
-"""What is written beside a name, in the same font."""
+COMMON_CHARACTERS = "0123456789 #%.,()"
+"""Characters drawn beside a name, in the same font."""
 
-HELP = "install one, and the extra 'plots', which looks for it"
-"""What to do about letters without a font."""
+INSTALL_HINT = "install one, and the extra 'plots', which searches for it"
+"""What to do about a name without a font."""
 
-_UNUSUAL = re.compile("bold|italic|oblique|thin|light|black|heavy|condensed|mono", re.IGNORECASE)
-_WITHOUT_SHAPES = re.compile("last ?resort|blank|emoji", re.IGNORECASE)
-"""Fonts that claim letters for which they have no shapes, or only coloured ones."""
+_SPECIAL_STYLE = re.compile("bold|italic|oblique|thin|light|black|heavy|condensed|mono", re.IGNORECASE)
+_NO_GLYPHS = re.compile("last ?resort|blank|emoji", re.IGNORECASE)
+"""Fonts that map characters to no outlines, or only to coloured ones."""
 
 
 @dataclass(frozen=True)
 class Label:
-    """Words as a picture can show them.
+    """A text and the font to draw it with.
 
     Attributes:
-        text: the words.
-        file: of a font that has their letters; None where the usual ones have: Pillow's own on pictures,
-            matplotlib's on charts.
+        text: the text.
+        file: font file that contains all characters; None for the default font of Pillow or matplotlib.
     """
 
     text: str
     file: Path | None = None
 
     def font(self, size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-        """The font, `size` pixels high, for Pillow."""
-        return font(size) if self.file is None else _opened(self.file, size)
+        """The font for Pillow, `size` pixels high."""
+        return default_font(size) if self.file is None else _load_font(self.file, size)
 
-    def set_font(self, words: Text) -> None:
-        """Give these words of a chart the font, in the size that they have."""
-        from matplotlib.font_manager import FontProperties
-
+    def set_font(self, text: Text) -> None:
+        """Set the font of a matplotlib text and keep its size."""
         if self.file is not None:
-            words.set_fontproperties(FontProperties(fname=str(self.file), size=words.get_fontsize()))
+            size = text.get_fontsize()
+            text.set_font(self.file)
+            text.set_fontsize(size)
 
 
-def legible(names: Iterable[str]) -> dict[str, Label]:
-    """Labels for those of these names that can be written.
+def find_labels(names: Iterable[str]) -> dict[str, Label]:
+    """Find a font for each name.
 
-    Plain Latin letters, which are all that Pillow's own font has, need no other. For the rest matplotlib's
-    default font is asked first, then all that the system has, upright ones of usual weight before others.
-
-    Args:
-        names: of any letters; each is written in one font, and `BESIDE` with it.
+    ASCII names use the default font. For others, matplotlib's default font is tried first, then all
+    installed fonts, upright ones of regular weight before the rest. The font must also contain the
+    `COMMON_CHARACTERS`. (matplotlib and Pillow fall back to given fonts only, and neither selects installed
+    fonts by character.)
 
     Returns:
-        By name its label. A name for which there is no font is left out, and so are all but the plain ones
-        where matplotlib, the extra `plots`, is not installed.
+        Label by name. Names without a font are missing; so are all non-ASCII names if matplotlib, the extra
+        `plots`, is not installed.
     """
-    names = dict.fromkeys(names)
-    plain = {name: Label(name) for name in names if name.isascii() and name.isprintable()}
-    # In one character each: a letter and its accent may stand in a file's name as two, which few fonts join.
-    composed = {name: unicodedata.normalize("NFC", name) for name in names if name not in plain}
-    return plain | {name: Label(composed[name], file) for name, file in _files(composed).items()}
-
-
-def _files(texts: dict[str, str]) -> dict[str, Path]:
-    """By key of `texts` the file of a font that has all letters of the text, where there is one."""
-    waiting = {key: {*map(ord, text + BESIDE)} for key, text in texts.items()}
-    found: dict[str, Path] = {}
-    for path in _installed() if waiting else []:
-        fitting = _fitting(path, waiting)
-        found |= dict.fromkeys(fitting, path)
-        for key in fitting:
-            del waiting[key]
-        if not waiting:
+    labels: dict[str, Label] = {}
+    missing: dict[str, str] = {}
+    for name in names:
+        if name.isascii() and name.isprintable():
+            labels[name] = Label(name)
+        else:
+            # File names may contain an accent as a character of its own, which few fonts can combine.
+            missing[name] = unicodedata.normalize("NFC", name)
+    for path in _installed_fonts() if missing else ():
+        for name in _covered(path, missing):
+            labels[name] = Label(missing.pop(name), path)
+        if not missing:
             break
-    return found
+    return labels
 
 
-def _installed() -> list[Path]:
-    """Files of fonts, matplotlib's default first."""
+def _installed_fonts() -> Iterator[Path]:
     try:
         from matplotlib.font_manager import FontProperties, findfont, findSystemFonts
     except ImportError:
-        return []
-    usable = [path for path in map(Path, findSystemFonts()) if not _WITHOUT_SHAPES.search(path.stem)]
-    usable.sort(key=lambda path: (bool(_UNUSUAL.search(path.stem)), path.name, path))
-    return [Path(findfont(FontProperties())), *usable]
+        return
+    yield Path(findfont(FontProperties()))
+    fonts = (path for path in map(Path, findSystemFonts()) if not _NO_GLYPHS.search(path.stem))
+    yield from sorted(fonts, key=lambda path: (bool(_SPECIAL_STYLE.search(path.stem)), path.name, path))
 
 
-def _fitting(path: Path, letters: dict[str, set[int]]) -> list[str]:
-    """The keys of those sets of letters that a font has whole."""
+def _covered(path: Path, texts: dict[str, str]) -> Collection[str]:
+    """The keys of the texts whose characters a font contains."""
     from matplotlib.ft2font import FT2Font
 
     try:
-        face = FT2Font(str(path))
-    except (OSError, RuntimeError):  # no font, or of a kind that cannot be read
-        return []
-    if not face.scalable:
-        return []
-    return [key for key, needed in letters.items() if all(map(face.get_char_index, needed))]
+        font = FT2Font(str(path))
+    except (OSError, RuntimeError):  # damaged or unsupported
+        return ()
+    if not font.scalable:
+        return ()
+    return [
+        key
+        for key, text in texts.items()
+        if all(font.get_char_index(ord(c)) for c in text + COMMON_CHARACTERS)
+    ]
 
 
 @cache
-def _opened(path: Path, size: int) -> ImageFont.FreeTypeFont:
+def _load_font(path: Path, size: int) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(path, size)

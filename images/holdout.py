@@ -1,41 +1,40 @@
-"""Which images of a data set are never trained on, so that a run can be scored against them."""
+"""The split into training and held-out images. Runs are scored against the held-out images."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-ENOUGH = 200
-"""Held-out images that are wanted even where the share asked for gives fewer ..."""
-MOST_OF_FEW = 0.2
-"""... as long as they are no more than this share of all."""
+MIN_HELD_OUT = 200
+"""Images to hold out even if the requested share is fewer ..."""
+MAX_RAISED_SHARE = 0.2
+"""... as long as they are at most this share of all images."""
 
 
-def held_out(fingerprints: NDArray[np.uint64], share: float) -> NDArray[np.bool_]:
-    """Which images are held out: at least `share` of the different ones, and `ENOUGH` or a fifth of them.
+def holdout_mask(fingerprints: NDArray[np.uint64], share: float) -> NDArray[np.bool_]:
+    """Select the held-out images: at least `share` of the distinct ones; see also `holdout_share`.
 
-    An image's own fingerprint decides: it is held out if, read as a fraction, it is below the share
-    wanted. So a folder that grows keeps its split: no image that was trained on is held out later, but
-    for the few that make up the number where chance gave too small a share. Equal images, which have
-    equal fingerprints, are never on both sides.
+    An image is held out if its fingerprint, read as a fraction, is below the effective share. So the split
+    is stable when the folder grows: no training image becomes a held-out one, except for the few that are
+    added where chance alone gives too small a share. Equal images are always on the same side.
 
     Args:
-        fingerprints: uint64 [N], for each image the first 64 bits of the digest of its pixels.
-        share: of the images, from 0, which holds out none at all, to 0.5.
+        fingerprints: uint64 [N], the first 64 bits of the digest of each image's pixels.
+        share: share of the images to hold out, from 0 (none) to 0.5.
 
     Returns:
-        bool [N]. Never more than half of the different images.
+        bool [N], True for at most half of the distinct images.
     """
-    ranked = np.unique(fingerprints)
-    count = len(ranked)
+    distinct = np.unique(fingerprints)
+    count = len(distinct)
     if share == 0 or count < 2:
         return np.zeros(len(fingerprints), bool)
-    wanted = holdout_share(count, share)
-    below = int(np.searchsorted(ranked, np.uint64(wanted * 2**64)))
-    held = min(max(below, int(wanted * count)), count // 2)
-    return fingerprints < ranked[held]
+    effective = holdout_share(count, share)
+    below = int(np.searchsorted(distinct, np.uint64(effective * 2**64)))
+    held_out = min(max(below, int(effective * count)), count // 2)
+    return fingerprints < distinct[held_out]
 
 
 def holdout_share(count: int, share: float) -> float:
-    """The share that is wanted of `count` different images, where `share`, more than 0, is asked for."""
-    return max(share, min(ENOUGH / max(count, 1), MOST_OF_FEW)) if share else 0.0
+    """The effective share of `count` distinct images: `share`, raised for small sets; 0 stays 0."""
+    return max(share, min(MIN_HELD_OUT / max(count, 1), MAX_RAISED_SHARE)) if share else 0.0

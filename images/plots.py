@@ -1,4 +1,4 @@
-"""A run's curves as one picture, from its metrics.jsonl."""
+"""Plot the metrics of a run, read from its metrics.jsonl."""
 
 from __future__ import annotations
 
@@ -9,127 +9,123 @@ from typing import TYPE_CHECKING
 
 from engine.errors import UserError, missing_extra
 from engine.files import atomic_write
-from images.fonts import Label, legible
+from images.fonts import Label, find_labels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 Metrics = dict[str, tuple[list[int], list[float]]]
-"""For each curve its steps and its values."""
+"""Steps and values of each metric."""
 
 Panels = tuple[tuple[str, dict[str, str]], ...]
+"""For each panel its axis label, and the legend label of each metric in it."""
 
-PANELS: Panels = (
-    ("loss [nats]", {"loss/discriminator": "D", "loss/generator": "G"}),
-    ("probability of being real", {"probability/real": "D(x)", "probability/fake": "D(G(z))"}),
-    (
-        "D's accuracy, and augmented",
-        {"accuracy/real": "real", "accuracy/fake": "generated", "augmentation/share": "share augmented"},
-    ),
-    ("gradient norm", {"gradient/discriminator": "D", "gradient/generator": "G"}),
-    ("KID against held-out images", {"score/kid": "averaged G"}),
-    ("against real images", {"score/coverage": "coverage", "score/diversity": "diversity"}),
-)
-LOGARITHMIC = ("gradient norm",)
-LARGEST = 1e38
-"""Of a value: a float32 holds hardly more, and what draws cannot scale an axis far beyond."""
-SMOOTHED_POINTS = 30
-"""Points of a curve after smoothing by a running mean; the raw one stays behind it, pale."""
+LOG_SCALE = ("gradient norm",)
+"""Panels with a logarithmic axis."""
+MAX_VALUE = 1e38
+"""Largest magnitude: about that of a float32, and matplotlib cannot scale an axis far beyond it."""
+SMOOTHING_WINDOWS = 30
+"""The window of the running mean is the length of a curve divided by this number."""
 
 
 def read_metrics(run: Path) -> Metrics:
-    """The curves in a run's metrics.jsonl.
+    """Read a run's metrics.jsonl.
 
-    A last line without its end, as a run leaves it that is writing or was killed, is passed over.
+    An incomplete last line, from a run that is writing or was killed, is ignored.
 
     Raises:
-        UserError: there are no metrics, or they are not readable.
+        UserError: the file is missing, empty or damaged.
     """
     path = run / "metrics.jsonl"
     try:
         complete = path.read_text(encoding="utf-8").rpartition("\n")[0]
         rows = [json.loads(line) for line in complete.splitlines()]
         if not rows:
-            raise UserError(f"{path} is empty: nothing was logged yet")
+            raise UserError(f"{path} is empty: nothing has been logged yet")
         metrics: Metrics = {}
         for row in rows:
             for name in row.keys() - {"step"}:
                 steps, values = metrics.setdefault(name, ([], []))
                 steps.append(int(row["step"]))
                 values.append(float(row[name]))
-                if not 0 <= steps[-1] < 2**53 or LARGEST < abs(values[-1]) < float("inf"):
-                    raise ValueError(f"no run has written {name} {values[-1]:g} at step {steps[-1]:g}")
+                if not 0 <= steps[-1] < 2**53 or MAX_VALUE < abs(values[-1]) < float("inf"):
+                    raise ValueError(f"{name} {values[-1]:g} at step {steps[-1]:g} is out of range")
         return metrics
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+    except (
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+    ) as error:
         raise UserError(f"{path} cannot be read: {error}") from None
-    except (OverflowError, RecursionError) as error:
-        raise UserError(f"{path} was changed into what no run has written: {error}") from None
 
 
-def save_curves(path: Path, metrics: Metrics, title: str, panels: Panels = PANELS) -> None:
-    """Draw curves over the steps into a PNG: of a GAN losses, D(x) and D(G(z)), accuracies and so on.
-
-    A curve that the run has not is left out.
+def save_curves(path: Path, metrics: Metrics, title: str, panels: Panels) -> None:
+    """Plot metrics against the training step into a PNG.
 
     Args:
         path: of the PNG.
-        metrics: the curves.
-        title: above them all.
-        panels: an even number of labels, each with the curves it stands for and their names.
+        metrics: the metrics; curves of a panel that are not among them are left out.
+        title: title of the figure, in any script.
+        panels: an even number of panels.
 
     Raises:
         UserError: matplotlib, the extra `plots`, is not installed.
     """
     figure = new_figure("curves", 10, 1.6 * len(panels))
-    # An axis without a positive value is warned of: nothing to be done about it.
+    # matplotlib warns about a logarithmic axis without positive values, which is harmless.
     with warnings.catch_warnings(action="ignore"):
-        _fill(figure, metrics, title, panels)
+        # A run may be named after a folder in a script that no installed font contains.
+        label = find_labels([title]).get(title) or Label(title.encode("ascii", "replace").decode())
+        label.set_font(figure.suptitle(label.text, parse_math=False))
+        grid = figure.subplots(len(panels) // 2, 2, sharex=True).flat
+        for axes, (axis_label, curves) in zip(grid, panels, strict=True):
+            for name, legend_label in curves.items():
+                if name in metrics:
+                    _plot(axes, *metrics[name], legend_label)
+            axes.set_ylabel(axis_label)
+            axes.grid(alpha=0.3)
+            if axes.lines:
+                axes.legend()
+            if axis_label in LOG_SCALE:
+                axes.set_yscale("log")
+            if axes.get_subplotspec().is_last_row():
+                axes.set_xlabel("step")
         save_figure(path, figure)
 
 
-def _fill(figure: Figure, metrics: Metrics, title: str, panels: Panels) -> None:
-    # A run may be named after a folder in letters that no font here has.
-    heading = legible([title]).get(title) or Label(title.encode("ascii", "replace").decode())
-    heading.set_font(figure.suptitle(heading.text, parse_math=False))
-    grid = figure.subplots(len(panels) // 2, 2, sharex=True).flat
-    for axes, (label, curves) in zip(grid, panels, strict=True):
-        for name, shown in curves.items():
-            if name in metrics:
-                _draw(axes, *metrics[name], shown)
-        axes.set_ylabel(label)
-        axes.grid(alpha=0.3)
-        if axes.lines:
-            axes.legend()
-        if label in LOGARITHMIC:
-            axes.set_yscale("log")
-        if axes.get_subplotspec().is_last_row():
-            axes.set_xlabel("step")
-
-
 def new_figure(what: str, width: float, height: float) -> Figure:
-    """A figure to draw `what`, such as "curves", on; width and height in inches of 110 pixels.
+    """Create a figure, `width` x `height` inches of 110 pixels.
+
+    Args:
+        what: the content in the plural, such as "curves", for the error message.
+        width: in inches.
+        height: in inches.
 
     Raises:
         UserError: matplotlib, the extra `plots`, is not installed.
     """
     try:
         from matplotlib.figure import Figure
-    except ImportError as missing:
-        raise missing_extra(f"{what} need", "plots", missing) from missing
+    except ImportError as error:
+        raise missing_extra(f"{what} need", "plots", error) from error
     return Figure(figsize=(width, height), layout="constrained")
 
 
 def save_figure(path: Path, figure: Figure) -> None:
-    """Write a figure as a PNG. Raises `OSError` where it cannot be written; an earlier one is untouched."""
+    """Write a figure as a PNG. Raises `OSError` if that fails; an existing file is then unchanged."""
     with atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=110)
 
 
-def _draw(axes: Axes, steps: list[int], values: list[float], label: str) -> None:
+def _plot(axes: Axes, steps: list[int], values: list[float], label: str) -> None:
     (line,) = axes.plot(steps, values, alpha=0.3, linewidth=0.8)
-    width = max(1, len(values) // SMOOTHED_POINTS)
+    width = max(1, len(values) // SMOOTHING_WINDOWS)
     means = [sum(values[i : i + width]) / width for i in range(len(values) - width + 1)]
-    # A mean stands at the middle of the steps it is taken over.
-    middles = steps[width // 2 : width // 2 + len(means)]
-    axes.plot(middles, means, color=line.get_color(), label=label)
+    # Each mean is plotted at the centre of its window.
+    centres = steps[width // 2 : width // 2 + len(means)]
+    axes.plot(centres, means, color=line.get_color(), label=label)

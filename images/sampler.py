@@ -1,4 +1,4 @@
-"""What each step of a training sees and draws: functions of the seed and the step, with no state."""
+"""The images and the seed of each training step, computed from the run's seed and the step without state."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ import numpy as np
 
 
 def batch_indices(count: int, batch_size: int, step: int, seed: int) -> np.ndarray:
-    """The images that one training step uses: int64 [batch_size], each in [0, count).
+    """The images of one training step, int64 [batch_size], each in [0, count).
 
     Every epoch is a permutation of all images, drawn from the seed and the epoch's number. Batches
-    run on across its end, so that none is dropped and every batch is full; a batch over an
-    epoch's end can hold an image twice, once from either epoch. As nothing is remembered from step to
-    step, a run that resumes at any step goes on exactly as if it had never stopped.
+    continue across the end of an epoch, so every batch is full and no image is dropped; such a batch can
+    contain an image twice. As there is no state, a run that resumes at any step continues as if it had
+    never stopped.
 
     Args:
-        count: images in the data set, at least 1.
-        batch_size: images in a batch, at least 1; may be more than `count`.
+        count: images in the dataset, at least 1.
+        batch_size: images in a batch, at least 1; may exceed `count`.
         step: number of the step, from 0.
-        seed: not negative; another seed gives another order.
+        seed: non-negative; determines the order.
 
     Raises:
-        ValueError: an argument is out of its range.
+        ValueError: an argument is out of range.
     """
     if count < 1 or batch_size < 1 or step < 0 or seed < 0:
         raise ValueError(f"no batch of {batch_size} from {count} images at step {step} with seed {seed}")
@@ -37,7 +37,7 @@ def batch_indices(count: int, batch_size: int, step: int, seed: int) -> np.ndarr
 
 
 def step_seed(seed: int, step: int) -> int:
-    """A seed for what one step draws, unlike that of any other step or run: in [0, 2**63)."""
+    """The seed of one step's random draws, distinct for each step and run: in [0, 2**63)."""
     return int(np.random.SeedSequence((seed, step)).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 

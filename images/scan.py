@@ -1,4 +1,4 @@
-"""Which files of a folder are images, and whether any of them changed."""
+"""Find the image files of a folder and detect changes to them."""
 
 from __future__ import annotations
 
@@ -14,119 +14,123 @@ IMAGE_SUFFIXES = {
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif"),
     *(".heic", ".heif", ".avif", ".jp2", ".jxl", ".psd", ".raw", ".dng", ".cr2", ".nef", ".arw"),
 }
-"""Endings that promise an image, those of formats that cannot be read included: a user who has a
-folder of HEIC photos wants to hear of them."""
+"""Suffixes of image files. Formats that cannot be decoded are included, so that a folder of HEIC photos is
+reported as skipped instead of ignored."""
 
 
 @dataclass(frozen=True)
-class Listing:
-    """The images of a folder.
+class FolderListing:
+    """The image files of a folder.
 
     Attributes:
-        files: names relative to the folder, with `/` between their parts, sorted; all promise an image
-            by their ending or their first bytes, none has been decoded.
-        left_out: (name, reason) of what promises an image and cannot be read.
-        digest: hex; differs where a file was added, removed, renamed, written to or replaced.
+        files: names relative to the folder, separated by `/`, sorted. Their suffixes or first bytes are
+            those of an image; none has been decoded.
+        skipped: (name, reason) of image files and subfolders that cannot be read.
+        digest: hex digest that changes if a file is added, removed, renamed, modified or replaced.
     """
 
     files: list[str]
-    left_out: list[tuple[str, str]]
+    skipped: list[tuple[str, str]]
     digest: str
 
 
-def list_images(folder: Path, also: Collection[str] = ()) -> Listing:
-    """Find the images in `folder` and the folders in it.
+def list_images(folder: Path, extra_suffixes: Collection[str] = ()) -> FolderListing:
+    """List the images of `folder` and its subfolders.
 
-    A file counts as an image where its ending says so, in whatever case, or, with another ending or
-    none, its first bytes do; and so does one with an ending of `also` (lower case, with the dot). All other
-    files are ignored, and so is every name that begins with a dot. Links are followed; a folder that can be
-    reached by several ways is entered once.
+    A file counts as an image if its suffix says so, in any case, or its first bytes do. All other files
+    are ignored, and so are names that begin with a dot. Links are followed; a folder that is reachable by
+    several paths is visited once.
+
+    Args:
+        folder: the folder to scan.
+        extra_suffixes: further suffixes to include, in lower case with the dot.
 
     Raises:
         OSError: `folder` itself cannot be read.
     """
-    suffixes = IMAGE_SUFFIXES.union(also)
+    suffixes = IMAGE_SUFFIXES.union(extra_suffixes)
     files: list[str] = []
-    left_out: list[tuple[str, str]] = []
-    # Of hundreds of thousands of files no more is kept than their names; the rest is digested on the way.
+    skipped: list[tuple[str, str]] = []
+    # Hashed on the way: of hundreds of thousands of files only the names are kept.
     digest = hashlib.blake2b(digest_size=16)
-    entered: set[tuple[int, int]] = set()
-    # Linked folders wait at the left end until all others are done, so that a link never
-    # decides the name of a file that has a place of its own.
-    folders = deque([""])
-    while folders:
-        parent = folders.pop()
-        place = os.path.join(folder, parent)  # noqa: PTH118 - Path is slow here and below
+    visited: set[tuple[int, int]] = set()
+    # Linked folders wait at the left end until all others are done, so that a file that is reachable
+    # without a link is listed by that path.
+    queue = deque([""])
+    while queue:
+        parent = queue.pop()
+        directory = os.path.join(folder, parent)  # noqa: PTH118 - Path is slow here and below
         try:
-            status = os.stat(place)  # noqa: PTH116
-            entries = sorted(os.listdir(place))  # noqa: PTH208
+            status = os.stat(directory)  # noqa: PTH116
+            entries = sorted(os.listdir(directory))  # noqa: PTH208
         except OSError as error:
             if not parent:
                 raise
-            left_out.append((parent, _reason(error)))
+            skipped.append((parent, _reason(error)))
             continue
-        if (status.st_dev, status.st_ino) in entered:
+        if (status.st_dev, status.st_ino) in visited:
             continue
-        entered.add((status.st_dev, status.st_ino))
-        inside: list[str] = []
+        visited.add((status.st_dev, status.st_ino))
+        subfolders: list[str] = []
         for entry in entries:
             if entry.startswith("."):
                 continue
-            name, path = parent + entry, os.path.join(place, entry)  # noqa: PTH118
+            name, path = parent + entry, os.path.join(directory, entry)  # noqa: PTH118
             try:
                 status = os.stat(path)  # noqa: PTH116
                 if stat.S_ISDIR(status.st_mode):
                     linked = os.path.islink(path)  # noqa: PTH114
-                    (folders.appendleft if linked else inside.append)(name + "/")
-                elif not _promises_image(path, status, suffixes):
+                    (queue.appendleft if linked else subfolders.append)(name + "/")
+                elif not _looks_like_image(path, status, suffixes):
                     continue
                 elif not stat.S_ISREG(status.st_mode):
-                    left_out.append((name, "not a regular file"))
+                    skipped.append((name, "not a regular file"))
                 elif status.st_size == 0:
-                    left_out.append((name, "empty file"))
+                    skipped.append((name, "empty file"))
                 else:
                     files.append(name)
-                    digest.update(stamp(name, status))
+                    digest.update(file_signature(name, status))
             except OSError as error:
-                # A link to nowhere promises no more than any other name.
-                if not isinstance(error, FileNotFoundError) or _ending(path) in suffixes:
-                    left_out.append((name, _reason(error)))
-        folders.extend(reversed(inside))
-    return Listing(sorted(files), sorted(left_out), digest.hexdigest())
+                # A broken link counts as an image by its suffix alone.
+                if not isinstance(error, FileNotFoundError) or _suffix(path) in suffixes:
+                    skipped.append((name, _reason(error)))
+        queue.extend(reversed(subfolders))
+    return FolderListing(sorted(files), sorted(skipped), digest.hexdigest())
 
 
-def stamp(name: str, status: os.stat_result) -> bytes:
-    """What tells that a file is as it was.
+def file_signature(name: str, status: os.stat_result) -> bytes:
+    """Bytes that change if a file changes: its name, size and times.
 
-    The time of the last change of the file's entry (ctime) tells what the time of the last write does
-    not: new permissions, or a copy that kept its times.
+    The change time (ctime) covers what the modification time misses: new permissions and copies that
+    preserve times.
     """
     numbers = (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
     return b"%b\0%d %d %d\0" % (os.fsencode(name), *numbers)
 
 
-def _promises_image(path: str, status: os.stat_result, suffixes: set[str]) -> bool:
-    if _ending(path) in suffixes:
+def _looks_like_image(path: str, status: os.stat_result, suffixes: set[str]) -> bool:
+    if _suffix(path) in suffixes:
         return True
-    # Opening anything but a file could wait for ever.
+    # Opening a pipe or a device could block forever.
     if not stat.S_ISREG(status.st_mode):
         return False
     with open(path, "rb") as file:  # noqa: PTH123
-        return _starts_image(file.read(16))
+        return _has_image_header(file.read(16))
 
 
-def _ending(path: str) -> str:
+def _suffix(path: str) -> str:
     return os.path.splitext(path)[1].lower()  # noqa: PTH122
 
 
-def _starts_image(head: bytes) -> bool:
+def _has_image_header(header: bytes) -> bool:
     """Whether these are the first 16 bytes of a JPEG, PNG, GIF, TIFF, WebP or BMP file."""
-    if head.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a")):
+    if header.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a")):
         return True
-    if head.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
+    if header.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
         return True
-    # "BM" alone also begins many a text; the four reserved zeros do not.
-    return (head[:4] == b"RIFF" and head[8:12] == b"WEBP") or (head[:2] == b"BM" and head[6:10] == bytes(4))
+    # Texts may begin with "BM" too, but not with the four reserved zeros of a BMP.
+    is_bmp = header[:2] == b"BM" and header[6:10] == bytes(4)
+    return is_bmp or (header[:4] == b"RIFF" and header[8:12] == b"WEBP")
 
 
 def _reason(error: OSError) -> str:

@@ -1,6 +1,6 @@
-"""Images: uint8 <-> [-1, 1], tiled into one picture, and numbered.
+"""Convert images between uint8 and [-1, 1], tile them into a grid, and number the tiles.
 
-Images at rest are uint8 arrays [N, 3, H, W], a picture is one [3, H, W]; in the networks they are
+Stored images are uint8 arrays [N, 3, H, W], a single picture is [3, H, W]; in the networks they are
 float tensors in [-1, 1]. Nothing here imports torch, so that scripts start quickly.
 """
 
@@ -19,44 +19,44 @@ from engine.png import from_pillow, to_pillow
 if TYPE_CHECKING:
     from torch import Tensor
 
-Pixels = TypeVar("Pixels", NDArray[Any], "Tensor")
+Images = TypeVar("Images", NDArray[Any], "Tensor")
 
 GAP = 2
-"""Pixels of background between neighbouring tiles; there are none around the edge of the picture."""
+"""Pixels of background between neighbouring tiles; there are none around the edge of the grid."""
 
 GRID_COLUMNS = 8
-"""Columns of the grids that a training writes."""
+"""Columns of the sample grids written during training."""
 
 BACKGROUND = 255
-"""Level of all three channels where a picture shows no image."""
+"""Level of all three channels between and beside tiles."""
 
 
 def to_float(images: Tensor) -> Tensor:
-    """Levels 0 to 255 (uint8, any shape) to float32 in [-1, 1], on the same device."""
+    """Convert levels 0 to 255 (uint8, any shape) to float32 in [-1, 1] on the same device."""
     return images.float().div(127.5).sub_(1.0)
 
 
 def to_uint8(images: Tensor) -> Tensor:
-    """Floats in [-1, 1] (any shape and precision) to the nearest of the levels 0 to 255, as uint8.
+    """Round floats in [-1, 1] (any shape and precision) to the nearest level 0 to 255, uint8.
 
-    What lies outside [-1, 1] becomes the nearest end. `to_uint8(to_float(x))` is exactly `x`.
+    Values outside [-1, 1] are clamped. `to_uint8(to_float(x))` is exactly `x`.
     """
     return images.float().add(1.0).mul_(127.5).round_().clamp_(0, 255).byte()
 
 
 def tile(images: NDArray[np.uint8], columns: int) -> NDArray[np.uint8]:
-    """Lay images out row by row, `GAP` pixels of background between them.
+    """Tile images row by row, with `GAP` pixels of background between them.
 
     Args:
         images: uint8 [N, 3, H, W] with N of at least 1.
         columns: images in a row, at least 1. The last row is filled up with background.
 
     Returns:
-        One picture, uint8 [3, rows * (H + GAP) - GAP, columns * (W + GAP) - GAP], in which image i has
-        its top left corner at row `i // columns * (H + GAP)` and column `i % columns * (W + GAP)`.
+        uint8 [3, rows * (H + GAP) - GAP, columns * (W + GAP) - GAP]. The top left corner of image i is
+        at row `i // columns * (H + GAP)` and column `i % columns * (W + GAP)`.
 
     Raises:
-        ValueError: no images, no columns, or an array of another kind.
+        ValueError: no images, no columns, or an array of another shape or dtype.
     """
     images = np.asarray(images)
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] != 3 or not len(images):
@@ -66,42 +66,47 @@ def tile(images: NDArray[np.uint8], columns: int) -> NDArray[np.uint8]:
     _, _, height, width = images.shape
     rows = -(-len(images) // columns)
     shape = (3, rows * (height + GAP) - GAP, columns * (width + GAP) - GAP)
-    picture = np.full(shape, BACKGROUND, np.uint8)
+    grid = np.full(shape, BACKGROUND, np.uint8)
     for index, image in enumerate(images):
         top, left = index // columns * (height + GAP), index % columns * (width + GAP)
-        picture[:, top : top + height, left : left + width] = image
-    return picture
+        grid[:, top : top + height, left : left + width] = image
+    return grid
 
 
-def middle(images: Pixels, side: int) -> Pixels:
-    """The middle squares of that side, in pixels, of square images [..., S, S] that are no smaller."""
-    first = (images.shape[-1] - side) // 2
-    return images[..., first : first + side, first : first + side]
+def center_crop(images: Images, size: int) -> Images:
+    """The central squares [..., size, size] of square images [..., S, S], with S of at least `size`."""
+    first = (images.shape[-1] - size) // 2
+    return images[..., first : first + size, first : first + size]
 
 
 def number_tiles(images: NDArray[np.uint8], numbers: Sequence[int | str] | None = None) -> NDArray[np.uint8]:
-    """A copy of the images with a number in the top left corner of each, white edged with black.
+    """Copy images and draw a number into the top left corner of each, white with a black outline.
 
     Args:
         images: uint8 [N, 3, H, W].
-        numbers: N numbers, or short words; 0 to N - 1 where none are given.
+        numbers: N numbers or short words; 0 to N - 1 by default.
     """
     numbers = range(len(images)) if numbers is None else numbers
-    numbered = [_write_in_corner(image, str(number)) for image, number in zip(images, numbers, strict=True)]
+    numbered = [_draw_number(image, str(number)) for image, number in zip(images, numbers, strict=True)]
     return np.stack(numbered) if numbered else np.array(images)
 
 
 @cache
-def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """The font of every word drawn on a picture, `size` pixels high (Pillow's own; no file is needed)."""
+def default_font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """Pillow's built-in font, `size` pixels high."""
     return ImageFont.load_default(size)
 
 
-def _write_in_corner(image: NDArray[np.uint8], text: str) -> NDArray[np.uint8]:
+def _draw_number(image: NDArray[np.uint8], text: str) -> NDArray[np.uint8]:
     canvas = to_pillow(image)
     size = max(11, image.shape[-1] // 6)
-    edge = max(1, size // 10)
+    outline = max(1, size // 10)
     ImageDraw.Draw(canvas).text(
-        (edge + 1, edge), text, fill="white", font=font(size), stroke_width=edge, stroke_fill="black"
+        (outline + 1, outline),
+        text,
+        fill="white",
+        font=default_font(size),
+        stroke_width=outline,
+        stroke_fill="black",
     )
     return from_pillow(canvas)

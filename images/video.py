@@ -1,4 +1,4 @@
-"""Pictures that move: GIF and MP4, and image files as frames."""
+"""Write GIF and MP4 files, and read image files as frames."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import contextlib
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,49 +14,50 @@ from PIL import Image
 from engine.errors import UserError, missing_extra
 from engine.files import atomic_write
 from engine.png import from_pillow, to_pillow
+from images import VideoFormat
 
 Frames = Iterable[NDArray[np.uint8]]
-"""Images uint8 [3, H, W], all of one size; read one at a time, so a generator need not hold them all."""
+"""Images uint8 [3, H, W] of one size. They are read one at a time, so a generator saves memory."""
 
-Kind = Literal["gif", "mp4"]
-
-RATES: dict[Kind, tuple[float, float]] = {"gif": (0.1, 50.0), "mp4": (0.1, 120.0)}
-"""Least and most frames a second. Viewers show a GIF of more than 50 slower, not faster."""
+FPS_RANGE: dict[VideoFormat, tuple[float, float]] = {"gif": (0.1, 50.0), "mp4": (0.1, 120.0)}
+"""Minimum and maximum frames per second. Viewers show a GIF of more than 50 slower, not faster."""
 
 
-def check_rate(kind: Kind, fps: float) -> None:
-    """Refuse (`UserError`) a number of frames a second outside `RATES`."""
-    least, most = RATES[kind]
-    if not least <= fps <= most:
-        raise UserError(f"frames a second of {kind.upper()} files are {least:g} to {most:g}, not {fps:g}")
+def check_fps(video_format: VideoFormat, fps: float) -> None:
+    """Raise `UserError` if a number of frames per second is outside `FPS_RANGE`."""
+    low, high = FPS_RANGE[video_format]
+    if not low <= fps <= high:
+        raise UserError(
+            f"{video_format.upper()} files have {low:g} to {high:g} frames per second, not {fps:g}"
+        )
 
 
 def check_video(path: str | Path, fps: float) -> None:
-    """Raise the `UserError` that `save_video` would, before anything is made for it."""
-    kind: Kind = "mp4" if Path(path).suffix == ".mp4" else "gif"
-    check_rate(kind, fps)
-    if kind == "mp4":
-        _find_encoder()
+    """Raise the `UserError` that `save_video` would raise, before any frame is made."""
+    video_format: VideoFormat = "mp4" if Path(path).suffix == ".mp4" else "gif"
+    check_fps(video_format, fps)
+    if video_format == "mp4":
+        _check_encoder()
 
 
 def save_video(path: str | Path, frames: Frames, fps: float) -> None:
-    """`save_gif` or `save_mp4`, by the path's ending."""
+    """Write a `.gif` or `.mp4` file with `save_gif` or `save_mp4`."""
     {".gif": save_gif, ".mp4": save_mp4}[Path(path).suffix](path, frames, fps)
 
 
 def save_gif(path: str | Path, frames: Frames, fps: float) -> None:
-    """Write a GIF that repeats for ever, with at most 256 colours in a frame.
+    """Write a GIF that repeats forever, with at most 256 colours per frame.
 
-    Each frame is shown for the nearest whole number of hundredths of a second; a frame that equals
-    the one before it is stored as a longer showing of that one.
+    Frame durations are rounded to hundredths of a second. A frame that equals the previous one extends the
+    duration of that one.
 
     Raises:
-        UserError: `fps` is outside `RATES`.
+        UserError: `fps` is outside `FPS_RANGE`.
         ValueError: no frames.
-        OSError: the file cannot be written; an earlier one of that name is untouched.
+        OSError: the file cannot be written; an existing file is unchanged.
     """
-    check_rate("gif", fps)
-    first, rest = _take_first(frames)
+    check_fps("gif", fps)
+    first, rest = _split_first(frames)
     with atomic_write(path) as temporary:
         to_pillow(first).save(
             temporary,
@@ -70,45 +70,45 @@ def save_gif(path: str | Path, frames: Frames, fps: float) -> None:
 
 
 def save_mp4(path: str | Path, frames: Frames, fps: float) -> None:
-    """Write an H.264 film that every player shows (yuv420p), by imageio and ffmpeg.
+    """Write an H.264 video that every player supports (yuv420p), with imageio and ffmpeg.
 
-    That format needs even sides: an odd one gets its last row or column of pixels twice.
+    The pixel format requires even sides; the last row or column of an odd side is repeated.
 
     Raises:
-        UserError: the `video` extra is not installed, or `fps` is outside `RATES`.
+        UserError: the `video` extra is not installed, or `fps` is outside `FPS_RANGE`.
         ValueError: no frames.
-        OSError: the file cannot be written; an earlier one of that name is untouched.
+        OSError: the file cannot be written; an existing file is unchanged.
     """
-    check_video("film.mp4", fps)
+    check_video("video.mp4", fps)
     import imageio.v2 as imageio
 
-    first, rest = _take_first(frames)
-    # Sides are made even below; ffmpeg's own way, blocks of 16, would rescale the picture.
+    first, rest = _split_first(frames)
+    # Sides are padded below; imageio's default, blocks of 16, would rescale the frames.
     options = {"codec": "libx264", "quality": 8, "macro_block_size": 2}
-    # imageio's writer, as a context of its own, would leave ffmpeg at work after an exception.
+    # imageio's writer as a context manager would leave ffmpeg running after an exception.
     with (
         atomic_write(path) as temporary,
         contextlib.closing(imageio.get_writer(temporary, format="FFMPEG", fps=fps, **options)) as writer,
     ):
         for frame in itertools.chain([first], rest):
             _, height, width = frame.shape
-            even = np.pad(frame, ((0, 0), (0, height % 2), (0, width % 2)), mode="edge")
-            writer.append_data(np.moveaxis(even, 0, -1))
+            padded = np.pad(frame, ((0, 0), (0, height % 2), (0, width % 2)), mode="edge")
+            writer.append_data(np.moveaxis(padded, 0, -1))
 
 
 def read_frames(paths: Sequence[Path], shrink: int = 1, hold: int = 0) -> Iterator[NDArray[np.uint8]]:
-    """Image files as the frames of a film, such as the sample grids that training left.
+    """Read image files, such as a run's sample grids, as the frames of a video.
 
     Args:
         paths: images of one size, in order.
-        shrink: makes either side this many times smaller, by averaging.
-        hold: how many times more the last one is given.
+        shrink: factor by which both sides are reduced, by averaging.
+        hold: number of times the last frame is repeated.
 
     Yields:
         Frames uint8 [3, H / shrink, W / shrink], rounded up, read one at a time.
 
     Raises:
-        UserError: an image cannot be read, or is not of the first one's size.
+        UserError: an image cannot be read, or differs in size from the first one.
     """
     size = frame = None
     for path in paths:
@@ -116,7 +116,7 @@ def read_frames(paths: Sequence[Path], shrink: int = 1, hold: int = 0) -> Iterat
             with Image.open(path) as image:
                 size = size or image.size
                 if image.size != size:
-                    raise UserError(f"{path} has {image.size} pixels where the first frame has {size}")
+                    raise UserError(f"{path} is {image.size} pixels in size, but the first frame is {size}")
                 frame = from_pillow(image.convert("RGB").reduce(min(shrink, *size)))
         except (OSError, SyntaxError) as error:
             raise UserError(f"{path} cannot be read as an image: {error}; remove it and try again") from error
@@ -125,19 +125,19 @@ def read_frames(paths: Sequence[Path], shrink: int = 1, hold: int = 0) -> Iterat
         yield from itertools.repeat(frame, hold)
 
 
-def _find_encoder() -> None:
+def _check_encoder() -> None:
     try:
         import imageio.v2  # noqa: F401
         from imageio_ffmpeg import get_ffmpeg_exe
 
         get_ffmpeg_exe()
-    except (ImportError, RuntimeError) as missing:
-        told = missing_extra("an MP4 needs", "video", missing)
-        raise UserError(f"{told}; a GIF needs nothing more") from missing
+    except (ImportError, RuntimeError) as error:
+        message = missing_extra("an MP4 needs", "video", error)
+        raise UserError(f"{message}; a GIF works without it") from error
 
 
-def _take_first(frames: Frames) -> tuple[NDArray[np.uint8], Iterator[NDArray[np.uint8]]]:
-    rest = iter(frames)
-    for first in rest:
-        return first, rest
+def _split_first(frames: Frames) -> tuple[NDArray[np.uint8], Iterator[NDArray[np.uint8]]]:
+    iterator = iter(frames)
+    for first in iterator:
+        return first, iterator
     raise ValueError("no frames")

@@ -1,4 +1,4 @@
-"""Runs and galleries that version 0.1 wrote: a run of 4 steps at 32 px, its faces, and a gallery of two people."""
+"""Files that version 0.1 wrote: a run of 4 steps at 32 px with its faces, and a gallery of two people."""
 
 from __future__ import annotations
 

@@ -133,7 +133,7 @@ class TestMistakes:
         (run / "evaluation").write_text("in the way")
         code, _, error = evaluate(run, *FEW)
         assert code == 2
-        assert "cannot write" in error
+        assert "cannot be written" in error
 
 
 def test_help_answers_without_torch_and_a_mistake_leaves_by_code_2(run):

@@ -1,4 +1,4 @@
-"""Every script answers --help at once."""
+"""Every script answers --help without importing slow libraries."""
 
 import json
 import subprocess
@@ -7,28 +7,27 @@ import sys
 from tests.conftest import ROOT
 
 SLOW = {"torch", "torchvision", "torchmetrics", "tensorboard", "matplotlib", "scipy", "cv2", "imageio"}
-"""Libraries whose import alone takes a good part of a second, or several."""
 
 PROGRAM = """
 import contextlib, io, json, runpy, sys
-found = {}
+results = {}
 for script in sys.argv[1:]:
     sys.argv = [script, "--help"]
-    told = io.StringIO()
-    with contextlib.redirect_stdout(told):
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output):
         try:
             runpy.run_path(script, run_name="__main__")
         except SystemExit as end:
-            found[script] = (end.code, "--help" in told.getvalue(), sorted(sys.modules))
-print(json.dumps(found))
+            results[script] = (end.code, "--help" in output.getvalue(), sorted(sys.modules))
+print(json.dumps(results))
 """
 
 
-def test_no_script_loads_a_slow_library_to_say_what_it_does():
+def test_help_imports_no_slow_library():
     scripts = sorted(path.name for path in ROOT.glob("*.py"))
     command = [sys.executable, "-c", PROGRAM, *scripts]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    found = json.loads(done.stdout)
-    assert sorted(found) == scripts
-    for script, (code, helped, modules) in found.items():
-        assert (script, code, helped, SLOW & set(modules)) == (script, 0, True, set())
+    process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    results = json.loads(process.stdout)
+    assert sorted(results) == scripts
+    for script, (code, has_help, modules) in results.items():
+        assert (script, code, has_help, SLOW & set(modules)) == (script, 0, True, set())

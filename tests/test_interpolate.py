@@ -1,6 +1,4 @@
 import shutil
-import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -11,70 +9,53 @@ from PIL import Image
 
 from engine.png import load_png, read_text
 from gan.generator import load_generator
-from gan.latent.vectors import draw, path
+from gan.latent import vectors
+from gan.latent.vectors import draw
 from images.tiles import tile
-from tests.in_process import ROOT, call
+from tests.in_process import call
 
-SCRIPT = ROOT / "interpolate.py"
 interpolate = partial(call, "interpolate.py")
 
 
 @pytest.fixture
 def run(tiny_run, tmp_path) -> Path:
-    """A copy of the tiny run to write into."""
+    """A writable copy of the tiny run."""
     return Path(shutil.copytree(tiny_run, tmp_path / "runs" / tiny_run.name))
 
 
-def test_with_no_arguments_a_grid_of_the_newest_run(run):
+def test_default_is_a_grid_of_the_newest_run(run):
     code, lines, _ = interpolate("--output", run.parent)
     assert code == 0
     picture, generator = Path(lines[-1]), load_generator(run)
     assert picture.parent == run / "paths"
     z = draw(64, generator.latent_size, generator.seed)
-    rows = [path(z[[number, number + 1]], 8, "spherical") for number in range(3)]
+    rows = [vectors.interpolate(z[[number, number + 1]], 8, "spherical") for number in range(3)]
     assert np.array_equal(load_png(picture), tile(generator.images(np.concatenate(rows)), 8))
     assert "outside the prior's range [-1, 1]" in lines[0]
 
 
-def test_a_path_through_the_faces_named(run):
-    words = (run, "--seed", 5, "--tiles", 3, 17, 42, "--form", "strip", "--steps", 4, "--method", "linear")
-    _, lines, _ = interpolate(*words)
+def test_path_through_given_faces(run):
+    options = (run, "--seed", 5, "--tiles", 3, 17, 42, "--form", "strip", "--steps", 4, "--method", "linear")
+    _, lines, _ = interpolate(*options)
     generator = load_generator(run)
-    z = path(draw(64, generator.latent_size, 5)[[3, 17, 42]], 4, "linear")
+    z = vectors.interpolate(draw(64, generator.latent_size, 5)[[3, 17, 42]], 4, "linear")
     assert np.array_equal(load_png(lines[-1]), tile(generator.images(z), 7))
     assert np.array_equal(np.load(Path(lines[-1]).with_suffix(".npy"), allow_pickle=False), z)
     assert read_text(lines[-1])["tiles"] == "3,17,42"
-    # A straight line stays in the cube, so nothing is said about its range.
+    # A straight line stays in the cube.
     assert len(lines) == 2
     assert "7 images by the" in lines[0]
 
 
-def test_films_loop_if_wished(run):
-    counts = {}
-    for loop in (False, True):
-        for form in ("gif", "mp4"):
-            words = (
-                "--tiles",
-                1,
-                2,
-                3,
-                "--form",
-                form,
-                "--steps",
-                5,
-                "--fps",
-                10,
-                *(["--loop"] if loop else []),
-            )
-            code, lines, _ = interpolate(run, *words)
-            assert code == 0
-            if form == "gif":
-                with Image.open(lines[-1]) as film:
-                    counts[form, loop] = film.n_frames
-            else:
-                with imageio.get_reader(lines[-1]) as film:
-                    counts[form, loop] = film.count_frames()
-    assert counts == {("gif", False): 9, ("gif", True): 12, ("mp4", False): 9, ("mp4", True): 12}
+@pytest.mark.parametrize(("loop", "frames"), [((), 9), (("--loop",), 12)])
+def test_films(run, loop, frames):
+    options = ("--tiles", 1, 2, 3, "--steps", 5, "--fps", 10, *loop)
+    _, lines, _ = interpolate(run, *options, "--form", "gif")
+    with Image.open(lines[-1]) as film:
+        assert film.n_frames == frames
+    _, lines, _ = interpolate(run, *options, "--form", "mp4")
+    with imageio.get_reader(lines[-1]) as film:
+        assert film.count_frames() == frames
 
 
 def test_arithmetic(run):
@@ -96,7 +77,7 @@ def test_arithmetic(run):
     assert "--keep-in-range" in lines[0]
 
 
-def test_a_long_expression_is_told_in_one_short_line(run):
+def test_long_expression_is_printed_shortened(run):
     code, lines, _ = interpolate(run, "--arithmetic", "\n+ ".join(["3"] * 200), "--keep-in-range")
     assert code == 0
     assert len(lines) == 2
@@ -104,16 +85,16 @@ def test_a_long_expression_is_told_in_one_short_line(run):
     assert "... by the ema weights" in lines[0]
 
 
-def test_keep_in_range_brings_results_back(run):
-    for words in (("--arithmetic", "-2*3 + 4"), ("--method", "spherical")):
-        _, lines, _ = interpolate(run, *words, "--keep-in-range")
+def test_keep_in_range(run):
+    for options in (("--arithmetic", "-2*3 + 4"), ("--method", "spherical")):
+        _, lines, _ = interpolate(run, *options, "--keep-in-range")
         assert "outside" not in " ".join(lines)
         assert abs(np.load(Path(lines[-1]).with_suffix(".npy"), allow_pickle=False)).max() <= 1
 
 
-def test_expressions_that_begin_with_a_minus(run):
-    for words in (["--arithmetic", "-3 + 5"], ["--arithmetic=-3+5"]):
-        code, lines, error = interpolate(run, *words)
+def test_expression_with_a_leading_minus(run):
+    for options in (["--arithmetic", "-3 + 5"], ["--arithmetic=-3+5"]):
+        code, lines, error = interpolate(run, *options)
         assert (code, error) == (0, "")
         assert Path(lines[-1]).name.endswith("--3+5.png")
 
@@ -129,48 +110,33 @@ def test_faces_of_a_larger_grid_and_of_a_file(run):
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("options", "message"),
     [
         (("--tiles", 3), "two or more"),
-        (("--tiles", 3, 64), "no face 64; they run from 0 to 63"),
+        (("--tiles", 3, 64), "no face 64; give numbers from 0 to 63"),
         (("--tiles", -1, 3), "no face -1"),
         (("--tiles", "a", "b"), "--tiles"),
         (("--count", 10, "--tiles", 3, 10), "from 0 to 9"),
         (("--steps", 1), "--steps must be 2 to"),
         (("--steps", 10**7), "--steps must be 2 to"),
-        (("--form", "gif", "--fps", 51), "frames a second"),
-        (("--form", "mp4", "--fps", 0), "frames a second"),
-        (("--form", "strip", "--fps", 3), "--fps is about a film"),
+        (("--form", "gif", "--fps", 51), "frames per second"),
+        (("--form", "mp4", "--fps", 0), "frames per second"),
+        (("--form", "strip", "--fps", 3), "--fps is an option of a film"),
         (("--form", "avi"), "--form"),
         (("--method", "cubic"), "--method"),
         (("--arithmetic", "3 - 64"), "3 - >>64<<"),
         (("--arithmetic", "3,17 % 5"), "3,17 >>%<< 5"),
         (("--arithmetic", ""), "empty"),
-        (("--arithmetic", "3", "--tiles", 1, 2), "--tiles is about a path"),
-        (("--arithmetic", "3", "--loop"), "--loop is about a path"),
+        (("--arithmetic", "3", "--tiles", 1, 2), "--tiles is an option of a path"),
+        (("--arithmetic", "3", "--loop"), "--loop is an option of a path"),
         (("--seed", -1), "--seed must be 0 or more"),
         (("--latents", "nowhere.npy"), "nowhere.npy"),
     ],
 )
-def test_mistakes_are_told_in_one_line(run, words, message):
-    code, lines, error = interpolate(run, *words)
-    assert code == 2
-    assert lines == []
+def test_wrong_options(run, options, message):
+    code, lines, error = interpolate(run, *options)
+    assert (code, lines) == (2, [])
     assert message in error
     assert error.count("\n") == 1
     assert not (run / "paths").exists()
     assert not (run / "arithmetic").exists()
-
-
-def test_help_says_which_method_is_right_for_which_prior_without_torch():
-    code = (
-        "import sys, runpy; sys.argv = ['interpolate.py', '--help']\n"
-        f"try: runpy.run_path({str(SCRIPT)!r}, run_name='__main__')\n"
-        "except SystemExit as end: print(end.code, 'torch' in sys.modules)"
-    )
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert told.splitlines()[-1] == "0 False"
-    words = " ".join(told.split())
-    assert "For a Gaussian prior, spherical" in words
-    assert "uniform in the cube" in words
-    assert "--arithmetic" in words

@@ -14,7 +14,6 @@ from faces.drawn.folder import FACES, PEOPLE
 from faces.landmarks.settings import LandmarkSettings
 from faces.recognition.settings import ClassifierSettings
 from gan.config import Settings
-from gan.options import RunArguments
 from tests.in_process import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -31,15 +30,14 @@ def test_every_command_fits_its_script(script, words):
     from faces.recognition.settings import ClassifierArguments
     from gan.config import TrainingArguments
     from interpolate import InterpolationArguments
+    from plot_run import PlotArguments
     from predict_landmarks import PredictionArguments
     from sample import SampleArguments
-    from timelapse import TimelapseArguments
 
     choices = {
         "sample": SampleArguments,
         "interpolate": InterpolationArguments,
-        "timelapse": TimelapseArguments,
-        "plot_curves": RunArguments,
+        "plot_run": PlotArguments,
         "evaluate": EvaluationArguments,
         "predict_landmarks": PredictionArguments,
         "recognize": Command,

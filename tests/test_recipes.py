@@ -128,12 +128,12 @@ def test_few_images_are_trained_on_beside_the_same_held_out_ones_and_copies_are_
         load_folder(folder, 32, cache="data/cache", workers=0, held_out=0.05)
         for folder in (many_pictures, *Path("runs").glob("images-30-*"))
     )
-    assert len(few.trained) == 30
-    assert set(few.fingerprints[few.held]) == set(data.fingerprints[data.held])
-    assert set(few.fingerprints[few.trained]) < set(data.fingerprints[data.trained])
+    assert len(few.training_indices) == 30
+    assert set(few.fingerprints[few.held_out]) == set(data.fingerprints[data.held_out])
+    assert set(few.fingerprints[few.training_indices]) < set(data.fingerprints[data.training_indices])
     _, _, told = capsys.readouterr().out.partition("Copies at the end")
     cells = [line.split(" | ") for line in told.splitlines() if line.startswith("| ")][2:]
-    trained = str(len(data.trained))
+    trained = str(len(data.training_indices))
     assert [row[:2] for row in cells] == [
         *(["| real images", trained], ["| plain, seed 0", trained]),
         *(["| real images", "30"], ["| plain, seed 0, 30 images", "30"]),
@@ -144,7 +144,7 @@ def test_few_images_are_trained_on_beside_the_same_held_out_ones_and_copies_are_
 def test_copies_of_few_images_are_told(many_pictures):
     data = load_folder(many_pictures, 32, cache="data/cache", workers=0, held_out=0.05)
     judge = recipe_tables.Judge(data)
-    rows = data.trained[:30]
+    rows = data.training_indices[:30]
 
     def copied(z: np.ndarray) -> np.ndarray:
         return data.images[np.resize(rows, len(z))][..., ::-1]

@@ -238,7 +238,7 @@ def _of_landmarks() -> Path:
 
 
 def test_a_name_that_no_font_can_write_is_a_number_on_copies(gallery, strangers, monkeypatch):
-    monkeypatch.setattr("images.fonts._installed", lambda: [])
+    monkeypatch.setattr("images.fonts._installed_fonts", lambda: [])
     ours, theirs = (files(person)[0] for person in sorted(strangers.iterdir())[:2])
     told("enroll", gallery, "李小龙", theirs, *WHOLE)
     found = told("identify", gallery, ours, theirs, "--threshold", 0.99, *WHOLE)

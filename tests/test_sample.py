@@ -1,7 +1,5 @@
 import re
 import shutil
-import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -12,19 +10,18 @@ from engine.png import load_png, read_text
 from gan.generator import load_generator
 from gan.latent.vectors import draw, save_latents
 from images.tiles import GAP, number_tiles, tile
-from tests.in_process import ROOT, call
+from tests.in_process import call
 
-SCRIPT = ROOT / "sample.py"
 sample = partial(call, "sample.py")
 
 
 @pytest.fixture
 def run(tiny_run, tmp_path) -> Path:
-    """A copy of the tiny run to write into, in a folder of runs with an awkward name."""
+    """A writable copy of the tiny run, in a folder whose name has spaces and Cyrillic letters."""
     return Path(shutil.copytree(tiny_run, tmp_path / "runs of лица" / tiny_run.name))
 
 
-def test_the_default_is_the_newest_runs_eight_by_eight(run):
+def test_default_is_8_x_8_faces_of_the_newest_run(run):
     shutil.copytree(run, run.parent / "0000-older-32px")
     code, lines, _ = sample("--output", run.parent)
     assert code == 0
@@ -43,7 +40,7 @@ def test_the_default_is_the_newest_runs_eight_by_eight(run):
     assert f"{generator.weights} weights of {generator.checkpoint}" in lines[0]
 
 
-def test_a_face_is_the_same_whatever_stands_beside_it(run):
+def test_faces_do_not_depend_on_the_count(run):
     _, lines, _ = sample(run, "--seed", 9)
     grid = load_png(lines[-1]).astype(int)
     for count in (1, 3, 17):
@@ -55,7 +52,7 @@ def test_a_face_is_the_same_whatever_stands_beside_it(run):
 
 
 @pytest.mark.parametrize(
-    ("words", "shape"),
+    ("options", "shape"),
     [
         (("--rows", 2, "--columns", 5), "2x5"),
         (("--rows", 2), "2x8"),
@@ -66,14 +63,14 @@ def test_a_face_is_the_same_whatever_stands_beside_it(run):
         (("--count", 3, "--rows", 2, "--columns", 2), "3_in_2x2"),
     ],
 )
-def test_shapes(run, words, shape):
-    _, lines, _ = sample(run, *words)
+def test_grid_shapes(run, options, shape):
+    _, lines, _ = sample(run, *options)
     assert f"-{shape}." in lines[-1]
     rows, columns = map(int, shape.rpartition("_")[2].split("x"))
     assert load_png(lines[-1]).shape == (3, rows * (32 + GAP) - GAP, columns * (32 + GAP) - GAP)
 
 
-def test_labels_number_the_tiles(run):
+def test_labels(run):
     plain = load_png(sample(run)[1][-1])
     numbered = load_png(sample(run, "--labels")[1][-1])
     generator = load_generator(run)
@@ -82,7 +79,7 @@ def test_labels_number_the_tiles(run):
     assert not np.array_equal(plain, numbered)
 
 
-def test_stored_latents_call_faces_back(run, tmp_path):
+def test_saved_latents(run, tmp_path):
     _, lines, _ = sample(run, "--seed", 4, "--count", 6)
     first = Path(lines[-1])
     _, lines, _ = sample(run, "--latents", first.with_suffix(".npy"), "--columns", 3)
@@ -100,7 +97,7 @@ def test_stored_latents_call_faces_back(run, tmp_path):
     assert "4 faces" in lines[0]
 
 
-def test_raw_weights_and_named_checkpoints(run):
+def test_raw_weights_and_checkpoints(run):
     _, lines, _ = sample(run)
     default = Path(lines[-1])
     _, lines, _ = sample(run, "--raw")
@@ -118,9 +115,9 @@ def test_raw_weights_and_named_checkpoints(run):
     assert default.exists()
 
 
-class TestMistakes:
+class TestErrors:
     @pytest.mark.parametrize(
-        ("words", "message"),
+        ("options", "message"),
         [
             (("--count", 0), "--count must be 1 to"),
             (("--count", -5), "--count must be 1 to"),
@@ -128,11 +125,10 @@ class TestMistakes:
             (("--count", "many"), "--count"),
             (("--rows", 0), "--rows must be 1 to"),
             (("--columns", -2), "--columns must be 1 to"),
-            (("--rows", 1000, "--columns", 1000), "--rows times --columns may be 100,000, not 1,000,000"),
-            (("--rows", 100_000), "--rows times --columns may be 100,000, not 800,000"),
+            (("--rows", 100_000), "must be at most 100,000, not 800,000"),
             (("--rows", 2, "--columns", 2, "--count", 5), "5 faces do not fit into 2 rows of 2"),
             (("--seed", -1), "--seed must be 0 or more"),
-            (("--seed", 1, "--latents", "a.npy"), "give one of the two"),
+            (("--seed", 1, "--latents", "a.npy"), "give either --seed"),
             (("--separate", "a", "--labels"), "writes no grid"),
             (("--checkpoint", 123456), "no checkpoint 123456"),
             (("--checkpoint", "6" * 400), "no checkpoint 666"),
@@ -140,66 +136,35 @@ class TestMistakes:
             (("--smile",), "--smile"),
         ],
     )
-    def test_one_line_and_code_2(self, run, words, message):
-        code, lines, error = sample(run, *words)
-        assert code == 2
-        assert lines == []
+    def test_wrong_options(self, run, options, message):
+        code, lines, error = sample(run, *options)
+        assert (code, lines) == (2, [])
         assert message in error
         assert error.count("\n") == 1
         assert not (run / "grids").exists()
 
-    def test_unknown_runs(self, run, tmp_path):
-        for words in (("nowhere",), (tmp_path,), ("--output", tmp_path / "none"), (run / "config.json",)):
-            code, _, error = sample(*words)
+    def test_missing_runs(self, run, tmp_path):
+        for options in (("nowhere",), (tmp_path,), ("--output", tmp_path / "none"), (run / "config.json",)):
+            code, _, error = sample(*options)
             assert code == 2
             assert error.count("\n") == 1
 
-    def test_latents_that_do_not_fit(self, run, tmp_path):
-        for z in (np.full((3, 100), np.nan), np.zeros((3, 99)), np.zeros(100), np.array([[None]])):
-            np.save(tmp_path / "z.npy", z, allow_pickle=True)
-            code, _, error = sample(run, "--latents", tmp_path / "z.npy")
-            assert code == 2
-            assert "z.npy" in error
-            assert error.count("\n") == 1
+    def test_unusable_latents(self, run, tmp_path):
         (tmp_path / "z.npy").write_bytes(b"PK\x03\x04 no archive")
-        assert "is not a .npy file" in sample(run, "--latents", tmp_path / "z.npy")[2]
+        code, _, error = sample(run, "--latents", tmp_path / "z.npy")
+        assert code == 2
+        assert "is not a .npy file" in error
         save_latents(tmp_path / "z.npy", draw(3, 100, 0))
-        assert "holds 3" in sample(run, "--latents", tmp_path / "z.npy", "--count", 4)[2]
+        assert "contains 3" in sample(run, "--latents", tmp_path / "z.npy", "--count", 4)[2]
 
-    def test_places_that_cannot_be_written(self, run, tmp_path):
-        (run / "grids").write_text("in the way")
-        assert "cannot write" in sample(run)[2]
+    def test_unwritable_folders(self, run, tmp_path):
+        (run / "grids").write_text("a file")
+        assert "grids" in sample(run)[2]
         assert "not empty" in sample(run, "--count", 1, "--separate", tmp_path)[2]
         (tmp_path / "file").write_text("")
-        assert "cannot write" in sample(run, "--count", 1, "--separate", tmp_path / "file" / "inside")[2]
+        assert "inside" in sample(run, "--count", 1, "--separate", tmp_path / "file" / "inside")[2]
 
-    def test_too_many_for_one_picture(self, run):
+    def test_too_many_faces_for_one_picture(self, run):
         code, _, error = sample(run, "--count", 100_000)
         assert code == 2
         assert "--separate FOLDER" in error
-
-
-def test_help_answers_without_torch_and_a_mistake_leaves_by_code_2(run):
-    code = (
-        "import sys, runpy; sys.argv = ['sample.py', '--help']\n"
-        f"try: runpy.run_path({str(SCRIPT)!r}, run_name='__main__')\n"
-        "except SystemExit as end: print(end.code, 'torch' in sys.modules)"
-    )
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert told.stdout.splitlines()[-1] == "0 False"
-    for flag in (
-        "--rows",
-        "--columns",
-        "--seed",
-        "--count",
-        "--separate",
-        "--labels",
-        "--checkpoint",
-        "--raw",
-    ):
-        assert flag in told.stdout
-    failed = subprocess.run(
-        [sys.executable, SCRIPT, run, "--count", "0"], capture_output=True, text=True, check=False
-    )
-    assert failed.returncode == 2
-    assert failed.stderr.startswith("error: --count")

@@ -42,9 +42,9 @@ def test_a_fifth_of_few_images_is_held_out_and_makes_no_difference_to_the_weight
     many_pictures, run, train, tmp_path, capsys
 ):
     data = load_folder(many_pictures, 32, cache=tmp_path / "cache", workers=0, held_out=0.05)
-    assert config(run)["data"]["held_out"] == data.held.sum() >= 20
+    assert config(run)["data"]["held_out"] == data.held_out.sum() >= 20
     trained = shutil.copytree(many_pictures, tmp_path / "trained on")
-    for name in np.array(data.files)[data.held]:
+    for name in np.array(data.files)[data.held_out]:
         (trained / str(name)).unlink()
     capsys.readouterr()
     assert train(trained, "--held-out", 0, "--steps", 7) == 0

@@ -340,7 +340,7 @@ def test_a_corrupt_image_is_left_out_and_listed(folder):
 
 
 def test_a_class_that_no_font_can_write_is_a_number_in_pictures(folder, monkeypatch):
-    monkeypatch.setattr("images.fonts._installed", lambda: [])
+    monkeypatch.setattr("images.fonts._installed_fonts", lambda: [])
     sorted(folder.iterdir())[0].rename(folder / "李小龙")
     told = train(folder, *FEW, "--steps", 1, "--learning-rate", 1e-9)
     assert "letters of 李小龙 (1 of 3 classes), and pictures show #3 instead" in told[-1]

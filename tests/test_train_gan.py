@@ -220,7 +220,7 @@ def test_it_does_without_workers(pictures, train, monkeypatch):
         raise AssertionError("a worker was started")
 
     monkeypatch.setattr("engine.worker_pool.ProcessPoolExecutor", started)
-    monkeypatch.setattr("images.decode.FEWEST_FOR_WORKERS", 1)
+    monkeypatch.setattr("images.decode.MIN_FILES_FOR_WORKERS", 1)
     assert train(pictures, "--steps", 2, "--workers", 0) == 0
     with pytest.raises(AssertionError, match="was started"):
         train(pictures, "--steps", 2, "--workers", 1, "--cache", "another")

@@ -24,10 +24,10 @@ from engine.worker_pool import parallel_map
 from faces.data import TrainingData
 from faces.landmarks.annotations import Annotations
 from faces.landmarks.crops import ENLARGE, boxes_of, cut, inside, squares_of, to_fractions
-from images.cache import CacheEntry, Index, Keep, keep_all
-from images.dataset import fill_and_read
+from images.cache import CacheEntry, CacheIndex, StoreImage, store_images
+from images.dataset import decode_into_cache
 from images.decode import DECODER, UnusableImageError, decode_full
-from images.scan import stamp
+from images.scan import file_signature
 
 TILE = 2.1
 """Side of a tile over the longer side of its landmarks' box."""
@@ -83,13 +83,13 @@ def load_tiles(
     loaded = entry.read()
     if loaded is None:
         cut_all = partial(_cut_all, annotations, size, workers)
-        loaded = fill_and_read(entry, cut_all, len(annotations.files), size, MEMORY_SHARE)
+        loaded = decode_into_cache(entry, cut_all, len(annotations.files), size, MEMORY_SHARE)
     images, index = loaded
     skipped = sorted(index.skipped.items())
     if not len(images):
         raise UserError(f"no image of {folder} can be used; the first is {skipped[0][0]}: {skipped[0][1]}")
-    rows = index.facts["rows"]
-    outside = np.array(index.facts["outside"])
+    rows = index.extra["rows"]
+    outside = np.array(index.extra["outside"])
     pixels = annotations.points[rows]
     points = to_fractions(pixels, squares_of(boxes_of(pixels), TILE)).astype(np.float32)
     people = [annotations.people[row] for row in rows]
@@ -137,11 +137,11 @@ def _state(annotations: Annotations) -> str:
     digest = hashlib.blake2b(annotations.points.tobytes(), digest_size=16)
     for name in annotations.files:
         with contextlib.suppress(OSError):
-            digest.update(stamp(name, (annotations.folder / name).stat()))
+            digest.update(file_signature(name, (annotations.folder / name).stat()))
     return digest.hexdigest()
 
 
-def _cut_all(annotations: Annotations, size: int, workers: int, keep: Keep) -> Index:
+def _cut_all(annotations: Annotations, size: int, workers: int, keep: StoreImage) -> CacheIndex:
     files = annotations.files
     rows: list[int] = []
     outside: list[int] = []
@@ -160,7 +160,7 @@ def _cut_all(annotations: Annotations, size: int, workers: int, keep: Keep) -> I
                     outside.append(count)
                 yield name, tile
 
-        return replace(keep_all(tiles(), keep), facts={"rows": rows, "outside": outside})
+        return replace(store_images(tiles(), keep), extra={"rows": rows, "outside": outside})
 
 
 def _cut_chunk(

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from tyro.conf import Positional, arg
 
 from engine.errors import UserError
-from images.decode import SMALLEST_SHARE
+from images.decode import MIN_SIZE_RATIO
 
 HASH_BITS = 144
 """Bits of a crop's perceptual hash (`faces.preparation.quality.difference_hash`)."""
@@ -86,7 +86,7 @@ class PrepareChoice:
     @property
     def smallest_crop(self) -> int:
         """Side of the smallest crop in pixels of the photo."""
-        return math.ceil(SMALLEST_SHARE * self.size) if self.smallest is None else self.smallest
+        return math.ceil(MIN_SIZE_RATIO * self.size) if self.smallest is None else self.smallest
 
     @property
     def ending(self) -> str:

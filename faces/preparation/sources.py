@@ -71,9 +71,9 @@ def find_jobs(choice: PrepareChoice) -> list[Job]:
         else:
             jobs.append(Job(name))
     if not jobs:
-        problem = f"; {': '.join(listing.left_out[0])}" if listing.left_out else ""
+        problem = f"; {': '.join(listing.skipped[0])}" if listing.skipped else ""
         raise UserError(f"no photo or video in {choice.photos}{problem}; give a folder that holds some")
-    return [*jobs, *(Job(name, problem=reason) for name, reason in listing.left_out)]
+    return [*jobs, *(Job(name, problem=reason) for name, reason in listing.skipped)]
 
 
 def crop_name(job: Job, frame: int | None, index: int, ending: str) -> str:

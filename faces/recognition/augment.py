@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from faces.recognition.settings import TILE
-from images.tiles import middle, to_float
+from images.tiles import center_crop, to_float
 
 Span = tuple[float, float]
 
@@ -82,7 +82,7 @@ def augment(images: Tensor, size: int, how: Augmentation, random: torch.Generato
 
 def centre_crop(images: Tensor, size: int) -> Tensor:
     """The middle of images: of uint8 [B, 3, T, T] with T of at least S float32 [B, 3, S, S] in [-1, 1]."""
-    return to_float(middle(images, size))
+    return to_float(center_crop(images, size))
 
 
 def change_colours(levels: Tensor, saturation: Tensor, hue: Tensor) -> Tensor:

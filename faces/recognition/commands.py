@@ -44,7 +44,7 @@ from faces.recognition.options import (
 from faces.recognition.pictures import draw_named
 from faces.tables import write_csv
 from images.decode import UnusableImageError
-from images.fonts import HELP, Label, legible
+from images.fonts import INSTALL_HINT, Label, find_labels
 
 if TYPE_CHECKING:
     from faces.recognition.recognizer import Recognizer
@@ -243,7 +243,7 @@ def _tell(
 
     A photo that cannot be read, or has no face, is told of at the end; all others are done.
     """
-    look, labels = _look(recognizer, choice), legible(people if choice.copies else ())
+    look, labels = _look(recognizer, choice), find_labels(people if choice.copies else ())
     copies = photos.copies() if choice.copies else {}
     rows: list[dict[str, object]] = []
     problems = [f"{name}: {reason}" for name, reason in photos.left_out]
@@ -277,7 +277,8 @@ def _tell(
             write_csv(path, COLUMNS, (row.values() for row in rows))
     table = choice.output / TABLE
     notes = [
-        f"no font is found for the letters of {name}, and copies show the face's number in {table}; {HELP}"
+        f"no font is found for the letters of {name}, and copies show the face's number in "
+        f"{table}; {INSTALL_HINT}"
         for name in list(numbered)[:1]
     ]
     lines = [*_table(rows, form), *_shares(rows), str(table)]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from faces.align import box_in_middle
 from faces.detection.detection import Box
 from images.decode import decode, decode_full
-from images.tiles import middle
+from images.tiles import center_crop
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def whole_images(side: int, centre: float) -> Look:
         photo = decode_full(path)
         large = decode(path, round(side / centre))
         box = box_in_middle(photo, min(photo.shape[1:]) * side / large.shape[-1])
-        return Seen(photo, [box], middle(large, side)[None])
+        return Seen(photo, [box], center_crop(large, side)[None])
 
     return look
 

@@ -20,7 +20,7 @@ from engine.errors import UserError
 from faces.data import TrainingData
 from faces.tables import open_csv
 from images.dataset import ImageDataset, load_folder
-from images.tiles import middle
+from images.tiles import center_crop
 
 TRAIN, VALIDATE = "train", "validate"
 TABLE = "labels.csv"
@@ -122,7 +122,7 @@ def load_labelled(
     state = hashlib.blake2b(labels.tobytes() + held.tobytes(), digest_size=16)
     state.update("\0".join([faces.digest, str(centre), *classes]).encode(errors="surrogateescape"))
     return Labelled(
-        images=middle(faces.images, side)[rows],
+        images=center_crop(faces.images, side)[rows],
         labels=labels,
         classes=classes,
         held=held,

@@ -19,7 +19,7 @@ from faces.recognition.calibration import FEWEST, Curve
 from faces.recognition.scores import ClassScore
 from images.fonts import Label
 from images.plots import new_figure, save_figure
-from images.tiles import BACKGROUND, font, tile
+from images.tiles import BACKGROUND, default_font, tile
 
 if TYPE_CHECKING:
     from matplotlib.axis import Axis
@@ -196,7 +196,7 @@ def _captioned(image: NDArray[np.uint8], mistake: Mistake) -> NDArray[np.uint8]:
     picture = picture.resize((picture.width * times, picture.height * times), Image.Resampling.BICUBIC)
     canvas = Image.new("RGB", (picture.width, picture.height + 2 * LINE + LINE // 4), (BACKGROUND,) * 3)
     canvas.paste(picture, (0, 0))
-    pen, usual = ImageDraw.Draw(canvas), font(LETTERS)
+    pen, usual = ImageDraw.Draw(canvas), default_font(LETTERS)
     left = pen.textlength("true  ", font=usual)
     for line, word, name, score in ((1, "true", mistake.true, ""), (2, "told", mistake.told, mistake.score)):
         below = picture.height + line * LINE - LINE // 4

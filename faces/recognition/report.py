@@ -18,7 +18,7 @@ from faces.recognition.pictures import Mistake, mistakes_picture, save_class_cha
 from faces.recognition.recognizer import load_recognizer
 from faces.recognition.scores import ClassScore, accuracy, balanced_accuracy, class_scores, confusion_matrix
 from faces.tables import write_csv
-from images.fonts import HELP, Label, legible
+from images.fonts import INSTALL_HINT, Label, find_labels
 from images.plots import Panels, read_metrics, save_curves
 
 PANELS: Panels = (
@@ -119,7 +119,7 @@ def _worst(
 
 def _labels(classes: Sequence[str]) -> tuple[list[Label], list[str]]:
     """The classes as pictures show them, and a line where some are shown by their numbers."""
-    known = legible(classes)
+    known = find_labels(classes)
     labels = [known.get(name, Label(f"#{number}")) for number, name in enumerate(classes, 1)]
     numbered = [name for name in classes if name not in known]
     if not numbered:
@@ -127,7 +127,7 @@ def _labels(classes: Sequence[str]) -> tuple[list[Label], list[str]]:
     first = numbered[0]
     return labels, [
         f"no font is found for the letters of {first} ({len(numbered):,} of {len(classes):,} classes), and "
-        f"pictures show #{classes.index(first) + 1} instead, its row in classes.csv; {HELP}"
+        f"pictures show #{classes.index(first) + 1} instead, its row in classes.csv; {INSTALL_HINT}"
     ]
 
 

@@ -40,7 +40,8 @@ TRANSFORM = 200
 WEIGHT_TRANSFORM = 100
 """Cost of transforming one number of a weight."""
 MAX_WEIGHT = 2**26
-"""Numbers of a weight at the points, 256 MiB; beyond, a smaller tile with fewer points does nearly as well."""
+"""Numbers of a weight at the points, 256 MiB; beyond, a smaller tile with fewer points does nearly as
+well."""
 ROWS = 256
 """Rows of the matrix products: enough for full speed, few enough for the cache."""
 
@@ -56,8 +57,8 @@ class Tiling:
         weight: [4 * points**2, 25], from a 5x5 kernel to the points of its four 3x3 kernels.
         input: [points * tiles, side], from a row of the input to the points of all its tiles.
         output: [side, points * tiles], from the points of all tiles to a row of the output.
-        strips: for each row of tiles, the rows of the input and of the output that it covers, and the matrices
-            [points, rows of the input] and [rows of the output, points].
+        strips: for each row of tiles, the rows of the input and of the output that it covers, and the
+            matrices [points, rows of the input] and [rows of the output, points].
     """
 
     side: int

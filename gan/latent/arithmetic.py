@@ -1,14 +1,14 @@
-"""Sums of latent vectors, written as text: `"3,17,42 - 5,8,9 + 11,12,13"` (Radford et al. 2015).
+"""Parse and evaluate sums of latent vectors, such as `"3,17,42 - 5,8,9 + 11,12,13"` (Radford et al. 2015).
 
-The grammar, in which blanks mean nothing:
+The grammar, which ignores blanks:
 
-    sum    = part { ("+" | "-") part }
-    part   = "-" part | weight "*" part | "(" sum ")" | tiles
+    sum    = term { ("+" | "-") term }
+    term   = "-" term | weight "*" term | "(" sum ")" | tiles
     tiles  = tile { "," tile }           their mean
     tile   = an integer                  the number of a face in a grid, from 0
     weight = an integer or a decimal fraction, such as 2, 0.5 or .5
 
-The minus sign and the dash of typesetters are as good as "-".
+The minus sign (U+2212) and the en dash are equivalent to "-".
 """
 
 from __future__ import annotations
@@ -23,52 +23,52 @@ from numpy.typing import NDArray
 from engine.errors import UserError
 from gan.latent.vectors import Latents
 
-LARGEST_WEIGHT = 1000.0
-"""Far beyond anything that still gives a face; below what would overflow a float32."""
+MAX_WEIGHT = 1000.0
+"""Far more than any face needs, and too little to overflow float32."""
 
-DEEPEST = 50
-"""How many brackets, signs and weights may be open at once."""
+MAX_DEPTH = 50
+"""Maximum nesting of parentheses, signs and weights."""
 
 _MINUSES = str.maketrans("−–", "--")
 _TOKEN = re.compile(r"[0-9]*\.[0-9]+|[0-9]+\.?|[-+*(),]")
 
 
 @dataclass(frozen=True)
-class Group:
-    """A list of tiles as it enters the sum: its mean, `weight` times (negative: subtracted)."""
+class Term:
+    """A term of the sum: the mean of a list of tiles, times `weight`."""
 
     tiles: tuple[int, ...]
     weight: float
 
-    def mean(self, latents: Latents) -> Latents:
-        """The mean of the group's vectors, float32 [size], from those of all tiles, [N, size]."""
-        return latents[list(self.tiles)].mean(axis=0, dtype=np.float64).astype(np.float32)
+    def mean(self, latents: Latents) -> NDArray[np.float64]:
+        """The mean vector, float64 [size], given the vectors of all tiles, float32 [N, size]."""
+        return latents[list(self.tiles)].mean(axis=0, dtype=np.float64)
 
 
-def parse(text: str, count: int) -> tuple[Group, ...]:
-    """Read an expression over the tiles 0 to `count` - 1.
+def parse_expression(text: str, count: int) -> tuple[Term, ...]:
+    """Parse an expression over the tiles 0 to `count` - 1.
 
-    Brackets and weights are multiplied out, so that the groups, in the order of the text, are all
-    there is: the value of the expression is the sum of `group.weight * group.mean`.
+    Parentheses and weights are multiplied out: the value of the expression is the sum of
+    `term.weight * term.mean` over the terms, which are in the order of the text.
 
     Raises:
-        UserError: the text is not of the grammar above, a tile is not among the `count`, or a weight
-            times those around it is above `LARGEST_WEIGHT`. The place is marked >>so<< in the message.
+        UserError: the text does not follow the grammar, a tile is not below `count`, or the product of
+            nested weights exceeds `MAX_WEIGHT`. The message marks the place >>like this<<.
     """
     return tuple(_Parser(text, count).parse())
 
 
-def evaluate(groups: tuple[Group, ...], latents: Latents) -> Latents:
-    """The value of a parsed expression, float32 [size], given the tiles' vectors, float32 [N, size].
+def evaluate_expression(terms: tuple[Term, ...], latents: Latents) -> Latents:
+    """The value of a parsed expression, float32 [size], given the vectors of all tiles, float32 [N, size].
 
     Raises:
-        UserError: a float32 does not hold it, as where the vectors are far outside of any prior.
+        UserError: the value overflows float32, as for vectors far outside any prior.
     """
     total: NDArray[np.float64] = np.zeros(latents.shape[1])
-    for group in groups:
-        total += group.weight * latents[list(group.tiles)].mean(axis=0, dtype=np.float64)
+    for term in terms:
+        total += term.weight * term.mean(latents)
     if not (np.abs(total) < np.finfo(np.float32).max).all():
-        raise UserError("the value of the expression is too large for any face: give smaller weights")
+        raise UserError("the value of the expression is too large for float32: give smaller weights")
     return total.astype(np.float32)
 
 
@@ -83,12 +83,12 @@ class _Token:
 
 
 class _Parser:
-    """Recursive descent: a method for each rule of the grammar, which reads it from `token` on."""
+    """Recursive descent: each rule of the grammar has a method that parses it from the current token on."""
 
     def __init__(self, text: str, count: int) -> None:
         self.text = text.translate(_MINUSES)
         self.count = count
-        self.tokens = list(self._split())
+        self.tokens = list(self._tokenize())
         self.position = 0
         self.depth = 0
 
@@ -96,66 +96,66 @@ class _Parser:
     def token(self) -> _Token:
         return self.tokens[self.position]
 
-    def parse(self) -> Iterator[Group]:
+    def parse(self) -> Iterator[Term]:
         if not self.text.strip():
             raise UserError('the expression is empty; write a sum of tile numbers, such as "3,17 - 5 + 11"')
         yield from self._sum(1.0)
         if self.token.text:
-            raise self._error(self.token, "expected + or - or the end here")
+            raise self._error(self.token, "expected + or - or the end")
 
-    def _sum(self, weight: float) -> Iterator[Group]:
-        yield from self._part(weight)
+    def _sum(self, weight: float) -> Iterator[Term]:
+        yield from self._term(weight)
         while self.token.text in ("+", "-"):
             sign = 1.0 if self._advance().text == "+" else -1.0
-            yield from self._part(sign * weight)
+            yield from self._term(sign * weight)
 
-    def _part(self, weight: float) -> Iterator[Group]:
+    def _term(self, weight: float) -> Iterator[Term]:
         self.depth += 1
-        if self.depth > DEEPEST:
-            raise self._error(self.token, f"more than {DEEPEST} brackets, signs and weights are open here")
+        if self.depth > MAX_DEPTH:
+            raise self._error(self.token, f"more than {MAX_DEPTH} nested parentheses, signs and weights")
         if self.token.text == "-":
             self._advance()
-            yield from self._part(-weight)
+            yield from self._term(-weight)
         elif self.token.text == "(":
-            bracket = self._advance()
+            parenthesis = self._advance()
             yield from self._sum(weight)
             if self.token.text != ")":
-                problem = "expected + or - or ) here" if self.token.text else "this bracket is never closed"
-                raise self._error(self.token if self.token.text else bracket, problem)
+                problem = "expected + or - or )" if self.token.text else "this parenthesis is never closed"
+                raise self._error(self.token if self.token.text else parenthesis, problem)
             self._advance()
         elif not self.token.is_number:
-            raise self._error(self.token, "expected a tile number, a weight or ( here")
+            raise self._error(self.token, "expected a tile number, a weight or (")
         else:
             yield from self._weight_or_tiles(weight)
         self.depth -= 1
 
-    def _weight_or_tiles(self, weight: float) -> Iterator[Group]:
+    def _weight_or_tiles(self, weight: float) -> Iterator[Term]:
         number = self._advance()
         if self.token.text == "*":
             self._advance()
             weight *= float(number.text)
-            if abs(weight) > LARGEST_WEIGHT:
-                raise self._error(number, f"weights, multiplied out, go up to {LARGEST_WEIGHT:g}")
-            yield from self._part(weight)
+            if abs(weight) > MAX_WEIGHT:
+                raise self._error(number, f"the product of the weights exceeds {MAX_WEIGHT:g}")
+            yield from self._term(weight)
             return
         tiles = [self._tile(number)]
         while self.token.text == ",":
             self._advance()
             tiles.append(self._tile(self._advance()))
-        yield Group(tuple(tiles), weight)
+        yield Term(tuple(tiles), weight)
 
     def _tile(self, token: _Token) -> int:
         if not token.is_number:
-            raise self._error(token, "expected a tile number here")
+            raise self._error(token, "expected a tile number")
         if "." in token.text:
             raise self._error(token, "a tile number is an integer (a weight is followed by *)")
-        # Compared by its digits first: Python refuses to read integers of thousands of digits.
+        # Python refuses to convert thousands of digits, so their number is compared first.
         digits = token.text.lstrip("0") or "0"
         if len(digits) > len(str(self.count)) or int(digits) >= self.count:
-            raise self._error(token, f"there is no such tile: they run from 0 to {self.count - 1}")
+            raise self._error(token, f"no such tile: they are numbered from 0 to {self.count - 1}")
         return int(digits)
 
-    def _split(self) -> Iterator[_Token]:
+    def _tokenize(self) -> Iterator[_Token]:
         position = 0
         while position < len(self.text):
             if self.text[position].isspace():
@@ -163,16 +163,16 @@ class _Parser:
                 continue
             match = _TOKEN.match(self.text, position)
             if match is None:
-                raise self._error(_Token(self.text[position], position), "no part of an expression")
+                raise self._error(_Token(self.text[position], position), "unexpected character")
             yield _Token(match.group(), position)
             position = match.end()
         yield _Token("", len(self.text))
 
     def _advance(self) -> _Token:
-        """Go to the next token, unless at the end; return the one just left."""
-        left = self.token
+        """Return the current token and go to the next one, if any."""
+        token = self.token
         self.position = min(self.position + 1, len(self.tokens) - 1)
-        return left
+        return token
 
     def _error(self, token: _Token, problem: str) -> UserError:
         end = token.start + len(token.text)

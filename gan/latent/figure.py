@@ -1,4 +1,4 @@
-"""The picture of a sum of faces, laid out as in figure 7 of Radford et al. 2015."""
+"""The picture of a sum of faces, in the layout of figure 7 of Radford et al. 2015."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from engine.png import from_pillow, to_pillow
-from gan.latent.arithmetic import Group
-from images.tiles import BACKGROUND, font, number_tiles, tile
+from gan.latent.arithmetic import Term
+from images.tiles import BACKGROUND, default_font, number_tiles, tile
 
 EXEMPLAR_ROWS = 3
 
@@ -19,26 +19,28 @@ Images = NDArray[np.uint8]
 
 
 def arithmetic_figure(
-    groups: Sequence[Group], exemplars: Sequence[Images], means: Images, around: Images
+    terms: Sequence[Term], exemplars: Sequence[Images], means: Images, neighbours: Images
 ) -> Images:
-    """Each group's exemplars over the image of its mean, signs and weights between, then the result.
+    """Draw the exemplars of each term above the image of their mean, joined by operators, then the result.
 
     Args:
-        groups: what is added up, G of them, at least 1.
-        exemplars: for each group the images of its tiles, uint8 [K, 3, S, S]; they get their numbers.
-        means: the images of the groups' mean vectors, uint8 [G, 3, S, S].
-        around: the result in the middle of its neighbours, uint8 [9, 3, S, S], shown 3 x 3.
+        terms: the T terms of the sum, at least 1.
+        exemplars: the images of each term's tiles, uint8 [K, 3, S, S]; they are numbered.
+        means: the images of the terms' mean vectors, uint8 [T, 3, S, S].
+        neighbours: the result in the centre of its neighbours, uint8 [9, 3, S, S], shown 3 x 3.
 
     Returns:
-        One picture, uint8 [3, H, W], in which the means and the lower edge of the result are in line.
+        uint8 [3, H, W], with the means and the lower edge of the result aligned.
     """
     side = means.shape[-1]
     blocks: list[Image.Image] = []
-    for index, (group, images) in enumerate(zip(groups, exemplars, strict=True)):
-        if operator := _operator(group.weight, first=index == 0):
-            blocks.append(_word(operator, side))
-        blocks.append(_over(_exemplars(group, images), to_pillow(means[index]), margin=side // 4))
-    blocks += [_word("=", side), to_pillow(tile(around, 3))]
+    for index, (term, images) in enumerate(zip(terms, exemplars, strict=True)):
+        if operator := _operator(term.weight, first=index == 0):
+            blocks.append(_text_block(operator, side))
+        columns = math.ceil(len(images) / EXEMPLAR_ROWS)
+        numbered = to_pillow(tile(number_tiles(images, term.tiles), columns))
+        blocks.append(_stack(numbered, to_pillow(means[index]), margin=side // 4))
+    blocks += [_text_block("=", side), to_pillow(tile(neighbours, 3))]
     margin = side // 8
     width = sum(block.width for block in blocks) + margin * (len(blocks) + 1)
     height = max(block.height for block in blocks) + 2 * margin
@@ -56,24 +58,18 @@ def _operator(weight: float, *, first: bool) -> str:
     return f"{sign} {factor}".strip()
 
 
-def _exemplars(group: Group, images: Images) -> Image.Image:
-    columns = math.ceil(len(images) / EXEMPLAR_ROWS)
-    return to_pillow(tile(number_tiles(images, group.tiles), columns))
+def _stack(upper: Image.Image, lower: Image.Image, margin: int) -> Image.Image:
+    block = _blank(max(upper.width, lower.width), upper.height + margin + lower.height)
+    block.paste(upper, ((block.width - upper.width) // 2, 0))
+    block.paste(lower, ((block.width - lower.width) // 2, block.height - lower.height))
+    return block
 
 
-def _over(upper: Image.Image, lower: Image.Image, margin: int) -> Image.Image:
-    both = _blank(max(upper.width, lower.width), upper.height + margin + lower.height)
-    both.paste(upper, ((both.width - upper.width) // 2, 0))
-    both.paste(lower, ((both.width - lower.width) // 2, both.height - lower.height))
-    return both
-
-
-def _word(text: str, height: int) -> Image.Image:
-    """A word half-way up a white block as high as a mean, beside which it stands."""
-    letters = font(max(12, height // 4))
-    word = _blank(math.ceil(letters.getlength(text)), height)
-    ImageDraw.Draw(word).text((word.width / 2, height / 2), text, fill="black", font=letters, anchor="mm")
-    return word
+def _text_block(text: str, height: int) -> Image.Image:
+    font = default_font(max(12, height // 4))
+    block = _blank(math.ceil(font.getlength(text)), height)
+    ImageDraw.Draw(block).text((block.width / 2, height / 2), text, fill="black", font=font, anchor="mm")
+    return block
 
 
 def _blank(width: int, height: int) -> Image.Image:

@@ -51,8 +51,8 @@ def load_reference(info: RunInfo, folder: Path | None, *, only_held_out: bool = 
     real = _load(info, folder or trained_folder)
     if real.folder == trained_folder or real.digest == info.data.get("digest"):
         rows = np.arange(len(real.images))
-        held_out = _once(np.flatnonzero(real.held), real.fingerprints)
-        faces, trained_digest = RealFaces(real.images, rows, real.trained, held_out), real.digest
+        held_out = _once(np.flatnonzero(real.held_out), real.fingerprints)
+        faces, trained_digest = RealFaces(real.images, rows, real.training_indices, held_out), real.digest
     else:
         faces, trained_digest = _with_training_images(real, info, trained_folder)
     if only_held_out:
@@ -93,12 +93,12 @@ def _with_training_images(real: ImageDataset, info: RunInfo, trained_folder: Pat
         own = _load(info, trained_folder)
     except UserError:
         return RealFaces(real.images, pool, train=nothing, held_out=nothing), ""
-    known = np.isin(real.fingerprints, own.fingerprints[own.trained])
-    held_out = np.concatenate([pool[~known], len(pool) + np.flatnonzero(own.held)])
+    known = np.isin(real.fingerprints, own.fingerprints[own.training_indices])
+    held_out = np.concatenate([pool[~known], len(pool) + np.flatnonzero(own.held_out)])
     faces = RealFaces(
         images=np.concatenate([real.images, own.images]),
         pool=pool,
-        train=len(pool) + own.trained,
+        train=len(pool) + own.training_indices,
         held_out=_once(held_out, np.concatenate([real.fingerprints, own.fingerprints])),
     )
     return faces, own.digest

@@ -13,8 +13,8 @@ import numpy as np
 
 from engine.files import atomic_write
 from engine.png import save_png
+from engine.runs import report_write_errors
 from gan.generator import LoadedGenerator
-from gan.latent.render import writing
 from gan.metrics.compare import PIXELS_OF, better
 from gan.metrics.evaluate import Evaluation, Score
 from gan.metrics.features import FeatureSpace
@@ -171,7 +171,7 @@ def save(evaluation: Evaluation, conditions: Conditions, folder: Path) -> Path:
         for space, named in evaluation.scores.items()
     }
     text = {"run": conditions.run, "step": conditions.step, "weights": conditions.weights}
-    with writing(place):
+    with report_write_errors(place):
         with atomic_write(place) as path:
             written = json.dumps({"conditions": facts, "scores": scores}, indent=2, ensure_ascii=False)
             path.write_text(f"{written}\n", encoding="utf-8", errors="backslashreplace")

@@ -52,7 +52,8 @@ def test_every_setting_is_a_flag():
     )
     expected = Settings(
         folder="my faces", name="a b", output=Path("o"), cache=Path("c"), preset="paper", steps=5,
-        minutes=2.5, batch_size=4, image_size=32, seed=9, device="cpu", precision="bfloat16", workers=0, held_out=0.3,
+        minutes=2.5, batch_size=4,
+        image_size=32, seed=9, device="cpu", precision="bfloat16", workers=0, held_out=0.3,
         generator_widths=(1, 2, 3, 4), discriminator_widths=(5, 6, 7, 8), latent_size=10,
         normalisation="none", head_scale=0.1, learning_rate=1e-3, beta2=0.9, flip=False,
         augmentation="always", negatives=0.2, ema_half_life=77.0, log_every=1, sample_every=2, score_every=6,

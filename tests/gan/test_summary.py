@@ -31,7 +31,7 @@ def faces(size: int, *, mapped: bool = False) -> ImageDataset:
         mapped=mapped,
         folder=Path("/faces of mine"),
         from_cache=False,
-        held=np.arange(1200) < 60,
+        held_out=np.arange(1200) < 60,
     )
 
 

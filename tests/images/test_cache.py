@@ -4,15 +4,15 @@ import time
 import numpy as np
 import pytest
 
-from images.cache import CacheEntry, Index
+from images.cache import CacheEntry, CacheIndex
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 3, 8, 8), np.uint8)
-INDEX = Index({"\udcff.png": "broken"}, np.array([0, 1, 2**63, 2**63, 2**64 - 1], np.uint64), "d1ce")
+INDEX = CacheIndex({"\udcff.png": "broken"}, np.array([0, 1, 2**63, 2**63, 2**64 - 1], np.uint64), "d1ce")
 
 
-def decode(keep):
+def decode(store):
     for row, image in enumerate(IMAGES):
-        keep(row, image)
+        store(row, image)
     return INDEX
 
 
@@ -28,7 +28,7 @@ def contents(tmp_path):
     return sorted(path.name for path in (tmp_path / "cache").iterdir())
 
 
-def test_what_was_written_is_read_and_stays_on_disk(entry):
+def test_round_trip(entry):
     entry().write(9, decode)
     images, index = entry().read()
     assert np.array_equal(images, IMAGES)
@@ -38,24 +38,24 @@ def test_what_was_written_is_read_and_stays_on_disk(entry):
     assert isinstance(images, np.memmap)
 
 
-def test_the_array_is_a_plain_npy_file(entry, tmp_path):
+def test_array_is_a_plain_npy_file(entry, tmp_path):
     entry().write(1000, decode)
     [path] = (tmp_path / "cache").glob("*.npy")
     assert np.array_equal(np.load(path), IMAGES)
 
 
-def test_nothing_there_is_none(entry):
+def test_missing_entry_is_none(entry):
     assert entry().read() is None
 
 
-def test_folders_sizes_and_states_are_kept_apart(entry, tmp_path):
+def test_folders_sizes_and_states_have_separate_entries(entry, tmp_path):
     entry().write(5, decode)
     assert entry(folder=tmp_path / "other").read() is None
     assert entry(size=16).read() is None
     assert entry(state="two").read() is None
 
 
-def test_a_new_state_takes_the_place_of_the_old_at_every_size(entry, tmp_path):
+def test_new_state_replaces_the_old_at_every_size(entry, tmp_path):
     entry(folder=tmp_path / "other").write(5, decode)
     entry(size=8, state="one").write(5, decode)
     others = contents(tmp_path)
@@ -65,16 +65,16 @@ def test_a_new_state_takes_the_place_of_the_old_at_every_size(entry, tmp_path):
     assert entry(state="two").read()
 
 
-def test_other_sizes_of_the_same_state_stay(entry, tmp_path):
+def test_sizes_of_the_same_state_coexist(entry, tmp_path):
     entry().write(5, decode)
-    entry(size=16).write(0, lambda keep: Index({}, np.array([], np.uint64), ""))
+    entry(size=16).write(0, lambda store: CacheIndex({}, np.array([], np.uint64), ""))
     assert entry().read()
     assert entry(size=16).read()[0].shape == (0, 3, 16, 16)
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".json"])
 @pytest.mark.parametrize("damage", ["missing", "empty", "cut", "garbage"])
-def test_a_damaged_entry_is_none_and_can_be_written_again(entry, tmp_path, suffix, damage):
+def test_damaged_entry_is_none_and_can_be_rewritten(entry, tmp_path, suffix, damage):
     entry().write(5, decode)
     [path] = (tmp_path / "cache").glob(f"*{suffix}")
     content = path.read_bytes()
@@ -86,12 +86,12 @@ def test_a_damaged_entry_is_none_and_can_be_written_again(entry, tmp_path, suffi
     assert np.array_equal(entry().read()[0], IMAGES)
 
 
-def test_an_interrupted_decoding_leaves_nothing_and_the_old_entry(entry, tmp_path):
+def test_interrupted_write_keeps_the_old_entry(entry, tmp_path):
     entry(state="one").write(5, decode)
     before = contents(tmp_path)
 
-    def interrupted(keep):
-        keep(0, IMAGES[0])
+    def interrupted(store):
+        store(0, IMAGES[0])
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -99,7 +99,7 @@ def test_an_interrupted_decoding_leaves_nothing_and_the_old_entry(entry, tmp_pat
     assert contents(tmp_path) == before
 
 
-def test_what_a_killed_process_left_is_removed_in_time(entry, tmp_path):
+def test_abandoned_partial_files_are_removed(entry, tmp_path):
     entry().write(5, decode)
     [array] = (tmp_path / "cache").glob("*.npy")
     old, young = array.with_name(f".{array.stem}-old.npy"), array.with_name(f".{array.stem}-young.npy")
@@ -111,17 +111,17 @@ def test_what_a_killed_process_left_is_removed_in_time(entry, tmp_path):
     assert young.exists()
 
 
-def test_two_that_write_at_once_both_find_it_right(entry):
-    def decode_while_another_does(keep):
+def test_concurrent_writers(entry):
+    def decode_while_another_writes(store):
         entry().write(5, decode)
-        return decode(keep)
+        return decode(store)
 
-    entry().write(5, decode_while_another_does)
+    entry().write(5, decode_while_another_writes)
     assert np.array_equal(entry().read()[0], IMAGES)
 
 
-@pytest.mark.skipif(os.name == "nt", reason="an open file cannot be removed there, and is not")
-def test_a_map_stays_good_when_its_entry_is_removed(entry):
+@pytest.mark.skipif(os.name == "nt", reason="Windows does not remove open files")
+def test_mapped_array_survives_removal_of_its_entry(entry):
     entry(state="one").write(5, decode)
     images, _ = entry(state="one").read()
     entry(state="two").write(5, decode)
@@ -130,14 +130,14 @@ def test_a_map_stays_good_when_its_entry_is_removed(entry):
 
 
 @pytest.mark.parametrize("name", ["ü 日本 [a]*?", "\udcff\udcfe", "x" * 200, "..."])
-def test_folders_of_any_name(entry, tmp_path, name):
+def test_folder_names(entry, tmp_path, name):
     folder = tmp_path / name
     entry(folder=folder).write(5, decode)
     entry(folder=folder, state="two").write(5, decode)
     assert len(contents(tmp_path)) == 2
 
 
-def test_a_disk_that_would_be_full_is_an_error_before_anything_is_decoded(entry, tmp_path):
+def test_insufficient_disk_space_is_an_error_before_decoding(entry, tmp_path):
     with pytest.raises(OSError, match="No space left"):
         entry().write(10**15, decode)
     assert contents(tmp_path) == []

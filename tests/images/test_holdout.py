@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from images.holdout import held_out
+from images.holdout import holdout_mask
 
 
 def fingerprints(images):
@@ -14,43 +14,43 @@ def fingerprints(images):
 
 
 @pytest.mark.parametrize(
-    ("count", "least", "most"),
+    ("count", "low", "high"),
     [(10, 2, 5), (100, 20, 35), (1000, 200, 240), (4000, 200, 240), (10_000, 500, 570)],
 )
-def test_five_in_a_hundred_but_two_hundred_or_a_fifth_of_few(count, least, most):
-    held = held_out(fingerprints(range(count)), 0.05)
-    assert held.shape == (count,)
-    assert least <= held.sum() <= most
+def test_share_is_raised_for_small_sets(count, low, high):
+    held_out = holdout_mask(fingerprints(range(count)), 0.05)
+    assert held_out.shape == (count,)
+    assert low <= held_out.sum() <= high
 
 
-def test_a_larger_share_is_kept_for_few_images_too():
-    assert 2000 <= held_out(fingerprints(range(5000)), 0.4).sum() <= 2150
+def test_large_share_is_not_changed():
+    assert 2000 <= holdout_mask(fingerprints(range(5000)), 0.4).sum() <= 2150
 
 
-def test_none_where_none_is_asked_for():
-    assert not held_out(fingerprints(range(100)), 0).any()
+def test_share_of_zero():
+    assert not holdout_mask(fingerprints(range(100)), 0).any()
 
 
-def test_an_image_is_on_its_side_wherever_it_stands_in_the_list():
+def test_split_does_not_depend_on_the_order():
     prints = fingerprints(range(500))
     order = np.random.default_rng(0).permutation(500)
-    shuffled = held_out(prints[order], 0.05)
-    assert np.array_equal(shuffled, held_out(prints, 0.05)[order])
+    shuffled = holdout_mask(prints[order], 0.05)
+    assert np.array_equal(shuffled, holdout_mask(prints, 0.05)[order])
 
 
-def test_what_was_trained_on_stays_so_when_the_folder_grows():
-    few, many = held_out(fingerprints(range(3000)), 0.05), held_out(fingerprints(range(20_000)), 0.05)
-    became_held = many[:3000] & ~few
-    assert became_held.sum() == 0
+def test_training_images_stay_when_the_folder_grows():
+    before = holdout_mask(fingerprints(range(3000)), 0.05)
+    after = holdout_mask(fingerprints(range(20_000)), 0.05)[:3000]
+    assert not (after & ~before).any()
 
 
 @given(st.lists(st.integers(0, 30), max_size=60), st.sampled_from([0.05, 0.2, 0.5]))
-def test_equal_images_are_on_one_side_and_something_is_left_to_train_on(images, share):
-    held = held_out(fingerprints(images), share)
+def test_equal_images_are_on_the_same_side(images, share):
+    held_out = holdout_mask(fingerprints(images), share)
     sides = {}
-    for image, side in zip(images, held, strict=True):
+    for image, side in zip(images, held_out, strict=True):
         assert sides.setdefault(image, side) == side
-    different = len(set(images))
-    assert sum(sides.values()) <= different / 2
-    if different >= 5:
-        assert sum(sides.values()) >= different // 5
+    distinct = len(set(images))
+    assert sum(sides.values()) <= distinct / 2
+    if distinct >= 5:
+        assert sum(sides.values()) >= distinct // 5

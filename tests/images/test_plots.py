@@ -1,5 +1,3 @@
-"""Curves: what is read from metrics.jsonl, and a picture of it."""
-
 from __future__ import annotations
 
 import sys
@@ -10,54 +8,55 @@ import pytest
 from PIL import Image
 
 from engine.errors import UserError
-from images.plots import PANELS, read_metrics, save_curves
+from images.plots import read_metrics, save_curves
+from plot_run import PANELS
 
 
-def test_metrics_are_read_as_columns_with_one_value_per_logged_step(tiny_run: Path):
+def test_metrics_have_one_value_per_logged_step(tiny_run: Path):
     metrics = read_metrics(tiny_run)
     for steps, values in metrics.values():
         assert steps == [1, 2, 3, 4, 5, 6]
         assert len(values) == 6
         assert np.isfinite(values).all()
-    shown = {name for _, curves in PANELS for name in curves}
-    assert {name for name in shown if not name.startswith("score/")} <= metrics.keys()
+    plotted = {name for _, curves in PANELS for name in curves}
+    assert {name for name in plotted if not name.startswith("score/")} <= metrics.keys()
 
 
-def test_the_picture_shows_other_curves_for_other_values(tiny_run: Path, tmp_path: Path):
+def test_plot_depends_on_the_values(tiny_run: Path, tmp_path: Path):
     pytest.importorskip("matplotlib", reason="the extra 'plots' is not installed")
     metrics = read_metrics(tiny_run)
-    save_curves(tmp_path / "a.png", metrics, "run")
+    save_curves(tmp_path / "a.png", metrics, "run", PANELS)
     other = {"loss/generator": ([1, 2, 3, 4, 5, 6], [5.0, 4, 3, 2, 1, 0])}
-    save_curves(tmp_path / "b.png", {**metrics, **other}, "run")
+    save_curves(tmp_path / "b.png", {**metrics, **other}, "run", PANELS)
     a, b = (np.asarray(Image.open(tmp_path / name)) for name in ("a.png", "b.png"))
     assert a.shape == b.shape
     assert 0 < (a != b).mean() < 0.5
 
 
-def test_a_missing_matplotlib_names_the_extra(tiny_run: Path, tmp_path: Path, monkeypatch):
+def test_missing_matplotlib(tiny_run: Path, tmp_path: Path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(UserError, match="extra 'plots'"):
-        save_curves(tmp_path / "a.png", read_metrics(tiny_run), "run")
+        save_curves(tmp_path / "a.png", read_metrics(tiny_run), "run", PANELS)
 
 
-BROKEN = ['{"step": 1', '{"step": 1}\n{"other": 2}\n', "[1]\n", '{"step": 1, "a": "b"}\n']
+DAMAGED = ['{"step": 1', '{"step": 1}\n{"other": 2}\n', "[1]\n", '{"step": 1, "a": "b"}\n']
 
 
-@pytest.mark.parametrize("content", [None, "", *BROKEN])
-def test_missing_empty_or_broken_metrics_are_one_line(content: str | None, tmp_path: Path):
+@pytest.mark.parametrize("content", [None, "", *DAMAGED])
+def test_missing_empty_or_damaged_metrics(content: str | None, tmp_path: Path):
     if content is not None:
         (tmp_path / "metrics.jsonl").write_text(content)
-    with pytest.raises(UserError, match=r"metrics\.jsonl") as told:
+    with pytest.raises(UserError, match=r"metrics\.jsonl") as error:
         read_metrics(tmp_path)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(error.value)
 
 
-def test_a_last_line_that_is_not_finished_is_passed_over(tmp_path: Path):
+def test_incomplete_last_line_is_ignored(tmp_path: Path):
     (tmp_path / "metrics.jsonl").write_text('{"step": 1, "a": 2}\n{"step": 2, "a"')
     assert read_metrics(tmp_path) == {"a": ([1], [2])}
 
 
-def test_a_curve_may_have_points_at_other_steps_than_the_next(tmp_path: Path):
+def test_metrics_may_have_different_steps(tmp_path: Path):
     lines = ['{"step": 10, "a": 1}', '{"step": 15, "b": 2}', '{"step": 20, "a": 3, "b": 4}']
     (tmp_path / "metrics.jsonl").write_text("\n".join(lines) + "\n")
     assert read_metrics(tmp_path) == {"a": ([10, 20], [1, 3]), "b": ([15, 20], [2, 4])}

@@ -22,7 +22,7 @@ def gif_frames(file):
 
 
 class TestGif:
-    def test_frames_come_back_in_order_at_their_rate_for_ever(self, tmp_path):
+    def test_frames_durations_and_repetition(self, tmp_path):
         levels = [0, 60, 120, 250]
         save_gif(tmp_path / "a.gif", (flat(level) for level in levels), fps=10)
         frames = list(gif_frames(tmp_path / "a.gif"))
@@ -32,62 +32,62 @@ class TestGif:
             assert film.info["loop"] == 0
             assert film.size == (32, 32)
 
-    def test_a_repeated_frame_is_shown_longer(self, tmp_path):
+    def test_repeated_frame_extends_the_duration(self, tmp_path):
         save_gif(tmp_path / "a.gif", [flat(0), flat(9), flat(9), flat(9)], fps=10)
         assert [duration for _, duration in gif_frames(tmp_path / "a.gif")] == [100, 300]
 
-    def test_the_rate_is_rounded_to_hundredths_of_a_second(self, tmp_path):
+    def test_duration_is_rounded_to_hundredths_of_a_second(self, tmp_path):
         save_gif(tmp_path / "a.gif", [flat(0), flat(9)], fps=24)
         assert [duration for _, duration in gif_frames(tmp_path / "a.gif")] == [40, 40]
 
     @pytest.mark.parametrize("fps", [0, -1, 51, float("nan"), float("inf")])
-    def test_rates_that_no_viewer_keeps_are_refused(self, tmp_path, fps):
-        with pytest.raises(UserError, match="frames a second"):
+    def test_fps_out_of_range(self, tmp_path, fps):
+        with pytest.raises(UserError, match="frames per second"):
             save_gif(tmp_path / "a.gif", [flat(0)], fps)
 
     def test_no_frames(self, tmp_path):
         with pytest.raises(ValueError, match="no frames"):
             save_gif(tmp_path / "a.gif", [], 10)
 
-    def test_an_error_among_the_frames_leaves_nothing_half_written(self, tmp_path):
+    def test_error_in_the_frames_leaves_no_file(self, tmp_path):
         def frames():
             yield flat(0)
             raise UserError("broken")
 
-        for ending in ("gif", "mp4"):
+        for suffix in ("gif", "mp4"):
             with pytest.raises(UserError, match="broken"):
-                save_video(tmp_path / f"a.{ending}", frames(), 10)
+                save_video(tmp_path / f"a.{suffix}", frames(), 10)
         assert list(tmp_path.iterdir()) == []
 
 
 class TestMp4:
     @pytest.mark.parametrize(("height", "width"), [(32, 48), (33, 47)])
-    def test_frames_come_back_with_sides_made_even(self, tmp_path, height, width):
+    def test_frames_are_padded_to_even_sides(self, tmp_path, height, width):
         levels = [20, 90, 160, 230]
         save_mp4(tmp_path / "a.mp4", (flat(level, height, width) for level in levels), fps=5)
         with imageio.get_reader(tmp_path / "a.mp4") as reader:
-            facts = reader.get_meta_data()
-            frames = [frame for frame in reader]  # noqa: C416  list() would ask its endless length
-        assert facts["fps"] == 5
-        assert facts["codec"] == "h264"
-        assert facts["pix_fmt"].startswith("yuv420p")
-        assert facts["size"] == (width + width % 2, height + height % 2)
+            metadata = reader.get_meta_data()
+            frames = [frame for frame in reader]  # noqa: C416  list() would request the infinite length
+        assert metadata["fps"] == 5
+        assert metadata["codec"] == "h264"
+        assert metadata["pix_fmt"].startswith("yuv420p")
+        assert metadata["size"] == (width + width % 2, height + height % 2)
         assert [frame.mean() for frame in frames] == pytest.approx(levels, abs=4)
 
-    def test_an_odd_side_repeats_its_last_pixels(self, tmp_path):
+    def test_padding_repeats_the_last_pixels(self, tmp_path):
         frame = flat(200, 31, 31)
         save_mp4(tmp_path / "a.mp4", [frame] * 2, fps=5)
         with imageio.get_reader(tmp_path / "a.mp4") as reader:
             assert reader.get_data(0).min() > 190
 
     @pytest.mark.parametrize("missing", ["imageio.v2", "imageio_ffmpeg"])
-    def test_without_the_extra_one_line_names_it(self, tmp_path, monkeypatch, missing):
+    def test_missing_extra(self, tmp_path, monkeypatch, missing):
         monkeypatch.setitem(sys.modules, missing, None)
         with pytest.raises(UserError, match=r"pip install .*\[video\]") as error:
             save_mp4(tmp_path / "a.mp4", [flat(0)], fps=5)
         assert "\n" not in str(error.value)
 
-    def test_without_an_encoder_it_is_named_too(self, tmp_path, monkeypatch):
+    def test_missing_encoder(self, tmp_path, monkeypatch):
         import imageio_ffmpeg
 
         def none():
@@ -98,8 +98,8 @@ class TestMp4:
             save_mp4(tmp_path / "a.mp4", [flat(0)], fps=5)
 
     @pytest.mark.parametrize("fps", [0, -3, 121, float("nan")])
-    def test_wrong_rates(self, tmp_path, fps):
-        with pytest.raises(UserError, match="frames a second"):
+    def test_fps_out_of_range(self, tmp_path, fps):
+        with pytest.raises(UserError, match="frames per second"):
             save_mp4(tmp_path / "a.mp4", [flat(0)], fps)
 
 
@@ -110,12 +110,12 @@ class TestReadFrames:
             save_png(file, flat(level, 20, 30))
         return files
 
-    def test_they_come_in_order_and_the_last_is_held(self, tmp_path):
+    def test_order_and_hold(self, tmp_path):
         frames = list(read_frames(self.files(tmp_path, 9, 0, 200), hold=2))
         assert [int(frame[0, 0, 0]) for frame in frames] == [9, 0, 200, 200, 200]
         assert frames[0].shape == (3, 20, 30)
 
-    def test_shrinking_averages(self, tmp_path):
+    def test_shrink_averages(self, tmp_path):
         image = flat(0, 20, 30)
         image[:, ::2] = 200
         save_png(tmp_path / "a.png", image)
@@ -125,7 +125,7 @@ class TestReadFrames:
         (frame,) = read_frames([tmp_path / "a.png"], shrink=1000)
         assert frame.shape == (3, 1, 2)
 
-    def test_a_broken_image_and_one_of_another_size_are_named(self, tmp_path):
+    def test_damaged_image_or_other_size(self, tmp_path):
         files = self.files(tmp_path, 0, 1, 2)
         whole = files[1].read_bytes()
         for content in (whole[: len(whole) // 2], whole[:60], b"", b"no image"):

@@ -150,7 +150,7 @@ def test_workers_make_the_same(folder, monkeypatch):
 def test_without_a_cache_it_works_in_memory(folder, capsys):
     (folder.parent / "cache").write_text("a file")
     assert len(load(folder).images) == 10
-    assert "cannot keep" in capsys.readouterr().err
+    assert "cannot write" in capsys.readouterr().err
 
 
 def test_two_faces_on_one_photo(folder):

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import UserError
-from gan.latent.arithmetic import DEEPEST, LARGEST_WEIGHT, Group, evaluate, parse
+from gan.latent.arithmetic import MAX_DEPTH, MAX_WEIGHT, Term, evaluate_expression, parse_expression
 from gan.latent.vectors import draw
 
 COUNT = 64
@@ -24,7 +24,7 @@ def weights():
     return st.one_of(st.sampled_from(["2", "0", ".5", "1.", "0.5", "007"]), decimals)
 
 
-def parts(inner):
+def terms(inner):
     return st.one_of(
         inner.map(lambda text: f"-{text}"),
         st.tuples(weights(), inner).map("*".join),
@@ -37,35 +37,35 @@ def sums(items):
     return signs.map(lambda chosen: "".join(map("".join, zip(chosen, items, strict=True))).lstrip(" +"))
 
 
-PARTS = st.recursive(tiles(), parts, max_leaves=6)
-SUMS = st.lists(PARTS, min_size=1, max_size=4).flatmap(sums)
+TERMS = st.recursive(tiles(), terms, max_leaves=6)
+SUMS = st.lists(TERMS, min_size=1, max_size=4).flatmap(sums)
 
 
-def oracle(text: str) -> np.ndarray:
-    """The value by Python's own arithmetic, with each list of tiles replaced by a look-up of its mean."""
+def expected_value(text: str) -> np.ndarray:
+    """The value computed by Python, with each list of tiles replaced by a variable for its mean."""
     means = {}
 
-    def look_up(match: re.Match) -> str:
+    def variable(match: re.Match) -> str:
         name = f"m{len(means)}"
         means[name] = FACES[[int(number) for number in match.group().split(",")]].mean(0, dtype=np.float64)
         return name
 
     bare = text.replace(" ", "")
-    code = re.sub(r"(?<![\d.])\d+(,\d+)*(?![\d.,*])", look_up, bare)
+    code = re.sub(r"(?<![\d.])\d+(,\d+)*(?![\d.,*])", variable, bare)
     code = re.sub(r"(?<![\d.m])0+(?=\d)", "", code)
     return eval(code, {}, means)
 
 
 def value(text: str) -> np.ndarray:
-    return evaluate(parse(text, COUNT), FACES)
+    return evaluate_expression(parse_expression(text, COUNT), FACES)
 
 
 class TestValue:
     @given(SUMS)
-    def test_any_expression_is_what_python_makes_of_it(self, text):
-        assert np.allclose(value(text), oracle(text), rtol=1e-4, atol=1e-4), text
+    def test_value_equals_that_of_python(self, text):
+        assert np.allclose(value(text), expected_value(text), rtol=1e-4, atol=1e-4), text
 
-    def test_the_papers_sum_by_hand(self):
+    def test_sum_of_the_paper(self):
         expected = (
             (FACES[3] + FACES[17] + FACES[42]) / 3
             - (FACES[5] + FACES[8] + FACES[9]) / 3
@@ -75,48 +75,47 @@ class TestValue:
         assert result.dtype == np.float32
         assert np.allclose(result, expected, atol=1e-6)
 
-    def test_a_weight_is_of_the_whole_list(self):
+    def test_weight_applies_to_the_whole_list(self):
         assert np.allclose(value("2*5,7"), FACES[5] + FACES[7], atol=1e-6)
 
     @pytest.mark.parametrize("minus", ["−", "–"])
-    def test_a_minus_may_come_from_a_typesetter(self, minus):
-        assert parse(f"{minus}3 {minus} 5,8", COUNT) == parse("-3 - 5,8", COUNT)
+    def test_typographic_minus(self, minus):
+        assert parse_expression(f"{minus}3 {minus} 5,8", COUNT) == parse_expression("-3 - 5,8", COUNT)
 
-    def test_a_value_that_no_float32_holds_is_told(self):
+    def test_float32_overflow(self):
         huge = np.full((2, 6), 3e38, np.float32)
-        assert np.array_equal(evaluate(parse("1", 2), huge), huge[1])
+        assert np.array_equal(evaluate_expression(parse_expression("1", 2), huge), huge[1])
         for text in ("2*1", "-2*1", "0 + 1"):
             with pytest.raises(UserError, match="too large"):
-                evaluate(parse(text, 2), huge)
+                evaluate_expression(parse_expression(text, 2), huge)
 
-    def test_one_tile_is_exactly_its_vector(self):
+    def test_single_tile_is_exact(self):
         assert np.array_equal(value("7"), FACES[7])
         assert np.array_equal(value(" ((007)) "), FACES[7])
 
-    def test_a_tile_twice_counts_twice(self):
+    def test_repeated_tile_counts_twice(self):
         assert np.allclose(value("5,5,8"), (2 * FACES[5] + FACES[8]) / 3, atol=1e-6)
 
 
-class TestGroups:
-    def test_they_are_in_the_order_of_the_text(self):
-        assert parse("3,17,42 - 5 + 0.5*(1,2 - 2*9)", COUNT) == (
-            Group((3, 17, 42), 1.0),
-            Group((5,), -1.0),
-            Group((1, 2), 0.5),
-            Group((9,), -1.0),
+class TestTerms:
+    def test_terms_are_in_the_order_of_the_text(self):
+        assert parse_expression("3,17,42 - 5 + 0.5*(1,2 - 2*9)", COUNT) == (
+            Term((3, 17, 42), 1.0),
+            Term((5,), -1.0),
+            Term((1, 2), 0.5),
+            Term((9,), -1.0),
         )
 
-    def test_signs_multiply_out(self):
-        assert [group.weight for group in parse("-(1 - -2 - (3 - 4))", COUNT)] == [-1, -1, 1, -1]
+    def test_signs_are_multiplied_out(self):
+        assert [term.weight for term in parse_expression("-(1 - -2 - (3 - 4))", COUNT)] == [-1, -1, 1, -1]
 
-    def test_a_groups_mean(self):
-        (group,) = parse("-3*5,8", COUNT)
-        assert group.weight == -3
-        assert np.allclose(group.mean(FACES), (FACES[5] + FACES[8]) / 2, atol=1e-6)
-        assert group.mean(FACES).dtype == np.float32
+    def test_mean_of_a_term(self):
+        (term,) = parse_expression("-3*5,8", COUNT)
+        assert term.weight == -3
+        assert np.allclose(term.mean(FACES), (FACES[5] + FACES[8]) / 2, atol=1e-6)
 
 
-class TestRefusals:
+class TestErrors:
     @pytest.mark.parametrize(
         ("text", "marked"),
         [
@@ -146,22 +145,22 @@ class TestRefusals:
             ("100*(1 + 11*3)", ">>11<<"),
         ],
     )
-    def test_the_place_is_marked(self, text, marked):
+    def test_error_position_is_marked(self, text, marked):
         with pytest.raises(UserError) as error:
-            parse(text, COUNT)
+            parse_expression(text, COUNT)
         assert marked in str(error.value)
 
-    def test_a_tile_outside_the_grid_is_named_with_the_range(self):
+    def test_tile_out_of_range(self):
         with pytest.raises(UserError, match="from 0 to 63"):
-            parse("64", COUNT)
-        assert parse("63", COUNT)
+            parse_expression("64", COUNT)
+        assert parse_expression("63", COUNT)
 
-    def test_an_empty_expression_shows_how(self):
+    def test_empty_expression(self):
         for text in ("", "   ", "\n"):
             with pytest.raises(UserError, match="empty"):
-                parse(text, COUNT)
+                parse_expression(text, COUNT)
 
-    def test_endless_input_is_refused_in_one_short_line(self):
+    def test_very_long_input_gives_a_short_message(self):
         for text in (
             "(" * 20_000,
             "-" * 20_000 + "3",
@@ -171,30 +170,30 @@ class TestRefusals:
             "\n%" * 999,
         ):
             with pytest.raises(UserError) as error:
-                parse(text, COUNT)
+                parse_expression(text, COUNT)
             assert len(str(error.value)) < 300
             assert "\n" not in str(error.value)
 
-    def test_the_limits_themselves_are_allowed(self):
-        assert parse("-" * (DEEPEST - 1) + "3", COUNT)
-        assert parse(f"{LARGEST_WEIGHT:.0f}*3", COUNT)
-        assert len(parse("+".join(["3"] * 5000), COUNT)) == 5000
+    def test_limits_are_inclusive(self):
+        assert parse_expression("-" * (MAX_DEPTH - 1) + "3", COUNT)
+        assert parse_expression(f"{MAX_WEIGHT:.0f}*3", COUNT)
+        assert len(parse_expression("+".join(["3"] * 5000), COUNT)) == 5000
 
     @given(st.one_of(st.text(), st.text(alphabet="0123456789.,*()+- ")))
-    def test_garbage_never_raises_anything_else(self, text):
+    def test_invalid_input_raises_only_user_errors(self, text):
         try:
-            groups = parse(text, COUNT)
+            terms = parse_expression(text, COUNT)
         except UserError as error:
             message = str(error)
         else:
-            assert np.isfinite(evaluate(groups, FACES)).all()
+            assert np.isfinite(evaluate_expression(terms, FACES)).all()
             message = ""
         assert "\n" not in message
 
     @given(SUMS, st.sampled_from("%x/&_;=²"), st.data())
-    def test_a_strange_sign_is_marked_wherever_it_is(self, text, sign, data):
-        # Not behind a point: cut off from its decimals, that would be the first thing wrong.
+    def test_unexpected_character_is_marked(self, text, sign, data):
+        # Not after a decimal point: the point would be the first error.
         places = [place for place in range(len(text) + 1) if text[place - 1 : place] != "."]
         place = data.draw(st.sampled_from(places))
         with pytest.raises(UserError, match=re.escape(f">>{sign}<<")):
-            parse(text[:place] + sign + text[place:], COUNT)
+            parse_expression(text[:place] + sign + text[place:], COUNT)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from gan.latent.arithmetic import parse
+from gan.latent.arithmetic import parse_expression
 from gan.latent.figure import arithmetic_figure
 from images.tiles import number_tiles
 
@@ -11,7 +11,7 @@ def noise(count: int, side: int, seed: int) -> np.ndarray:
 
 
 def find(picture: np.ndarray, image: np.ndarray) -> tuple[int, int]:
-    """Row and column of the only place at which `image` is in `picture`."""
+    """Row and column of the only occurrence of `image` in `picture`."""
     side = image.shape[-1]
     corners = picture[0, : -side + 1 or None, : -side + 1 or None] == image[0, 0, 0]
     places = [
@@ -24,24 +24,24 @@ def find(picture: np.ndarray, image: np.ndarray) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("side", [32, 96])
-def test_everything_is_there_and_where_it_belongs(side):
-    groups = parse("3,17,42 - 5,8,9,10 + 0.5*11", 64)
-    exemplars = [noise(len(group.tiles), side, index) for index, group in enumerate(groups)]
-    means, around = noise(3, side, 10), noise(9, side, 11)
-    picture = arithmetic_figure(groups, exemplars, means, around)
+def test_layout(side):
+    terms = parse_expression("3,17,42 - 5,8,9,10 + 0.5*11", 64)
+    exemplars = [noise(len(term.tiles), side, index) for index, term in enumerate(terms)]
+    means, neighbours = noise(3, side, 10), noise(9, side, 11)
+    picture = arithmetic_figure(terms, exemplars, means, neighbours)
     assert picture.dtype == np.uint8
 
     mean_places = [find(picture, mean) for mean in means]
-    result_places = [find(picture, image) for image in around]
+    result_places = [find(picture, image) for image in neighbours]
     assert len({row for row, _ in mean_places}) == 1
     assert max(row for row, _ in result_places) == mean_places[0][0]
     assert [column for _, column in mean_places] == sorted(column for _, column in mean_places)
-    # 3 x 3, in order, with the result in the middle.
+    # 3 x 3, in order, with the result in the centre.
     assert sorted(result_places) == result_places
     assert len({row for row, _ in result_places}) == len({column for _, column in result_places}) == 3
 
-    for group, images, (mean_row, mean_column) in zip(groups, exemplars, mean_places, strict=True):
-        for image in number_tiles(images, group.tiles):
+    for term, images, (mean_row, mean_column) in zip(terms, exemplars, mean_places, strict=True):
+        for image in number_tiles(images, term.tiles):
             row, column = find(picture, image)
             assert row + side < mean_row
             assert abs(column - mean_column) < 2 * side
@@ -58,19 +58,20 @@ def test_everything_is_there_and_where_it_belongs(side):
     assert ink(mean_places[2][1] + side, min(column for _, column in result_places)).any()
 
 
-def test_a_leading_sign_and_a_weight_are_written():
-    one, means, around = [noise(1, 32, 0)], noise(1, 32, 1), noise(9, 32, 2)
+def test_leading_sign_and_weight_widen_the_figure():
+    exemplars, means, neighbours = [noise(1, 32, 0)], noise(1, 32, 1), noise(9, 32, 2)
     widths = [
-        arithmetic_figure(parse(text, 64), one, means, around).shape[2] for text in ("3", "-3", "-.25*3")
+        arithmetic_figure(parse_expression(text, 64), exemplars, means, neighbours).shape[2]
+        for text in ("3", "-3", "-.25*3")
     ]
     assert widths == sorted(set(widths))
 
 
-def test_plus_and_minus_look_it():
-    exemplars, means, around = [noise(1, 32, 0), noise(1, 32, 1)], noise(2, 32, 2), noise(9, 32, 3)
+def test_plus_and_minus_differ():
+    exemplars, means, neighbours = [noise(1, 32, 0), noise(1, 32, 1)], noise(2, 32, 2), noise(9, 32, 3)
     heights = {}
     for sign in "+-":
-        picture = arithmetic_figure(parse(f"3 {sign} 5", 64), exemplars, means, around)
+        picture = arithmetic_figure(parse_expression(f"3 {sign} 5", 64), exemplars, means, neighbours)
         (top, left), (_, right) = find(picture, means[0]), find(picture, means[1])
         between = picture[:, top : top + 32, left + 32 : right]
         heights[sign] = (between < 128).any(axis=(0, 2)).sum()

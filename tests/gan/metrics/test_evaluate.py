@@ -188,7 +188,7 @@ class TestScorecard:
 
     def test_a_place_that_cannot_be_written(self, copied, tmp_path):
         (tmp_path / "file").write_text("")
-        with pytest.raises(UserError, match="cannot write"):
+        with pytest.raises(UserError, match="cannot be written"):
             save(copied, self.CONDITIONS, tmp_path / "file")
 
 
@@ -210,11 +210,11 @@ class TestReference:
     def test_the_runs_own_folder_is_split_as_in_training(self, run):
         info, data = run
         found = load_reference(info, None)
-        assert len(data.trained) < 60
-        assert np.array_equal(found.faces.train, data.trained)
-        assert np.array_equal(found.faces.held_out, np.flatnonzero(data.held))
+        assert len(data.training_indices) < 60
+        assert np.array_equal(found.faces.train, data.training_indices)
+        assert np.array_equal(found.faces.held_out, np.flatnonzero(data.held_out))
         assert len(found.faces.pool) == 60
-        assert f"of {len(data.trained)} images trained on" in found.copying
+        assert f"of {len(data.training_indices)} images trained on" in found.copying
         assert "not certain" not in found.copying
 
     def test_only_held_out_compares_with_no_image_trained_on(self, run):
@@ -228,7 +228,7 @@ class TestReference:
         found = load_reference(info, tmp_path / "more").faces
         assert len(found.pool) == 70
         pictures = {image.tobytes() for image in found.images[found.train]}
-        assert pictures == {image.tobytes() for image in data.images[data.trained]}
+        assert pictures == {image.tobytes() for image in data.images[data.training_indices]}
         unseen = {image.tobytes() for image in found.images[found.held_out]}
         assert not unseen & pictures
         assert {image.tobytes() for image in IMAGES[60:100]} < unseen
@@ -246,7 +246,7 @@ class TestReference:
         info, data = run
         (tmp_path / "photos").rename(tmp_path / "moved")
         found = load_reference(info, tmp_path / "moved").faces
-        assert np.array_equal(found.train, data.trained)
+        assert np.array_equal(found.train, data.training_indices)
 
     def test_without_the_training_images_copies_are_not_told(self, run, tmp_path):
         (tmp_path / "photos").rename(tmp_path / "gone")
