@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 import tempfile
 import time
 from dataclasses import dataclass
@@ -26,8 +25,6 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 from tyro.conf import Positional, arg
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.measuring import ROOT, Cost, Spread, fresh, in_turn, run, show, tell
 from engine.cli import parse

@@ -9,7 +9,6 @@ process to its end, decoding, copies and the table included; a single photo besi
 
 from __future__ import annotations
 
-import sys
 import tempfile
 import time
 from dataclasses import dataclass
@@ -19,8 +18,6 @@ from pathlib import Path
 from typing import Annotated
 
 from tyro.conf import Positional, arg
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.measuring import ROOT, Spread, fresh, in_turn, run, show, tell
 from engine.cli import parse

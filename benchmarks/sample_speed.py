@@ -10,7 +10,6 @@ timed from the start of the process to its end. A target is marked where it is m
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from dataclasses import dataclass
 from functools import partial
@@ -18,8 +17,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from tyro.conf import Positional, arg
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.measuring import ROOT, Cost, Spread, fresh, in_turn, run, show, tell
 from engine.cli import parse

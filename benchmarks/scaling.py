@@ -12,7 +12,6 @@ are of 4 images of each size, of batches of 32 px, and of sets of 32 px with bat
 
 from __future__ import annotations
 
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -24,8 +23,6 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from PIL import Image
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.measuring import (
     ROOT,

@@ -2,7 +2,7 @@
 
 Negative data augmentation (Sinha et al. 2021). By itself D tells generated images from real ones by their
 finest textures first, and hardly minds a blotch or two halves that do not belong together, so nothing
-teaches G to avoid those; benchmarks/planted_faults.py shows it. Two real faces blended in patches have just
+teaches G to avoid those; experiments/planted_faults.py shows it. Two real faces blended in patches have just
 these faults and the textures of real ones, softened where both are seen. What G is to come to stays the
 same, as far as no such picture is in the data set.
 """
