@@ -5,13 +5,13 @@ from __future__ import annotations
 from engine.cli import parse
 from engine.errors import run_script
 from faces.recognition.options import (
-    CalibrateChoice,
+    CalibrateArguments,
     Command,
-    EnrollChoice,
-    IdentifyChoice,
-    ListChoice,
-    PredictChoice,
-    RemoveChoice,
+    EnrollArguments,
+    IdentifyArguments,
+    ListArguments,
+    PredictArguments,
+    RemoveArguments,
 )
 
 
@@ -22,17 +22,17 @@ def main() -> int:
     from faces.recognition.commands import enroll, identify, list_people, predict, remove
 
     match choice:
-        case PredictChoice():
+        case PredictArguments():
             told = predict(choice)
-        case IdentifyChoice():
+        case IdentifyArguments():
             told = identify(choice)
-        case EnrollChoice():
+        case EnrollArguments():
             told = enroll(choice)
-        case ListChoice():
+        case ListArguments():
             told = list_people(choice)
-        case RemoveChoice():
+        case RemoveArguments():
             told = remove(choice)
-        case CalibrateChoice():
+        case CalibrateArguments():
             told = calibrate(choice)
     return told.show()
 

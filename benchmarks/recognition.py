@@ -31,16 +31,16 @@ from benchmarks.recognition_runs import call, last_network, link, minutes_of, tr
 from engine.cli import parse
 from engine.errors import UserError, run_script
 from engine.runs import checkpoints
-from faces.recognition.calibrate import look_up
-from faces.recognition.calibration import accepted, pair_similarities, threshold_at
-from faces.recognition.folder import Labelled, load_labelled
-from faces.recognition.gallery import unit
+from faces.recognition.calibrate import enroll_and_identify
+from faces.recognition.calibration import accept_rate, pair_similarities, threshold_at_far
+from faces.recognition.folder import LabelledImages, load_labelled_images
+from faces.recognition.gallery import unit_vectors
 from faces.recognition.launch import CLASSES
 from faces.recognition.networks import make_network
 from faces.recognition.recognizer import Recognizer
-from faces.recognition.report import grey
+from faces.recognition.report import to_grey
 from faces.recognition.scores import accuracy, balanced_accuracy, confusion_matrix
-from faces.recognition.settings import ClassifierSettings, resolved
+from faces.recognition.settings import ClassifierSettings, resolve
 from images.plots import read_metrics
 
 Part = Literal["scratch", "arcface", "finetune", "generated", "speed"]
@@ -156,7 +156,7 @@ def scratch(choice: Choice) -> None:
         images, true = data.images[data.held_rows], data.labels[data.held_rows]
         colour, without = (
             confusion_matrix(true, recognizer.probabilities(shown).argmax(1), len(data.classes))
-            for shown in (images, grey(images))
+            for shown in (images, to_grey(images))
         )
         values = (balanced_accuracy(colour), accuracy(colour), balanced_accuracy(without))
         cells = [*(f"{value:.3f}" for value in values), f"{minutes_of(run):.1f}"]
@@ -177,7 +177,9 @@ def arcface(choice: Choice) -> None:
         for seed in choice.seeds:
             recognizer = last_network(_embedding(choice, name, seed))
             assert recognizer.side == SIDE, "it is scored on images as it was trained on"
-            found = open_set(recognizer.vectors(new.images), new, recognizer.vectors(other.images), other)
+            found = open_set(
+                recognizer.embeddings(new.images), new, recognizer.embeddings(other.images), other
+            )
             rows.setdefault(name, []).append(found)
     for whiten in (False, True):
         project = eigenfaces(base.images, whiten=whiten)
@@ -250,16 +252,16 @@ def speed(choice: Choice) -> None:
     small = ClassifierSettings(method="arcface", backbone="small", weights="none", image_size=SIDE)
     large = ClassifierSettings(method="arcface", weights="none")
     for name, asked in ((f"small, {SIDE} px", small), ("mobilenet_v2, 112 px", large)):
-        settings = resolved(asked)
+        settings = resolve(asked)
         network = make_network(settings, 40).eval().to(memory_format=torch.channels_last)
         recognizer = Recognizer(network, (), settings, torch.device("cpu"), Path(), 0, "")
         shape = (256, 3, recognizer.side, recognizer.side)
         images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-        recognizer.vectors(images)  # the first time is slower
+        recognizer.embeddings(images)  # the first time is slower
         rates = []
         for _ in range(5):
             start = time.perf_counter()
-            recognizer.vectors(images)
+            recognizer.embeddings(images)
             rates.append(len(images) / (time.perf_counter() - start))
         spread = f"{median(rates):.0f} ({min(rates):.0f} to {max(rates):.0f})"
         print(f"| {name} | {torch.get_num_threads()} | {spread} |")
@@ -278,34 +280,34 @@ def eigenfaces(
     middle = flat.mean(0)
     _, spreads, axes = np.linalg.svd(flat - middle, full_matrices=False)
     axes = axes[:COMPONENTS] / (spreads[:COMPONENTS, None] if whiten else 1)
-    return lambda others: unit((_flat(others) - middle) @ axes.T)
+    return lambda others: unit_vectors((_flat(others) - middle) @ axes.T)
 
 
 def open_set(
-    new: NDArray[np.float32], new_data: Labelled, other: NDArray[np.float32], other_data: Labelled
+    new: NDArray[np.float32], new_data: LabelledImages, other: NDArray[np.float32], other_data: LabelledImages
 ) -> dict[str, float]:
     """How newcomers are told from each other and from strangers, in one space of vectors.
 
     Nobody is judged by a threshold that was found on images of their own: strangers by that of all newcomers,
     and each newcomer by that of the others. All but `rank-1` and the TAR are means over the people.
     """
-    gallery, found = look_up(new, new_data.names(), ENROLLED)
-    people, right = np.array(found.people, object), found.own > found.other
+    gallery, found = enroll_and_identify(new, new_data.class_names(), ENROLLED)
+    people, right = np.array(found.people, object), found.genuine > found.impostor
     named = []
     for name in sorted({*found.people}):
         mine = people == name
-        threshold = threshold_at(found.other[~mine], STRANGERS_FAR)
-        named.append((right & (found.own >= threshold))[mine].mean())
-    threshold = threshold_at(found.other, STRANGERS_FAR)
-    best, theirs = gallery.similarities(other).max(1), np.array(other_data.names(), object)
+        threshold = threshold_at_far(found.impostor[~mine], STRANGERS_FAR)
+        named.append((right & (found.genuine >= threshold))[mine].mean())
+    threshold = threshold_at_far(found.impostor, STRANGERS_FAR)
+    best, theirs = gallery.similarities(other).max(1), np.array(other_data.class_names(), object)
     refused = [(best < threshold)[theirs == name].mean() for name in other_data.classes]
     genuine, impostor = pair_similarities(
-        np.concatenate([new, other]), [*new_data.names(), *other_data.names()]
+        np.concatenate([new, other]), [*new_data.class_names(), *other_data.class_names()]
     )
     return {
         "rank-1": found.rank_1(),
         "rank-1, balanced": found.balanced_rank_1(),
-        "TAR at FAR 1 %": accepted(genuine, threshold_at(impostor, FAR)),
+        "TAR at FAR 1 %": accept_rate(genuine, threshold_at_far(impostor, FAR)),
         "strangers refused": float(np.mean(refused)),
         "newcomers named": float(np.mean(named)),
     }
@@ -326,9 +328,9 @@ def _people(choice: Choice, name: str, people: Sequence[str]) -> Path:
 
 def _labelled(
     choice: Choice, folder: Path, side: int, *, label: str | None = None, held_out: float = 0.0
-) -> Labelled:
+) -> LabelledImages:
     """As a training reads them; faces that a label tells are cropped already, others are cut out."""
-    return load_labelled(
+    return load_labelled_images(
         folder,
         side,
         cache=choice.output / "cache",
@@ -344,7 +346,7 @@ def _photos(people: Path, name: str) -> list[Path]:
 
 
 def _flat(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    return grey(images)[:, 0].reshape(len(images), -1).astype(np.float32)
+    return to_grey(images)[:, 0].reshape(len(images), -1).astype(np.float32)
 
 
 def _spread(values: Sequence[float]) -> str:

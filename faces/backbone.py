@@ -62,10 +62,10 @@ class Backbone(nn.Module):
 
         H and W are about S / 16 for the small one and S / 32 for most others.
         """
-        return self.body(self.normalised(images))
+        return self.body(self.normalize(images))
 
     @property
-    def layers(self) -> list[str]:
+    def layer_names(self) -> list[str]:
         """The names of the body's parts that have weights, from the image on."""
         return [name for name, part in self.body.named_children() if _weights(part)]
 
@@ -77,7 +77,7 @@ class Backbone(nn.Module):
         self.train(training)
         return shape[1], shape[2], shape[3]
 
-    def normalised(self, images: Tensor) -> Tensor:
+    def normalize(self, images: Tensor) -> Tensor:
         """Images, float [B, 3, S, S] in [-1, 1], as the body takes them."""
         if self.name == SMALL:
             return images
@@ -102,7 +102,9 @@ class Backbone(nn.Module):
             return
         ends = [place for place, name in enumerate(weights) if name.startswith(f"{last}.")]
         if not ends:
-            raise UserError(f"{self.name} has no layer {last} to freeze; it has: {', '.join(self.layers)}")
+            raise UserError(
+                f"{self.name} has no layer {last} to freeze; it has: {', '.join(self.layer_names)}"
+            )
         for place, weight in enumerate(weights.values()):
             weight.requires_grad_(place > ends[-1])
         layers = [layer for layer in self.body.modules() if _weights(layer)]

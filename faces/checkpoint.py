@@ -32,7 +32,7 @@ def load_trained(path: str | Path, kind: str, missing: str) -> tuple[Path, dict[
 
 
 @contextmanager
-def made_from(file: Path) -> Iterator[None]:
+def report_network_mismatch(file: Path) -> Iterator[None]:
     """Make a network of a checkpoint in this block; one that does not fit itself is told (`UserError`)."""
     try:
         yield
@@ -40,6 +40,6 @@ def made_from(file: Path) -> Iterator[None]:
         raise UserError(f"{file} holds another network than it tells of") from None
 
 
-def weights_in_use(state: dict[str, Any]) -> dict[str, Tensor]:
+def evaluation_weights(state: dict[str, Any]) -> dict[str, Tensor]:
     """Of what a checkpoint holds the weights to use: the averaged ones or, where none are kept, the raw."""
     return state["average"] or state["network"]

@@ -12,14 +12,14 @@ from torch.nn.utils import get_total_norm
 
 from engine.ema import AveragedNetwork, estimate_batch_norm_statistics
 from engine.finite import FiniteCheck
-from faces.checkpoint import weights_in_use
+from faces.checkpoint import evaluation_weights
 from faces.settings import OptimizerName
 
 MOMENTUM = 0.9
 """Of stochastic gradient descent."""
 WARM_UP = 0.05
 """Share of the steps over which the learning rate rises."""
-WEIGHTS = ("network", "average")
+WEIGHT_KEYS = ("network", "average")
 """What in a state are weights."""
 
 
@@ -87,7 +87,7 @@ class Updater:
         self._sums, self._summed = {}, 0
         return means | {"rate/learning": self._rate(max(self.step_count - 1, 0))}
 
-    def judged(self, inputs: Iterable[Tensor]) -> nn.Module:
+    def evaluation_network(self, inputs: Iterable[Tensor]) -> nn.Module:
         """The network to use: the average, with batch-norm statistics of these inputs, or the raw one.
 
         Args:
@@ -103,9 +103,9 @@ class Updater:
         return self._average.network.eval()
 
     def state(self, inputs: Iterable[Tensor]) -> dict[str, Any]:
-        """All that a checkpoint must hold to go on from here; for `inputs` see `judged`."""
+        """All that a checkpoint must hold to go on from here; for `inputs` see `evaluation_network`."""
         if self._average:
-            self.judged(inputs)
+            self.evaluation_network(inputs)
         return {
             "network": self.network.state_dict(),
             "average": self._average.network.state_dict() if self._average else None,
@@ -129,10 +129,10 @@ class Updater:
         """Take over the network of a checkpoint and nothing else; an average it lacks starts anew."""
         self.network.load_state_dict(state["network"])
         if self._average:
-            self._average.network.load_state_dict(weights_in_use(state))
+            self._average.network.load_state_dict(evaluation_weights(state))
 
 
-def falling_rate(highest: float, steps: int) -> Callable[[int], float]:
+def warmup_cosine_schedule(highest: float, steps: int) -> Callable[[int], float]:
     """A learning rate that rises over the first `WARM_UP` of the steps and falls to 0 as half a cosine.
 
     (Loshchilov and Hutter 2017, without restarts.)
@@ -148,12 +148,12 @@ def falling_rate(highest: float, steps: int) -> Callable[[int], float]:
     return rate
 
 
-def decaying(weights: Iterable[nn.Parameter]) -> list[nn.Parameter]:
+def decayed_parameters(weights: Iterable[nn.Parameter]) -> list[nn.Parameter]:
     """Those on which weight decay usually acts: all but biases and the weights of norms."""
     return [weight for weight in weights if weight.ndim > 1]
 
 
-def optimizer_of(
+def make_optimizer(
     kind: OptimizerName, weights: Iterable[nn.Parameter], decayed: Iterable[nn.Parameter], weight_decay: float
 ) -> torch.optim.Optimizer:
     """An optimizer for an `Updater`, which sets its learning rate.

@@ -17,7 +17,7 @@ from engine.errors import UserError
 from engine.png import load_png
 from faces.recognition import calibrate as calibrating
 from faces.recognition import commands as naming
-from faces.recognition.face_crops import Seen
+from faces.recognition.face_crops import FaceCrops
 from faces.recognition.gallery import load_gallery
 from faces.recognition.recognizer import load_recognizer
 from images.decode import decode_full
@@ -76,17 +76,19 @@ def test_each_face_of_a_group_photo_is_named(scratch_run, drawn_people, monkeypa
     boxes = [(float(left), 0.0, float(left + side), float(side)) for left in range(0, 3 * side, side)]
 
     def stand_in(crop_side: int, detector: object, enlarge: float):
-        def look(path: Path) -> Seen:
+        def look(path: Path) -> FaceCrops:
             photo = decode_full(path)
             crops = [photo[:, :, int(left) : int(right)] for left, _, right, _ in boxes]
             scaled = [
                 Image.fromarray(np.moveaxis(crop, 0, -1)).resize((crop_side, crop_side)) for crop in crops
             ]
-            return Seen(photo, boxes, np.stack([np.moveaxis(np.asarray(crop), -1, 0) for crop in scaled]))
+            return FaceCrops(
+                photo, boxes, np.stack([np.moveaxis(np.asarray(crop), -1, 0) for crop in scaled])
+            )
 
         return look
 
-    monkeypatch.setattr(naming, "faces_found", stand_in)
+    monkeypatch.setattr(naming, "detected_face_cropper", stand_in)
     rows = json.loads("\n".join(told("predict", scratch_run, "group.png", "--json", "--device", "cpu").lines))
     assert [(row["face"], row["left"], row["right"]) for row in rows] == [
         (face, box[0], box[2]) for face, box in enumerate(boxes)
@@ -291,13 +293,13 @@ def test_a_photo_at_which_the_search_fails_is_one_among_others(
     }[error]
     odd, fine = files(sorted(drawn_people.iterdir())[0], 0, 2)
 
-    def look(path: Path) -> Seen:
+    def look(path: Path) -> FaceCrops:
         if path == odd:
             raise MemoryError if error == "memory" else cv2.error("(-4) Failed to\nallocate")
         photo = decode_full(path)
-        return Seen(photo, [(0.0, 0.0, 40.0, 40.0)], photo[None, :, 4:36, 4:36])
+        return FaceCrops(photo, [(0.0, 0.0, 40.0, 40.0)], photo[None, :, 4:36, 4:36])
 
-    monkeypatch.setattr(naming, "faces_found", lambda *_: look)
+    monkeypatch.setattr(naming, "detected_face_cropper", lambda *_: look)
     found = told("predict", scratch_run, odd, fine, "--device", "cpu")
     assert f"left out: {odd}: {said}" in found.error
     assert any(str(fine) in line for line in found.lines)
@@ -338,7 +340,7 @@ def test_an_image_with_two_faces_or_none_is_not_enrolled(gallery, strangers, mon
     for count, said in ((0, "no face is found"), (2, "2 faces are found")):
         crops = np.zeros((count, 3, 32, 32), np.uint8)
         look = SimpleNamespace(crops=crops)
-        monkeypatch.setattr(naming, "faces_found", lambda *_, look=look: lambda path: look)
+        monkeypatch.setattr(naming, "detected_face_cropper", lambda *_, look=look: lambda path: look)
         assert said in refused("enroll", gallery, "Bo", face)
     assert gallery.read_bytes() == before
 
@@ -346,9 +348,9 @@ def test_an_image_with_two_faces_or_none_is_not_enrolled(gallery, strangers, mon
 def test_vectors_are_those_of_the_images_alone(arcface_run, strangers):
     recognizer = load_recognizer(arcface_run)
     images = np.stack([load_png(path) for path in files(sorted(strangers.iterdir())[0])])
-    vectors = recognizer.vectors(images)
+    vectors = recognizer.embeddings(images)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-5)
-    np.testing.assert_allclose(recognizer.vectors(images[3:4])[0], vectors[3], atol=1e-5)
+    np.testing.assert_allclose(recognizer.embeddings(images[3:4])[0], vectors[3], atol=1e-5)
     np.testing.assert_allclose(recognizer.probabilities(images).sum(1), 1, rtol=1e-5)
 
 
@@ -358,7 +360,7 @@ def test_features_that_are_all_zero_are_no_vector(scratch_run):
         for weight in recognizer.network.hidden.parameters():
             weight.zero_()
     with pytest.raises(UserError, match="makes no vector of an image"):
-        recognizer.vectors(np.zeros((2, 3, 32, 32), np.uint8))
+        recognizer.embeddings(np.zeros((2, 3, 32, 32), np.uint8))
 
 
 def test_a_generators_faces_are_measured_in_a_classifiers_features(arcface_run, tiny_run, strangers):

@@ -16,7 +16,7 @@ from engine.checkpoint import load
 from engine.png import load_png
 from engine.runs import best_path, checkpoints, samples, step_of
 from faces.recognition import report
-from faces.recognition.folder import load_labelled
+from faces.recognition.folder import load_labelled_images
 from faces.recognition.learner import ClassifierLearner
 from faces.recognition.recognizer import load_recognizer
 from faces.recognition.scores import accuracy, balanced_accuracy, confusion_matrix
@@ -96,10 +96,10 @@ def test_what_a_run_leaves(scratch_run, drawn_people):
 
 def test_grey_copies_are_scored_beside_the_images(scratch_run, drawn_people, tmp_path):
     recognizer = load_recognizer(best_path(scratch_run))
-    data = load_labelled(drawn_people, recognizer.side, cache=tmp_path, workers=0, held_out=0.2)
+    data = load_labelled_images(drawn_people, recognizer.side, cache=tmp_path, workers=0, held_out=0.2)
     images, true = data.images[data.held_rows], data.labels[data.held_rows]
     values = json.loads((scratch_run / "report.json").read_text())
-    for prefix, shown in (("", images), ("grey_", report.grey(images))):
+    for prefix, shown in (("", images), ("grey_", report.to_grey(images))):
         confusion = confusion_matrix(true, recognizer.probabilities(shown).argmax(1), len(data.classes))
         assert values[f"{prefix}accuracy"] == pytest.approx(accuracy(confusion))
         assert values[f"{prefix}balanced_accuracy"] == pytest.approx(balanced_accuracy(confusion))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from faces.recognition.settings import TILE
+from faces.recognition.settings import TILE_RATIO
 from images.tiles import middle, to_float
 
 Span = tuple[float, float]
@@ -38,10 +38,10 @@ class Augmentation:
     hue: float = 0.0
 
 
-def photographic(mirror: bool) -> Augmentation:
+def crop_and_colour(mirror: bool) -> Augmentation:
     """For learning from scratch: crops from anywhere in the image, and light and colours."""
     return Augmentation(
-        side=(1 / TILE, 1.0),
+        side=(1 / TILE_RATIO, 1.0),
         shift=None,
         mirror=mirror,
         brightness=0.4,
@@ -51,7 +51,7 @@ def photographic(mirror: bool) -> Augmentation:
     )
 
 
-def geometric(mirror: bool) -> Augmentation:
+def shift_and_zoom(mirror: bool) -> Augmentation:
     """For a network that has learnt colours already: shifts of 0.1 and a zoom of 0.2."""
     return Augmentation(side=(0.8, 1.2), shift=0.1, mirror=mirror)
 
@@ -76,7 +76,7 @@ def augment(images: Tensor, size: int, how: Augmentation, random: torch.Generato
         mean = levels.mean((2, 3), keepdim=True)
         levels = ((levels - mean) * _between(how.contrast, drawn[5]) + mean).clamp(0, 1)
         saturation, hue = _between(how.saturation, drawn[6]), _between((-how.hue, how.hue), drawn[7])
-        varied = change_colours(levels, saturation, hue) * 2 - 1
+        varied = adjust_colours(levels, saturation, hue) * 2 - 1
     return varied
 
 
@@ -85,7 +85,7 @@ def centre_crop(images: Tensor, size: int) -> Tensor:
     return to_float(middle(images, size))
 
 
-def change_colours(levels: Tensor, saturation: Tensor, hue: Tensor) -> Tensor:
+def adjust_colours(levels: Tensor, saturation: Tensor, hue: Tensor) -> Tensor:
     """Images with other saturations and hues (of hue, saturation, value).
 
     Args:

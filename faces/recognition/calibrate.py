@@ -15,20 +15,20 @@ from engine.runs import report_write_errors
 from engine.worker_pool import worker_count
 from faces.made import Made
 from faces.recognition.calibration import (
-    FEWEST,
-    Curve,
+    MIN_FALSE_ACCEPTS,
     Identification,
-    accepted,
-    identification,
-    is_borne,
+    RocCurve,
+    accept_rate,
+    has_enough_trials,
     pair_similarities,
-    roc,
-    threshold_at,
+    roc_curve,
+    score_identification,
+    threshold_at_far,
 )
-from faces.recognition.commands import SCRIPT, Told, find_recognizer
-from faces.recognition.folder import load_labelled
-from faces.recognition.gallery import Gallery, change_gallery, check_network, empty_gallery, load_gallery
-from faces.recognition.options import CalibrateChoice
+from faces.recognition.commands import SCRIPT, CommandResult, find_recognizer
+from faces.recognition.folder import load_labelled_images
+from faces.recognition.gallery import Gallery, check_network, empty_gallery, load_gallery, update_gallery
+from faces.recognition.options import CalibrateArguments
 from faces.recognition.pictures import save_roc_chart
 from faces.tables import write_csv
 
@@ -39,7 +39,7 @@ MOST = 10_000
 """Images whose pairs are compared: 50 million pairs, which take some gigabytes."""
 
 
-def calibrate(choice: CalibrateChoice) -> Told:
+def calibrate(choice: CalibrateArguments) -> CommandResult:
     """Find the threshold at which the wanted share of strangers is named; write curves; tell.
 
     Each person of the folder is a stranger once: an image's best similarity to the others is what it would
@@ -53,7 +53,7 @@ def calibrate(choice: CalibrateChoice) -> Told:
         load_gallery(choice.gallery, recognizer.digest)  # before the images, which take their time
     with report_write_errors(choice.output):
         made = Made(choice.output, SCRIPT, (FIGURES, CURVES, CHART))
-    data = load_labelled(
+    data = load_labelled_images(
         choice.folder,
         recognizer.side,
         cache=choice.cache,
@@ -66,15 +66,15 @@ def calibrate(choice: CalibrateChoice) -> Told:
             f"{choice.folder} holds {len(data.images):,} images, too many to compare all pairs: calibrate on "
             f"{MOST:,} of them, or fewer"
         )
-    vectors, people = recognizer.vectors(data.images), data.names()
+    vectors, people = recognizer.embeddings(data.images), data.class_names()
     genuine, impostor = pair_similarities(vectors, people)
-    pairs = roc(genuine, impostor)
-    _, found = look_up(vectors, people, choice.enrolled)
-    threshold, looks = threshold_at(found.other, choice.far), len(found.other)
+    pairs = roc_curve(genuine, impostor)
+    _, found = enroll_and_identify(vectors, people, choice.enrolled)
+    threshold, looks = threshold_at_far(found.impostor, choice.far), len(found.impostor)
     tar = {
-        rate: accepted(genuine, threshold_at(impostor, rate))
+        rate: accept_rate(genuine, threshold_at_far(impostor, rate))
         for rate in RATES
-        if is_borne(rate, len(impostor))
+        if has_enough_trials(rate, len(impostor))
     }
     values = {
         "network": recognizer.digest,
@@ -84,9 +84,9 @@ def calibrate(choice: CalibrateChoice) -> Told:
         "wanted_far": choice.far,
         "open_set": {
             "images_looked_up": looks,
-            "enough_for_wanted_far": is_borne(choice.far, looks),
-            "strangers_named": found.strangers_named(threshold),
-            "rightly_named": found.named(threshold),
+            "enough_for_wanted_far": has_enough_trials(choice.far, looks),
+            "strangers_named": found.false_accept_rate(threshold),
+            "rightly_named": found.identification_rate(threshold),
         },
         "closed_set": {"rank_1": found.rank_1(), "balanced_rank_1": found.balanced_rank_1()},
         "verification": {
@@ -99,8 +99,8 @@ def calibrate(choice: CalibrateChoice) -> Told:
     lines = [
         f"{len(data.images):,} images of {len(data.classes):,} people, {choice.enrolled} of each enrolled, "
         f"{looks:,} looked up",
-        f"threshold {threshold:.4f}: {found.strangers_named(threshold):.2%} of strangers are named "
-        f"(wanted: {choice.far:.2%}), {found.named(threshold):.1%} of people are, and rightly",
+        f"threshold {threshold:.4f}: {found.false_accept_rate(threshold):.2%} of strangers are named "
+        f"(wanted: {choice.far:.2%}), {found.identification_rate(threshold):.1%} of people are, and rightly",
         *_doubt("the threshold is a rough one", [choice.far], looks, "images looked up"),
         f"closed set: the most similar person is the right one for {found.rank_1():.1%} "
         f"(balanced over the people {found.balanced_rank_1():.1%})",
@@ -123,12 +123,12 @@ def calibrate(choice: CalibrateChoice) -> Told:
             check_network(gallery, path, recognizer.digest)
             return gallery.with_threshold(threshold)
 
-        change_gallery(path, change)
+        update_gallery(path, change)
         lines.append(f"written into {choice.gallery}")
-    return Told(lines)
+    return CommandResult(lines)
 
 
-def look_up(
+def enroll_and_identify(
     vectors: NDArray[np.float32], people: Sequence[str], enrolled: int
 ) -> tuple[Gallery, Identification]:
     """Enrol the first images of everybody, and look the others up: the gallery, and what came of it.
@@ -149,31 +149,31 @@ def look_up(
             raise UserError(
                 f"{name} has {len(rows)} images: to enroll {enrolled} and look others up takes more"
             )
-        gallery = gallery.enrolled(name, vectors[rows[:enrolled]])
+        gallery = gallery.enroll(name, vectors[rows[:enrolled]])
         looked_up.extend(rows[enrolled:])
     similarities = gallery.similarities(vectors[looked_up])
-    return gallery, identification(similarities, list(names[looked_up]), list(gallery.people))
+    return gallery, score_identification(similarities, list(names[looked_up]), list(gallery.people))
 
 
 def _doubt(consequence: str, rates: Sequence[float], count: int, what: str) -> list[str]:
     """A line on the rates that so many trials cannot bear; none where there is no such rate."""
-    doubtful = [rate for rate in rates if not is_borne(rate, count)]
+    doubtful = [rate for rate in rates if not has_enough_trials(rate, count)]
     if not doubtful:
         return []
     takes = [
-        f"FAR {_percent(rate)} takes {math.ceil(FEWEST / rate - 1e-6):,} {what}"
+        f"FAR {_percent(rate)} takes {math.ceil(MIN_FALSE_ACCEPTS / rate - 1e-6):,} {what}"
         if rate
         else f"FAR 0 is shown by no number of {what}"
         for rate in doubtful
     ]
-    return [f"{consequence}: {', '.join(takes)}, as a rate should rest on {FEWEST} false accepts or more"]
+    return [f"{consequence}: {', '.join(takes)}, as a rate needs {MIN_FALSE_ACCEPTS} false accepts or more"]
 
 
 def _percent(rate: float) -> str:
     return f"{100 * rate:g}%"
 
 
-def _write(made: Made, values: dict[str, object], curves: dict[str, tuple[Curve, int]]) -> list[str]:
+def _write(made: Made, values: dict[str, object], curves: dict[str, tuple[RocCurve, int]]) -> list[str]:
     """Write figures, and curves with the number of similarities of which `far` is a share; lines to print."""
     with made.atomic_write(FIGURES) as path:
         path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")

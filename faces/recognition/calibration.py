@@ -17,7 +17,7 @@ from engine.errors import UserError
 
 Scores = NDArray[np.float64]
 
-FEWEST = 30
+MIN_FALSE_ACCEPTS = 30
 """False accepts that a rate has to rest on, for the true one to lie within 30 % of it with a confidence of
 90 % (the rule of 30, Doddington et al. 2000). That is of independent trials; pairs that share an image are
 not quite, so it is the least to ask for."""
@@ -26,7 +26,7 @@ POINTS = 200
 
 
 @dataclass(frozen=True)
-class Curve:
+class RocCurve:
     """What is accepted at each threshold, from the strictest to the laxest.
 
     Attributes:
@@ -43,7 +43,7 @@ class Curve:
         """Under the curve of `tar` over `far`: 0.5 by chance, 1 where the two do not overlap."""
         return float((np.diff(self.far) * (self.tar[1:] + self.tar[:-1]) / 2).sum())
 
-    def thinned(self, points: int = POINTS) -> Curve:
+    def thinned(self, points: int = POINTS) -> RocCurve:
         """So many points of the curve at most, or all where it has no more.
 
         Half of them are spread over `tar`, half over the logarithm of `far`, where the strict thresholds
@@ -60,10 +60,10 @@ class Curve:
             np.searchsorted(self.tar, shares),
         ]
         chosen = np.unique(np.concatenate(rows).clip(0, len(self.far) - 1))
-        return Curve(self.thresholds[chosen], self.far[chosen], self.tar[chosen])
+        return RocCurve(self.thresholds[chosen], self.far[chosen], self.tar[chosen])
 
 
-def roc(genuine: ArrayLike, impostor: ArrayLike) -> Curve:
+def roc_curve(genuine: ArrayLike, impostor: ArrayLike) -> RocCurve:
     """The receiver operating characteristic of two sets of similarities.
 
     Args:
@@ -80,10 +80,10 @@ def roc(genuine: ArrayLike, impostor: ArrayLike) -> Curve:
     far, tar = (
         1 - np.searchsorted(values, thresholds, side="left") / len(values) for values in (impostor, genuine)
     )
-    return Curve(thresholds, far, tar)
+    return RocCurve(thresholds, far, tar)
 
 
-def threshold_at(impostor: ArrayLike, far: float) -> float:
+def threshold_at_far(impostor: ArrayLike, far: float) -> float:
     """The lowest threshold at which at most this share of `impostor` similarities [I] is accepted.
 
     Raises:
@@ -99,12 +99,12 @@ def threshold_at(impostor: ArrayLike, far: float) -> float:
     return float(np.clip(np.nextafter(first, np.inf), -1, 1))
 
 
-def is_borne(far: float, count: int) -> bool:
-    """Whether so many similarities that should be refused are enough to tell this rate by: see `FEWEST`."""
-    return far * count > FEWEST - 1e-6
+def has_enough_trials(far: float, count: int) -> bool:
+    """Whether `count` impostor similarities are enough to estimate this rate; see `MIN_FALSE_ACCEPTS`."""
+    return far * count > MIN_FALSE_ACCEPTS - 1e-6
 
 
-def accepted(similarities: ArrayLike, threshold: float) -> float:
+def accept_rate(similarities: ArrayLike, threshold: float) -> float:
     """The share of similarities, [N], that are at least this."""
     return float((np.asarray(similarities, float) >= threshold).mean())
 
@@ -130,45 +130,47 @@ class Identification:
     """Faces against a gallery that holds the people they are of.
 
     Attributes:
-        own: similarity to the right person, float64 [M].
-        other: to the most similar of the others, float64 [M]: what a stranger would get, were the
+        genuine: similarity to the right person, float64 [M].
+        impostor: to the most similar of the others, float64 [M]: what a stranger would get, were the
             right person not enrolled.
         people: M, who the faces are of.
     """
 
-    own: Scores
-    other: Scores
+    genuine: Scores
+    impostor: Scores
     people: tuple[str, ...]
 
     def rank_1(self) -> float:
         """Closed set: the share of faces whose most similar person is the right one."""
-        return float((self.own > self.other).mean())
+        return float((self.genuine > self.impostor).mean())
 
     def balanced_rank_1(self) -> float:
         """The mean over the people of that share, so that one of many images does not stand for all.
 
         Who always says the same name gets 1 over the number of people.
         """
-        right, people = self.own > self.other, np.array(self.people, object)
+        right, people = self.genuine > self.impostor, np.array(self.people, object)
         return float(np.mean([right[people == name].mean() for name in sorted({*self.people})]))
 
-    def named(self, threshold: float) -> float:
+    def identification_rate(self, threshold: float) -> float:
         """Open set: the share of faces that are named, and rightly (detection and identification rate)."""
-        return float(((self.own > self.other) & (self.own >= threshold)).mean())
+        return float(((self.genuine > self.impostor) & (self.genuine >= threshold)).mean())
 
-    def strangers_named(self, threshold: float) -> float:
+    def false_accept_rate(self, threshold: float) -> float:
         """Open set: the share of faces that would be named were they strangers; they are refused else."""
-        return accepted(self.other, threshold)
+        return accept_rate(self.impostor, threshold)
 
-    def curve(self) -> Curve:
+    def curve(self) -> RocCurve:
         """Rightly named over strangers named, at each threshold."""
-        plain = roc(self.own, self.other)
-        right = np.sort(self.own[self.own > self.other])
+        plain = roc_curve(self.genuine, self.impostor)
+        right = np.sort(self.genuine[self.genuine > self.impostor])
         missed = np.searchsorted(right, plain.thresholds, side="left")
-        return Curve(plain.thresholds, plain.far, (len(right) - missed) / len(self.own))
+        return RocCurve(plain.thresholds, plain.far, (len(right) - missed) / len(self.genuine))
 
 
-def identification(similarities: ArrayLike, people: Sequence[str], enrolled: Sequence[str]) -> Identification:
+def score_identification(
+    similarities: ArrayLike, people: Sequence[str], enrolled: Sequence[str]
+) -> Identification:
     """Split similarities into those to the right person and those to others.
 
     Args:

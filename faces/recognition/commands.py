@@ -21,27 +21,27 @@ from engine.settings import Device
 from faces.detection.opencv import searching
 from faces.made import Made
 from faces.photos import Photos, list_photos
-from faces.recognition.face_crops import Look, faces_found, whole_images
+from faces.recognition.face_crops import FaceCropper, detected_face_cropper, whole_image_cropper
 from faces.recognition.gallery import (
     Gallery,
-    change_gallery,
     check_network,
     check_threshold,
     empty_gallery,
-    is_there,
+    gallery_exists,
     load_gallery,
-    person_name,
+    normalize_name,
+    update_gallery,
 )
 from faces.recognition.options import (
-    EnrollChoice,
-    IdentifyChoice,
-    ListChoice,
-    LookingChoice,
-    PredictChoice,
-    RemoveChoice,
-    TellingChoice,
+    CropArguments,
+    EnrollArguments,
+    IdentifyArguments,
+    ListArguments,
+    OutputArguments,
+    PredictArguments,
+    RemoveArguments,
 )
-from faces.recognition.pictures import draw_named
+from faces.recognition.pictures import draw_names
 from faces.tables import write_csv
 from images.decode import UnusableImageError
 from images.fonts import HELP, Label, legible
@@ -55,7 +55,7 @@ UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True)
-class Told:
+class CommandResult:
     """What a command found.
 
     Attributes:
@@ -80,7 +80,7 @@ class Told:
         return 2 if self.failed else 0
 
 
-def predict(choice: PredictChoice) -> Told:
+def predict(choice: PredictArguments) -> CommandResult:
     """Name the class of each face. Raises `UserError` for what cannot be loaded or written."""
     photos = list_photos(choice.photos)
     photos.check_apart(choice.output)
@@ -93,7 +93,7 @@ def predict(choice: PredictChoice) -> Told:
     return _tell(choice, photos, recognizer, recognizer.classes, names, "{:.0%}")
 
 
-def identify(choice: IdentifyChoice) -> Told:
+def identify(choice: IdentifyArguments) -> CommandResult:
     """Find faces in the gallery. Raises `UserError` as `predict`, and for a gallery that does not fit."""
     photos = list_photos(choice.photos)
     photos.check_apart(choice.output)
@@ -107,13 +107,13 @@ def identify(choice: IdentifyChoice) -> Told:
     check_threshold(threshold)
 
     def names(crops: NDArray[np.uint8]) -> list[tuple[str, float]]:
-        matches = gallery.identify(recognizer.vectors(crops), threshold)
+        matches = gallery.identify(recognizer.embeddings(crops), threshold)
         return [(match.name or UNKNOWN, match.similarity) for match in matches]
 
     return _tell(choice, photos, recognizer, [*gallery.people, UNKNOWN], names, "{:.2f}")
 
 
-def enroll(choice: EnrollChoice) -> Told:
+def enroll(choice: EnrollArguments) -> CommandResult:
     """Add somebody to a gallery, which stays as it was unless every image has one face.
 
     Images that are in it already are told of and left out.
@@ -123,14 +123,14 @@ def enroll(choice: EnrollChoice) -> Told:
             network that is missing or another than the gallery's; a gallery that cannot be written; a name
             that is none.
     """
-    name = person_name(choice.name)
+    name = normalize_name(choice.name)
     if name.casefold() == UNKNOWN:
         raise UserError(f"{name} is what identify calls a stranger: give another name")
     images = list_photos(choice.images)
     for file, reason in images.left_out:
         raise UserError(f"{file} cannot be enrolled: {reason}; nothing was changed")
     new = None
-    if is_there(choice.gallery):
+    if gallery_exists(choice.gallery):
         _, recognizer = _open_gallery(choice.gallery, choice.checkpoint, choice)
     else:
         if choice.checkpoint is None:
@@ -139,28 +139,28 @@ def enroll(choice: EnrollChoice) -> Told:
         new = empty_gallery(recognizer.digest, recognizer.checkpoint)
     look = _look(recognizer, choice)
     crops = [_one_face(look, path) for path in images.files]
-    vectors = recognizer.vectors(np.stack(crops))
+    vectors = recognizer.embeddings(np.stack(crops))
 
     def add(gallery: Gallery) -> Gallery:
         check_network(gallery, choice.gallery, recognizer.digest)
         for path, vector in zip(images.files, vectors, strict=True):
-            if others := [other for other in gallery.holders(vector) if other != name]:
+            if others := [other for other in gallery.people_with(vector) if other != name]:
                 raise UserError(
                     f"{path} is in the gallery as {others[0]} already, and shows one person: leave it "
                     f"out, or remove {others[0]} first; nothing was changed"
                 )
-        return gallery.enrolled(name, vectors)
+        return gallery.enroll(name, vectors)
 
-    before, after = change_gallery(choice.gallery, add, new)
+    before, after = update_gallery(choice.gallery, add, new)
     count, people = after.people[name], len(after.people)
     lines = [f"{name}: {count:,} vectors; {people:,} people in {choice.gallery}"]
     known = len(vectors) - (len(after.names) - len(before.names))
     if known:
         lines.append(f"{known:,} of {len(vectors):,} images were in it already and are not added again")
-    return Told(lines)
+    return CommandResult(lines)
 
 
-def list_people(choice: ListChoice) -> Told:
+def list_people(choice: ListArguments) -> CommandResult:
     """Tell who is in a gallery. Raises `UserError` where it cannot be read."""
     gallery = load_gallery(choice.gallery)
     if choice.json:
@@ -170,9 +170,9 @@ def list_people(choice: ListChoice) -> Told:
             "network": gallery.network,
             "checkpoint": str(gallery.checkpoint),
         }
-        return Told([json.dumps(known, indent=2, ensure_ascii=False)])
+        return CommandResult([json.dumps(known, indent=2, ensure_ascii=False)])
     threshold = "none yet" if gallery.threshold is None else f"{gallery.threshold:.4f}"
-    return Told(
+    return CommandResult(
         [
             *(f"{name}: {count:,} vectors" for name, count in gallery.people.items()),
             f"{len(gallery.people):,} people; threshold: {threshold}; network {gallery.network}, "
@@ -181,10 +181,12 @@ def list_people(choice: ListChoice) -> Told:
     )
 
 
-def remove(choice: RemoveChoice) -> Told:
+def remove(choice: RemoveArguments) -> CommandResult:
     """Remove somebody from a gallery. Raises `UserError` for a name or a file that is not there."""
-    _, gallery = change_gallery(choice.gallery, lambda gallery: gallery.removed(choice.name))
-    return Told([f"{choice.name} is removed; {len(gallery.people):,} people are left in {choice.gallery}"])
+    _, gallery = update_gallery(choice.gallery, lambda gallery: gallery.remove(choice.name))
+    return CommandResult(
+        [f"{choice.name} is removed; {len(gallery.people):,} people are left in {choice.gallery}"]
+    )
 
 
 def find_recognizer(checkpoint: str | Path, runs: Path, device: Device) -> Recognizer:
@@ -199,7 +201,7 @@ def find_recognizer(checkpoint: str | Path, runs: Path, device: Device) -> Recog
     return load_recognizer(path, device=device)
 
 
-def _open_gallery(path: Path, checkpoint: str | None, choice: LookingChoice) -> tuple[Gallery, Recognizer]:
+def _open_gallery(path: Path, checkpoint: str | None, choice: CropArguments) -> tuple[Gallery, Recognizer]:
     """A gallery, and the network it is bound to. Raises `UserError` where they do not belong together."""
     gallery = load_gallery(path)
     if checkpoint is None and not is_file(gallery.checkpoint):
@@ -210,13 +212,13 @@ def _open_gallery(path: Path, checkpoint: str | None, choice: LookingChoice) -> 
     return load_gallery(path, recognizer.digest), recognizer
 
 
-def _look(recognizer: Recognizer, choice: LookingChoice) -> Look:
+def _look(recognizer: Recognizer, choice: CropArguments) -> FaceCropper:
     if choice.whole_image:
-        return whole_images(recognizer.side, recognizer.settings.centre)
-    return faces_found(recognizer.side, choice.detector, choice.enlarge)
+        return whole_image_cropper(recognizer.side, recognizer.settings.centre)
+    return detected_face_cropper(recognizer.side, choice.detector, choice.enlarge)
 
 
-def _one_face(look: Look, path: Path) -> NDArray[np.uint8]:
+def _one_face(look: FaceCropper, path: Path) -> NDArray[np.uint8]:
     try:
         with searching():
             seen = look(path)
@@ -232,13 +234,13 @@ def _one_face(look: Look, path: Path) -> NDArray[np.uint8]:
 
 
 def _tell(
-    choice: TellingChoice,
+    choice: OutputArguments,
     photos: Photos,
     recognizer: Recognizer,
     people: Sequence[str],
     names: Callable[[NDArray[np.uint8]], list[tuple[str, float]]],
     form: str,
-) -> Told:
+) -> CommandResult:
     """Name what is in each photo, one of `people`; write copies and a table.
 
     A photo that cannot be read, or has no face, is told of at the end; all others are done.
@@ -272,7 +274,7 @@ def _tell(
                     for face, (name, score) in enumerate(named)
                 ]
                 with made.atomic_write(copies[photo]) as path:
-                    save_png(path, draw_named(seen.photo, seen.boxes, words))
+                    save_png(path, draw_names(seen.photo, seen.boxes, words))
         with made.atomic_write(TABLE) as path:
             write_csv(path, COLUMNS, (row.values() for row in rows))
     table = choice.output / TABLE
@@ -283,7 +285,7 @@ def _tell(
     lines = [*_table(rows, form), *_shares(rows), str(table)]
     if choice.json:
         lines = [json.dumps(rows, indent=2, ensure_ascii=False)]
-    return Told(lines, problems, notes, failed=not rows)
+    return CommandResult(lines, problems, notes, failed=not rows)
 
 
 def _table(rows: Sequence[dict[str, object]], form: str) -> list[str]:

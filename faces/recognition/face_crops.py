@@ -16,7 +16,7 @@ from images.tiles import middle
 
 
 @dataclass(frozen=True)
-class Seen:
+class FaceCrops:
     """What is looked at in a photo.
 
     Attributes:
@@ -30,29 +30,29 @@ class Seen:
     crops: NDArray[np.uint8]
 
 
-Look = Callable[[Path], Seen]
+FaceCropper = Callable[[Path], FaceCrops]
 """Looks at a photo; raises `images.decode.UnusableImageError` for one that cannot be read."""
 
 
-def whole_images(side: int, centre: float) -> Look:
-    """Look at the middle square of each photo, as training does.
+def whole_image_cropper(side: int, centre: float) -> FaceCropper:
+    """FaceCropper at the middle square of each photo, as training does.
 
     Args:
         side: T of the crops in pixels.
         centre: share of the square's side, around its middle, that is kept.
     """
 
-    def look(path: Path) -> Seen:
+    def look(path: Path) -> FaceCrops:
         photo = decode_full(path)
         large = decode(path, round(side / centre))
         box = box_in_middle(photo, min(photo.shape[1:]) * side / large.shape[-1])
-        return Seen(photo, [box], middle(large, side)[None])
+        return FaceCrops(photo, [box], middle(large, side)[None])
 
     return look
 
 
-def faces_found(side: int, detector: Path | None, enlarge: float) -> Look:
-    """Look at the faces that a detector finds, cut out and turned as prepare_faces.py does.
+def detected_face_cropper(side: int, detector: Path | None, enlarge: float) -> FaceCropper:
+    """FaceCropper at the faces that a detector finds, cut out and turned as prepare_faces.py does.
 
     Args:
         side: T of the crops in pixels.
@@ -71,10 +71,10 @@ def faces_found(side: int, detector: Path | None, enlarge: float) -> Look:
         PrepareChoice(nowhere, nowhere, size=side, smallest=1, enlarge=enlarge, detector=detector)
     )
 
-    def look(path: Path) -> Seen:
+    def look(path: Path) -> FaceCrops:
         photo = decode_full(path)
         found = list(cropper.crops(photo))
         crops = np.stack([crop.image for crop in found]) if found else np.empty((0, 3, side, side), np.uint8)
-        return Seen(photo, [crop.found.box for crop in found], crops)
+        return FaceCrops(photo, [crop.found.box for crop in found], crops)
 
     return look

@@ -34,7 +34,7 @@ SPLITS = frozenset(
 
 
 @dataclass(frozen=True)
-class Labelled(TrainingData):
+class LabelledImages(TrainingData):
     """Images and what they are of.
 
     Attributes:
@@ -52,7 +52,7 @@ class Labelled(TrainingData):
         own = {"classes": list(self.classes), "split": "given" if self.given else "by digest"}
         return super().facts() | own
 
-    def names(self) -> list[str]:
+    def class_names(self) -> list[str]:
         """Of each image the name of its class."""
         return [self.classes[label] for label in self.labels]
 
@@ -66,7 +66,7 @@ class Labelled(TrainingData):
         )
 
 
-def load_labelled(
+def load_labelled_images(
     folder: Path,
     side: int,
     *,
@@ -75,7 +75,7 @@ def load_labelled(
     label: str | None = None,
     centre: float = 1.0,
     held_out: float = 0.0,
-) -> Labelled:
+) -> LabelledImages:
     """Read a folder of classes.
 
     Args:
@@ -121,7 +121,7 @@ def load_labelled(
     labels = np.searchsorted(np.array(classes), np.array(names)).astype(np.int64)
     state = hashlib.blake2b(labels.tobytes() + held.tobytes(), digest_size=16)
     state.update("\0".join([faces.digest, str(centre), *classes]).encode(errors="surrogateescape"))
-    return Labelled(
+    return LabelledImages(
         images=middle(faces.images, side)[rows],
         labels=labels,
         classes=classes,

@@ -1,6 +1,6 @@
 """A gallery: vectors of people's faces by which they are found again, in one file that holds no code.
 
-    gallery = empty_gallery(recognizer.digest, checkpoint).enrolled("Ada", vectors)    # float32 [N, D]
+    gallery = empty_gallery(recognizer.digest, checkpoint).enroll("Ada", vectors)    # float32 [N, D]
     gallery.save("people.npz")
     load_gallery("people.npz", recognizer.digest).identify(others, threshold=0.4)
 
@@ -74,17 +74,17 @@ class Gallery:
         """Everybody, by name, and how many vectors there are of each."""
         return dict(sorted(Counter(self.names).items()))
 
-    def enrolled(self, name: str, vectors: ArrayLike) -> Gallery:
+    def enroll(self, name: str, vectors: ArrayLike) -> Gallery:
         """The gallery with vectors [M, D] of somebody added; who is in it already gets more of them.
 
         A vector that this person has already, within `SAME`, is not added again. The name is kept as
-        `person_name` writes it.
+        `normalize_name` writes it.
 
         Raises:
             UserError: the name is empty, or not of one line.
             ValueError: the vectors are of another length, not finite, or zero.
         """
-        name, added = person_name(name), unit(vectors)
+        name, added = normalize_name(name), unit_vectors(vectors)
         known = self.vectors if len(self.names) else np.empty((0, added.shape[1]), np.float32)
         if added.shape[1] != known.shape[1]:
             raise ValueError(f"vectors have {added.shape[1]} values, those of the gallery {known.shape[1]}")
@@ -98,15 +98,15 @@ class Gallery:
         names = (*self.names, *[name] * len(new))
         return dataclasses.replace(self, names=names, vectors=np.concatenate([known, grown]))
 
-    def holders(self, vector: ArrayLike) -> list[str]:
+    def people_with(self, vector: ArrayLike) -> list[str]:
         """Everybody who has this vector, [D], of length 1, within `SAME`."""
         return sorted(
             {name for name, old in zip(self.names, self.vectors, strict=True) if _same(vector, old)}
         )
 
-    def removed(self, name: str) -> Gallery:
+    def remove(self, name: str) -> Gallery:
         """The gallery without somebody. Raises `UserError` for a name that is not in it."""
-        name = name if name in self.names else person_name(name)
+        name = name if name in self.names else normalize_name(name)
         if name not in self.names:
             raise UserError(f"{name} is not in the gallery; there are: {', '.join(self.people) or 'nobody'}")
         kept = [row for row, other in enumerate(self.names) if other != name]
@@ -122,7 +122,7 @@ class Gallery:
 
         The columns are in the order of `people`.
         """
-        cosines = unit(vectors).astype(np.float64) @ self.vectors.T.astype(np.float64)
+        cosines = unit_vectors(vectors).astype(np.float64) @ self.vectors.T.astype(np.float64)
         names = np.array(self.names, object)
         best = [cosines[:, names == name].max(1) for name in self.people]
         return np.clip(np.stack(best, 1), -1, 1)
@@ -166,7 +166,7 @@ def empty_gallery(network: str, checkpoint: Path) -> Gallery:
     return Gallery(network, checkpoint.absolute(), (), np.empty((0, 0), np.float32))
 
 
-def is_there(path: Path) -> bool:
+def gallery_exists(path: Path) -> bool:
     """Whether there is such a gallery. Raises `UserError` where the system refuses to look for it."""
     try:
         path.stat()
@@ -223,7 +223,7 @@ def check_network(gallery: Gallery, path: str | Path, network: str) -> None:
         )
 
 
-def change_gallery(
+def update_gallery(
     path: Path, change: Callable[[Gallery], Gallery], new: Gallery | None = None
 ) -> tuple[Gallery, Gallery]:
     """Read a gallery, change it and write it, while no other process does the same.
@@ -242,13 +242,13 @@ def change_gallery(
     if new is None:
         load_gallery(path)  # where there is none, no lock is left behind either
     with locked(path.parent, f"changing {path.name}", name=f".{path.name}.lock", wait=WAIT):
-        before = new if new is not None and not is_there(path) else load_gallery(path)
+        before = new if new is not None and not gallery_exists(path) else load_gallery(path)
         after = change(before)
         after.save(path)
     return before, after
 
 
-def person_name(name: str) -> str:
+def normalize_name(name: str) -> str:
     """A name as galleries keep it, so that one person is not two who look alike in print.
 
     Letters with marks become single ones (NFC), and runs of spaces, wide and no-break ones too, one ordinary
@@ -270,7 +270,7 @@ def check_threshold(threshold: float) -> float:
     return float(threshold)
 
 
-def unit(vectors: ArrayLike) -> Vectors:
+def unit_vectors(vectors: ArrayLike) -> Vectors:
     """Vectors [N, D], each divided by its length, float32. Raises `ValueError` for others and for zero."""
     vectors = np.asarray(vectors, np.float64)
     if vectors.ndim != 2:

@@ -17,17 +17,17 @@ from engine.setup import Kind, Plan, check_data
 from engine.setup import make_plan as make_any_plan
 from engine.worker_pool import worker_count
 from faces.backbone import Backbone, load_weights
-from faces.checkpoint import weights_in_use
-from faces.recognition.folder import Labelled, load_labelled
-from faces.recognition.freezing import before_last_block
+from faces.checkpoint import evaluation_weights
+from faces.recognition.folder import LabelledImages, load_labelled_images
+from faces.recognition.freezing import layer_before_last_block
 from faces.recognition.learner import KIND, ClassifierLearner
 from faces.recognition.networks import Classifier, FinetuneNetwork, make_network
 from faces.recognition.settings import (
-    NETWORK,
+    NETWORK_SETTINGS,
     ClassifierArguments,
     ClassifierSettings,
     check,
-    resolved,
+    resolve,
     tile_side,
 )
 
@@ -42,7 +42,7 @@ def _absolute(settings: ClassifierSettings) -> ClassifierSettings:
     return replace(settings, from_checkpoint=source)
 
 
-CLASSES = Kind(KIND, SCRIPT, ClassifierSettings, ClassifierArguments, check, NETWORK, _absolute)
+CLASSES = Kind(KIND, SCRIPT, ClassifierSettings, ClassifierArguments, check, NETWORK_SETTINGS, _absolute)
 PARTS = {"body": "convolutions", "backbone": "convolutions", "hidden": "hidden layers", "norm": "embedding"}
 """What the parts of a network are called where that is not their own name."""
 
@@ -64,21 +64,21 @@ def make_plan(words: Sequence[str]) -> Plan[ClassifierSettings]:
     if settings.from_checkpoint is not None and plan.resumed is None:
         source = find_run_or_checkpoint(settings.from_checkpoint, settings.output, SCRIPT)
         settings = _like_source(settings, _read_source(source)[1])
-    settings = resolved(settings)
+    settings = resolve(settings)
     if settings.method == "finetune":
         settings = _with_frozen(settings)
     check(settings)
     return replace(plan, settings=settings)
 
 
-def load_data(plan: Plan[ClassifierSettings], folder: Path) -> Labelled:
+def load_data(plan: Plan[ClassifierSettings], folder: Path) -> LabelledImages:
     """Read the folder of classes.
 
     Raises:
         UserError: what is wrong with it; or it is not what a resumed run was trained on.
     """
     settings = plan.settings
-    data = load_labelled(
+    data = load_labelled_images(
         folder,
         tile_side(settings),
         cache=settings.cache,
@@ -91,7 +91,7 @@ def load_data(plan: Plan[ClassifierSettings], folder: Path) -> Labelled:
     return data
 
 
-def make_learner(plan: Plan[ClassifierSettings], data: Labelled) -> ClassifierLearner:
+def make_learner(plan: Plan[ClassifierSettings], data: LabelledImages) -> ClassifierLearner:
     """A learner at step 0, with the weights it is to begin with. Nothing is written yet.
 
     Raises:
@@ -123,7 +123,7 @@ def take_over(network: Classifier, path: Path, state: dict[str, Any], classes: t
     Raises:
         UserError: its convolutions are others.
     """
-    theirs, parts = weights_in_use(state), dict[str, list[str]]()
+    theirs, parts = evaluation_weights(state), dict[str, list[str]]()
     lacking: dict[str, str] = {}
     for name, weight in network.state_dict().items():
         part = name.partition(".")[0]
@@ -190,13 +190,13 @@ def _with_frozen(settings: ClassifierSettings) -> ClassifierSettings:
     learnt = settings.weights != "none" or settings.from_checkpoint is not None
     backbone = Backbone(settings.backbone)
     if settings.freeze is None and learnt:
-        settings = replace(settings, freeze=before_last_block(backbone))
+        settings = replace(settings, freeze=layer_before_last_block(backbone))
     if settings.freeze is not None and not learnt:
         raise UserError(
             "--freeze keeps layers as they are, and these have learnt nothing; see --weights, --from"
         )
-    if settings.once and settings.freeze not in backbone.layers:
+    if settings.once and settings.freeze not in backbone.layer_names:
         raise UserError(
-            f"--once needs frozen layers up to one of these, by --freeze: {', '.join(backbone.layers)}"
+            f"--once needs frozen layers up to one of these, by --freeze: {', '.join(backbone.layer_names)}"
         )
     return settings

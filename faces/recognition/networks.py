@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from faces.backbone import Backbone
 from faces.recognition.arcface import ArcFaceHead
 from faces.recognition.settings import ClassifierSettings
-from faces.updater import decaying
+from faces.updater import decayed_parameters
 
 WIDTHS = (32, 64, 128, 256)
 """Channels after each convolution of the network for learning from scratch."""
@@ -42,9 +42,9 @@ class Classifier(nn.Module, ABC):
     def logits(self, features: Tensor, labels: Tensor | None = None) -> Tensor:
         """Vectors to logits, float [B, C]; the right classes, int64 [B], are for losses with a margin."""
 
-    def decayed(self) -> list[nn.Parameter]:
+    def decayed_parameters(self) -> list[nn.Parameter]:
         """The weights on which weight decay acts: all but biases and norms."""
-        return decaying(self.parameters())
+        return decayed_parameters(self.parameters())
 
     def forward(self, images: Tensor) -> Tensor:
         """Images, float [B, 3, S, S] in [-1, 1], to logits, float [B, C]."""
@@ -54,7 +54,7 @@ class Classifier(nn.Module, ABC):
 class ScratchNetwork(Classifier):
     """Four times a 3x3 convolution and a 3x3 max pooling that halves the size, then three connected layers.
 
-    10,088,544 weights at 96 pixels and 5 classes, biases not counted. Each image is standardised first.
+    10,088,544 weights at 96 pixels and 5 classes, biases not counted. Each image is standardize first.
 
     Args:
         classes: C.
@@ -82,13 +82,13 @@ class ScratchNetwork(Classifier):
 
     def features(self, images: Tensor) -> Tensor:
         """See `Classifier`."""
-        return self.hidden(self.body(standardised(images)))
+        return self.hidden(self.body(standardize(images)))
 
     def logits(self, features: Tensor, labels: Tensor | None = None) -> Tensor:
         """See `Classifier`."""
         return self.head(features)
 
-    def decayed(self) -> list[nn.Parameter]:
+    def decayed_parameters(self) -> list[nn.Parameter]:
         """The weights of the two hidden layers."""
         return [layer.weight for layer in self.hidden if isinstance(layer, nn.Linear)]
 
@@ -115,9 +115,9 @@ class FinetuneNetwork(Classifier):
 
     def features(self, images: Tensor) -> Tensor:
         """See `Classifier`."""
-        return self.from_map(self.backbone(images))
+        return self.features_from_map(self.backbone(images))
 
-    def from_map(self, features: Tensor) -> Tensor:
+    def features_from_map(self, features: Tensor) -> Tensor:
         """As `features`, from the backbone's map, float [B, C, H, W]."""
         return self.hidden(features)
 
@@ -176,7 +176,7 @@ def make_network(settings: ClassifierSettings, classes: int) -> Classifier:
     return EmbeddingNetwork(backbone, settings.embedding, head)
 
 
-def standardised(images: Tensor) -> Tensor:
+def standardize(images: Tensor) -> Tensor:
     """Each image, [B, 3, H, W], less its mean and over its standard deviation.
 
     An even image is not blown up: the deviation counts as a level of 255 at least, over the root of the

@@ -17,11 +17,11 @@ ENLARGE = 1.2
 
 
 @dataclass(frozen=True, kw_only=True)
-class LookingChoice:
+class CropArguments:
     """What is looked at in photos."""
 
     whole_image: bool = False
-    """Look at the middle square of each image, as in training, instead of searching it for faces."""
+    """FaceCropper at the middle square of each image, as in training, instead of searching it for faces."""
     detector: Path | None = None
     """ONNX file of a YuNet; without one OpenCV's frontal cascade finds the faces."""
     enlarge: float = ENLARGE
@@ -37,7 +37,7 @@ class LookingChoice:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TellingChoice(LookingChoice):
+class OutputArguments(CropArguments):
     """What is told of photos, and where."""
 
     output: Path = Path("outputs/recognized")
@@ -49,7 +49,7 @@ class TellingChoice(LookingChoice):
 
 
 @dataclass(frozen=True)
-class PredictChoice(TellingChoice):
+class PredictArguments(OutputArguments):
     """Name the class of each face, with its probability."""
 
     checkpoint: Annotated[str, Positional, arg(metavar="CHECKPOINT")]
@@ -59,7 +59,7 @@ class PredictChoice(TellingChoice):
 
 
 @dataclass(frozen=True)
-class IdentifyChoice(TellingChoice):
+class IdentifyArguments(OutputArguments):
     """Find the faces of photos again in a gallery; who is not alike enough is unknown."""
 
     gallery: Annotated[Path, Positional, arg(metavar="GALLERY")]
@@ -79,7 +79,7 @@ class IdentifyChoice(TellingChoice):
 
 
 @dataclass(frozen=True)
-class EnrollChoice(LookingChoice):
+class EnrollArguments(CropArguments):
     """Add somebody to a gallery, by a few images; nothing is trained."""
 
     gallery: Annotated[Path, Positional, arg(metavar="GALLERY")]
@@ -93,7 +93,7 @@ class EnrollChoice(LookingChoice):
 
 
 @dataclass(frozen=True)
-class ListChoice:
+class ListArguments:
     """Tell who is in a gallery."""
 
     gallery: Annotated[Path, Positional, arg(metavar="GALLERY")]
@@ -103,7 +103,7 @@ class ListChoice:
 
 
 @dataclass(frozen=True)
-class RemoveChoice:
+class RemoveArguments:
     """Remove somebody from a gallery."""
 
     gallery: Annotated[Path, Positional, arg(metavar="GALLERY")]
@@ -113,7 +113,7 @@ class RemoveChoice:
 
 
 @dataclass(frozen=True)
-class CalibrateChoice:
+class CalibrateArguments:
     """Find the threshold for a wanted false-accept rate, on a folder with one sub-folder a person.
 
     Best on people that the network was not trained on: those it knows look more unlike each other to it.
@@ -150,11 +150,11 @@ class CalibrateChoice:
 
 
 Command = (
-    Annotated[PredictChoice, subcommand("predict")]
-    | Annotated[EnrollChoice, subcommand("enroll")]
-    | Annotated[ListChoice, subcommand("list")]
-    | Annotated[RemoveChoice, subcommand("remove")]
-    | Annotated[IdentifyChoice, subcommand("identify")]
-    | Annotated[CalibrateChoice, subcommand("calibrate")]
+    Annotated[PredictArguments, subcommand("predict")]
+    | Annotated[EnrollArguments, subcommand("enroll")]
+    | Annotated[ListArguments, subcommand("list")]
+    | Annotated[RemoveArguments, subcommand("remove")]
+    | Annotated[IdentifyArguments, subcommand("identify")]
+    | Annotated[CalibrateArguments, subcommand("calibrate")]
 )
 """Everything that recognize.py can be asked for."""

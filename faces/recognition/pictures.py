@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from engine.png import from_pillow, to_pillow
-from faces.recognition.calibration import FEWEST, Curve
+from faces.recognition.calibration import MIN_FALSE_ACCEPTS, RocCurve
 from faces.recognition.scores import ClassScore
 from images.fonts import Label
 from images.plots import new_figure, save_figure
@@ -53,7 +53,7 @@ class Mistake:
     score: str
 
 
-def mistakes_picture(images: NDArray[np.uint8], mistakes: Sequence[Mistake]) -> NDArray[np.uint8]:
+def draw_mistakes(images: NDArray[np.uint8], mistakes: Sequence[Mistake]) -> NDArray[np.uint8]:
     """Images, uint8 [N, 3, S, S], with two lines under each, in rows of 6: one picture, uint8 [3, H, W]."""
     return tile(
         np.stack([_captioned(image, mistake) for image, mistake in zip(images, mistakes, strict=True)]),
@@ -61,7 +61,7 @@ def mistakes_picture(images: NDArray[np.uint8], mistakes: Sequence[Mistake]) -> 
     )
 
 
-def draw_named(
+def draw_names(
     image: NDArray[np.uint8], boxes: Sequence[Sequence[float]], names: Sequence[tuple[Label, str]]
 ) -> NDArray[np.uint8]:
     """A copy of a photo with boxes on it and, at each, a name and its score.
@@ -150,7 +150,7 @@ def save_class_chart(path: Path, scores: Sequence[ClassScore], classes: Sequence
     save_figure(path, figure)
 
 
-def save_roc_chart(path: Path, curves: Mapping[str, tuple[Curve, int]]) -> None:
+def save_roc_chart(path: Path, curves: Mapping[str, tuple[RocCurve, int]]) -> None:
     """Draw curves over a logarithmic axis into a PNG, pale where they rest on too few false accepts.
 
     Args:
@@ -167,7 +167,7 @@ def save_roc_chart(path: Path, curves: Mapping[str, tuple[Curve, int]]) -> None:
         curve = whole.thinned()
         far = curve.far.clip(least / 2)
         (line,) = axes.plot(far, curve.tar, alpha=0.3, drawstyle="steps-post")
-        borne = slice(int(np.searchsorted(curve.far, (FEWEST - 1e-6) / count)), None)
+        borne = slice(int(np.searchsorted(curve.far, (MIN_FALSE_ACCEPTS - 1e-6) / count)), None)
         told = f"{name} (of {count:,})"
         axes.plot(far[borne], curve.tar[borne], label=told, drawstyle="steps-post", color=line.get_color())
     axes.set_xscale("log")
@@ -175,7 +175,7 @@ def save_roc_chart(path: Path, curves: Mapping[str, tuple[Curve, int]]) -> None:
     axes.set_ylabel("true-accept rate")
     axes.set_ylim(0, 1.02)
     axes.grid(alpha=0.3)
-    axes.legend(title=f"pale: fewer than {FEWEST} false accepts")
+    axes.legend(title=f"pale: fewer than {MIN_FALSE_ACCEPTS} false accepts")
     save_figure(path, figure)
 
 

@@ -2,7 +2,7 @@
 
     recognizer = load_recognizer("outputs/classifiers/0001-people-96px")
     probabilities = recognizer.probabilities(images)      # uint8 [N, 3, S, S] to float32 [N, C]
-    vectors = recognizer.vectors(images)                  # to float32 [N, D], each of length 1
+    vectors = recognizer.embeddings(images)                  # to float32 [N, D], each of length 1
 
 Images are RGB and of any side S; they are scaled to what the network learnt from.
 """
@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from engine.device import choose_device, exact_float32
 from engine.errors import UserError
 from engine.settings import Device, from_json
-from faces.checkpoint import load_trained, made_from, weights_in_use
+from faces.checkpoint import evaluation_weights, load_trained, report_network_mismatch
 from faces.recognition.augment import centre_crop
 from faces.recognition.learner import KIND
 from faces.recognition.networks import Classifier, make_network
@@ -66,7 +66,7 @@ class Recognizer:
         """Of images, uint8 [N, 3, S, S], the classes' probabilities, float32 [N, C]."""
         return self._batched(images, lambda features: self.network.logits(features).softmax(1))
 
-    def vectors(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def embeddings(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Of images, uint8 [N, 3, S, S], vectors of length 1, float32 [N, D]; alike faces have near ones.
 
         Raises:
@@ -114,12 +114,12 @@ def load_recognizer(path: str | Path, *, device: Device = "cpu") -> Recognizer:
         UserError: there is no such file or folder, it is damaged, or it holds something else.
     """
     file, state = load_trained(path, KIND, "classifier; train_classifier.py makes one")
-    with made_from(file):
+    with report_network_mismatch(file):
         settings = from_json(state["settings"], ClassifierSettings)
         check(settings)
         classes = tuple(state["classes"])
         network = make_network(settings, len(classes))
-        network.load_state_dict(weights_in_use(state))
+        network.load_state_dict(evaluation_weights(state))
     chosen = choose_device(device)
     digest = _digest(network, settings)
     network = network.to(chosen, memory_format=torch.channels_last).eval()

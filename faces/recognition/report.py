@@ -13,8 +13,8 @@ from engine.errors import UserError
 from engine.files import atomic_write
 from engine.png import save_png
 from engine.runs import report_write_errors
-from faces.recognition.folder import Labelled
-from faces.recognition.pictures import Mistake, mistakes_picture, save_class_chart, save_confusion_chart
+from faces.recognition.folder import LabelledImages
+from faces.recognition.pictures import Mistake, draw_mistakes, save_class_chart, save_confusion_chart
 from faces.recognition.recognizer import load_recognizer
 from faces.recognition.scores import ClassScore, accuracy, balanced_accuracy, class_scores, confusion_matrix
 from faces.tables import write_csv
@@ -33,7 +33,7 @@ LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in a grey level (ITU-R BT.601)."""
 
 
-def write_report(run: Path, data: Labelled) -> list[str]:
+def write_report(run: Path, data: LabelledImages) -> list[str]:
     """Score a run's best network on the images held out, and write what there is to see into the run.
 
     - confusion.csv and .png, classes.csv and .png: the confusion matrix; recall, precision, F1 of each class,
@@ -58,7 +58,7 @@ def write_report(run: Path, data: Labelled) -> list[str]:
     probabilities = recognizer.probabilities(images)
     predicted = probabilities.argmax(1)
     confusion = confusion_matrix(true, predicted, len(data.classes))
-    in_grey = confusion_matrix(true, recognizer.probabilities(grey(images)).argmax(1), len(data.classes))
+    in_grey = confusion_matrix(true, recognizer.probabilities(to_grey(images)).argmax(1), len(data.classes))
     values = {
         "step": recognizer.step,
         "images": len(rows),
@@ -86,7 +86,7 @@ def write_report(run: Path, data: Labelled) -> list[str]:
                 Mistake(labels[true[row]], labels[predicted[row]], f"{probabilities[row].max():.0%}")
                 for row in shown
             ]
-            save_png(run / "mistakes.png", mistakes_picture(images[shown], mistakes), {"run": run.name})
+            save_png(run / "mistakes.png", draw_mistakes(images[shown], mistakes), {"run": run.name})
         else:
             (run / "mistakes.png").unlink(missing_ok=True)  # of an earlier sitting
         notes += _draw(run, confusion, scores, labels)
@@ -103,7 +103,7 @@ def _told(values: dict[str, float], prefix: str) -> str:
     return f"{values[f'{prefix}accuracy']:.1%}, balanced {values[f'{prefix}balanced_accuracy']:.1%}"
 
 
-def grey(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def to_grey(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Grey copies of images, uint8 [N, 3, H, W], in three equal channels."""
     levels = np.einsum("nchw,c->nhw", images, np.array(LUMA, np.float32))
     return np.repeat(levels.round().astype(np.uint8)[:, None], 3, 1)

@@ -112,10 +112,10 @@ class ClassifierArguments(ClassifierSettings, RunOptions):
 
 MOST_PIXELS = 800
 """Side of what a network may see; the largest of torchvision's networks see 600."""
-TILE = 112 / 96
+TILE_RATIO = 112 / 96
 """Of scratch: side of the images that crops are cut from at random, over the side of the crops."""
 
-NETWORK = ("method", "image_size", "backbone", "embedding", "loss")
+NETWORK_SETTINGS = ("method", "image_size", "backbone", "embedding", "loss")
 """What two runs must share for one to start from the other's network, beside the classes."""
 
 DEFAULTS: dict[Method, dict[str, Any]] = {
@@ -138,7 +138,7 @@ DEFAULTS: dict[Method, dict[str, Any]] = {
 """What stands where the user says nothing."""
 
 
-def resolved(settings: ClassifierSettings) -> ClassifierSettings:
+def resolve(settings: ClassifierSettings) -> ClassifierSettings:
     """The settings with the method's defaults where nothing was said."""
     defaults = dict(DEFAULTS[settings.method])
     begun = settings.from_checkpoint is not None
@@ -154,7 +154,7 @@ def resolved(settings: ClassifierSettings) -> ClassifierSettings:
 def tile_side(settings: ClassifierSettings) -> int:
     """Side in pixels of the images that crops are cut from; of resolved settings."""
     assert settings.image_size is not None, "settings are resolved"
-    return round(settings.image_size * (TILE if settings.method == "scratch" else 1))
+    return round(settings.image_size * (TILE_RATIO if settings.method == "scratch" else 1))
 
 
 def check(settings: ClassifierSettings) -> None:

@@ -9,7 +9,7 @@ import torchvision
 from engine.errors import UserError
 from faces.backbone import Backbone, load_weights
 from faces.landmarks.network import LandmarkNetwork
-from faces.recognition.freezing import before_last_block
+from faces.recognition.freezing import layer_before_last_block
 
 SMALLEST = "shufflenet_v2_x0_5"
 NAMES = ("small", "resnet18", "mobilenet_v3_small", SMALLEST, "squeezenet1_1")
@@ -99,8 +99,8 @@ def test_a_densenet_ends_where_torchvision_pools_it(monkeypatch, tmp_path):
     assert backbone.body.state_dict().keys() == theirs.features.state_dict().keys()
     images = torch.rand(2, 3, 64, 64) * 2 - 1
     with torch.no_grad():
-        features, pooled = backbone(images), theirs(backbone.normalised(images))
-    assert (theirs.features(backbone.normalised(images)) < 0).any()
+        features, pooled = backbone(images), theirs(backbone.normalize(images))
+    assert (theirs.features(backbone.normalize(images)) < 0).any()
     assert torch.allclose(features.mean((2, 3)), pooled, atol=1e-6)
     backbone.freeze("denseblock2")
     assert not backbone.body.denseblock2.denselayer1.conv1.weight.requires_grad
@@ -123,7 +123,7 @@ def test_weights_as_old_files_name_and_count_them(monkeypatch, tmp_path):
     kept = backbone.body.state_dict()
     for name, weight in theirs.features.state_dict().items():
         assert torch.equal(kept[name], weight), name
-    assert before_last_block(backbone) == "transition3"
+    assert layer_before_last_block(backbone) == "transition3"
 
 
 @pytest.mark.parametrize(("name", "before"), [("mnasnet0_5", "12"), ("regnet_y_400mf", "block3")])
@@ -131,7 +131,7 @@ def test_blocks_that_are_kept_in_a_wrapper_are_layers(name, before, tmp_path):
     network = torchvision.models.get_model(name, weights=None)
     torch.save(network.state_dict(), tmp_path / "weights.pth")
     backbone = Backbone(name)
-    assert before_last_block(backbone) == before
+    assert layer_before_last_block(backbone) == before
     load_weights(backbone, str(tmp_path / "weights.pth"))
     block = getattr(network, "layers" if name.startswith("mnasnet") else "trunk_output").get_submodule(before)
     kept = backbone.body.get_submodule(before).state_dict()

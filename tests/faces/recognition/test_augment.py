@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 
 from faces.recognition.augment import (
     Augmentation,
+    adjust_colours,
     augment,
     centre_crop,
-    change_colours,
-    geometric,
-    photographic,
+    crop_and_colour,
+    shift_and_zoom,
 )
 from images.tiles import to_float
 
@@ -43,7 +43,7 @@ def test_colours_are_those_of_colorsys(red, green, blue, factor, turn):
     hue, saturation, value = colorsys.rgb_to_hsv(red, green, blue)
     expected = colorsys.hsv_to_rgb((hue + turn) % 1, min(1, saturation * factor), value)
     colours = torch.tensor([red, green, blue], dtype=torch.float64).view(1, 3, 1, 1)
-    found = change_colours(colours, torch.full((1, 1, 1, 1), factor), torch.full((1, 1, 1, 1), turn))
+    found = adjust_colours(colours, torch.full((1, 1, 1, 1), factor), torch.full((1, 1, 1, 1), turn))
     if min(red, green, blue) < max(red, green, blue) - 1e-6:
         assert found.flatten().tolist() == pytest.approx(expected, abs=1e-5)
     else:
@@ -58,7 +58,7 @@ def test_no_variation_changes_nothing():
 
 
 def test_crops_are_96_to_112_pixels_of_112_and_lie_anywhere_inside():
-    how = Augmentation(side=photographic(mirror=True).side, shift=None)
+    how = Augmentation(side=crop_and_colour(mirror=True).side, shift=None)
     found = augment(ramp(200, 112), 96, how, generator()) * 0.5 + 0.5
     left, right = (found[:, 0, 48, column] * 111 + 0.5 for column in (0, -1))
     top = found[:, 1, 0, 48] * 111 + 0.5
@@ -84,7 +84,7 @@ def test_half_of_the_images_are_mirrored():
 
 
 def test_shifts_of_a_tenth_and_a_zoom_of_a_fifth():
-    found = augment(ramp(300, 101), 101, geometric(mirror=False), generator()) * 0.5 + 0.5
+    found = augment(ramp(300, 101), 101, shift_and_zoom(mirror=False), generator()) * 0.5 + 0.5
     middle = found[:, 0, 50, 50] - 0.5
     assert -0.102 < middle.min() < -0.09
     assert 0.09 < middle.max() < 0.102
@@ -95,7 +95,8 @@ def test_shifts_of_a_tenth_and_a_zoom_of_a_fifth():
 
 def test_brightness_by_0_4_and_saturation_by_0_4():
     grey = (
-        augment(even(150, 128, 128, 128), 96, photographic(mirror=False), generator())[:, :, 5, 5] * 0.5 + 0.5
+        augment(even(150, 128, 128, 128), 96, crop_and_colour(mirror=False), generator())[:, :, 5, 5] * 0.5
+        + 0.5
     )
     change = grey[:, 0] - 128 / 255
     assert -0.401 < change.min() < -0.38
@@ -124,7 +125,7 @@ def test_contrast_is_around_each_images_own_mean():
 
 def test_the_same_seed_draws_the_same_and_values_stay_in_range():
     images = torch.randint(0, 256, (20, 3, 112, 112), generator=generator(1)).byte()
-    how = photographic(mirror=True)
+    how = crop_and_colour(mirror=True)
     found = augment(images, 96, how, generator(3))
     assert torch.equal(found, augment(images, 96, how, generator(3)))
     assert not torch.equal(found, augment(images, 96, how, generator(4)))

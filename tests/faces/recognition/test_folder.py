@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from engine.errors import UserError
-from faces.recognition.folder import hold_out, load_labelled
+from faces.recognition.folder import hold_out, load_labelled_images
 
 
 def write(path: Path, seed: int) -> None:
@@ -26,7 +26,7 @@ def folder(tmp_path) -> Path:
 
 def read(folder: Path, **options):
     options = {"cache": folder.parent / "cache", "workers": 0, "held_out": 0.2, **options}
-    return load_labelled(folder, options.pop("side", 16), **options)
+    return load_labelled_images(folder, options.pop("side", 16), **options)
 
 
 def refused(folder: Path, **options) -> str:
@@ -41,7 +41,7 @@ def test_a_sub_folder_is_a_class(folder):
     assert data.classes == ("cat", "dog dog", "бутылка")
     assert np.bincount(data.labels).tolist() == [4, 2, 10]
     assert data.images.shape == (16, 3, 16, 16)
-    assert [name.split("/")[0] for name in data.files] == data.names()
+    assert [name.split("/")[0] for name in data.files] == data.class_names()
     assert "16 images of 3 classes" in data.summary()
 
 

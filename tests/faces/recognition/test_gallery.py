@@ -12,11 +12,11 @@ from engine.lock import locked
 from faces.recognition import gallery as module
 from faces.recognition.gallery import (
     Gallery,
-    change_gallery,
     check_threshold,
     empty_gallery,
     load_gallery,
-    unit,
+    unit_vectors,
+    update_gallery,
 )
 
 NETWORK = "0123456789abcdef"
@@ -26,40 +26,40 @@ NETWORK = "0123456789abcdef"
 def gallery(tmp_path) -> Gallery:
     """Ada along x and at 45 degrees, Bo along y."""
     empty = empty_gallery(NETWORK, tmp_path / "best.pt")
-    return empty.enrolled("Ada", [[2, 0], [3, 3]]).enrolled("Bo", [[0, 0.1]])
+    return empty.enroll("Ada", [[2, 0], [3, 3]]).enroll("Bo", [[0, 0.1]])
 
 
 def test_who_is_in_it(gallery):
     assert gallery.people == {"Ada": 2, "Bo": 1}
-    assert gallery.enrolled("Bo", [[1, 5]]).people == {"Ada": 2, "Bo": 2}
-    assert gallery.removed("Ada").people == {"Bo": 1}
-    assert gallery.removed("Ada").vectors.tolist() == [[0, 1]]
+    assert gallery.enroll("Bo", [[1, 5]]).people == {"Ada": 2, "Bo": 2}
+    assert gallery.remove("Ada").people == {"Bo": 1}
+    assert gallery.remove("Ada").vectors.tolist() == [[0, 1]]
     assert gallery.people == {"Ada": 2, "Bo": 1}, "a gallery is never changed in place"
     np.testing.assert_allclose(np.linalg.norm(gallery.vectors, axis=1), 1, rtol=1e-6)
 
 
 def test_the_same_image_twice_is_there_once(gallery):
-    again = gallery.enrolled("Ada", [[4, 0], [1, 1.00001], [0, 1], [0, 3]])
+    again = gallery.enroll("Ada", [[4, 0], [1, 1.00001], [0, 1], [0, 3]])
     assert again.people == {"Ada": 3, "Bo": 1}
     assert again.vectors[-1].tolist() == [0, 1], "Bo's vector is new to Ada"
-    assert np.array_equal(gallery.enrolled("Bo", [[0, 1]]).vectors, gallery.vectors)
+    assert np.array_equal(gallery.enroll("Bo", [[0, 1]]).vectors, gallery.vectors)
 
 
 def test_a_gallery_is_changed_by_one_process_at_a_time(gallery, tmp_path, monkeypatch):
     path = tmp_path / "new" / "people.npz"
-    before, after = change_gallery(path, lambda it: it.removed("Bo"), gallery)
+    before, after = update_gallery(path, lambda it: it.remove("Bo"), gallery)
     assert (before.people, after.people) == ({"Ada": 2, "Bo": 1}, {"Ada": 2})
 
     def meanwhile(read: Gallery) -> Gallery:
         monkeypatch.setattr(module, "WAIT", 0.1)
         with pytest.raises(UserError, match=r"another process is changing people\.npz"):
-            change_gallery(path, lambda it: it.removed("Ada"))
-        return read.enrolled("Cy", [[1, 2]])
+            update_gallery(path, lambda it: it.remove("Ada"))
+        return read.enroll("Cy", [[1, 2]])
 
-    change_gallery(path, meanwhile, gallery)
+    update_gallery(path, meanwhile, gallery)
     assert load_gallery(path).people == {"Ada": 2, "Cy": 1}
     with locked(path.parent):
-        change_gallery(path, lambda it: it.removed("Cy"))  # a run in the same folder is no hindrance
+        update_gallery(path, lambda it: it.remove("Cy"))  # a run in the same folder is no hindrance
 
 
 def test_the_best_cosine_names_by_hand(gallery):
@@ -80,7 +80,7 @@ def test_a_similarity_equal_to_the_threshold_is_enough(gallery):
 
 def test_it_comes_back_from_its_file_which_holds_no_code(gallery, tmp_path):
     path = tmp_path / "дом" / "people.npz"
-    full = gallery.enrolled("Zoë Ж", [[1, -1]]).with_threshold(0.25)
+    full = gallery.enroll("Zoë Ж", [[1, -1]]).with_threshold(0.25)
     full.save(path)
     back = load_gallery(path, NETWORK)
     assert (back.names, back.threshold, back.checkpoint) == (full.names, 0.25, full.checkpoint)
@@ -92,11 +92,11 @@ def test_it_comes_back_from_its_file_which_holds_no_code(gallery, tmp_path):
 
 
 def test_nobody_left_is_still_a_gallery(gallery, tmp_path):
-    nobody = gallery.removed("Ada").removed("Bo")
+    nobody = gallery.remove("Ada").remove("Bo")
     nobody.save(tmp_path / "g.npz")
     back = load_gallery(tmp_path / "g.npz", NETWORK)
     assert back.people == {}
-    assert back.enrolled("Cy", [[1, 0, 0]]).vectors.shape == (1, 3)
+    assert back.enroll("Cy", [[1, 0, 0]]).vectors.shape == (1, 3)
     with pytest.raises(UserError, match="nobody is in the gallery"):
         back.identify([[1, 0]], 0)
 
@@ -151,7 +151,7 @@ def test_a_file_in_which_bytes_have_changed_is_one_line(gallery, tmp_path):
 
 def test_changing_what_is_not_there_leaves_nothing(tmp_path):
     with pytest.raises(UserError, match="cannot be opened: No such file"):
-        change_gallery(tmp_path / "new" / "gone.npz", lambda it: it)
+        update_gallery(tmp_path / "new" / "gone.npz", lambda it: it)
     assert not list(tmp_path.iterdir())
 
 
@@ -164,7 +164,7 @@ def test_a_write_that_fails_leaves_the_old_one(gallery, tmp_path, monkeypatch):
 
     monkeypatch.setattr(np, "savez_compressed", full)
     with pytest.raises(UserError, match="No space left"):
-        gallery.removed("Bo").save(path)
+        gallery.remove("Bo").save(path)
     assert load_gallery(path).people == gallery.people
     assert [left.name for left in tmp_path.iterdir()] == ["g.npz"]
 
@@ -181,7 +181,7 @@ def test_thresholds_outside_of_cosines(gallery, threshold):
 @pytest.mark.parametrize("name", ["", "  ", "\u3000", "two\nlines", "two\u2028lines"])
 def test_names_that_are_none(gallery, name):
     with pytest.raises(UserError, match="is no name"):
-        gallery.enrolled(name, [[1, 0]])
+        gallery.enroll(name, [[1, 0]])
 
 
 @pytest.mark.parametrize(
@@ -192,29 +192,33 @@ def test_names_that_are_none(gallery, name):
     ],
 )
 def test_a_name_that_looks_the_same_is_the_same(gallery, name):
-    known = gallery.enrolled("Zoë Ünal", [[1, 2]]).enrolled(name, [[2, 1]])
+    known = gallery.enroll("Zoë Ünal", [[1, 2]]).enroll(name, [[2, 1]])
     assert known.people == {"Ada": 2, "Bo": 1, "Zoë Ünal": 2}
-    assert known.removed(name).people == gallery.people
+    assert known.remove(name).people == gallery.people
 
 
 def test_who_has_a_vector(gallery):
-    both = gallery.enrolled("Cy", [[0, 1], [1, 0.2]])
-    assert [both.holders(vector) for vector in unit([[0, 3], [9, 0], [1, -1]])] == [["Bo", "Cy"], ["Ada"], []]
-    assert empty_gallery(NETWORK, gallery.checkpoint).holders([1, 0]) == []
+    both = gallery.enroll("Cy", [[0, 1], [1, 0.2]])
+    assert [both.people_with(vector) for vector in unit_vectors([[0, 3], [9, 0], [1, -1]])] == [
+        ["Bo", "Cy"],
+        ["Ada"],
+        [],
+    ]
+    assert empty_gallery(NETWORK, gallery.checkpoint).people_with([1, 0]) == []
 
 
 def test_who_is_not_there_cannot_be_removed(gallery):
     with pytest.raises(UserError, match="Cy is not in the gallery; there are: Ada, Bo"):
-        gallery.removed("Cy")
+        gallery.remove("Cy")
 
 
 @pytest.mark.parametrize("vectors", [[[0, 0]], [[np.nan, 1]], [1, 0], [[1, 0, 0]]])
 def test_vectors_that_are_none(gallery, vectors):
     with pytest.raises(ValueError, match="vector"):
-        gallery.enrolled("Cy", vectors)
+        gallery.enroll("Cy", vectors)
 
 
 @given(st.lists(st.lists(st.floats(-5, 5), min_size=3, max_size=3), min_size=1, max_size=9))
 def test_lengths_say_nothing(rows):
     vectors = np.array(rows) + np.array([10, 0, 0])
-    np.testing.assert_allclose(unit(vectors), unit(vectors * 7), atol=1e-6)
+    np.testing.assert_allclose(unit_vectors(vectors), unit_vectors(vectors * 7), atol=1e-6)

@@ -5,16 +5,16 @@ from torch import nn
 
 from faces.backbone import Backbone
 from faces.recognition.arcface import ArcFaceHead
-from faces.recognition.freezing import FrozenMaps, before_last_block, thaw
+from faces.recognition.freezing import FrozenFeatures, layer_before_last_block, unfreeze
 from faces.recognition.networks import (
     EmbeddingNetwork,
     FinetuneNetwork,
     ScratchNetwork,
     make_network,
-    standardised,
+    standardize,
 )
-from faces.recognition.optimizers import Rate, make_optimizer
-from faces.recognition.settings import ClassifierSettings, resolved
+from faces.recognition.optimizers import LearningRate, make_classifier_optimizer
+from faces.recognition.settings import ClassifierSettings, resolve
 
 
 def test_the_scratch_network_has_10_088_544_weights():
@@ -26,7 +26,9 @@ def test_the_scratch_network_has_10_088_544_weights():
 
 def test_weight_decay_acts_on_the_two_hidden_layers_alone():
     network = ScratchNetwork(5, 96)
-    decayed, others = make_optimizer(network, resolved(ClassifierSettings(weight_decay=0.1))).param_groups
+    decayed, others = make_classifier_optimizer(
+        network, resolve(ClassifierSettings(weight_decay=0.1))
+    ).param_groups
     assert [tuple(weight.shape) for weight in decayed["params"]] == [(1024, 9216), (256, 1024)]
     assert (decayed["weight_decay"], others["weight_decay"]) == (0.1, 0.0)
     assert len(decayed["params"]) + len(others["params"]) == len(list(network.parameters()))
@@ -34,11 +36,11 @@ def test_weight_decay_acts_on_the_two_hidden_layers_alone():
 
 def test_each_image_is_standardised_by_itself():
     images = torch.rand(3, 3, 8, 8) * torch.tensor([0.1, 1.0, 0.5])[:, None, None, None]
-    found = standardised(images)
+    found = standardize(images)
     torch.testing.assert_close(found.mean((1, 2, 3)), torch.zeros(3), atol=1e-5, rtol=0)
     torch.testing.assert_close(found.std((1, 2, 3), correction=0), torch.ones(3), atol=1e-4, rtol=0)
-    torch.testing.assert_close(standardised(images[:1]), found[:1])
-    assert torch.equal(standardised(torch.full((1, 3, 8, 8), 0.3)), torch.zeros(1, 3, 8, 8))
+    torch.testing.assert_close(standardize(images[:1]), found[:1])
+    assert torch.equal(standardize(torch.full((1, 3, 8, 8), 0.3)), torch.zeros(1, 3, 8, 8))
 
 
 def test_vgg16_stays_as_it_is_up_to_its_last_block(monkeypatch):
@@ -46,9 +48,9 @@ def test_vgg16_stays_as_it_is_up_to_its_last_block(monkeypatch):
     monkeypatch.setattr(nn.Linear, "reset_parameters", lambda layer: None)
     monkeypatch.setattr(nn.init, "normal_", lambda weight, *_, **__: weight)
     backbone = Backbone("vgg16")
-    assert before_last_block(backbone) == "21"
-    assert before_last_block(Backbone("squeezenet1_1")) == "11"
-    assert before_last_block(Backbone("small")) == "13"
+    assert layer_before_last_block(backbone) == "21"
+    assert layer_before_last_block(Backbone("squeezenet1_1")) == "11"
+    assert layer_before_last_block(Backbone("small")) == "13"
     backbone.freeze("21")
     learning = [name for name, weight in backbone.body.named_parameters() if weight.requires_grad]
     assert learning == [f"{layer}.{kind}" for layer in (24, 26, 28) for kind in ("weight", "bias")]
@@ -61,7 +63,7 @@ def test_shapes(method):
         given = ClassifierSettings(
             method=method, image_size=64, weights="none", backbone="small", embedding=24
         )
-    network = make_network(resolved(given), 7).eval()
+    network = make_network(resolve(given), 7).eval()
     images = torch.rand(2, 3, 64, 64) * 2 - 1
     features = network.features(images)
     assert features.shape == (2, network.length)
@@ -90,10 +92,10 @@ def test_arcface_takes_the_margin_only_from_the_right_class():
 
 def test_layers_thaw_from_the_head_backwards():
     backbone = Backbone("small")
-    names = backbone.layers
+    names = backbone.layer_names
     learning = []
     for stage in range(4):
-        thaw(backbone, stage, 4)
+        unfreeze(backbone, stage, 4)
         learning.append(
             {name.partition(".")[0] for name, w in backbone.body.named_parameters() if w.requires_grad}
         )
@@ -108,7 +110,7 @@ def test_layers_thaw_from_the_head_backwards():
     for stage in (1, 2):
         assert learning[stage] == set(names[-len(learning[stage]) :])
         assert learning[stage - 1] < learning[stage] < learning[stage + 1]
-    thaw(backbone, 0, 1)
+    unfreeze(backbone, 0, 1)
     assert all(weight.requires_grad for weight in backbone.parameters())
     assert all(part.training for part in backbone.modules())
 
@@ -117,37 +119,39 @@ def test_frozen_maps_are_what_the_frozen_layers_give():
     torch.manual_seed(0)
     backbone = Backbone("small")
     images = np.random.default_rng(0).integers(0, 256, (5, 3, 32, 32), np.uint8)
-    maps = FrozenMaps(backbone, backbone.layers[4], images)
+    maps = FrozenFeatures(backbone, backbone.layer_names[4], images)
     rows, mirrored = np.array([3, 1, 3]), torch.tensor([False, True, True])
     assert all(part.training for part in backbone.modules())
     backbone.eval()
     views = torch.from_numpy(images[rows]).float() / 127.5 - 1
     views[1:] = views[1:].flip(-1)
     with torch.no_grad():
-        torch.testing.assert_close(maps.rest(maps(rows, mirrored)), backbone(views), atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(
+            maps.remaining_layers(maps(rows, mirrored)), backbone(views), atol=1e-4, rtol=1e-4
+        )
 
 
 def test_a_plateau_takes_a_fifth_of_the_rate_after_five_scores():
-    rate = Rate(resolved(ClassifierSettings(method="arcface", learning_rate=1.0)))
+    rate = LearningRate(resolve(ClassifierSettings(method="arcface", learning_rate=1.0)))
     told = []
     for score in (5, 4, 4, 4, 4, 4, 4, 3, 3, 3, 3, 3, 3):
-        rate.score(score)
+        rate.record_score(score)
         told.append(rate(0))
     assert told == pytest.approx([1] * 6 + [0.8] * 6 + [0.64])
-    other = Rate(resolved(ClassifierSettings(method="arcface", learning_rate=1.0)))
+    other = LearningRate(resolve(ClassifierSettings(method="arcface", learning_rate=1.0)))
     other.load_state(rate.state())
     assert (other(0), other.state()) == (rate(0), rate.state())
-    rate.begin_anew()
-    rate.score(99)
+    rate.reset_best()
+    rate.record_score(99)
     assert rate(0) == pytest.approx(0.64)
 
 
 def test_other_schedules_take_no_notice_of_scores():
-    constant = Rate(resolved(ClassifierSettings(method="finetune")))
-    falling = Rate(resolved(ClassifierSettings(steps=100)))
+    constant = LearningRate(resolve(ClassifierSettings(method="finetune")))
+    falling = LearningRate(resolve(ClassifierSettings(steps=100)))
     for rate in (constant, falling):
         for _ in range(20):
-            rate.score(1.0)
+            rate.record_score(1.0)
     assert constant(0) == constant(799) == 1e-4
     assert falling(5) == pytest.approx(1e-3)
     assert falling(100) == pytest.approx(0)

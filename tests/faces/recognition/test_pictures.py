@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from faces.recognition import pictures
-from faces.recognition.calibration import POINTS, Curve
+from faces.recognition.calibration import POINTS, RocCurve
 from faces.recognition.pictures import (
     LINE,
     Mistake,
-    draw_named,
-    mistakes_picture,
+    draw_mistakes,
+    draw_names,
     save_class_chart,
     save_confusion_chart,
     save_roc_chart,
@@ -26,7 +26,7 @@ def test_mistakes_have_two_lines_that_fit_under_each_image():
     images = np.zeros((7, 3, 48, 48), np.uint8)
     short, long = Label("Ada"), Label("Adalbert the Elder of Bremen and Hamburg" * 2)
     mistakes = [Mistake(short, long, "97%"), *[Mistake(long, short, "55%")] * 6]
-    picture = mistakes_picture(images, mistakes)
+    picture = draw_mistakes(images, mistakes)
     side, high = 192, 192 + 2 * LINE + LINE // 4
     assert picture.shape == (3, 2 * high + 2, 6 * side + 5 * 2)
     words = picture[:, 192:high, :side].min(0)
@@ -39,7 +39,7 @@ def test_mistakes_have_two_lines_that_fit_under_each_image():
 
 def test_a_name_is_written_at_its_box():
     photo = np.full((3, 100, 200), 128, np.uint8)
-    named = draw_named(photo, [(20, 40, 80, 90)], [(Label("Ada"), "97%")])
+    named = draw_names(photo, [(20, 40, 80, 90)], [(Label("Ada"), "97%")])
     changed = (named != photo).any(0)
     assert changed[27:40, 20:70].any()
     assert not changed[:, 100:].any()
@@ -106,6 +106,6 @@ def test_the_cells_of_a_confusion_matrix_get_smaller_where_there_are_many(tmp_pa
 
 def test_a_curve_of_a_million_thresholds_is_drawn_by_few_points(tmp_path, drawn):
     far = np.linspace(0, 1, 1_000_001)
-    save_roc_chart(tmp_path / "roc.png", {"pairs": (Curve(1 - far, far, far**0.1), 1_000_000)})
+    save_roc_chart(tmp_path / "roc.png", {"pairs": (RocCurve(1 - far, far, far**0.1), 1_000_000)})
     (figure,) = drawn
     assert all(len(line.get_xdata()) <= POINTS for line in figure.axes[0].lines)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from faces.recognition.learner import balanced_batch
-from faces.recognition.report import grey
+from faces.recognition.report import to_grey
 from faces.recognition.scores import accuracy, balanced_accuracy, class_scores, confusion_matrix
 
 TRUE = [0, 0, 0, 0, 1, 1, 2]
@@ -39,4 +39,4 @@ def test_every_class_is_shown_equally_often_and_every_image_of_it():
 def test_grey_copies_by_hand():
     image = np.zeros((1, 3, 1, 3), np.uint8)
     image[0, :, 0, 0], image[0, 0, 0, 1], image[0, :, 0, 2] = 77, 255, (10, 20, 30)
-    assert grey(image)[0, :, 0].tolist() == [[77, 76, 18]] * 3
+    assert to_grey(image)[0, :, 0].tolist() == [[77, 76, 18]] * 3

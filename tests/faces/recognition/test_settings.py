@@ -4,7 +4,7 @@ import pytest
 
 from engine.cli import parse_arguments
 from faces.landmarks.settings import LandmarkArguments
-from faces.recognition.settings import ClassifierArguments, ClassifierSettings, resolved
+from faces.recognition.settings import ClassifierArguments, ClassifierSettings, resolve
 
 
 @pytest.mark.parametrize("kind", [ClassifierArguments, LandmarkArguments])
@@ -16,13 +16,13 @@ def test_mirror_images_are_asked_for_or_refused_by_a_flag_alone(kind, flag, want
 
 @pytest.mark.parametrize("method", ["finetune", "arcface"])
 def test_the_small_backbone_has_no_weights_to_wait_for(method):
-    small = resolved(ClassifierSettings(method=method, backbone="small"))
+    small = resolve(ClassifierSettings(method=method, backbone="small"))
     assert (small.weights, small.stages) == ("none", 1)
-    assert resolved(ClassifierSettings(method=method)).weights == "imagenet"
+    assert resolve(ClassifierSettings(method=method)).weights == "imagenet"
 
 
 @pytest.mark.parametrize(("method", "wanted"), [("scratch", True), ("finetune", True), ("arcface", False)])
 def test_where_nothing_is_said_of_them_the_method_decides(method, wanted):
     assert parse_arguments([], ClassifierArguments).mirror is None
-    assert resolved(ClassifierSettings(method=method)).mirror is wanted
-    assert resolved(ClassifierSettings(method=method, mirror=not wanted)).mirror is not wanted
+    assert resolve(ClassifierSettings(method=method)).mirror is wanted
+    assert resolve(ClassifierSettings(method=method, mirror=not wanted)).mirror is not wanted
