@@ -1,4 +1,4 @@
-"""From photos to what a recogniser looks at: the faces in them, or all of each. No torch is imported here."""
+"""Face crops of photos, by detection or of the whole image. Nothing here imports torch."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from images.tiles import middle
 
 @dataclass(frozen=True)
 class FaceCrops:
-    """What is looked at in a photo.
+    """The faces of a photo.
 
     Attributes:
-        photo: all of it, uint8 [3, H, W], upright.
-        boxes: of N faces.
-        crops: of each, uint8 [N, 3, T, T].
+        photo: uint8 [3, H, W], upright.
+        boxes: Bounding boxes of N faces, in pixels of the photo.
+        crops: uint8 [N, 3, T, T].
     """
 
     photo: NDArray[np.uint8]
@@ -31,50 +31,50 @@ class FaceCrops:
 
 
 FaceCropper = Callable[[Path], FaceCrops]
-"""Looks at a photo; raises `images.decode.UnusableImageError` for one that cannot be read."""
+"""Crops the faces of a photo; raises `images.decode.UnusableImageError` if it cannot be read."""
 
 
 def whole_image_cropper(side: int, centre: float) -> FaceCropper:
-    """FaceCropper at the middle square of each photo, as training does.
+    """Crop the centre square of each photo, as in training.
 
     Args:
         side: T of the crops in pixels.
-        centre: share of the square's side, around its middle, that is kept.
+        centre: Share of the square's side, around its centre, to keep.
     """
 
-    def look(path: Path) -> FaceCrops:
+    def crop(path: Path) -> FaceCrops:
         photo = decode_full(path)
-        large = decode(path, round(side / centre))
-        box = box_in_middle(photo, min(photo.shape[1:]) * side / large.shape[-1])
-        return FaceCrops(photo, [box], middle(large, side)[None])
+        square = decode(path, round(side / centre))
+        box = box_in_middle(photo, min(photo.shape[1:]) * side / square.shape[-1])
+        return FaceCrops(photo, [box], middle(square, side)[None])
 
-    return look
+    return crop
 
 
 def detected_face_cropper(side: int, detector: Path | None, enlarge: float) -> FaceCropper:
-    """FaceCropper at the faces that a detector finds, cut out and turned as prepare_faces.py does.
+    """Crop and align the faces found by a detector, as prepare_faces.py does.
 
     Args:
         side: T of the crops in pixels.
-        detector: ONNX file of a YuNet; None for the cascades.
-        enlarge: side of a crop over the longer side of the face's box.
+        detector: ONNX file of a YuNet; None for OpenCV's cascades.
+        enlarge: Side of a crop over the longer side of the face's bounding box.
 
     Raises:
-        UserError: the detector cannot be loaded.
+        UserError: The detector cannot be loaded.
     """
     from faces.preparation.cropper import Cropper  # imports OpenCV
     from faces.preparation.options import PrepareChoice
 
     nowhere = Path()
-    # Small faces are scaled up rather than left out: a name for each face that is found.
+    # Small faces are scaled up rather than left out: every detected face gets a name.
     cropper = Cropper(
         PrepareChoice(nowhere, nowhere, size=side, smallest=1, enlarge=enlarge, detector=detector)
     )
 
-    def look(path: Path) -> FaceCrops:
+    def crop(path: Path) -> FaceCrops:
         photo = decode_full(path)
         found = list(cropper.crops(photo))
         crops = np.stack([crop.image for crop in found]) if found else np.empty((0, 3, side, side), np.uint8)
         return FaceCrops(photo, [crop.found.box for crop in found], crops)
 
-    return look
+    return crop

@@ -1,4 +1,4 @@
-"""What a classifier takes over of another network."""
+"""Initialization of a classifier from another network."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from faces.recognition.networks import ScratchNetwork
 from tests.states import assert_equal
 
 
-def test_parts_that_do_not_fit_as_a_whole_are_new(capsys):
+def test_only_parts_that_fit_are_initialized(capsys):
     def network(seed: int, size: int) -> ScratchNetwork:
         torch.manual_seed(seed)
         made = ScratchNetwork(3, size)
