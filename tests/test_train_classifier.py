@@ -4,12 +4,12 @@ import csv
 import json
 import shutil
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from engine.checkpoint import load
@@ -31,7 +31,7 @@ SMALL_BACKBONE = ("--backbone", "small", "--weights", "none")
 METHODS = {
     "scratch": (),
     "finetune": ("--method", "finetune", *SMALL_BACKBONE),
-    "arcface in stages": ("--method", "arcface", *SMALL_BACKBONE, "--stages", 2, "--embedding", 8),
+    "arcface": ("--method", "arcface", *SMALL_BACKBONE, "--stages", 2, "--embedding", 8),
 }
 
 
@@ -153,7 +153,7 @@ def test_resume_of_a_finished_run_or_with_other_settings(folder):
 
 
 def test_edited_config_is_an_error(folder):
-    train(folder, *SHORT_RUN, *METHODS["arcface in stages"])
+    train(folder, *SHORT_RUN, *METHODS["arcface"])
     (run,) = runs()
     original = (run / "config.json").read_text()
     for name, value, message in (
@@ -174,7 +174,7 @@ def test_edited_config_is_an_error(folder):
 
 
 def test_init_from_starts_with_another_run(folder):
-    train(folder, *SHORT_RUN, *METHODS["arcface in stages"], "--steps", 1)
+    train(folder, *SHORT_RUN, *METHODS["arcface"], "--steps", 1)
     words = (folder, *SHORT_RUN, "--steps", 1, "--init-from", 1)
     assert any("beginning with the network of" in line for line in train(*words))
     settings = load(checkpoints(runs()[1])[-1])["settings"]
@@ -199,20 +199,15 @@ def test_resume_with_the_source_given_again_or_deleted(folder, arcface_run, tmp_
     assert any("going on from" in line for line in train("--resume", 1))
 
 
-def test_stages_unfreeze_layers(folder, monkeypatch):
-    words = ("--method", "arcface", *SMALL_BACKBONE, "--stages", 3, "--embedding", 8, "--score-every", 1)
-    train(folder, *SHORT_RUN, *words, "--keep", 9)
+def test_stages_unfreeze_layers(folder):
+    train(folder, *SHORT_RUN, *METHODS["arcface"], "--stages", 3, "--score-every", 1, "--keep", 9)
     (run,) = runs()
     saved = {step_of(path): load(path) for path in checkpoints(run)}
     first, last = "backbone.body.0.weight", "backbone.body.18.weight"
-    changed = [
-        [
-            not torch.equal(saved[before]["network"][name], saved[after]["network"][name])
-            for name in (first, last)
-        ]
-        for before, after in ((2, 4), (4, 6))
-    ]
-    assert changed == [[False, True], [True, True]]
+    networks = [saved[step]["network"] for step in (2, 4, 6)]
+    for (before, after), frozen in zip(pairwise(networks), (True, False), strict=True):
+        assert torch.equal(before[first], after[first]) == frozen
+        assert not torch.equal(before[last], after[last])
     assert [saved[step]["stage"]["number"] for step in (2, 4, 6)] == [0, 1, 2]
 
 
@@ -236,19 +231,7 @@ def test_stage_starts_with_the_best_weights_of_the_previous_stage(folder, monkey
         started.append({name: weight.clone() for name, weight in self.network.state_dict().items()})
 
     monkeypatch.setattr(ClassifierLearner, "_thaw", recorded_unfreeze)
-    train(
-        folder,
-        *SHORT_RUN,
-        "--method",
-        "arcface",
-        *SMALL_BACKBONE,
-        "--stages",
-        2,
-        "--embedding",
-        8,
-        "--score-every",
-        1,
-    )
+    train(folder, *SHORT_RUN, *METHODS["arcface"], "--score-every", 1)
     assert_equal(started[1], scored[1])
     assert not torch.equal(started[1]["head.weight"], scored[2]["head.weight"])
 
@@ -315,9 +298,7 @@ def test_missing_weights_name_the_alternatives(folder, monkeypatch, tmp_path):
             "there is no backbone nonsense",
         ),
         (("--loss", "softmax"), "--loss is for --method arcface"),
-        (("--embedding", 64), "--embedding is for --method arcface"),
         (("--method", "finetune", "--scale", 20), "--scale is for --method arcface"),
-        (("--margin", 0.3), "--margin is for --method arcface"),
         (("--held-out", 0.7), "--held-out must be"),
         (("--centre", 0), "--centre must be"),
         (("--image-size", 40), "multiple of 16"),
@@ -332,25 +313,18 @@ def test_invalid_settings(folder, words, message):
     assert not Path("outputs").exists()
 
 
-def test_invalid_folders_leave_no_files(folder):
+def test_invalid_folder_leaves_no_files(folder):
     (folder / "empty").mkdir()
     assert "has no usable image" in error_line(folder, *SHORT_RUN)
-    Image.new("RGB", (40, 40), "red").save(folder / "empty" / "one.png")
-    assert "the class empty has one image" in error_line(folder, *SHORT_RUN)
-    shutil.rmtree(folder / "empty")
-    shutil.copytree(sorted(folder.iterdir())[0], folder / "twin")
-    assert "contain the same image" in error_line(folder, *SHORT_RUN)
     assert not Path("outputs").exists()
 
 
 def test_corrupt_image_is_listed_in_skipped_txt(folder):
-    victim = sorted(folder.rglob("*.png"))[0]
-    victim.write_bytes(b"broken")
-    output = train(folder, *SHORT_RUN)
-    assert "(1 left out)" in output[0]
-    assert (
-        (runs()[0] / "skipped.txt").read_text().startswith(f"{victim.parent.name}/{victim.name}\tnot a JPEG")
-    )
+    image = sorted(folder.rglob("*.png"))[0]
+    image.write_bytes(b"broken")
+    assert "(1 left out)" in train(folder, *SHORT_RUN)[0]
+    skipped = (runs()[0] / "skipped.txt").read_text()
+    assert skipped.startswith(f"{image.relative_to(folder)}\tnot a JPEG")
 
 
 def test_class_without_a_font_is_a_number_in_pictures(folder, monkeypatch):

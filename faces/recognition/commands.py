@@ -217,7 +217,8 @@ def _open_gallery(path: Path, checkpoint: str | None, arguments: CropArguments) 
             f"the network of {path} is no longer at {gallery.checkpoint}: give its path with --checkpoint"
         )
     recognizer = find_recognizer(checkpoint or gallery.checkpoint, arguments.runs, arguments.device)
-    return load_gallery(path, recognizer.digest), recognizer
+    check_network(gallery, path, recognizer.digest)
+    return gallery, recognizer
 
 
 def _make_cropper(recognizer: Recognizer, arguments: CropArguments) -> FaceCropper:

@@ -38,8 +38,8 @@ def test_landmarks_start_at_the_mean():
     mean = torch.tensor([[0.2, 0.3], [0.5, 0.6], [-0.1, 0.9]])
     network.begin_at(mean)
     points = network(torch.rand(4, 3, 32, 32))
-    wanted = mean.clamp(0.02, 0.98).expand(4, 3, 2)
-    assert (points - wanted).abs().max() < 0.03
+    expected = mean.clamp(0.02, 0.98).expand(4, 3, 2)
+    assert (points - expected).abs().max() < 0.03
 
 
 def test_unknown_backbone():
