@@ -74,7 +74,7 @@ class HeldOutScorer:
 
     def floor(self) -> Scores:
         """Scores of training images."""
-        images, rows = self._data.images, self._data.trained
+        images, rows = self._data.images, self._data.training_indices
 
         def choose(seed: int) -> Images:
             return images[np.sort(np.random.default_rng(seed).choice(rows, self.count, replace=False))]

@@ -113,12 +113,12 @@ def test_a_subset_keeps_the_held_out_images_and_reports_copies(compare, many_pic
         load_folder(folder, 32, cache="data/cache", workers=0, held_out=0.05)
         for folder in (many_pictures, *Path("runs").glob("images-30-*"))
     )
-    assert len(subset.trained) == 30
-    assert set(subset.fingerprints[subset.held]) == set(data.fingerprints[data.held])
-    assert set(subset.fingerprints[subset.trained]) < set(data.fingerprints[data.trained])
+    assert len(subset.training_indices) == 30
+    assert set(subset.fingerprints[subset.held_out]) == set(data.fingerprints[data.held_out])
+    assert set(subset.fingerprints[subset.training_indices]) < set(data.fingerprints[data.training_indices])
     _, _, table = capsys.readouterr().out.partition("Copies at the end")
     cells = [line.split(" | ") for line in table.splitlines() if line.startswith("| ")][2:]
-    trained = str(len(data.trained))
+    trained = str(len(data.training_indices))
     assert [row[:2] for row in cells] == [
         *(["| real images", trained], ["| plain, seed 0", trained]),
         *(["| real images", "30"], ["| plain, seed 0, 30 images", "30"]),
@@ -129,7 +129,7 @@ def test_a_subset_keeps_the_held_out_images_and_reports_copies(compare, many_pic
 def test_copies_of_a_subset_are_detected(many_pictures):
     data = load_folder(many_pictures, 32, cache="data/cache", workers=0, held_out=0.05)
     scorer = recipe_tables.HeldOutScorer(data)
-    rows = data.trained[:30]
+    rows = data.training_indices[:30]
 
     def copy_rows(z: np.ndarray) -> np.ndarray:
         return data.images[np.resize(rows, len(z))][..., ::-1]

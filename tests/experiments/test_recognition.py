@@ -157,7 +157,7 @@ def test_open_set_by_hand(tmp_path, monkeypatch):
     class People:
         def __init__(self, *names: str) -> None:
             self.classes = tuple(sorted({*names}))
-            self.names = lambda: list(names)
+            self.class_names = lambda: list(names)
 
     # Ada is enrolled at 0 degrees and looked up at 10, 50, 20; Bo at 90 and 40, which is nearer to Ada.
     new, names = at([0, 10, 50, 20, 90, 40]), People("Ada", "Ada", "Ada", "Ada", "Bo", "Bo")
