@@ -29,16 +29,16 @@ from engine.errors import UserError, run_script
 from engine.runs import checkpoints
 from experiments.recognition_runs import last_network, link, train, training_minutes
 from experiments.running import call_script
-from faces.recognition.calibrate import look_up
-from faces.recognition.calibration import accepted, pair_similarities, threshold_at
-from faces.recognition.folder import Labelled, load_labelled
-from faces.recognition.gallery import unit
+from faces.recognition.calibrate import enroll_and_identify
+from faces.recognition.calibration import accept_rate, pair_similarities, threshold_at_far
+from faces.recognition.folder import LabelledImages, load_labelled_images
+from faces.recognition.gallery import unit_vectors
 from faces.recognition.launch import CLASSES
 from faces.recognition.networks import make_network
 from faces.recognition.recognizer import Recognizer
-from faces.recognition.report import grey
+from faces.recognition.report import to_grey
 from faces.recognition.scores import accuracy, balanced_accuracy, confusion_matrix
-from faces.recognition.settings import ClassifierSettings, resolved
+from faces.recognition.settings import ClassifierSettings, resolve
 from images.plots import read_metrics
 
 Part = Literal["scratch", "arcface", "finetune", "generated", "speed"]
@@ -154,7 +154,7 @@ def measure_scratch(args: RecognitionArguments) -> None:
         images, true = data.images[data.held_rows], data.labels[data.held_rows]
         in_colour, in_grey = (
             confusion_matrix(true, recognizer.probabilities(inputs).argmax(1), len(data.classes))
-            for inputs in (images, grey(images))
+            for inputs in (images, to_grey(images))
         )
         values = (balanced_accuracy(in_colour), accuracy(in_colour), balanced_accuracy(in_grey))
         cells = [*(f"{value:.3f}" for value in values), f"{training_minutes(run):.1f}"]
@@ -175,7 +175,9 @@ def measure_embeddings(args: RecognitionArguments) -> None:
         for seed in args.seeds:
             recognizer = last_network(_embedding(args, name, seed))
             assert recognizer.side == SIDE, "it is scored on images as it was trained on"
-            scores = open_set(recognizer.vectors(new.images), new, recognizer.vectors(other.images), other)
+            scores = open_set(
+                recognizer.embeddings(new.images), new, recognizer.embeddings(other.images), other
+            )
             rows.setdefault(name, []).append(scores)
     for whiten in (False, True):
         project = eigenfaces(base.images, whiten=whiten)
@@ -255,16 +257,16 @@ def measure_speed(args: RecognitionArguments) -> None:
     small = ClassifierSettings(method="arcface", backbone="small", weights="none", image_size=SIDE)
     large = ClassifierSettings(method="arcface", weights="none")
     for name, base in ((f"small, {SIDE} px", small), ("mobilenet_v2, 112 px", large)):
-        settings = resolved(base)
+        settings = resolve(base)
         network = make_network(settings, 40).eval().to(memory_format=torch.channels_last)
         recognizer = Recognizer(network, (), settings, torch.device("cpu"), Path(), 0, "")
         shape = (256, 3, recognizer.side, recognizer.side)
         images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-        recognizer.vectors(images)  # the first time is slower
+        recognizer.embeddings(images)  # the first time is slower
         rates = []
         for _ in range(5):
             start = time.perf_counter()
-            recognizer.vectors(images)
+            recognizer.embeddings(images)
             rates.append(len(images) / (time.perf_counter() - start))
         spread = f"{median(rates):.0f} ({min(rates):.0f} to {max(rates):.0f})"
         print(f"| {name} | {torch.get_num_threads()} | {spread} |")
@@ -286,11 +288,11 @@ def eigenfaces(
     centre = flat.mean(0)
     _, deviations, components = np.linalg.svd(flat - centre, full_matrices=False)
     components = components[:COMPONENTS] / (deviations[:COMPONENTS, None] if whiten else 1)
-    return lambda others: unit((_flat(others) - centre) @ components.T)
+    return lambda others: unit_vectors((_flat(others) - centre) @ components.T)
 
 
 def open_set(
-    new: NDArray[np.float32], new_data: Labelled, other: NDArray[np.float32], other_data: Labelled
+    new: NDArray[np.float32], new_data: LabelledImages, other: NDArray[np.float32], other_data: LabelledImages
 ) -> dict[str, float]:
     """How well newcomers are distinguished from each other and from strangers, in one vector space.
 
@@ -304,23 +306,23 @@ def open_set(
         other: vectors of strangers, float32 [M, D].
         other_data: names of the strangers.
     """
-    gallery, lookup = look_up(new, new_data.names(), ENROLLED)
-    people, correct = np.array(lookup.people, object), lookup.own > lookup.other
+    gallery, lookup = enroll_and_identify(new, new_data.class_names(), ENROLLED)
+    people, correct = np.array(lookup.people, object), lookup.genuine > lookup.impostor
     named = []
     for name in sorted({*lookup.people}):
         rows = people == name
-        threshold = threshold_at(lookup.other[~rows], STRANGERS_FAR)
-        named.append((correct & (lookup.own >= threshold))[rows].mean())
-    threshold = threshold_at(lookup.other, STRANGERS_FAR)
-    best, names = gallery.similarities(other).max(1), np.array(other_data.names(), object)
+        threshold = threshold_at_far(lookup.impostor[~rows], STRANGERS_FAR)
+        named.append((correct & (lookup.genuine >= threshold))[rows].mean())
+    threshold = threshold_at_far(lookup.impostor, STRANGERS_FAR)
+    best, names = gallery.similarities(other).max(1), np.array(other_data.class_names(), object)
     rejected = [(best < threshold)[names == name].mean() for name in other_data.classes]
     genuine, impostor = pair_similarities(
-        np.concatenate([new, other]), [*new_data.names(), *other_data.names()]
+        np.concatenate([new, other]), [*new_data.class_names(), *other_data.class_names()]
     )
     return {
         "rank-1": lookup.rank_1(),
         "rank-1, balanced": lookup.balanced_rank_1(),
-        "TAR at FAR 1 %": accepted(genuine, threshold_at(impostor, FAR)),
+        "TAR at FAR 1 %": accept_rate(genuine, threshold_at_far(impostor, FAR)),
         "strangers refused": float(np.mean(rejected)),
         "newcomers named": float(np.mean(named)),
     }
@@ -347,9 +349,9 @@ def _labelled(
     *,
     label: str | None = None,
     held_out: float = 0.0,
-) -> Labelled:
+) -> LabelledImages:
     """Read a folder as a training does; labelled faces are cropped already, the centre of others is taken."""
-    return load_labelled(
+    return load_labelled_images(
         folder,
         side,
         cache=args.output / "cache",
@@ -365,7 +367,7 @@ def _photos(people: Path, name: str) -> list[Path]:
 
 
 def _flat(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    return grey(images)[:, 0].reshape(len(images), -1).astype(np.float32)
+    return to_grey(images)[:, 0].reshape(len(images), -1).astype(np.float32)
 
 
 def _spread(values: Sequence[float]) -> str:
