@@ -30,7 +30,7 @@ def main() -> int:
     if request.dry_run:
         print(network_summary(learner.network))
         return 0
-    return run_training(plan, learner, data.tiles, data.facts(), _report)
+    return run_training(plan, learner, data.face_crops, data.facts(), _report)
 
 
 def _report(run: Path, best: BestTracker) -> list[str]:

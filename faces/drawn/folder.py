@@ -26,17 +26,17 @@ PEOPLE, PEOPLE_COUNT, FACES_OF_EACH = Path("data/drawn-people-2000"), 2000, 25
 """The folders of drawn faces that come with the project, which every machine draws alike."""
 
 
-def default_folder(workers: int | None = None, *, many_of_each: bool = False) -> Path:
+def default_folder(workers: int | None = None, *, many_per_person: bool = False) -> Path:
     """The folder to learn from where the user has none, written where it is not complete.
 
     Args:
         workers: processes that draw; see `write_folder`.
-        many_of_each: 25 faces of each of 80 people, to learn who is who, instead of 5 of each of 1,000.
+        many_per_person: 25 faces of each of 80 people, to learn who is who, instead of 5 of each of 1,000.
 
     Raises:
         UserError: as `write_folder`.
     """
-    if many_of_each:
+    if many_per_person:
         write_folder(PEOPLE, PEOPLE_COUNT, faces_per_person=FACES_OF_EACH, workers=workers)
         return PEOPLE
     write_folder(FACES, FACES_COUNT, workers=workers)

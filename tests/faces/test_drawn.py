@@ -295,7 +295,7 @@ def test_the_folders_for_who_has_none(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("FACES_COUNT", "PEOPLE_COUNT"):
         monkeypatch.setattr(drawn_folder, name, 6)
-    folders = [default_folder(0, many_of_each=many) for many in (False, True)]
+    folders = [default_folder(0, many_per_person=many) for many in (False, True)]
     people = [[row["person"] for row in table(folder)] for folder in folders]
     assert people == [["0"] * 5 + ["1"], ["0"] * 6]
 
