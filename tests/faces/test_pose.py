@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from faces.drawn import Face, Moment, Person, draw_face
+from faces.drawn import Face, Person, Scene, draw_face
 from faces.landmarks.point_set import load_point_set
 from faces.pose import pose_from_landmarks, pose_from_points
 from tests.faces.photos import photo
@@ -46,7 +46,7 @@ def test_roll_of_landmarks_is_the_tilt(tilt):
 def test_turn_of_drawn_faces():
     turns = []
     for turn in (-1.0, 0.0, 1.0):
-        _, points = draw_face(Face(Person(), Moment(turn=turn)), 64)
+        _, points = draw_face(Face(Person(), Scene(turn=turn)), 64)
         turns.append(pose_from_landmarks(points * 64, POINTS).turn)
     assert turns[0] < -0.05 < turns[1] < 0.05 < turns[2]
     assert turns[1] == pytest.approx(0, abs=0.01)

@@ -10,7 +10,7 @@ from engine.png import from_pillow, to_pillow
 from faces.align import iou
 from faces.detection import load_detector, opencv
 from faces.detection.cascades import CascadeDetector, CascadePose
-from faces.drawn import Face, Moment, Person, draw_face
+from faces.drawn import Face, Person, Scene, draw_face
 from tests.faces.photos import photo
 
 pytest.importorskip("cv2", reason="needs the extra 'photos'")
@@ -81,14 +81,14 @@ def test_roll_of_a_tilted_face(tilt):
 
 
 def test_small_roll_is_zero():
-    image, points = draw_face(Face(Person(number=3), Moment(light_strength=0.0)), 160)
+    image, points = draw_face(Face(Person(number=3), Scene(light_strength=0.0)), 160)
     assert CascadePose()(from_pillow(Image.fromarray(image)), box_around(points * 160)).roll == 0
 
 
 def test_sign_of_turn():
     turns = []
     for turn in (-1.0, 1.0):
-        image, points = draw_face(Face(Person(number=3), Moment(turn=turn)), 160)
+        image, points = draw_face(Face(Person(number=3), Scene(turn=turn)), 160)
         turns.append(CascadePose()(from_pillow(Image.fromarray(image)), box_around(points * 160)).turn)
     assert turns[0] < turns[1]
 
@@ -100,7 +100,7 @@ def test_pose_without_a_face():
 
 
 def test_pose_of_a_mirrored_face():
-    image, points = draw_face(Face(Person(number=3), Moment(turn=0.8, tilt=0.9)), 160)
+    image, points = draw_face(Face(Person(number=3), Scene(turn=0.8, tilt=0.9)), 160)
     picture = Image.fromarray(image)
     pose = CascadePose()(from_pillow(picture), box_around(points * 160))
     flipped = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
