@@ -157,14 +157,6 @@ def test_photos_of_the_same_name(photos, landmark_run):
     assert {path.name for path in Path("out").iterdir()} == expected
 
 
-def test_photo_with_a_long_name(photos, landmark_run):
-    (photos / "00001.png").rename(photos / f"{'顔' * 80}.jpg")
-    result = call("predict_landmarks.py", landmark_run, photos, "--whole-image", "--output", "out")
-    assert result.code == 0, result.error
-    assert len(rows()) == 5
-    assert len(list(Path("out").glob("*.png"))) == 4
-
-
 def test_unreadable_photos_are_left_out_and_listed(photos, landmark_run):
     (photos / "00001.png").write_bytes(b"broken")
     (photos / "empty.jpg").touch()

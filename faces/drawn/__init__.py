@@ -10,19 +10,9 @@
 from faces.drawn.attributes import Face, Person, Scene, sample_face, sample_person, sample_scene
 from faces.drawn.folder import default_folder, write_folder
 from faces.drawn.portrait import draw_face
-from faces.drawn.shape import AREAS, LANDMARKS, MIRROR
+from faces.drawn.shape import LANDMARKS
 
 __all__ = [
-    "AREAS",
-    "LANDMARKS",
-    "MIRROR",
-    "Face",
-    "Person",
-    "Scene",
-    "default_folder",
-    "draw_face",
-    "sample_face",
-    "sample_person",
-    "sample_scene",
-    "write_folder",
+    "LANDMARKS", "Face", "Person", "Scene",
+    "default_folder", "draw_face", "sample_face", "sample_person", "sample_scene", "write_folder",
 ]  # fmt: skip

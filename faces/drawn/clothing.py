@@ -4,17 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from faces.drawn.canvas import (
-    Canvas,
-    ellipse,
-    linspace,
-    mix,
-    oklch,
-    ramp,
-    smoothstep,
-    spline,
-    translate,
-)
+from faces.drawn.canvas import Canvas, ellipse, linspace, mix, oklch, ramp, smoothstep, spline, translate
 from faces.drawn.shape import Head, mirror_pair
 from faces.drawn.skin import Light, skin_colour
 

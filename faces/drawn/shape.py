@@ -27,24 +27,7 @@ LANDMARKS = (
     "nose_bridge", "nose_tip", "nostril_left", "nostril_right",
     "mouth_left", "mouth_top", "mouth_right", "mouth_bottom",
 )  # fmt: skip
-"""Names of the landmarks in order, left and right as in the image."""
-
-MIRROR = tuple(
-    LANDMARKS.index(name.replace("left", "right") if "left" in name else name.replace("right", "left"))
-    for name in LANDMARKS
-)
-"""`landmarks[MIRROR, :]` with x -> 1 - x are the landmarks of the mirrored image."""
-
-AREAS = {
-    "contour": (0, 1, 2, 3, 4),
-    "brow_left": (5, 6, 7),
-    "brow_right": (8, 9, 10),
-    "eye_left": (11, 12, 13, 14, 19),
-    "eye_right": (15, 16, 17, 18, 20),
-    "nose": (21, 22, 23, 24),
-    "mouth": (25, 26, 27, 28),
-}
-"""Indices of the landmarks on each part of the face; every landmark is in one area."""
+"""Names of the landmarks in order; the point set drawn-29 relates them."""
 
 _CHEEK_Y, _JAW_Y = 0.10, 0.225
 _SIDES = np.array([(-1.0, 1.0), (1.0, 1.0)])

@@ -65,9 +65,7 @@ class Summary:
         jobs: number of photos and video segments.
         done: number of them processed so far.
         new: number of them processed by this call.
-        verdicts: number of faces or jobs by verdict.
-        faceless: number of photos and videos without a face, all of them readable.
-        unreadable: (name, first reason) of photos and videos that could not be processed completely.
+        rows: of the manifest.
         exit_code: 0, or 128 plus the number of the signal that stopped this call.
     """
 
@@ -75,23 +73,35 @@ class Summary:
     jobs: int
     done: int
     new: int
-    verdicts: Counter[str]
-    faceless: int
-    unreadable: list[tuple[str, str]]
+    rows: list[Row]
     exit_code: int
+
+    @property
+    def unreadable(self) -> dict[str, str]:
+        """First problem of each photo or video that could not be processed completely."""
+        problems: dict[str, str] = {}
+        for row in self.rows:
+            if row.verdict == UNREADABLE:
+                problems.setdefault(row.source, row.note)
+        return problems
 
     def lines(self) -> list[str]:
         """The lines to print."""
         if not self.new and not self.exit_code:
             return [f"nothing to do: all {self.jobs:,} photos have been processed into {self.out}"]
-        kept, left_out = self.verdicts[KEPT], sum(self.verdicts[reason] for reason in REASONS)
+        counts = Counter(row.verdict for row in self.rows)
+        kept, left_out = counts[KEPT], sum(counts[reason] for reason in REASONS)
+        # A video may have segments with and without faces.
+        faceless = {row.source for row in self.rows} - {
+            row.source for row in self.rows if row.verdict != NO_FACE
+        }
         lines = [f"{kept + left_out:,} faces, {kept:,} of them kept in {self.out / FACES}"]
-        lines += [f"  {self.verdicts[reason]:,} {reason}" for reason in REASONS if self.verdicts[reason]]
-        lines.append(f"{self.faceless:,} photos without a face")
-        if self.unreadable:
-            lines.append(f"{len(self.unreadable):,} files could not be read completely:")
-            lines += [f"  {name}: {reason}" for name, reason in self.unreadable[:_MAX_LISTED]]
-            if len(self.unreadable) > _MAX_LISTED:
+        lines += [f"  {counts[reason]:,} {reason}" for reason in REASONS if counts[reason]]
+        lines.append(f"{len(faceless):,} photos without a face")
+        if problems := [*self.unreadable.items()]:
+            lines.append(f"{len(problems):,} files could not be read completely:")
+            lines += [f"  {name}: {problem}" for name, problem in problems[:_MAX_LISTED]]
+            if len(problems) > _MAX_LISTED:
                 lines.append(f"  and more, in {self.out / MANIFEST}")
         if self.exit_code:
             lines.append(f"stopped after {self.done:,} of {self.jobs:,} photos; the same command resumes")
@@ -140,27 +150,14 @@ def _prepare(arguments: PrepareArguments, jobs: list[Job]) -> Summary:
             new, exit_code = _process(arguments, remaining, len(jobs), manifest)
             _save_sheets(arguments, manifest.rows)
             _write_state(arguments, digests, finished=not exit_code)
-    unreadable: dict[str, str] = {}
-    for row in manifest.rows:
-        if row.verdict == UNREADABLE:
-            unreadable.setdefault(row.source, row.note)
+    summary = Summary(out, len(jobs), len(jobs) - len(remaining) + new, new, manifest.rows, exit_code)
     if not exit_code and all(row.verdict == UNREADABLE for row in manifest.rows):
-        name, reason = next(iter(unreadable.items()))
+        name, problem = next(iter(summary.unreadable.items()))
         raise UserError(
-            f"none of the {len(unreadable):,} photos and videos in {arguments.photos} can be read; the first "
-            f"is {name}: {reason}; {out / MANIFEST} lists all. Add others, and run the same command again"
+            f"none of the {len(summary.unreadable):,} photos and videos in {arguments.photos} can be read; "
+            f"the first is {name}: {problem}; {out / MANIFEST} lists all. Add others and run this command again"
         )
-    faceless = {row.source for row in manifest.rows if row.verdict == NO_FACE}
-    return Summary(
-        out=out,
-        jobs=len(jobs),
-        done=len(jobs) - len(remaining) + new,
-        new=new,
-        verdicts=Counter(row.verdict for row in manifest.rows),
-        faceless=len(faceless - {row.source for row in manifest.rows if row.verdict != NO_FACE}),
-        unreadable=[*unreadable.items()],
-        exit_code=exit_code,
-    )
+    return summary
 
 
 def _process(arguments: PrepareArguments, jobs: list[Job], total: int, manifest: Manifest) -> tuple[int, int]:

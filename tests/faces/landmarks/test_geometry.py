@@ -22,14 +22,6 @@ def test_crop_of_the_same_scale_copies_the_pixels():
     assert np.array_equal(crop_square(image, (15, 10, 8), 8), image[:, 6:14, 11:19])
 
 
-def test_edge_is_repeated_outside():
-    image = np.zeros((3, 10, 10), np.uint8)
-    image[0, :, -1] = 200
-    crop = crop_square(image, (20, 5, 8), 8)
-    assert (crop[0] == 200).all()
-    assert (crop[1:] == 0).all()
-
-
 @pytest.mark.parametrize(("size", "side"), [(16, 16), (16, 50), (40, 16)])
 def test_crop_and_fractions_agree(size, side):
     image = np.zeros((3, 60, 80), np.uint8)

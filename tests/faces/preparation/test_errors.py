@@ -9,11 +9,7 @@ import pytest
 from engine.errors import UserError
 from faces.preparation import folder as preparation
 from tests.faces.photos import save_photo
-from tests.faces.preparation.helpers import (
-    contents,
-    prepare_here,
-    read_manifest,
-)
+from tests.faces.preparation.helpers import contents, prepare_here, read_manifest
 from tests.in_process import call, refusal
 
 pytest.importorskip("cv2", reason="needs the extra 'photos'")
@@ -121,7 +117,7 @@ def test_names_that_are_not_utf_8(tmp_path):
     raw = os.fsdecode(b"caf\xe9")
     (folder / "a.png").rename(folder / f"{raw}.png")
     shutil.copy(folder / f"{raw}.png", folder / f"{raw}.mp4")
-    ((name, reason),) = prepare_here(folder, out).unreadable
+    ((name, reason),) = prepare_here(folder, out).unreadable.items()
     assert (name, reason[:23]) == (f"{raw}.mp4", "its name is not UTF-8, ")
     assert (out / "faces" / f"{raw}.png-0.jpg").is_file()
     assert prepare_here(folder, out).new == 0

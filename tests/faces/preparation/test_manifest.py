@@ -71,12 +71,6 @@ def test_truncated_manifest_can_be_resumed(tmp_path, seed):
     assert Manifest(path).rows == reread.rows
 
 
-def test_missing_manifest_is_created(tmp_path):
-    path = tmp_path / "manifest.csv"
-    Manifest(path).add([Row("a.jpg", "0")])
-    assert Manifest(path).done() == {("a.jpg", 0)}
-
-
 def test_other_table_is_rejected(tmp_path):
     path = tmp_path / "manifest.csv"
     path.write_text("a,b\n1,2\n")

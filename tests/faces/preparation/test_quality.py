@@ -74,12 +74,6 @@ def test_near_duplicates_differ_in_at_most_distance_bits(perceptual_hash, flippe
     assert not duplicates.contains("b", perceptual_hash)
 
 
-def test_distance_of_minus_one_keeps_identical_crops():
-    duplicates = NearDuplicates(-1)
-    duplicates.add("a", 5)
-    assert not duplicates.contains("a", 5)
-
-
 ARGUMENTS = PrepareArguments("photos", "out")
 ACCEPTED = {"square": Square(100, 100, 80), "pose": Pose(5.0, 0.1), "sharpness": 0.05}
 
