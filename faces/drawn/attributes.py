@@ -305,6 +305,6 @@ def _bell(rng: np.random.Generator, peak: float = 2.6) -> float:
     return _signed(2 * rng.beta(peak, peak) - 1)
 
 
-def _around(middle: float, rng: np.random.Generator) -> float:
-    """A bell-shaped distribution over [-1, 1] with the mean `middle`."""
-    return _signed(2 * rng.beta(2.6 * (1 + middle), 2.6 * (1 - middle)) - 1)
+def _around(mean: float, rng: np.random.Generator) -> float:
+    """A bell-shaped distribution over [-1, 1] with this mean."""
+    return _signed(2 * rng.beta(2.6 * (1 + mean), 2.6 * (1 - mean)) - 1)

@@ -128,9 +128,9 @@ def mix(first: np.ndarray, second: np.ndarray, share: np.ndarray | float) -> np.
 
 def ramp(colours: np.ndarray, position: float) -> np.ndarray:
     """The colour, float [3] in [0, 255], at `position` in [0, 1] along evenly spaced `colours` [n, 3]."""
-    place = position * (len(colours) - 1)
-    first = min(int(place), len(colours) - 2)
-    return colours[first] + (colours[first + 1] - colours[first]) * (place - first)
+    offset = position * (len(colours) - 1)
+    first = min(int(offset), len(colours) - 2)
+    return colours[first] + (colours[first + 1] - colours[first]) * (offset - first)
 
 
 @functools.lru_cache(maxsize=256)

@@ -60,9 +60,9 @@ def paint_glasses(canvas: Canvas, head: Head) -> None:
     def worn(points: np.ndarray) -> np.ndarray:
         return head.at_depth(points, 0.285 - 0.7 * points[..., 0] ** 2)
 
-    middle = head.eye_centre * 1.02 + (0, 0.010)
-    lens = shape * (radius_x, radius_y) + middle
-    hinge = np.array([middle[0] + radius_x, -0.012])
+    centre = head.eye_centre * 1.02 + (0, 0.010)
+    lens = shape * (radius_x, radius_y) + centre
+    hinge = np.array([centre[0] + radius_x, -0.012])
     arms = np.stack(
         [worn(mirror_pair(hinge)), head.edge(mirror_pair(np.array([head.width, -0.022])), 0.0)], axis=1
     )
@@ -71,11 +71,11 @@ def paint_glasses(canvas: Canvas, head: Head) -> None:
     canvas.stroke(translate(lenses, 0.002, 0.010), thickness, skin_colour(head) * 0.35, 0.22)
     canvas.fill(lenses, np.array([226, 238, 250.0]), 0.09)
     glare = np.array([(-0.62, 0.10), (-0.12, -0.72), (0.16, -0.72), (-0.50, 0.46)]) * (radius_x, radius_y)
-    canvas.fill(worn(np.stack([glare + middle * (-1, 1), glare + middle])), WHITE, 0.12)
+    canvas.fill(worn(np.stack([glare + centre * (-1, 1), glare + centre])), WHITE, 0.12)
     canvas.stroke(lenses, thickness, colour)
     gleam = lens[31:39] if scene.light_side > 0 else lens[22:30]
     canvas.stroke(worn(mirror_pair(gleam)), 0.35 * thickness, mix(colour, WHITE, 0.6), 0.55)
-    inner = middle[0] - radius_x
+    inner = centre[0] - radius_x
     bridge = spline([(-inner, 0.002), (0, -0.012), (inner, 0.002)])
     canvas.stroke(worn(bridge), thickness, colour)
 
@@ -111,10 +111,12 @@ class Hat:
     def _rim(self, front: float, off: float = 0.035, sides: float = -0.115) -> np.ndarray:
         """The lower edge of the hat on the forehead, from left to right."""
         along = linspace(-1, 1, 21)
-        places = np.stack([along * (self.head.width + off), sides + (front - sides) * (1 - along**2)], axis=1)
+        positions = np.stack(
+            [along * (self.head.width + off), sides + (front - sides) * (1 - along**2)], axis=1
+        )
         on_edge, on_front = (
-            self.head.edge(places, 0.0),
-            self.head.at_depth(places, 0.26 * np.sqrt(1 - along**2)),
+            self.head.edge(positions, 0.0),
+            self.head.at_depth(positions, 0.26 * np.sqrt(1 - along**2)),
         )
         # Its ends are on the visible outline, its middle on the forehead.
         return on_front + (on_edge - on_front) * (along**6)[:, None]
@@ -171,9 +173,9 @@ class Hat:
         canvas.paint(self.light.shade(self.colour * 0.42), canvas.mask(band))
         along = linspace(-1, 1, 31)
         x, bow = along * 0.43, 1 - along**4
-        middle = front + 0.015 + 0.075 * along**2
-        upper = self.head.at_depth(np.stack([x, middle - 0.018 * bow], axis=1), 0.16)
-        lower = self.head.at_depth(np.stack([x, middle + 0.040 * np.sqrt(bow)], axis=1), 0.20)
+        centre = front + 0.015 + 0.075 * along**2
+        upper = self.head.at_depth(np.stack([x, centre - 0.018 * bow], axis=1), 0.16)
+        lower = self.head.at_depth(np.stack([x, centre + 0.040 * np.sqrt(bow)], axis=1), 0.20)
         canvas.paint(self.light.shade(self.colour, 0.15), canvas.mask(np.concatenate([upper, lower[::-1]])))
         canvas.stroke(translate(lower, 0, -0.006), 0.012, self.colour * 0.4, 0.5)
         canvas.stroke(translate(upper, 0, 0.003), 0.004, mix(self.colour, WHITE, 0.4), 0.5)
@@ -194,10 +196,10 @@ class Hat:
         ring = np.concatenate([opening, opening[:2]])
         canvas.stroke(ring, 0.010, mix(self.colour, WHITE, 0.18), 0.7)
         canvas.stroke((ring - opening.mean(0)) * 0.975 + opening.mean(0), 0.006, self.colour * 0.3, 0.25)
-        middle = opening.mean(0)
+        centre = opening.mean(0)
         for number, share in enumerate((1.10, 1.19, 1.28)):
             start, end = 6 + 2 * number, 40 - 3 * number
-            fold = (opening - middle) * (share, share) + middle
+            fold = (opening - centre) * (share, share) + centre
             for part in (fold[start:20], fold[26:end]):
                 widths = 0.007 * np.sin(linspace(0, np.pi, len(part)))
                 canvas.stroke(part, widths, self.colour * 0.55, 0.4)

@@ -90,9 +90,9 @@ def paint_brows(canvas: Canvas, head: Head, colour: np.ndarray) -> None:
     along = linspace(0, 1, len(brow))
     widths = thickness * (0.72 + 0.55 * along) * (1 - along**2.2) ** 0.6 + 0.002
     widths[0] *= 0.6
-    places = head.surface(mirror_pair(brow))
-    canvas.stroke(places, widths, colour, 0.62)
-    canvas.stroke(translate(places, 0, 0.001), widths * 0.62, colour * 0.82, 0.55)
+    positions = head.surface(mirror_pair(brow))
+    canvas.stroke(positions, widths, colour, 0.62)
+    canvas.stroke(translate(positions, 0, 0.001), widths * 0.62, colour * 0.82, 0.55)
     roots = translate(brow[:10:2], 0, thickness * 0.35)
     tips = brow[2:12:2] - np.outer(1 - along[:10:2], (0, thickness * 0.55))
     canvas.stroke(head.surface(mirror_pair(np.stack([roots, tips], axis=1))), 0.0028, colour * 0.7, 0.5)
@@ -119,11 +119,11 @@ def paint_nose(canvas: Canvas, head: Head, light: Light) -> None:
 def paint_mouth(canvas: Canvas, head: Head, light: Light) -> None:
     """Paint lips, and teeth and tongue if the mouth is open."""
     mouth, scene, colour = head.mouth, head.scene, lip_colour(head)
-    places = {name: head.surface(curve) for name, curve in mouth.items()}
+    positions = {name: head.surface(curve) for name, curve in mouth.items()}
     along = linspace(-1, 1, len(mouth["upper"]))
     opened = scene.mouth_open > 0.03
     if opened:
-        hole = np.concatenate([places["upper"], places["lower"][::-1]])
+        hole = np.concatenate([positions["upper"], positions["lower"][::-1]])
         dark, low = np.array([74, 22, 28.0]), mouth["lower"][len(along) // 2, 1]
         depth = low - mouth["upper"][len(along) // 2, 1]
         inside = Canvas(canvas.size)
@@ -132,16 +132,18 @@ def paint_mouth(canvas: Canvas, head: Head, light: Light) -> None:
             head.surface(ellipse(0, low + 0.004, 0.048, 0.42 * depth)), np.array([206, 100, 100.0]), 0.9
         )
         teeth = mouth["upper"] + np.outer(1 - along**4, (0, min(0.020, 0.55 * depth)))
-        inside.fill(np.concatenate([places["upper"], head.surface(teeth)[::-1]]), np.array([250, 246, 240.0]))
-        inside.stroke(translate(places["upper"], 0, 0.002), 0.007, dark, 0.35)
+        inside.fill(
+            np.concatenate([positions["upper"], head.surface(teeth)[::-1]]), np.array([250, 246, 240.0])
+        )
+        inside.stroke(translate(positions["upper"], 0, 0.002), 0.007, dark, 0.35)
         canvas.overlay(inside, canvas.mask(hole))
     for top, bottom, tone in (("top", "upper", colour * 0.90), ("lower", "bottom", colour * 1.06)):
-        lip = canvas.mask(np.concatenate([places[top], places[bottom][::-1]]))
+        lip = canvas.mask(np.concatenate([positions[top], positions[bottom][::-1]]))
         canvas.paint(light.shade_skin(tone, contrast=0.7), lip, 0.93)
     line = mix(colour * 0.42, skin_colour(head) * 0.25, 0.3)
     if not opened:
-        canvas.stroke(places["upper"], 0.0025 + 0.0045 * (1 - along**2), line, 0.85)
-    corners = places["upper"][[0, -1], None]
+        canvas.stroke(positions["upper"], 0.0025 + 0.0045 * (1 - along**2), line, 0.85)
+    corners = positions["upper"][[0, -1], None]
     canvas.fill(ellipse(0, 0, 0.005, 0.004) + corners, line, 0.5)
     shine = translate((mouth["lower"] * 0.45 + mouth["bottom"] * 0.55)[8:17], 0.010 * light.side, 0)
     bright = 0.22 + 0.38 * head.person.lip_colour * (0.4 + 0.6 * scene.light_strength)

@@ -146,12 +146,12 @@ def _draw_and_label(folder: Path, settings: _Settings, job: tuple[int, bool]) ->
     else:
         landmarks = Head(face.person, face.scene).landmarks()
     pixels = np.round(landmarks * settings.size, 3).tolist()
-    places = {
-        f"{axis}{number}": place
+    positions = {
+        f"{axis}{number}": position
         for number, pair in enumerate(pixels)
-        for axis, place in zip("xy", pair, strict=True)
+        for axis, position in zip("xy", pair, strict=True)
     }
-    return {"file": _name(index), **face.labels(), **places}
+    return {"file": _name(index), **face.labels(), **positions}
 
 
 def _name(index: int) -> str:

@@ -279,13 +279,13 @@ class Hair:
 
     def _paint_outer_curls(self, canvas: Canvas, back: np.ndarray) -> None:
         rng = np.random.default_rng([self.head.person.number, 2])
-        places = back[:: 3 if self.cut.curl > 0.035 else 2]
-        places = places + rng.normal(0, 0.004, places.shape)
-        radii = self.cut.curl * rng.uniform(0.85, 1.25, len(places))
-        bumps = ellipse(0, 0, 1, steps=16) * radii[:, None, None] + places[:, None]
+        positions = back[:: 3 if self.cut.curl > 0.035 else 2]
+        positions = positions + rng.normal(0, 0.004, positions.shape)
+        radii = self.cut.curl * rng.uniform(0.85, 1.25, len(positions))
+        bumps = ellipse(0, 0, 1, steps=16) * radii[:, None, None] + positions[:, None]
         canvas.paint(self.layer, canvas.mask(back, bumps))
-        places = np.repeat(back[::2], 2, axis=0)
-        self._paint_curls(canvas, places + rng.normal(0, 0.016, places.shape), rng)
+        positions = np.repeat(back[::2], 2, axis=0)
+        self._paint_curls(canvas, positions + rng.normal(0, 0.016, positions.shape), rng)
 
     def _paint_inner_curls(self, canvas: Canvas) -> None:
         rng = np.random.default_rng([self.head.person.number, 4])
@@ -293,14 +293,14 @@ class Hair:
             edge = ellipse(0, 0, 0.6 * self.cut.curl, steps=14) + translate(inner[:30:3], 0, -0.012)[:, None]
             canvas.paint(self.layer, canvas.mask(edge))
             shares = linspace(0.12, 0.64 if self.covered else 0.9, 4)[:, None, None]
-            places = (inner + (outer - inner) * shares)[:, 1::3].reshape(-1, 2)
-            self._paint_curls(canvas, places + rng.normal(0, 0.010, places.shape), rng)
+            positions = (inner + (outer - inner) * shares)[:, 1::3].reshape(-1, 2)
+            self._paint_curls(canvas, positions + rng.normal(0, 0.010, positions.shape), rng)
 
-    def _paint_curls(self, canvas: Canvas, places: np.ndarray, rng: np.random.Generator) -> None:
-        starts = rng.uniform(0, 2 * np.pi, len(places))
-        radii = self.cut.curl * rng.uniform(0.40, 0.62, len(places))
+    def _paint_curls(self, canvas: Canvas, positions: np.ndarray, rng: np.random.Generator) -> None:
+        starts = rng.uniform(0, 2 * np.pi, len(positions))
+        radii = self.cut.curl * rng.uniform(0.40, 0.62, len(positions))
         angles = starts[:, None] + linspace(0, 3.6, 8)
-        arcs = np.stack([np.cos(angles), np.sin(angles)], axis=-1) * radii[:, None, None] + places[:, None]
+        arcs = np.stack([np.cos(angles), np.sin(angles)], axis=-1) * radii[:, None, None] + positions[:, None]
         upper = np.sin(starts + 1.8) < 0
         widths = 0.0075 * np.sin(linspace(0.3, 2.84, 8))
         canvas.stroke(arcs[upper], widths, self.light_strands, 0.32)
@@ -364,10 +364,10 @@ def _goatee(head: Head, length: float) -> np.ndarray:
         (0.055, end - 0.016),
     ]
     points = [*right, (0, end), *[(-x, y) for x, y in right[:0:-1]]]
-    places = spline(points, 5, closed=True)
+    positions = spline(points, 5, closed=True)
     # Below the chin, where the surface ends, the beard follows the chin's depth.
-    depth = np.where(places[:, 1] > head.chin_y - 0.06, 0.20, 0.27)
-    return head.at_depth(places, depth)
+    depth = np.where(positions[:, 1] > head.chin_y - 0.06, 0.20, 0.27)
+    return head.at_depth(positions, depth)
 
 
 def _full_beard(head: Head, length: float) -> np.ndarray:
@@ -396,5 +396,5 @@ def _full_beard(head: Head, length: float) -> np.ndarray:
 def _resample(points: np.ndarray, count: int) -> np.ndarray:
     """Resample a polyline, [n, 2], to `count` points at equal distances."""
     way = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
-    places = np.linspace(0, way[-1], count)
-    return np.stack([np.interp(places, way, points[:, axis]) for axis in (0, 1)], axis=1)
+    positions = np.linspace(0, way[-1], count)
+    return np.stack([np.interp(positions, way, points[:, axis]) for axis in (0, 1)], axis=1)

@@ -98,9 +98,9 @@ class Head:
         """Apply turn and nod only: head coordinates to flat coordinates [n, 2] of the untilted head."""
         return _stack(x, y, z) @ self._turning + self._turning_start
 
-    def unframe(self, places: np.ndarray) -> np.ndarray:
+    def unframe(self, positions: np.ndarray) -> np.ndarray:
         """Positions in the image, [..., 2], to flat coordinates."""
-        return (places - self._framing_start) @ np.linalg.inv(self._framing)
+        return (positions - self._framing_start) @ np.linalg.inv(self._framing)
 
     def depth(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Depth of the front of the head at (x, y)."""
@@ -187,9 +187,9 @@ class Head:
         along = linspace(-1, 1, 25)
         bow = 1 - along**2
         half = 0.089 * (1 + 0.16 * person.mouth_width + 0.14 * scene.smile - 0.10 * scene.mouth_open)
-        middle = 0.238 + 0.010 * person.nose_length + 0.006 * person.chin_length
+        centre = 0.238 + 0.010 * person.nose_length + 0.006 * person.chin_length
         curve = 0.24 + scene.smile * (0.76 if scene.smile > 0 else 1.0)
-        line = middle + 0.012 * curve - 0.036 * curve * along**2 - 0.003 * np.cos(3 * np.pi * along) * bow
+        line = centre + 0.012 * curve - 0.036 * curve * along**2 - 0.003 * np.cos(3 * np.pi * along) * bow
         opened = scene.mouth_open * (0.052 + 0.012 * max(scene.smile, 0))
         upper = line - 0.12 * opened * bow**0.6
         lower = line + 0.88 * opened * bow**0.6

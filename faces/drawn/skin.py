@@ -63,8 +63,8 @@ class Light:
         x, y = self.flat[..., 0], self.flat[..., 1]
         self._basis = np.stack([x * x, x, y * y, y, np.ones_like(x)]).reshape(5, -1)
         width = np.maximum(head.half_width(np.clip(y, head.crown_y, head.chin_y)), 0.12)
-        middle = ((head.slice_depth(np.minimum(y, head.chin_y)) - 0.16) * head.sin).astype(np.float32)
-        self.across = np.clip((x - middle) / (width * 1.06), -1, 1).astype(np.float32)
+        centre = ((head.slice_depth(np.minimum(y, head.chin_y)) - 0.16) * head.sin).astype(np.float32)
+        self.across = np.clip((x - centre) / (width * 1.06), -1, 1).astype(np.float32)
         self.along = np.clip((y - 0.02) / 0.46, -1, 1)
         towards = np.sqrt(np.clip(1 - self.across**2 - 0.5 * self.along**2, 0, 1))
         side = np.sin(0.95 * scene.light_side)
@@ -72,7 +72,7 @@ class Light:
         lamp /= np.linalg.norm(lamp)
         self.round = self.across * lamp[0] + 0.75 * self.along * lamp[1] + towards * lamp[2] - 0.62
         # Hair and cloth form broader masses with softer gradients.
-        wide = np.tanh(1.5 * (x - middle) / 0.30)
+        wide = np.tanh(1.5 * (x - centre) / 0.30)
         self.broad = 0.55 * lamp[0] * wide - 0.16 * wide**2 - 0.18 * self.along + 0.02
         self.side = float(side)
         self.strength = 0.35 + 0.65 * scene.light_strength
@@ -81,7 +81,9 @@ class Light:
 
     def spots(self, spots: list[tuple[np.ndarray, float, float, float]]) -> np.ndarray:
         """Sum of Gaussian spots (flat position [2], two radii, height): [SHADING_SIDE, SHADING_SIDE]."""
-        x, y, radius_x, radius_y, height = np.array([(*place, *rest) for place, *rest in spots], np.float32).T
+        x, y, radius_x, radius_y, height = np.array(
+            [(*position, *rest) for position, *rest in spots], np.float32
+        ).T
         wide, high = radius_x**-2.0, radius_y**-2.0
         exponents = np.stack([-wide, 2 * x * wide, -high, 2 * y * high, -wide * x**2 - high * y**2], axis=1)
         # einsum, unlike a matrix product, gives the same sums for any number of threads. Clamping at e^-40
@@ -156,8 +158,8 @@ class Light:
 
     def _flatten(self, spots: list[tuple[float, ...]]) -> list[tuple]:
         x, y, lift, *_ = np.array(spots).T
-        places = self.head.project(x, y, self.head.depth(x, y) + lift)
-        return [(place, *spot[3:]) for place, spot in zip(places, spots, strict=True)]
+        positions = self.head.project(x, y, self.head.depth(x, y) + lift)
+        return [(position, *spot[3:]) for position, spot in zip(positions, spots, strict=True)]
 
 
 def background(head: Head) -> Shading:

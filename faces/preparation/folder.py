@@ -155,7 +155,7 @@ def _prepare(arguments: PrepareArguments, jobs: list[Job]) -> Summary:
         name, problem = next(iter(summary.unreadable.items()))
         raise UserError(
             f"none of the {len(summary.unreadable):,} photos and videos in {arguments.photos} can be read; "
-            f"the first is {name}: {problem}; {out / MANIFEST} lists all. Add others and run this command again"
+            f"the first is {name}: {problem}; {out / MANIFEST} lists all. Add others and run it again"
         )
     return summary
 

@@ -26,12 +26,12 @@ def test_recall_and_false_detections():
     with (Path(PHOTOS) / "landmarks.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.reader(file))[1::40]
     detect = load_detector()
-    found = false = 0
+    detected = false = 0
     for name, *places in rows:
         points = np.array(places, float).reshape(-1, 2)
         truth = crop_box([*points.min(0), *points.max(0)])
         overlaps = [iou(crop_box(face.box), truth) for face in detect(decode_full(Path(PHOTOS) / name))]
-        found += max(overlaps, default=0) >= 0.4
+        detected += max(overlaps, default=0) >= 0.4
         false += sum(overlap < 0.4 for overlap in overlaps)
-    assert found >= 0.85 * len(rows)
+    assert detected >= 0.85 * len(rows)
     assert false <= 0.1 * len(rows)

@@ -138,9 +138,9 @@ def test_edited_or_damaged_crops_are_skipped_on_the_sheet(tmp_path):
     for number in (1, 3):
         save_photo(folder / f"{number}.png", number)
     prepare_here(folder, out, near_copy=-1)
-    larger, spoilt = (out / row["file"] for row in read_manifest(out))
+    larger, damaged = (out / row["file"] for row in read_manifest(out))
     Image.new("RGB", (300, 200)).save(larger)
-    spoilt.write_bytes(b"")
+    damaged.write_bytes(b"")
     save_photo(folder / "5.png", 5)
     assert prepare_here(folder, out, near_copy=-1).new == 1
     sheet = load_png(out / "kept.png")
