@@ -82,12 +82,12 @@ def test_distances_are_the_sum_of_dd(count, seed):
     assert loss(predicted.float(), true.float()).item() == pytest.approx(total.item(), rel=1e-4)
 
 
-def test_a_face_that_is_only_moved_costs_no_distance_but_dd_0():
+def test_shift_changes_only_dd_0():
     moved = TRUE + torch.tensor([0.3, 0.0])
     assert make_loss("distances", THREE)(moved, TRUE).item() == pytest.approx(0.09 / 2)
 
 
-def test_triangles_do_not_see_a_face_turned_over():
+def test_triangles_ignore_mirroring():
     square = PointSet("four", tuple("abcd"), (), {}, (("a",), ("b",)), ("a", "b"))
     true = torch.tensor([[[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]]])
     turned = true.flip(-1)
