@@ -28,12 +28,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from engine.cli import parse
 from engine.errors import UserError, run_script
-from faces.align import iou, square_around
+from faces.align import iou, square_around_box
 from faces.detection import cascades
-from faces.detection.cascades import CascadeDetector, CascadePose, grey
-from faces.detection.opencv import cascade
+from faces.detection.cascades import CascadeDetector, CascadePose, to_grayscale
+from faces.detection.opencv import load_cascade
 from faces.landmarks.annotations import read_annotations
-from faces.pose import pose_of_points
+from faces.pose import pose_from_points
 from images.decode import UnusableImageError, decode_full
 
 Boxes = NDArray[np.float64]
@@ -84,7 +84,7 @@ def _image(path: Path) -> NDArray[np.uint8]:
 def detectors() -> Iterator[tuple[str, Callable[[NDArray[np.uint8]], Boxes]]]:
     """Name of each, and what gives an image's boxes [N, 4]."""
     for agreeing in (2, 3, 4, 6):
-        found = CascadeDetector(least_score=agreeing)
+        found = CascadeDetector(min_score=agreeing)
         yield (
             f"this project's, {agreeing} windows",
             lambda image, found=found: boxes([face.box for face in found(image)]),
@@ -93,7 +93,9 @@ def detectors() -> Iterator[tuple[str, Callable[[NDArray[np.uint8]], Boxes]]]:
         file = f"haarcascade_{name if name.startswith('profile') else f'frontalface_{name}'}"
 
         def windows(image: NDArray[np.uint8], file: str = file) -> Boxes:
-            found = cascade(file).detectMultiScale(grey(image), 1.1, cascades.AGREEING - 1, 0, (24, 24))
+            found = load_cascade(file).detectMultiScale(
+                to_grayscale(image), 1.1, cascades.MIN_WINDOWS - 1, 0, (24, 24)
+            )
             return boxes([(x, y, x + width, y + height) for x, y, width, height in found])
 
         yield f"cascade {name}, 4 windows, its own box", windows
@@ -105,7 +107,7 @@ def detectors() -> Iterator[tuple[str, Callable[[NDArray[np.uint8]], Boxes]]]:
     for doublings, least in ((0, 0.0), (1, 0.0), (1, -0.3), (2, 0.0)):
 
         def rectangles(image: NDArray[np.uint8], doublings: int = doublings, least: float = least) -> Boxes:
-            found, _, _ = hog.run(grey(image), doublings, least)
+            found, _, _ = hog.run(to_grayscale(image), doublings, least)
             return boxes([(box.left(), box.top(), box.right(), box.bottom()) for box in found])
 
         yield f"dlib HOG, {doublings} doublings, score above {least:g}, its own box", rectangles
@@ -118,7 +120,7 @@ def boxes(rows: list[tuple[float, float, float, float]]) -> Boxes:
 
 def crop_of(box: Boxes) -> Boxes:
     """The square that is cut out around a box, as a box."""
-    square = square_around(box, ENLARGE)
+    square = square_around_box(box, ENLARGE)
     half = square.side / 2
     return np.array([square.x - half, square.y - half, square.x + half, square.y + half])
 
@@ -156,7 +158,7 @@ def poses(chosen: list[tuple[NDArray[np.uint8], NDArray[np.float64]]], truths: l
         faces = [face.box for face in detect(image) if iou(crop_of(np.array(face.box)), truth) >= SAME]
         if faces:
             eyes = np.stack([points[LEFT_EYE].mean(0), points[RIGHT_EYE].mean(0)])
-            true, seen = pose_of_points(eyes, points[MIDDLE]), estimate(image, faces[0])
+            true, seen = pose_from_points(eyes, points[MIDDLE]), estimate(image, faces[0])
             rows.append((true.roll, seen.roll, true.turn, seen.turn or 0.0))
     if not rows:
         return

@@ -25,7 +25,7 @@ COMMANDS = re.findall(r"^    .*?(?:python|uv run) (\w+)\.py(.*)$", README, re.MU
 def test_every_command_fits_its_script(script, words):
     from evaluate import EvaluationArguments
     from faces.landmarks.settings import LandmarkArguments
-    from faces.preparation import PrepareChoice
+    from faces.preparation import PrepareArguments
     from faces.recognition.options import Command
     from faces.recognition.settings import ClassifierArguments
     from gan.config import TrainingArguments
@@ -41,7 +41,7 @@ def test_every_command_fits_its_script(script, words):
         "evaluate": EvaluationArguments,
         "predict_landmarks": PredictionArguments,
         "recognize": Command,
-        "prepare_faces": PrepareChoice,
+        "prepare_faces": PrepareArguments,
     }
     given = shlex.split(words, comments=True)
     if script == "train_gan":

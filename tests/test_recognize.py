@@ -286,8 +286,8 @@ def test_a_photo_at_which_the_search_fails_is_one_among_others(
 ):
     cv2 = pytest.importorskip("cv2", reason="the extra 'photos' is not installed")
     said = {
-        "memory": "not enough memory to look for faces in it",
-        "opencv": "OpenCV fails at it: (-4) Failed to allocate",
+        "memory": "not enough memory for face detection",
+        "opencv": "OpenCV fails: (-4) Failed to allocate",
     }[error]
     odd, fine = files(sorted(drawn_people.iterdir())[0], 0, 2)
 

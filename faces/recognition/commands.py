@@ -18,7 +18,7 @@ from engine.files import is_file
 from engine.png import save_png
 from engine.runs import find_run_or_checkpoint, report_write_errors
 from engine.settings import Device
-from faces.detection.opencv import searching
+from faces.detection.opencv import report_detection_errors
 from faces.made import Made
 from faces.photos import Photos, list_photos
 from faces.recognition.face_crops import Look, faces_found, whole_images
@@ -83,7 +83,7 @@ class Told:
 def predict(choice: PredictChoice) -> Told:
     """Name the class of each face. Raises `UserError` for what cannot be loaded or written."""
     photos = list_photos(choice.photos)
-    photos.check_apart(choice.output)
+    photos.check_output(choice.output)
     recognizer = find_recognizer(choice.checkpoint, choice.runs, choice.device)
 
     def names(crops: NDArray[np.uint8]) -> list[tuple[str, float]]:
@@ -96,7 +96,7 @@ def predict(choice: PredictChoice) -> Told:
 def identify(choice: IdentifyChoice) -> Told:
     """Find faces in the gallery. Raises `UserError` as `predict`, and for a gallery that does not fit."""
     photos = list_photos(choice.photos)
-    photos.check_apart(choice.output)
+    photos.check_output(choice.output)
     gallery, recognizer = _open_gallery(choice.gallery, choice.checkpoint, choice)
     threshold = gallery.threshold if choice.threshold is None else choice.threshold
     if threshold is None:
@@ -218,7 +218,7 @@ def _look(recognizer: Recognizer, choice: LookingChoice) -> Look:
 
 def _one_face(look: Look, path: Path) -> NDArray[np.uint8]:
     try:
-        with searching():
+        with report_detection_errors():
             seen = look(path)
     except UnusableImageError as unusable:
         raise UserError(f"{path} cannot be enrolled: {unusable}; nothing was changed") from None
@@ -244,7 +244,7 @@ def _tell(
     A photo that cannot be read, or has no face, is told of at the end; all others are done.
     """
     look, labels = _look(recognizer, choice), find_labels(people if choice.copies else ())
-    copies = photos.copies() if choice.copies else {}
+    copies = photos.copy_names() if choice.copies else {}
     rows: list[dict[str, object]] = []
     problems = [f"{name}: {reason}" for name, reason in photos.left_out]
     numbered: dict[str, None] = {}
@@ -252,7 +252,7 @@ def _tell(
         made = Made(choice.output, SCRIPT, [*copies.values(), TABLE])
         for photo in tqdm(photos.files, "looking at photos", unit=" photos", disable=None):
             try:
-                with searching():
+                with report_detection_errors():
                     seen = look(photo)
             except UnusableImageError as unusable:
                 problems.append(f"{photo}: {unusable}")

@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from faces.align import box_in_middle
-from faces.detection.detection import Box
+from faces.align import Box, central_box
 from images.decode import decode, decode_full
 from images.tiles import center_crop
 
@@ -45,7 +44,7 @@ def whole_images(side: int, centre: float) -> Look:
     def look(path: Path) -> Seen:
         photo = decode_full(path)
         large = decode(path, round(side / centre))
-        box = box_in_middle(photo, min(photo.shape[1:]) * side / large.shape[-1])
+        box = central_box(photo, min(photo.shape[1:]) * side / large.shape[-1])
         return Seen(photo, [box], center_crop(large, side)[None])
 
     return look
@@ -63,18 +62,18 @@ def faces_found(side: int, detector: Path | None, enlarge: float) -> Look:
         UserError: the detector cannot be loaded.
     """
     from faces.preparation.cropper import Cropper  # imports OpenCV
-    from faces.preparation.options import PrepareChoice
+    from faces.preparation.options import PrepareArguments
 
     nowhere = Path()
     # Small faces are scaled up rather than left out: a name for each face that is found.
     cropper = Cropper(
-        PrepareChoice(nowhere, nowhere, size=side, smallest=1, enlarge=enlarge, detector=detector)
+        PrepareArguments(nowhere, nowhere, size=side, smallest=1, enlarge=enlarge, detector=detector)
     )
 
     def look(path: Path) -> Seen:
         photo = decode_full(path)
         found = list(cropper.crops(photo))
         crops = np.stack([crop.image for crop in found]) if found else np.empty((0, 3, side, side), np.uint8)
-        return Seen(photo, [crop.found.box for crop in found], crops)
+        return Seen(photo, [crop.detection.box for crop in found], crops)
 
     return look
