@@ -18,12 +18,12 @@ class Photos:
     Attributes:
         inputs: files and folders as given.
         files: the photos in order, each once; none has been decoded.
-        left_out: (photo or folder, reason) of those that cannot be opened.
+        skipped: (photo or folder, reason) of those that cannot be opened.
     """
 
     inputs: tuple[Path, ...]
     files: list[Path]
-    left_out: list[tuple[str, str]]
+    skipped: list[tuple[str, str]]
 
     def check_output(self, output: Path) -> None:
         """Reject an output folder in which copies could overwrite photos or be mistaken for photos.
@@ -65,13 +65,13 @@ def list_photos(inputs: Sequence[Path]) -> Photos:
     if not inputs:
         raise UserError("no photo is given; name photos or folders of photos")
     files: dict[Path, None] = {}
-    left_out: dict[str, str] = {}
+    skipped: dict[str, str] = {}
     for path in inputs:
         try:
             if path.is_dir():
                 listing = list_images(path)
                 files |= dict.fromkeys(path / name for name in listing.files)
-                left_out |= {str(path / name): reason for name, reason in listing.skipped}
+                skipped |= {str(path / name): reason for name, reason in listing.skipped}
             elif path.is_file():
                 files[path] = None
             else:
@@ -79,6 +79,6 @@ def list_photos(inputs: Sequence[Path]) -> Photos:
         except OSError as error:
             raise UserError(f"{path} cannot be read: {error.strerror}") from None
     if not files:
-        problem = f"; {': '.join(next(iter(left_out.items())))}" if left_out else ""
+        problem = f"; {': '.join(next(iter(skipped.items())))}" if skipped else ""
         raise UserError(f"no photo in {', '.join(map(str, inputs))}{problem}")
-    return Photos(tuple(inputs), list(files), list(left_out.items()))
+    return Photos(tuple(inputs), list(files), list(skipped.items()))

@@ -79,7 +79,7 @@ def read_boxes(table: Path, photos: Photos) -> FindBoxes:
     """
     inputs = [path if path.is_dir() else path.parent for path in photos.inputs]
     folders = [*dict.fromkeys([Path(), table.parent, *inputs])]
-    names = {photo.name for photo in photos.files} | {Path(name).name for name, _ in photos.left_out}
+    names = {photo.name for photo in photos.files} | {Path(name).name for name, _ in photos.skipped}
     boxes: dict[str, list[Box]] = {}
     with open_csv(table) as file:
         reader = csv.DictReader(file, skipinitialspace=True)
@@ -133,7 +133,7 @@ def predict(
     files: list[str] = []
     landmarks: list[NDArray[np.float32]] = []
     outside: list[int] = []
-    skipped = [*photos.left_out]
+    skipped = [*photos.skipped]
     names = photos.copy_names()
     with report_write_errors(output):
         made = Made(output, "predict_landmarks.py", [*names.values(), TABLE])

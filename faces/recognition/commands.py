@@ -127,7 +127,7 @@ def enroll(choice: EnrollChoice) -> Told:
     if name.casefold() == UNKNOWN:
         raise UserError(f"{name} is what identify calls a stranger: give another name")
     images = list_photos(choice.images)
-    for file, reason in images.left_out:
+    for file, reason in images.skipped:
         raise UserError(f"{file} cannot be enrolled: {reason}; nothing was changed")
     new = None
     if is_there(choice.gallery):
@@ -246,7 +246,7 @@ def _tell(
     look, labels = _look(recognizer, choice), find_labels(people if choice.copies else ())
     copies = photos.copy_names() if choice.copies else {}
     rows: list[dict[str, object]] = []
-    problems = [f"{name}: {reason}" for name, reason in photos.left_out]
+    problems = [f"{name}: {reason}" for name, reason in photos.skipped]
     numbered: dict[str, None] = {}
     with report_write_errors(choice.output):
         made = Made(choice.output, SCRIPT, [*copies.values(), TABLE])

@@ -25,15 +25,15 @@ def folder(tmp_path) -> Path:
 def test_order_of_inputs_without_duplicates(folder):
     photos = list_photos([folder / "in" / "a.png", folder])
     assert photos.files == [folder / "in" / "a.png", folder / "b.jpg"]
-    assert photos.left_out == []
+    assert photos.skipped == []
 
 
 def test_unopenable_files_are_left_out_with_the_reason(folder):
     (folder / "empty.jpg").touch()
     (folder / "broken.jpg").symlink_to("nowhere")
-    left_out = dict(list_photos([folder]).left_out)
-    assert left_out[str(folder / "empty.jpg")] == "empty file"
-    assert "No such file" in left_out[str(folder / "broken.jpg")]
+    skipped = dict(list_photos([folder]).skipped)
+    assert skipped[str(folder / "empty.jpg")] == "empty file"
+    assert "No such file" in skipped[str(folder / "broken.jpg")]
 
 
 def test_no_photos_is_one_line(folder, tmp_path):
