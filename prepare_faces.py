@@ -1,8 +1,8 @@
-"""Cut the faces out of a folder of photos and videos: found, turned upright, squared, checked.
+"""Crop the faces from a folder of photos and videos: detected, aligned and checked.
 
-The crops go to OUT/faces, on which train_gan.py can be started; those that were left out to OUT/left_out.
-OUT/manifest.csv tells of each why, and two contact sheets show a hundred of either. Stopped, it goes on where
-it was when started with the same words.
+The crops go to OUT/faces, on which train_gan.py can train, and rejected ones to OUT/left_out.
+OUT/manifest.csv lists every face with the reason, and two contact sheets show a hundred crops each. If
+stopped, the same command resumes.
 """
 
 from __future__ import annotations
@@ -12,22 +12,22 @@ from pathlib import Path
 
 from engine.cli import parse
 from engine.errors import run_script
-from faces.preparation.options import PrepareChoice
+from faces.preparation.options import PrepareArguments
 
-LANDMARKS = Path("outputs/landmarks")
-"""Folder of runs, in which that of --landmarks is sought by its name or number."""
+LANDMARK_RUNS = Path("outputs/landmarks")
+"""Folder of runs in which --landmarks is looked up by name or number."""
 
 
 def main() -> int:
-    """Parse the command line, cut out the faces, say what came of them."""
-    choice = parse(PrepareChoice, description=__doc__)
+    """Parse the command line, crop the faces and print a summary."""
+    arguments = parse(PrepareArguments, description=__doc__)
     from engine.runs import find_run_or_checkpoint
     from faces.preparation.folder import prepare
 
-    if choice.landmarks is not None:
-        network = find_run_or_checkpoint(choice.landmarks, LANDMARKS, "train_landmarks.py FOLDER")
-        choice = replace(choice, landmarks=network)
-    summary = prepare(choice)
+    if arguments.landmarks is not None:
+        network = find_run_or_checkpoint(arguments.landmarks, LANDMARK_RUNS, "train_landmarks.py FOLDER")
+        arguments = replace(arguments, landmarks=network)
+    summary = prepare(arguments)
     print("\n".join(summary.lines()))
     return summary.exit_code
 

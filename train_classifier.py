@@ -59,7 +59,7 @@ def _with_folder(plan: Plan[ClassifierSettings]) -> tuple[Plan[ClassifierSetting
     people = settings.method == "arcface"
     label = settings.label or ("person" if people else TRAIT)
     print(f"no folder given: learning to tell drawn faces by their {label}, one of the columns of labels.csv")
-    folder = default_folder(settings.workers, many_of_each=people)
+    folder = default_folder(settings.workers, many_per_person=people)
     return replace(plan, settings=replace(settings, label=label)), folder
 
 

@@ -32,14 +32,14 @@ def main() -> int:
     if request.dry_run:
         print(network_summary(learner.network))
         return 0
-    tiles = data.tiles
+    face_crops = data.face_crops
     return train_in_run(
         plan,
         SupervisedLoop,
         learner,
-        tiles.folder.name,
+        face_crops.folder.name,
         data.facts(),
-        lambda logger: write_skipped(logger.run / "skipped.txt", tiles.skipped),
+        lambda logger: write_skipped(logger.run / "skipped.txt", face_crops.skipped),
         _report,
     )
 

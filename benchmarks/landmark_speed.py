@@ -25,7 +25,7 @@ from engine.cli import parse
 from engine.errors import UserError, run_script
 from engine.runs import find_run_or_checkpoint
 from engine.settings import Device, at_least
-from faces.landmarks.prediction import whole_image
+from faces.landmarks.prediction import whole_image_box
 from faces.photos import list_photos
 from images.decode import UnusableImageError, decode_full
 
@@ -114,9 +114,9 @@ def faces_per_second(
     for number, file in enumerate([files[0], *files]):
         try:
             image = decode_full(file)
-        except UnusableImageError as error:
-            raise UserError(f"{file}: {error}") from None
-        boxes = whole_image(file, image) * together
+        except UnusableImageError as unusable:
+            raise UserError(f"{file}: {unusable}") from None
+        boxes = whole_image_box(file, image) * together
         start = time.perf_counter()
         predictor.points(image, boxes, looks=looks)
         seconds += time.perf_counter() - start if number else 0.0  # the first pass allocates memory

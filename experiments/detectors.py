@@ -23,12 +23,12 @@ from tyro.conf import Positional, arg
 
 from engine.cli import parse
 from engine.errors import UserError, run_script
-from faces.align import iou, square_around
+from faces.align import iou, square_around_box
 from faces.detection import cascades
-from faces.detection.cascades import CascadeDetector, CascadePose, grey
-from faces.detection.opencv import cascade
+from faces.detection.cascades import CascadeDetector, CascadePose, to_grayscale
+from faces.detection.opencv import load_cascade
 from faces.landmarks.annotations import read_annotations
-from faces.pose import pose_of_points
+from faces.pose import pose_from_points
 from images.decode import UnusableImageError, decode_full
 
 Boxes = NDArray[np.float64]
@@ -82,7 +82,7 @@ def _decode(path: Path) -> NDArray[np.uint8]:
 def detectors() -> Iterator[tuple[str, Callable[[NDArray[np.uint8]], Boxes]]]:
     """Name of each detector, and a function from an image to its boxes."""
     for windows in (2, 3, 4, 6):
-        detector = CascadeDetector(least_score=windows)
+        detector = CascadeDetector(min_score=windows)
         yield (
             f"this project's, {windows} windows",
             lambda image, detector=detector: as_boxes([face.box for face in detector(image)]),
@@ -91,7 +91,9 @@ def detectors() -> Iterator[tuple[str, Callable[[NDArray[np.uint8]], Boxes]]]:
         file = f"haarcascade_{name if name.startswith('profile') else f'frontalface_{name}'}"
 
         def detect_cascade(image: NDArray[np.uint8], file: str = file) -> Boxes:
-            boxes = cascade(file).detectMultiScale(grey(image), 1.1, cascades.AGREEING - 1, 0, (24, 24))
+            boxes = load_cascade(file).detectMultiScale(
+                to_grayscale(image), 1.1, cascades.MIN_WINDOWS - 1, 0, (24, 24)
+            )
             return as_boxes([(x, y, x + width, y + height) for x, y, width, height in boxes])
 
         yield f"cascade {name}, 4 windows, its own box", detect_cascade
@@ -105,7 +107,7 @@ def detectors() -> Iterator[tuple[str, Callable[[NDArray[np.uint8]], Boxes]]]:
         def detect_hog(
             image: NDArray[np.uint8], doublings: int = doublings, threshold: float = threshold
         ) -> Boxes:
-            boxes, _, _ = hog.run(grey(image), doublings, threshold)
+            boxes, _, _ = hog.run(to_grayscale(image), doublings, threshold)
             return as_boxes([(box.left(), box.top(), box.right(), box.bottom()) for box in boxes])
 
         yield f"dlib HOG, {doublings} doublings, score above {threshold:g}, its own box", detect_hog
@@ -118,7 +120,7 @@ def as_boxes(rows: list[tuple[float, float, float, float]]) -> Boxes:
 
 def crop_of(box: Boxes) -> Boxes:
     """The square crop around a box [4], as a box [4]."""
-    square = square_around(box, CROP_SCALE)
+    square = square_around_box(box, CROP_SCALE)
     half = square.side / 2
     return np.array([square.x - half, square.y - half, square.x + half, square.y + half])
 
@@ -156,7 +158,7 @@ def print_poses(frames: list[tuple[NDArray[np.uint8], NDArray[np.float64]]], tar
         boxes = [face.box for face in detect(image) if iou(crop_of(np.array(face.box)), target) >= MIN_IOU]
         if boxes:
             eyes = np.stack([points[LEFT_EYE].mean(0), points[RIGHT_EYE].mean(0)])
-            true, estimated = pose_of_points(eyes, points[MIDLINE]), estimate(image, boxes[0])
+            true, estimated = pose_from_points(eyes, points[MIDLINE]), estimate(image, boxes[0])
             rows.append((true.roll, estimated.roll, true.turn, estimated.turn or 0.0))
     if not rows:
         return

@@ -1,4 +1,4 @@
-"""What every training of a network that looks at faces has of its data. Nothing here imports torch."""
+"""The data of a training on faces. Nothing here imports torch."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Images to train on, and others that are held out; each training adds what it learns of them.
+    """Images for training and held-out images for scoring; subclasses add the targets.
 
     Attributes:
         images: uint8 [N, 3, T, T].
-        files: of each image its name, relative to the folder.
-        held: bool [N], images that are never trained on.
-        skipped: (name, reason) of what was left out.
-        digest: hex, of all pixels in their order and of what is learnt of them.
-        folder: where the files are, absolute.
+        files: name of each image, relative to the folder.
+        held: bool [N], images that are held out.
+        skipped: (name, reason) of files that were not used.
+        digest: hex digest of all pixels in order and of the targets.
+        folder: absolute path of the files.
     """
 
     images: NDArray[np.uint8]
@@ -32,16 +32,16 @@ class TrainingData:
 
     @property
     def trained(self) -> NDArray[np.int64]:
-        """The images that may be trained on, as rows of `images`."""
+        """Rows of `images` for training."""
         return np.flatnonzero(~self.held)
 
     @property
     def held_rows(self) -> NDArray[np.int64]:
-        """The images held out, as rows of `images`."""
+        """Rows of `images` that are held out."""
         return np.flatnonzero(self.held)
 
     def facts(self) -> dict[str, Any]:
-        """What config.json tells of the data."""
+        """Entries for `data` in config.json."""
         return {
             "folder": str(self.folder),
             "digest": self.digest,

@@ -1,4 +1,4 @@
-"""The photos that a user names, and where copies of them go, so that no photo is written over."""
+"""The photos that a command line names, and names for output copies that never overwrite a photo."""
 
 from __future__ import annotations
 
@@ -13,38 +13,36 @@ from images.scan import list_images
 
 @dataclass(frozen=True)
 class Photos:
-    """What a user named.
+    """Photos named on a command line.
 
     Attributes:
-        given: files and folders, as they were named.
-        files: the photos, in order, each once; none has been decoded.
-        left_out: (photo or folder, reason) of what cannot be opened.
+        inputs: files and folders as given.
+        files: the photos in order, each once; none has been decoded.
+        skipped: (photo or folder, reason) of those that cannot be opened.
     """
 
-    given: tuple[Path, ...]
+    inputs: tuple[Path, ...]
     files: list[Path]
-    left_out: list[tuple[str, str]]
+    skipped: list[tuple[str, str]]
 
-    def check_apart(self, output: Path) -> None:
-        """Refuse a folder for copies in which they could take a photo's place, or be taken for photos.
+    def check_output(self, output: Path) -> None:
+        """Reject an output folder in which copies could overwrite photos or be mistaken for photos.
 
         Raises:
-            UserError: `output` is a folder that was given, lies in one, or holds one of the photos.
+            UserError: `output` is an input folder, is inside one, or contains one of the photos.
         """
-        there = output.resolve()
-        for folder in filter(Path.is_dir, self.given):
-            if there.is_relative_to(folder.resolve()):
-                relation = (
-                    "holds the photos" if there == folder.resolve() else f"lies in {folder}, with photos"
-                )
-                raise UserError(f"{output} {relation}; name another folder by --output")
+        target = output.resolve()
+        for folder in filter(Path.is_dir, self.inputs):
+            if target.is_relative_to(folder.resolve()):
+                relation = "holds the photos" if target == folder.resolve() else f"is inside {folder}"
+                raise UserError(f"{output} {relation}; choose another folder with --output")
         for photo in self.files:
-            # A link's place and its target's: neither may be replaced.
-            if there in (photo.parent.resolve(), photo.resolve().parent):
-                raise UserError(f"{output} holds the photo {photo}; name another folder by --output")
+            # Neither a link nor its target may be overwritten.
+            if target in (photo.parent.resolve(), photo.resolve().parent):
+                raise UserError(f"{output} holds the photo {photo}; choose another folder with --output")
 
-    def copies(self) -> dict[Path, str]:
-        """Of each photo a name for its copy, a PNG; no two agree, whatever their case."""
+    def copy_names(self) -> dict[Path, str]:
+        """A PNG file name for the copy of each photo, unique regardless of case."""
         names: dict[Path, str] = {}
         taken: set[str] = set()
         for photo in self.files:
@@ -58,33 +56,32 @@ class Photos:
         return names
 
 
-def list_photos(given: Sequence[Path]) -> Photos:
-    """The photos named, and those of the folders named.
+def list_photos(inputs: Sequence[Path]) -> Photos:
+    """List the given photos and those in the given folders.
 
     Raises:
-        UserError: nothing is given, a name is none of a file or folder, one cannot be read, or there is no
-            photo that can be opened.
+        UserError: nothing is given, an input does not exist or cannot be read, or no photo can be opened.
     """
-    if not given:
-        raise UserError("no photo is given; name photos, or folders of photos")
+    if not inputs:
+        raise UserError("no photo is given; name photos or folders of photos")
     files: dict[Path, None] = {}
-    left_out: dict[str, str] = {}
-    for path in given:
+    skipped: dict[str, str] = {}
+    for path in inputs:
         try:
             if path.is_dir():
                 listing = list_images(path)
                 files |= dict.fromkeys(path / name for name in listing.files)
-                left_out |= {str(path / name): reason for name, reason in listing.skipped}
+                skipped |= {str(path / name): reason for name, reason in listing.skipped}
             elif path.is_file():
                 files[path] = None
             else:
-                raise UserError(f"there is no photo or folder {path}")
+                raise UserError(f"no photo or folder {path}")
         except OSError as error:
             raise UserError(f"{path} cannot be read: {error.strerror}") from None
     if not files:
-        problem = f"; {': '.join(next(iter(left_out.items())))}" if left_out else ""
-        raise UserError(f"no photo in {', '.join(map(str, given))}{problem}")
-    return Photos(tuple(given), list(files), list(left_out.items()))
+        problem = f"; {': '.join(next(iter(skipped.items())))}" if skipped else ""
+        raise UserError(f"no photo in {', '.join(map(str, inputs))}{problem}")
+    return Photos(tuple(inputs), list(files), list(skipped.items()))
 
 
 def check_output(folder: Path, script: str) -> None:

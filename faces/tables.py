@@ -1,4 +1,4 @@
-"""CSV tables: written whole or not at all, and read with one line for what is wrong with a file."""
+"""CSV tables: written atomically, read with one-line errors."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from engine.files import atomic_write
 
 
 def write_csv(path: str | Path, header: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
-    """Write a CSV in UTF-8. What that cannot hold, such as a file's name in another code, becomes an escape.
+    """Write a CSV in UTF-8, with characters that UTF-8 cannot encode (undecodable file names) escaped.
 
     Raises:
-        OSError: it cannot be written; an earlier one is untouched.
+        OSError: the file cannot be written; an existing one is unchanged.
     """
     with (
         atomic_write(path) as temporary,
@@ -29,13 +29,12 @@ def write_csv(path: str | Path, header: Iterable[str], rows: Iterable[Iterable[o
 
 @contextmanager
 def open_csv(path: Path) -> Iterator[TextIO]:
-    """A CSV in UTF-8, with or without a byte order mark, for `csv.reader` or `csv.DictReader` in this block.
+    """Open a CSV in UTF-8, with or without a byte order mark, for `csv.reader` or `csv.DictReader`.
 
-    Bytes that are not UTF-8 become what `os.fsdecode` makes of them, so that files named in another code are
-    found.
+    Bytes that are not UTF-8 are decoded as by `os.fsdecode`, so that files with such names are found.
 
     Raises:
-        UserError: the file cannot be read, or the block finds that it is no CSV.
+        UserError: the file cannot be read, or the block raises `csv.Error`.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
@@ -43,4 +42,4 @@ def open_csv(path: Path) -> Iterator[TextIO]:
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
     except csv.Error as error:
-        raise UserError(f"{path} is no CSV: {error}") from None
+        raise UserError(f"{path} is not a CSV: {error}") from None

@@ -173,13 +173,13 @@ ARCFACE_FLAGS = (
 
 def draw_people(folder: Path, numbers: Iterable[int], count: int) -> None:
     """Draw so many faces of each of these people, 40 pixels a side, into a folder for each."""
-    from faces.drawn import Face, draw_face, sample_moment, sample_person
+    from faces.drawn import Face, draw_face, sample_person, sample_scene
 
     for number in numbers:
         person = folder / f"person-{number}"
         person.mkdir(parents=True)
         for index in range(count):
-            face = Face(sample_person(5, number), sample_moment(5, 1000 * number + index))
+            face = Face(sample_person(5, number), sample_scene(5, 1000 * number + index))
             Image.fromarray(draw_face(face, 40)[0]).save(person / f"{index:03d}.png")
 
 

@@ -1,4 +1,4 @@
-"""predict_landmarks.py as its user has it."""
+"""predict_landmarks.py from the command line."""
 
 import csv
 import json
@@ -11,9 +11,9 @@ import pytest
 from benchmarks.measuring import Cost
 from engine.png import load_png, save_png
 from engine.runs import checkpoints
-from faces.detection.detection import Found
+from faces.detection import Detection
 from faces.landmarks.annotations import read_annotations
-from faces.landmarks.crops import boxes_of
+from faces.landmarks.geometry import bounding_boxes
 from tests.in_process import call
 
 
@@ -32,41 +32,43 @@ def rows(path: Path = Path("out/landmarks.csv")) -> list[list[str]]:
         return list(csv.reader(file))
 
 
-def test_crops_of_one_face_each(photos, landmark_run, drawn_faces):
+def test_whole_image(photos, landmark_run, drawn_faces):
     before = {path: path.read_bytes() for path in photos.iterdir()}
-    told = call("predict_landmarks.py", landmark_run, photos, "--whole-image", "--output", "out")
-    assert told.code == 0, told.error
-    assert "4 faces in 4 photos (0 left out), 29 points each" in told.lines[0]
-    assert told.lines[-1] == "out"
+    result = call("predict_landmarks.py", landmark_run, photos, "--whole-image", "--output", "out")
+    assert result.code == 0, result.error
+    assert "4 faces in 4 photos (0 left out), 29 points each" in result.lines[0]
+    assert result.lines[-1] == "out"
     header, *faces = rows()
     assert header[:3] == ["file", "x0", "y0"]
     assert len(header) == 59
     true = read_annotations(drawn_faces).points[:4]
-    found = np.array([[float(value) for value in face[1:]] for face in faces]).reshape(4, 29, 2)
-    assert np.linalg.norm(found - true, axis=2).mean() < 4
+    points = np.array([[float(value) for value in face[1:]] for face in faces]).reshape(4, 29, 2)
+    assert np.linalg.norm(points - true, axis=2).mean() < 4
     copy, photo = load_png("out/00002.png"), load_png(photos / "00002.png")
     assert copy.shape == photo.shape
-    x, y = found[2, 22].astype(int)
+    x, y = points[2, 22].astype(int)
     assert tuple(copy[:, y, x]) == (255, 80, 60)
     assert {path: path.read_bytes() for path in photos.iterdir()} == before
-    # What it writes is what training reads.
-    assert np.array_equal(read_annotations(Path(), "out/landmarks.csv").points, found)
+    # Training can read the output.
+    assert np.array_equal(read_annotations(Path(), "out/landmarks.csv").points, points)
 
 
-def test_boxes_from_a_table(photos, landmark_run, drawn_faces):
+def test_boxes(photos, landmark_run, drawn_faces):
     true = read_annotations(drawn_faces).points
     lines = ["source,file,left,top,right,bottom"]
     for number, face in [(0, 0), (0, 0), (2, 2)]:
-        lines.append(f"x,{number:05d}.png," + ",".join(f"{value:.1f}" for value in boxes_of(true[face])))
+        lines.append(
+            f"x,{number:05d}.png," + ",".join(f"{value:.1f}" for value in bounding_boxes(true[face]))
+        )
     Path("boxes.csv").write_text("\n".join(lines))
-    told = call("predict_landmarks.py", landmark_run, photos, "--boxes", "boxes.csv", "--output", "out")
-    assert told.code == 0, told.error
-    assert "3 faces in 4 photos" in told.lines[0]
+    result = call("predict_landmarks.py", landmark_run, photos, "--boxes", "boxes.csv", "--output", "out")
+    assert result.code == 0, result.error
+    assert "3 faces in 4 photos" in result.lines[0]
     assert [Path(row[0]).name for row in rows()[1:]] == ["00000.png", "00000.png", "00002.png"]
 
 
-def test_a_table_of_more_photos_than_were_asked_for(photos, landmark_run):
-    """Rows tell files by paths from the table or from the folder given, or by names alone."""
+def test_boxes_of_other_photos_are_ignored(photos, landmark_run):
+    """Rows name files by paths relative to the table or an input folder, or by names alone."""
     (photos / "more").mkdir()
     (photos / "00003.png").rename(photos / "more" / "00003.png")
     (photos / "more" / "empty.png").touch()
@@ -79,13 +81,13 @@ def test_a_table_of_more_photos_than_were_asked_for(photos, landmark_run):
         ((photos / "more",), ["00003.png"]),
         ((photos,), ["00000.png", "00002.png", "00003.png"]),
     ):
-        words = ("--boxes", photos / "boxes.csv", "--output", f"out {len(files)} {files[0]}")
-        told = call("predict_landmarks.py", landmark_run, *given, *words)
-        assert told.code == 0, told.error
-        assert [Path(row[0]).name for row in rows(Path(words[-1], "landmarks.csv"))[1:]] == files
+        arguments = ("--boxes", photos / "boxes.csv", "--output", f"out {len(files)} {files[0]}")
+        result = call("predict_landmarks.py", landmark_run, *given, *arguments)
+        assert result.code == 0, result.error
+        assert [Path(row[0]).name for row in rows(Path(arguments[-1], "landmarks.csv"))[1:]] == files
 
 
-def test_a_row_of_one_photo_is_not_used_for_another_of_its_name(photos, landmark_run, tmp_path):
+def test_box_with_a_path_does_not_apply_to_other_photos_of_that_name(photos, landmark_run, tmp_path):
     other = tmp_path / "other"
     other.mkdir()
     shutil.copy(photos / "00001.png", other / "00000.png")
@@ -93,93 +95,85 @@ def test_a_row_of_one_photo_is_not_used_for_another_of_its_name(photos, landmark
     (photos / "boxes.csv").write_text(
         "file,left,top,right,bottom\n00000.png,10,10,54,54\n00009.png,10,10,54,54\n"
     )
-    words = (photos / "00000.png", other, "--boxes", photos / "boxes.csv", "--output", "out")
-    told = call("predict_landmarks.py", landmark_run, *words)
-    assert told.code == 0, told.error
+    arguments = (photos / "00000.png", other, "--boxes", photos / "boxes.csv", "--output", "out")
+    result = call("predict_landmarks.py", landmark_run, *arguments)
+    assert result.code == 0, result.error
     assert [Path(row[0]) for row in rows()[1:]] == [photos / "00000.png", other / "00009.png"]
 
 
-def test_points_outside_their_photo_are_counted_and_said(photos, landmark_run):
-    for number in range(4):  # half of the face is there
+def test_points_outside_their_photo_are_reported(photos, landmark_run):
+    for number in range(4):  # keep half of the face
         save_png(photos / f"{number:05d}.png", load_png(photos / f"{number:05d}.png")[:, :, :30])
     lines = ["file,left,top,right,bottom", *(f"{number:05d}.png,10,10,54,54" for number in range(4))]
     Path("boxes.csv").write_text("\n".join(lines))
-    told = call("predict_landmarks.py", landmark_run, photos, "--boxes", "boxes.csv", "--output", "out")
-    assert told.code == 0, told.error
-    found = np.array([[float(value) for value in face[1:]] for face in rows()[1:]]).reshape(4, 29, 2)
-    outside = ((found < 0) | (found > (30, 64))).any(-1).sum(1)
+    result = call("predict_landmarks.py", landmark_run, photos, "--boxes", "boxes.csv", "--output", "out")
+    assert result.code == 0, result.error
+    points = np.array([[float(value) for value in face[1:]] for face in rows()[1:]]).reshape(4, 29, 2)
+    outside = ((points < 0) | (points > (30, 64))).any(-1).sum(1)
     assert outside.sum() > 0
-    told_of = f"{outside.sum()} points of {(outside > 0).sum()} faces lie outside their photo"
-    assert told.lines[0].endswith(told_of)
+    message = f"{outside.sum()} points of {(outside > 0).sum()} faces are outside their photo"
+    assert result.lines[0].endswith(message)
 
 
-def test_the_detector_finds_the_faces_if_nothing_else_is_said(photos, landmark_run, monkeypatch):
-    def detector(image: np.ndarray, smallest: float = 0.0) -> list[Found]:
+def test_detector_is_the_default(photos, landmark_run, monkeypatch):
+    def detector(image: np.ndarray, min_width: float = 0.0) -> list[Detection]:
         assert (image.dtype, image.shape) == (np.uint8, (3, 64, 64))
-        return [Found((10, 12, 50, 52), 5.0), Found((5, 5, 60, 60), 4.0)]
+        return [Detection((10, 12, 50, 52), 5.0), Detection((5, 5, 60, 60), 4.0)]
 
-    monkeypatch.setattr("faces.detection.load.load_detector", lambda path: detector)
-    told = call("predict_landmarks.py", landmark_run, photos, "--output", "out")
-    assert told.code == 0, told.error
-    assert "8 faces in 4 photos" in told.lines[0]
+    monkeypatch.setattr("faces.detection.load_detector", lambda path: detector)
+    result = call("predict_landmarks.py", landmark_run, photos, "--output", "out")
+    assert result.code == 0, result.error
+    assert "8 faces in 4 photos" in result.lines[0]
     assert len(rows()) == 9
 
 
-def test_a_photo_at_which_the_detector_fails_is_left_out(photos, landmark_run, monkeypatch):
+def test_failed_detection_leaves_out_the_photo(photos, landmark_run, monkeypatch):
     cv2 = pytest.importorskip("cv2", reason="the extra 'photos' is not installed")
     errors = iter([MemoryError, cv2.error("(-4) Failed to\nallocate")])
 
-    def detector(image: np.ndarray) -> list[Found]:
+    def detector(image: np.ndarray) -> list[Detection]:
         for error in errors:
             raise error
-        return [Found((10, 12, 50, 52), 5.0)]
+        return [Detection((10, 12, 50, 52), 5.0)]
 
-    monkeypatch.setattr("faces.detection.load.load_detector", lambda path: detector)
-    told = call("predict_landmarks.py", landmark_run, photos, "--output", "out")
-    assert told.code == 0, told.error
-    assert "2 faces in 2 photos (2 left out)" in told.lines[0]
-    assert [line.partition(".png: ")[2] for line in told.lines[1:3]] == [
-        "not enough memory to look for faces in it",
-        "OpenCV fails at it: (-4) Failed to allocate",
+    monkeypatch.setattr("faces.detection.load_detector", lambda path: detector)
+    result = call("predict_landmarks.py", landmark_run, photos, "--output", "out")
+    assert result.code == 0, result.error
+    assert "2 faces in 2 photos (2 left out)" in result.lines[0]
+    assert [line.partition(".png: ")[2] for line in result.lines[1:3]] == [
+        "not enough memory for face detection",
+        "OpenCV fails: (-4) Failed to allocate",
     ]
 
 
-def test_two_photos_of_one_name_have_a_copy_each(photos, landmark_run):
+def test_photos_of_the_same_name(photos, landmark_run):
     other = photos / "more"
     other.mkdir()
     shutil.copy(photos / "00001.png", other / "00000.png")
     given = (photos / "00000.png", other)
-    told = call("predict_landmarks.py", landmark_run, *given, "--whole-image", "--output", "out")
-    assert told.code == 0, told.error
-    made = {"00000.png", "00000-2.png", "landmarks.csv", ".predict_landmarks.made"}
-    assert {path.name for path in Path("out").iterdir()} == made
+    result = call("predict_landmarks.py", landmark_run, *given, "--whole-image", "--output", "out")
+    assert result.code == 0, result.error
+    expected = {"00000.png", "00000-2.png", "landmarks.csv", ".predict_landmarks.made"}
+    assert {path.name for path in Path("out").iterdir()} == expected
 
 
-def test_a_photo_with_a_long_name_has_a_copy_like_others(photos, landmark_run):
-    (photos / "00001.png").rename(photos / f"{'顔' * 80}.jpg")
-    told = call("predict_landmarks.py", landmark_run, photos, "--whole-image", "--output", "out")
-    assert told.code == 0, told.error
-    assert len(rows()) == 5
-    assert len(list(Path("out").glob("*.png"))) == 4
-
-
-def test_a_bad_photo_among_others_is_left_out_counted_and_listed(photos, landmark_run):
+def test_unreadable_photos_are_left_out_and_listed(photos, landmark_run):
     (photos / "00001.png").write_bytes(b"broken")
     (photos / "empty.jpg").touch()
-    told = call("predict_landmarks.py", landmark_run, photos, "--whole-image", "--output", "out")
-    assert told.code == 0
-    assert "3 faces in 3 photos (2 left out)" in told.lines[0]
-    assert any("empty.jpg: empty file" in line for line in told.lines)
-    assert any(line.startswith("left out: ") and "00001.png" in line for line in told.lines)
+    result = call("predict_landmarks.py", landmark_run, photos, "--whole-image", "--output", "out")
+    assert result.code == 0
+    assert "3 faces in 3 photos (2 left out)" in result.lines[0]
+    assert any("empty.jpg: empty file" in line for line in result.lines)
+    assert any(line.startswith("left out: ") and "00001.png" in line for line in result.lines)
 
 
-def test_photos_and_landmarks_beside_them_are_never_written_over(photos, landmark_run):
+def test_photos_and_other_files_are_never_overwritten(photos, landmark_run):
     shutil.copy(photos / "00000.png", "mine.png")
     (photos / "landmarks.csv").write_text("made by hand")
     Path("out").mkdir()
     Path("out/landmarks.csv").write_text("file,left,top,right,bottom\n00000.png,1,2,30,40\n")
     before = {path: path.read_bytes() for path in Path().rglob("*.*") if path.is_file()}
-    for words, said in (
+    for arguments, message in (
         ((photos, "--whole-image", "--output", photos), "holds the photos"),
         (("mine.png", "--whole-image", "--output", "."), "holds the photo mine.png"),
         (
@@ -188,25 +182,25 @@ def test_photos_and_landmarks_beside_them_are_never_written_over(photos, landmar
         ),
         ((photos, "--whole-image", "--output", "out"), "out contains files that predict_landmarks.py did"),
     ):
-        told = call("predict_landmarks.py", landmark_run, *words)
-        assert told.code == 2
-        assert said in told.error.splitlines()[-1]
+        result = call("predict_landmarks.py", landmark_run, *arguments)
+        assert result.code == 2
+        assert message in result.error.splitlines()[-1]
     assert {path: path.read_bytes() for path in Path().rglob("*.*") if path.is_file()} == before
 
 
-def test_its_benchmark_tells_faces_a_second(photos, landmark_run, monkeypatch):
+def test_benchmark_reports_faces_per_second(photos, landmark_run, monkeypatch):
     ran = []
 
     def run(script: Path, *words: object, folder: Path, threads: int) -> Cost:
         ran.append([word for word in words if isinstance(word, Path) and word.suffix == ".png"])
         return Cost(seconds=2.0, cpu_seconds=2.0, memory=1.0)
 
-    monkeypatch.setattr("benchmarks.measuring.call_in_subprocess", lambda task, *words: (task(*words), None))
-    monkeypatch.setattr("benchmarks.measuring.run_python", run)
-    words = ("--count", 3, "--together", 2, "--times", 2, "--json")
-    told = call("benchmarks/landmark_speed.py", landmark_run, photos, *words)
-    assert told.code == 0, told.error
-    *alone, three, one = json.loads("\n".join(told.lines))
+    monkeypatch.setattr("benchmarks.measuring.fresh", lambda task, *words: (task(*words), None))
+    monkeypatch.setattr("benchmarks.measuring.run", run)
+    arguments = ("--count", 3, "--together", 2, "--times", 2, "--json")
+    result = call("benchmarks/landmark_speed.py", landmark_run, photos, *arguments)
+    assert result.code == 0, result.error
+    *alone, three, one = json.loads("\n".join(result.lines))
     assert [len(files) for files in ran] == [3, 1, 3, 1]
     assert (three["faces/s"]["median"], one["faces/s"]["median"], one["faces/s"]["count"]) == (1.5, 0.5, 2)
     assert [row["what"] for row in alone] == [
@@ -215,7 +209,7 @@ def test_its_benchmark_tells_faces_a_second(photos, landmark_run, monkeypatch):
     assert all(row["faces/s"]["min"] > 0 for row in alone)
 
 
-def test_mistakes_are_one_line(photos, landmark_run, tiny_run):
+def test_errors_are_one_line(photos, landmark_run, tiny_run):
     bad = photos / "bad.png"
     bad.write_bytes(b"broken")
     (photos / "empty").mkdir()
@@ -231,10 +225,10 @@ def test_mistakes_are_one_line(photos, landmark_run, tiny_run):
     gone.write_text("file,left,top,right,bottom\n00000.png,1,2,30,40\n\nме.jpg,1,2,30,40\n")
     long = photos / "long.csv"
     long.write_text(f"file,left,top,right,bottom\n{'ж' * 200}.jpg,1,2,30,40\n")
-    for words, said in [
+    for arguments, message in [
         (
             (landmark_run, photos, "--boxes", header),
-            "header.csv, header: no column file; it takes file, left",
+            "header.csv, header: no column file; the columns are file, left",
         ),
         ((landmark_run, photos, "--boxes", others), "others.csv names none of the photos, such as 00000.png"),
         ((landmark_run, photos, "--boxes", gone), "gone.csv, row 4: there is no file 'ме.jpg'"),
@@ -250,16 +244,16 @@ def test_mistakes_are_one_line(photos, landmark_run, tiny_run):
         (("x" * 300, photos, "--whole-image"), "is no run"),
         ((landmark_run, photos, "--looks", 0), "--looks must be 1 or more"),
         ((landmark_run, photos, "--boxes", boxes), "boxes.csv, row 2: no column bottom"),
-        ((landmark_run, photos, "--boxes", wrong), "wrong.csv, row 4: no box"),
+        ((landmark_run, photos, "--boxes", wrong), "wrong.csv, row 4: not a box"),
         ((landmark_run, photos, "--boxes", "none.csv"), "none.csv cannot be read"),
-        ((landmark_run, photos, "--boxes", boxes, "--whole-image"), "each tell where the faces are"),
+        ((landmark_run, photos, "--boxes", boxes, "--whole-image"), "exclude each other"),
         ((landmark_run, photos, "--detector", "none.onnx"), "none.onnx"),
         (("7", photos), "7 is no run"),
         ((checkpoints(tiny_run)[-1], photos), "contains no network of landmarks"),
         ((tiny_run, photos), "contains no network of landmarks"),
     ]:
-        told = call("predict_landmarks.py", *words)
-        assert told.code == 2, words
-        last = told.error.splitlines()[-1]
-        assert last.startswith("error: "), words
-        assert said in last, (words, last)
+        result = call("predict_landmarks.py", *arguments)
+        assert result.code == 2, arguments
+        last = result.error.splitlines()[-1]
+        assert last.startswith("error: "), arguments
+        assert message in last, (arguments, last)

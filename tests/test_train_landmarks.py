@@ -14,9 +14,9 @@ from PIL import Image
 from engine.checkpoint import load
 from engine.png import load_png
 from engine.runs import best_path, checkpoints, samples, step_of
-from faces.landmarks.annotations import read_annotations, write_table
+from faces.landmarks.annotations import read_annotations, write_landmarks
 from faces.landmarks.learner import LandmarkLearner
-from faces.landmarks.point_set import point_set
+from faces.landmarks.point_set import load_point_set
 from tests.conftest import LANDMARK_FLAGS
 from tests.in_process import call, dying, refusal, succeed
 from tests.run_contents import assert_same_training, lines
@@ -122,7 +122,7 @@ def test_other_points_and_frozen_layers_cannot_be_forced_on_a_run(folder):
     train(folder, *FEW)
     assert "was trained with another --freeze" in refused("--resume", "--force", "--freeze", "0")
     found = read_annotations(folder)
-    write_table(folder / "labels.csv", found.files, found.points[:, :9])
+    write_landmarks(folder / "labels.csv", found.files, found.points[:, :9])
     line = refused("--resume", "--force")
     assert "was trained on 29 points (drawn-29), and the data have 9 now (cats-9)" in line
 
@@ -149,7 +149,7 @@ def test_other_people_held_out_are_other_data(folder):
 
 
 def test_a_run_goes_on_from_another_working_directory(folder, tmp_path, monkeypatch):
-    points = {"name": "mine", **point_set("drawn-29").to_json()}
+    points = {"name": "mine", **load_point_set("drawn-29").to_json()}
     Path("mine.json").write_text(json.dumps(points), encoding="utf-8")
     words = ("--csv", Path(folder.name, "labels.csv"), "--points", "mine.json")
     train(folder, *FEW, *words, "--minutes", 1e-6)
@@ -174,13 +174,13 @@ def test_a_new_run_begins_with_anothers_network(folder):
 def test_points_that_do_not_fit_the_checkpoint_or_the_set(folder):
     train(folder, *FEW)
     found = read_annotations(folder)
-    write_table(folder / "labels.csv", found.files, found.points[:, :9])
+    write_landmarks(folder / "labels.csv", found.files, found.points[:, :9])
     words = ("--init-from", 1, "--steps", 1, "--person", "(.+)", "--batch-size", 8)
     line = refused(folder, *words)
     assert "finds 29 points (drawn-29), but the data have 9 (cats-9)" in line
     line = refused(folder, *FEW, "--points", "faces-68")
     assert "9 points a face, but the point set faces-68 has 68" in line
-    write_table(folder / "labels.csv", found.files, found.points[:, :5])
+    write_landmarks(folder / "labels.csv", found.files, found.points[:, :5])
     assert "no point set of 5 landmarks" in refused(folder, *FEW)
 
 
@@ -191,7 +191,7 @@ def test_bad_rows_end_it_and_bad_images_are_left_out_counted_and_listed(folder):
     for bad, said in [
         (rows[4].replace("00003.png", "gone.png"), "row 5: there is no file 'gone.png'"),
         (rows[4] + ",1", "columns, but the header has"),
-        (rows[4].rpartition(",")[0] + ",nan", "row 5, y28: nan is no place"),
+        (rows[4].rpartition(",")[0] + ",nan", "row 5, y28: nan is not a finite number"),
     ]:
         table.write_text("\n".join([*rows[:4], bad, *rows[5:]]))
         line = refused(folder, *FEW)
@@ -209,10 +209,10 @@ def test_bad_rows_end_it_and_bad_images_are_left_out_counted_and_listed(folder):
 
 def test_faces_without_a_distance_to_divide_errors_by_are_left_out_and_named(folder):
     found = read_annotations(folder)
-    one, other = point_set("drawn-29").scale_numbers
+    one, other = load_point_set("drawn-29").scale_indices
     found.points[7] = 5
     found.points[20, one], found.points[20, other] = (3, 5), (3.01, 5)
-    write_table(folder / "labels.csv", found.files, found.points)
+    write_landmarks(folder / "labels.csv", found.files, found.points)
     told = train(folder, *FEW, "--score-every", 2)
     assert "28 faces of" in told[0]
     assert "(2 left out)" in told[0]
@@ -223,14 +223,14 @@ def test_faces_without_a_distance_to_divide_errors_by_are_left_out_and_named(fol
     assert "row 22" in listed[1]
     assert best_path(newest()).is_file()
     found.points[:] = 5
-    write_table(folder / "labels.csv", found.files, found.points)
+    write_landmarks(folder / "labels.csv", found.files, found.points)
     assert "no face is left; the first is 00000.png: " in refused(folder, *FEW)
 
 
 def test_points_outside_their_image_are_said(folder):
     found = read_annotations(folder)
     found.points[3, 1] = (-2, 5)
-    write_table(folder / "labels.csv", found.files, found.points)
+    write_landmarks(folder / "labels.csv", found.files, found.points)
     told = train(folder, *FEW, "--person", "(.+)")
     assert "1 points of 1 faces lie outside their image" in told[0]
     config = json.loads((newest() / "config.json").read_text())

@@ -1,4 +1,4 @@
-"""Faces, and how they are turned, by the cascades of boosted classifiers that come with OpenCV 4."""
+"""Face detection and pose estimation with the cascades of OpenCV 4."""
 
 from __future__ import annotations
 
@@ -7,124 +7,128 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from faces.align import Square, cut, square_around
-from faces.detection.detection import Box, Found
-from faces.detection.opencv import cascade, opencv
+from faces.align import Box, Square, crop_aligned, square_around_box
+from faces.detection.detection import Detection
+from faces.detection.opencv import load_cascade, load_opencv
 from faces.pose import Pose
 
 FRONTAL = "haarcascade_frontalface_alt2"
 PROFILE = "haarcascade_profileface"
 
-WINDOW = 24
-"""Side in pixels of the smallest face the cascades know, hairline and chin included."""
+MIN_WINDOW = 24
+"""Side in pixels of the smallest window of the cascades, which includes hairline and chin."""
 
-LANDMARK_SIDE = 0.902
-LANDMARK_SHIFT = 0.165
-"""The square around a face's landmarks, seen from the cascade's window: its side, and how much lower its
-centre lies, in sides of the window. Medians over half of the people of docs/preparation.md; on the other half
-they are 0.906 and 0.167."""
+LANDMARK_BOX_SIDE = 0.902
+LANDMARK_BOX_SHIFT = 0.165
+"""Side of the square around a face's landmarks, and how far its centre is below the window's, both in sides
+of the cascade's window. Medians over half of the people of docs/preparation.md; the other half gives 0.906
+and 0.167."""
 
-AGREEING = 4
-"""Windows that must agree on a face; docs/preparation.md has what more and fewer give."""
+MIN_WINDOWS = 4
+"""Overlapping windows required for a detection; docs/preparation.md compares other values."""
 
-ANGLES = np.arange(-36.0, 37.0, 12.0)
-"""Degrees by which a face is turned to find its roll."""
+ROLL_ANGLES = np.arange(-36.0, 37.0, 12.0)
+"""Angles in degrees at which the frontal cascade is applied to estimate the roll."""
 
-CANVAS = 72
-VIEW = 1.6
-ROOM = 1.5
-"""A face's pose is looked for in CANVAS pixels, VIEW times as wide as its window; ROOM times as much, about
-the square root of two, is cut out so that it can be turned."""
+POSE_SIZE = 72
+POSE_SCALE = 1.6
+ROTATION_MARGIN = 1.5
+"""The pose is estimated on POSE_SIZE pixels that cover POSE_SCALE times the window. The crop is
+ROTATION_MARGIN (about sqrt 2) times larger, so that it can be rotated."""
 
-LEVEL = 3.0
-"""Degrees; a roll that seems smaller is no larger than the estimate's own error, and taken for none."""
+MIN_ROLL = 3.0
+"""Degrees; smaller estimates are below the method's own error and become 0."""
 
-TURN = 0.5
-"""`Pose.turn` of a face of which only a profile is seen: with it about as many faces go beyond 0.35 as do by
+PROFILE_TURN = 0.5
+"""`Pose.turn` of a face that only a profile cascade detects. With it about as many faces exceed 0.35 as by
 their landmarks, though not always the same ones."""
 
 
-def grey(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The luma of an image: of uint8 [3, H, W] uint8 [H, W]."""
-    cv2 = opencv()
+def to_grayscale(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The luma of an RGB image: uint8 [3, H, W] to uint8 [H, W]."""
+    cv2 = load_opencv()
     return cv2.cvtColor(np.ascontiguousarray(np.moveaxis(image, 0, -1)), cv2.COLOR_RGB2GRAY)
 
 
 class CascadeDetector:
-    """Frontal faces by a cascade (Viola and Jones 2001); the score is the number of windows that agree.
+    """Detects frontal faces with a cascade (Viola and Jones 2001); the score is the number of windows.
 
-    Faces turned sideways by more than about 45 degrees, or tilted by more than about 30, are not found.
+    Misses faces turned sideways by more than about 45 degrees or tilted by more than about 30.
 
     Args:
-        search_side: see `faces.detection.load.load_detector`.
-        least_score: likewise; `AGREEING` if None.
+        search_side: see `faces.detection.load_detector`.
+        min_score: lowest number of windows; None for `MIN_WINDOWS`.
 
     Raises:
         UserError: the extra `photos` is not installed, or its OpenCV has no cascades.
     """
 
-    def __init__(self, search_side: int = 1600, least_score: float | None = None) -> None:
+    def __init__(self, search_side: int = 1600, min_score: float | None = None) -> None:
         self._search_side = search_side
-        # OpenCV wants to hear of the most windows that are not enough; 0 would leave them ungrouped.
-        self._too_few = (AGREEING if least_score is None else max(2, math.ceil(least_score))) - 1
-        cascade(FRONTAL)
+        # OpenCV's minNeighbors is one less than the windows required, and 0 would disable the grouping.
+        self._min_neighbours = (MIN_WINDOWS if min_score is None else max(2, math.ceil(min_score))) - 1
+        load_cascade(FRONTAL)
 
-    def __call__(self, image: NDArray[np.uint8], smallest: float = 0.0) -> list[Found]:
+    def __call__(self, image: NDArray[np.uint8], min_width: float = 0.0) -> list[Detection]:
         """See `faces.detection.detection.Detector`."""
-        cv2 = opencv()
-        levels = grey(image)
-        scale = min(1.0, self._search_side / max(levels.shape))
+        cv2 = load_opencv()
+        grayscale = to_grayscale(image)
+        scale = min(1.0, self._search_side / max(grayscale.shape))
         if scale < 1:
-            size = [max(1, round(length * scale)) for length in levels.shape[::-1]]
-            levels = cv2.resize(levels, size, interpolation=cv2.INTER_AREA)
-        least = max(WINDOW, int(smallest / LANDMARK_SIDE * scale))
-        windows, agreeing = cascade(FRONTAL).detectMultiScale2(
-            levels, scaleFactor=1.1, minNeighbors=self._too_few, minSize=(least, least)
+            size = [max(1, round(length * scale)) for length in grayscale.shape[::-1]]
+            grayscale = cv2.resize(grayscale, size, interpolation=cv2.INTER_AREA)
+        min_side = max(MIN_WINDOW, int(min_width / LANDMARK_BOX_SIDE * scale))
+        windows, counts = load_cascade(FRONTAL).detectMultiScale2(
+            grayscale, scaleFactor=1.1, minNeighbors=self._min_neighbours, minSize=(min_side, min_side)
         )
-        found = [
-            Found(_landmark_box(np.asarray(window, float) / scale), float(count))
-            for window, count in zip(windows, agreeing, strict=True)
+        detections = [
+            Detection(_landmark_box(np.asarray(window, float) / scale), float(count))
+            for window, count in zip(windows, counts, strict=True)
         ]
-        return sorted(found, key=lambda face: -face.score)
+        return sorted(detections, key=lambda detection: -detection.score)
 
 
 def _landmark_box(window: NDArray[np.float64]) -> Box:
     left, top, side, _ = window
-    x, y = left + side / 2, top + side * (0.5 + LANDMARK_SHIFT)
-    half = side * LANDMARK_SIDE / 2
+    x, y = left + side / 2, top + side * (0.5 + LANDMARK_BOX_SHIFT)
+    half = side * LANDMARK_BOX_SIDE / 2
     return float(x - half), float(y - half), float(x + half), float(y + half)
 
 
 class CascadePose:
-    """How a face is turned, where nothing tells its landmarks.
+    """Estimates the pose of a face without landmarks.
 
-    Roll: the frontal cascade, which knows upright faces only, looks at the face turned by several angles; the
-    mean of these, weighted by the windows that it takes for a face, is the estimate. Turn: the windows of the
-    two profiles and of the frontal face are counted on the face set upright. Both are this project's own;
-    docs/preparation.md gives their errors.
+    Roll: the frontal cascade, which detects upright faces only, runs on the face rotated by `ROLL_ANGLES`.
+    The estimate is the mean angle, weighted by the number of windows. Turn: compares the numbers of windows
+    of the left profile, right profile and frontal cascades on the upright face. Both methods are this
+    project's own; docs/preparation.md gives their errors.
     """
 
     def __call__(self, image: NDArray[np.uint8], box: Box) -> Pose:
-        """The pose of the face in a box of an image, uint8 [3, H, W]."""
-        face = square_around(box, 1 / LANDMARK_SIDE)
-        x, y = face.x, face.y - LANDMARK_SHIFT * face.side
-        # Cut once from what may be a large photo, with room to be turned in.
-        small = cut(image, Square(x, y, face.side * VIEW * ROOM), round(CANVAS * ROOM))
-        middle = small.shape[1] / 2
+        """Estimate the pose of the face in a box of an image, uint8 [3, H, W]."""
+        face = square_around_box(box, 1 / LANDMARK_BOX_SIDE)
+        x, y = face.x, face.y - LANDMARK_BOX_SHIFT * face.side
+        # One crop from a possibly large photo serves all rotations.
+        face_crop = crop_aligned(
+            image, Square(x, y, face.side * POSE_SCALE * ROTATION_MARGIN), round(POSE_SIZE * ROTATION_MARGIN)
+        )
+        centre = face_crop.shape[1] / 2
 
-        def windows(name: str, angle: float, *, mirrored: bool = False) -> int:
-            levels = grey(cut(small, Square(middle, middle, CANVAS, angle), CANVAS))
-            levels = np.ascontiguousarray(levels[:, ::-1]) if mirrored else levels
-            least, most = int(0.7 * CANVAS / VIEW), int(1.4 * CANVAS / VIEW)
-            seen = cascade(name).detectMultiScale(
-                levels, scaleFactor=1.1, minNeighbors=0, minSize=(least, least), maxSize=(most, most)
+        def count_windows(name: str, angle: float, *, mirrored: bool = False) -> int:
+            rotated = to_grayscale(
+                crop_aligned(face_crop, Square(centre, centre, POSE_SIZE, angle), POSE_SIZE)
             )
-            return len(seen)
+            rotated = np.ascontiguousarray(rotated[:, ::-1]) if mirrored else rotated
+            low, high = int(0.7 * POSE_SIZE / POSE_SCALE), int(1.4 * POSE_SIZE / POSE_SCALE)
+            windows = load_cascade(name).detectMultiScale(
+                rotated, scaleFactor=1.1, minNeighbors=0, minSize=(low, low), maxSize=(high, high)
+            )
+            return len(windows)
 
-        counts = np.array([windows(FRONTAL, angle) for angle in ANGLES], float)
-        roll = float(counts @ ANGLES / counts.sum()) if counts.any() else 0.0
-        roll = roll if abs(roll) >= LEVEL else 0.0
-        # A profile cascade knows faces that look to the picture's left.
-        left, right = windows(PROFILE, roll), windows(PROFILE, roll, mirrored=True)
-        seen = left + right + counts.max()
-        return Pose(roll, TURN * (right - left) / seen if seen else None)
+        counts = np.array([count_windows(FRONTAL, angle) for angle in ROLL_ANGLES], float)
+        roll = float(counts @ ROLL_ANGLES / counts.sum()) if counts.any() else 0.0
+        roll = roll if abs(roll) >= MIN_ROLL else 0.0
+        # The profile cascade detects faces that look to the left of the image.
+        left, right = count_windows(PROFILE, roll), count_windows(PROFILE, roll, mirrored=True)
+        total = left + right + counts.max()
+        return Pose(roll, PROFILE_TURN * (right - left) / total if total else None)

@@ -1,4 +1,4 @@
-"""What a detector of faces is, and what it says of a face."""
+"""The interface of face detectors, and a detection."""
 
 from __future__ import annotations
 
@@ -8,32 +8,31 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-Box = tuple[float, float, float, float]
-"""Left, top, right, bottom in pixels of an image."""
+from faces.align import Box
 
 
 @dataclass(frozen=True)
-class Found:
-    """A face that a detector found.
+class Detection:
+    """A detected face.
 
     Attributes:
-        box: around the landmarks, from the brows to the chin, as well as the detector can tell; what is cut
-            out depends little on which detector it was.
-        score: how sure the detector is; its scale is the detector's own.
-        points: float64 [5, 2], x and y in pixels of the left and the right eye as the picture shows them, the
-            nose's tip, and the left and the right corner of the mouth; None where the detector does not tell.
+        box: around the landmarks, from brows to chin, as closely as the detector can tell, so that crops
+            depend little on the detector.
+        score: confidence, on the detector's own scale.
+        keypoints: float64 [5, 2], x and y in pixels of the left eye, right eye, nose tip, left mouth corner
+            and right mouth corner, left and right as in the image; None if the detector has none.
     """
 
     box: Box
     score: float
-    points: NDArray[np.float64] | None = None
+    keypoints: NDArray[np.float64] | None = None
 
 
 class Detector(Protocol):
-    """Finds the faces in an image."""
+    """Detects the faces in an image."""
 
-    def __call__(self, image: NDArray[np.uint8], smallest: float = 0.0) -> list[Found]:
-        """The faces in an image, uint8 [3, H, W], the surest first; boxes may reach beyond it.
+    def __call__(self, image: NDArray[np.uint8], min_width: float = 0.0) -> list[Detection]:
+        """Detect the faces in an image, uint8 [3, H, W], most confident first.
 
-        Faces whose box is narrower than `smallest` pixels need not be found.
+        Boxes may extend beyond the image. Faces whose box is narrower than `min_width` pixels may be skipped.
         """

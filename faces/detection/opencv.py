@@ -1,4 +1,4 @@
-"""OpenCV, which is imported only when faces are looked for, and the cascades that its wheels carry."""
+"""OpenCV, imported on first use, and the cascades in its wheels."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 
 @cache
-def opencv() -> ModuleType:
-    """The module cv2, set to one thread: the work is spread over processes.
+def load_opencv() -> ModuleType:
+    """Import cv2, limited to one thread: the parallelism is in the worker processes.
 
     Raises:
         UserError: the extra `photos` is not installed.
     """
-    # What cannot be read is told in the project's own words; ffmpeg's would stand between the progress.
+    # This project reports unreadable files itself; OpenCV's and ffmpeg's logs would break the progress bar.
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")
     try:
@@ -37,48 +37,47 @@ def opencv() -> ModuleType:
 
 
 @cache
-def cascade(name: str) -> cv2.CascadeClassifier:
-    """A cascade of boosted classifiers that comes with OpenCV, by its file's name without ending.
+def load_cascade(name: str) -> cv2.CascadeClassifier:
+    """Load a cascade shipped with OpenCV by its file name without suffix.
 
     Viola and Jones 2001, with the features of Lienhart and Maydt 2002.
 
     Raises:
-        UserError: this OpenCV has no cascades, as all from 5.0 on.
+        UserError: this OpenCV has no cascades (5.0 and later).
     """
-    cv2 = opencv()
+    cv2 = load_opencv()
     try:
-        path = Path(cv2.data.haarcascades) / f"{name}.xml"
-        classifier = cv2.CascadeClassifier(str(path))
+        classifier = cv2.CascadeClassifier(str(Path(cv2.data.haarcascades) / f"{name}.xml"))
     except AttributeError:
         classifier = None
     if classifier is None or classifier.empty():
         raise UserError(
-            f"OpenCV {cv2.__version__} comes without the cascade {name}: install the extra 'photos', whose "
-            "OpenCV is older than 5, or give --detector the ONNX file of a YuNet"
+            f"OpenCV {cv2.__version__} has no cascade {name}: install the extra 'photos' for an OpenCV older "
+            "than 5, or pass the ONNX file of a YuNet with --detector"
         )
     return classifier
 
 
 @contextmanager
-def searching() -> Iterator[None]:
-    """In this block, in which faces are looked for, one odd image must not end a night's work.
+def report_detection_errors() -> Iterator[None]:
+    """Turn a failed detection into `UnusableImageError`, so that one odd image does not end the run.
 
     Raises:
-        UnusableImageError: memory does not suffice for it, or OpenCV fails at it.
+        UnusableImageError: OpenCV fails or memory runs out in this block.
     """
     try:
         yield
     except MemoryError:
-        raise UnusableImageError("not enough memory to look for faces in it") from None
+        raise UnusableImageError("not enough memory for face detection") from None
     except Exception as error:
-        cv2 = sys.modules.get("cv2")  # without the extra nothing of it can have failed
+        cv2 = sys.modules.get("cv2")  # if it was not imported, the error is not OpenCV's
         if cv2 is None or not isinstance(error, cv2.error):
             raise
-        raise UnusableImageError(f"OpenCV fails at it: {' '.join(str(error).split())}") from None
+        raise UnusableImageError(f"OpenCV fails: {' '.join(str(error).split())}") from None
 
 
 def can_open(path: Path) -> bool:
-    """Whether OpenCV can be handed this name at all: one that is not UTF-8 would end the process."""
+    """Whether OpenCV accepts this path: one that is not UTF-8 would crash the process."""
     try:
         str(path).encode()
     except UnicodeEncodeError:

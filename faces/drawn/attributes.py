@@ -1,7 +1,4 @@
-"""The parameters of a drawn face, which are its labels too.
-
-What stays with a person, what belongs to a moment, and how both are picked at random.
-"""
+"""The parameters of a drawn face, which are also its labels, and their random distributions."""
 
 from __future__ import annotations
 
@@ -30,8 +27,8 @@ _FROM_ZERO = {
 }  # fmt: skip
 
 
-class _Checked:
-    """Refuses values outside a field's range, so that a wrong label is found where it is made."""
+class _Validated:
+    """Rejects values outside a field's range."""
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -42,22 +39,25 @@ class _Checked:
                     raise UserError(f"{field.name} is {value!r}; choose one of {names}")
             elif field.name == "number":
                 if value < 0:
-                    raise UserError(f"a person's number is {value}; it counts from 0")
+                    raise UserError(f"a person's number is {value}; it must be 0 or more")
             else:
                 low = 0 if field.name in _FROM_ZERO else -1
                 if not low <= value <= 1:
-                    raise UserError(f"{field.name} is {value}; it runs from {low} to 1")
+                    raise UserError(f"{field.name} is {value}; it must be from {low} to 1")
 
 
 @dataclasses.dataclass(frozen=True)
-class Person(_Checked):
-    """The lasting traits of a drawn person.
+class Person(_Validated):
+    """The permanent traits of a drawn person.
 
-    Numbers run from -1 to 1 with 0 the average (narrow to wide, small to large, low to high), except where
-    a range is given. Raises UserError for a value outside its range.
+    Numbers are from -1 to 1 with 0 the average (narrow to wide, small to large, low to high), unless a range
+    is given.
+
+    Raises:
+        UserError: a value is outside its range.
     """
 
-    number: int = 0  # who it is; also fixes freckles and curls
+    number: int = 0  # identity; also seeds freckles and curls
     skin_tone: float = 0.3  # 0 very light to 1 very dark
     skin_warmth: float = 0.0  # -1 rosy to 1 golden
     freckles: float = 0.0  # 0 to 1
@@ -94,11 +94,13 @@ class Person(_Checked):
 
 
 @dataclasses.dataclass(frozen=True)
-class Moment(_Checked):
-    """What changes from one picture of a person to the next.
+class Scene(_Validated):
+    """What varies between images of a person: expression, pose, light, background and clothes.
 
-    Numbers run from -1 to 1, except where a range is given; left and right are the viewer's. Raises UserError
-    for a value outside its range.
+    Numbers are from -1 to 1, unless a range is given; left and right are the viewer's.
+
+    Raises:
+        UserError: a value is outside its range.
     """
 
     smile: float = 0.3  # sad to smiling
@@ -131,36 +133,36 @@ class Moment(_Checked):
 
 @dataclasses.dataclass(frozen=True)
 class Face:
-    """One drawn face: a person at a moment. All that its picture depends on."""
+    """A drawn face: a person in a scene. Its image depends on nothing else."""
 
     person: Person
-    moment: Moment
+    scene: Scene
 
     def labels(self) -> dict[str, int | float | str]:
-        """Every trait by name: `person` (the number), then the lasting ones, then those of the moment."""
-        lasting = dict(vars(self.person))
-        return {"person": lasting.pop("number"), **lasting, **vars(self.moment)}
+        """All values by name: `person` (the number), then the traits, then the scene."""
+        traits = dict(vars(self.person))
+        return {"person": traits.pop("number"), **traits, **vars(self.scene)}
 
 
 @functools.lru_cache(maxsize=16)
 def sample_person(seed: int, number: int) -> Person:
-    """The person `number` of the people that `seed` stands for: always the same one.
+    """Sample person `number` of a seed, reproducibly.
 
-    Traits that go together in people (dark skin and dark hair, age and grey hair) mostly go together here;
-    each alone is spread smoothly over its range.
+    Traits that are correlated in people (dark skin and dark hair, age and grey hair) are correlated here, and
+    each is spread smoothly over its range.
     """
     rng = _generator(seed, 0, number)
     tone, age = rng.beta(1.1, 1.5), rng.beta(1.4, 2.8)
-    # A hidden leaning that some traits follow loosely; it is no label because nobody is drawn from it alone.
-    leaning = np.clip(rng.normal(rng.choice((-0.55, 0.55)), 0.35), -1, 1)
-    long_haired = leaning > rng.normal(0, 0.25)
+    # A latent variable that correlates some traits; not a label, because no trait depends on it alone.
+    femininity = np.clip(rng.normal(rng.choice((-0.55, 0.55)), 0.35), -1, 1)
+    long_haired = femininity > rng.normal(0, 0.25)
     style = _hair_style(rng, long_haired, tone, age)
     lightness = _unit(rng.beta(1.3, 1.6) * (1 - 0.95 * tone) ** 0.8 + rng.normal(0.03, 0.03))
     grey = _unit(max(age - 0.45, 0) * rng.uniform(0, 3.2))
     dyed = rng.random() < 0.09
     beard = (
         "none"
-        if leaning > 0 or rng.random() < 0.38
+        if femininity > 0 or rng.random() < 0.38
         else str(rng.choice(BEARDS[1:], p=(0.28, 0.16, 0.2, 0.36)))
     )
     return Person(
@@ -170,23 +172,23 @@ def sample_person(seed: int, number: int) -> Person:
         freckles=_unit(rng.beta(0.5, 2.5) * (1.2 - tone)) if rng.random() < 0.45 else 0.0,
         age=_unit(age),
         head_width=_bell(rng),
-        jaw_width=_around(-0.4 * leaning, rng),
-        chin_length=_around(-0.15 * leaning, rng),
+        jaw_width=_around(-0.4 * femininity, rng),
+        chin_length=_around(-0.15 * femininity, rng),
         cheek_fullness=_bell(rng),
         ear_size=_bell(rng),
-        eye_size=_around(0.2 * leaning, rng),
+        eye_size=_around(0.2 * femininity, rng),
         eye_spacing=_bell(rng),
         eye_slant=_bell(rng),
         eye_roundness=_bell(rng),
         eye_colour=_unit(rng.beta(0.9, 1.1) * (1 - 0.8 * tone**0.7) ** 1.1),
-        brow_thickness=_around(-0.35 * leaning, rng),
-        brow_arch=_around(0.2 * leaning, rng),
+        brow_thickness=_around(-0.35 * femininity, rng),
+        brow_arch=_around(0.2 * femininity, rng),
         nose_length=_bell(rng),
         nose_width=_around(0.45 * (tone - 0.4), rng),
         mouth_width=_bell(rng),
-        lip_fullness=_around(0.25 * leaning + 0.4 * (tone - 0.4), rng),
-        lip_colour=_unit(rng.beta(1.6, 2.4) if leaning > 0 else rng.beta(1.2, 9)),
-        lashes=_unit(rng.beta(4, 2.5) if leaning > 0 else rng.beta(1.6, 5)),
+        lip_fullness=_around(0.25 * femininity + 0.4 * (tone - 0.4), rng),
+        lip_colour=_unit(rng.beta(1.6, 2.4) if femininity > 0 else rng.beta(1.2, 9)),
+        lashes=_unit(rng.beta(4, 2.5) if femininity > 0 else rng.beta(1.6, 5)),
         hair_style=style,
         hair_lightness=lightness,
         hair_redness=_unit(rng.beta(1.2, 2.6)),
@@ -201,16 +203,16 @@ def sample_person(seed: int, number: int) -> Person:
     )
 
 
-def sample_moment(seed: int, index: int) -> Moment:
-    """The moment of picture `index` under `seed`: always the same one. Colours are picked to go together."""
+def sample_scene(seed: int, index: int) -> Scene:
+    """Sample the scene of image `index` of a seed, reproducibly, with colours in harmony."""
     rng = _generator(seed, 1, index)
     background = rng.random()
-    # Analogous, split-complementary and complementary hues: the usual colour harmonies.
+    # Analogous, split-complementary and complementary hues.
     clothes, hat = (
         (background + rng.choice((0.08, 0.33, 0.5, 0.67, 0.92)) + rng.normal(0, 0.03)) % 1 for _ in range(2)
     )
     smile = _around(0.40, rng)
-    return Moment(
+    return Scene(
         smile=smile,
         mouth_open=_unit(rng.beta(1.2, 3.0)) if rng.random() < 0.3 + 0.25 * smile else 0.0,
         brow_raise=_bell(rng),
@@ -241,22 +243,24 @@ def sample_moment(seed: int, index: int) -> Moment:
 
 
 def sample_face(seed: int, index: int, faces_per_person: int = 1) -> Face:
-    """Face `index` of the endless series that `seed` stands for: the same in every process and run.
+    """Sample face `index` of a seed, reproducibly and independently of the number of faces.
 
-    Faces 0 to `faces_per_person` - 1 show person 0, the next ones person 1, and so on; no face depends on how
-    many are drawn. Raises UserError for a negative seed or index, or less than one face a person.
+    Faces 0 to `faces_per_person` - 1 show person 0, the next ones person 1, and so on.
+
+    Raises:
+        UserError: the seed or index is negative, or `faces_per_person` is less than 1.
     """
     if faces_per_person < 1:
         raise UserError(f"faces per person is {faces_per_person}; it must be 1 or more")
-    person, moment = sample_person(seed, index // faces_per_person), sample_moment(seed, index)
-    if person.beard != "none" and moment.hat == "headscarf":
-        moment = dataclasses.replace(moment, hat="beanie")
-    return Face(person, moment)
+    person, scene = sample_person(seed, index // faces_per_person), sample_scene(seed, index)
+    if person.beard != "none" and scene.hat == "headscarf":
+        scene = dataclasses.replace(scene, hat="beanie")
+    return Face(person, scene)
 
 
 def _generator(*key: int) -> np.random.Generator:
     if min(key) < 0:
-        raise UserError(f"seed {key[0]}, number {key[-1]}: both count from 0")
+        raise UserError(f"seed {key[0]}, number {key[-1]}: both must be 0 or more")
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(key)))
 
 
@@ -286,7 +290,7 @@ def _hair_style(rng: np.random.Generator, long_haired: bool, tone: float, age: f
     return str(rng.choice(HAIR_STYLES, p=chances / chances.sum()))
 
 
-# Labels are rounded so that the CSV says exactly what was drawn.
+# Rounded, so that the labels in the CSV are exactly those drawn.
 
 
 def _signed(value: float) -> float:
@@ -301,6 +305,6 @@ def _bell(rng: np.random.Generator, peak: float = 2.6) -> float:
     return _signed(2 * rng.beta(peak, peak) - 1)
 
 
-def _around(middle: float, rng: np.random.Generator) -> float:
-    """A bell over [-1, 1] with its mean at `middle`."""
-    return _signed(2 * rng.beta(2.6 * (1 + middle), 2.6 * (1 - middle)) - 1)
+def _around(mean: float, rng: np.random.Generator) -> float:
+    """A bell-shaped distribution over [-1, 1] with this mean."""
+    return _signed(2 * rng.beta(2.6 * (1 + mean), 2.6 * (1 - mean)) - 1)

@@ -1,4 +1,4 @@
-"""What the drawn faces are painted with: smooth curves, even colours, and a canvas with soft edges."""
+"""Drawing primitives: splines, colours, and an antialiased canvas."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 SUPERSAMPLING = 3
-LEAST_SIDE = 224
-"""Small pictures are painted at this many pixels a side at least, or fine strokes would thicken."""
+MIN_PAINTED_SIDE = 224
+"""Minimum side in pixels at which to paint, so that fine strokes are not too thick in small images."""
 
-SOFT = 64
-"""Side of the arrays that hold smooth shading; they are enlarged to the canvas when painted."""
+SHADING_SIDE = 64
+"""Side of the arrays of smooth shading, which are upscaled to the canvas."""
 
 
 @functools.lru_cache(maxsize=256)
@@ -35,25 +35,25 @@ def _spline_matrix(count: int, steps: int, closed: bool) -> np.ndarray:
     return matrix
 
 
-def smooth(points: np.ndarray | list, steps: int = 8, closed: bool = False) -> np.ndarray:
-    """A smooth curve through `points` [n, 2], each gap cut in `steps`: [(n - 1) * steps + 1, 2].
+def spline(points: np.ndarray | list, steps: int = 8, closed: bool = False) -> np.ndarray:
+    """A uniform Catmull-Rom spline (1974) through `points` [n, 2]: [(n - 1) * steps + 1, 2].
 
-    A closed curve returns to its start and has [n * steps, 2]. Catmull and Rom 1974, uniform.
+    A closed spline returns to its start and has [n * steps, 2] points.
     """
     points = np.asarray(points, dtype=float)
     return _spline_matrix(len(points), steps, closed) @ points
 
 
 @functools.lru_cache(maxsize=256)
-def even(low: float, high: float, count: int) -> np.ndarray:
-    """`count` numbers [count] evenly from `low` to `high`; made once, so not to be written to."""
+def linspace(low: float, high: float, count: int) -> np.ndarray:
+    """`np.linspace`, cached and read-only."""
     numbers = np.linspace(low, high, count)
     numbers.flags.writeable = False
     return numbers
 
 
-def ribbon(points: np.ndarray, widths: np.ndarray | float) -> np.ndarray:
-    """The outlines [..., 2n, 2] of strokes along `points` [..., n, 2], `widths` ([n] or one) thick."""
+def stroke_outline(points: np.ndarray, widths: np.ndarray | float) -> np.ndarray:
+    """Outlines [..., 2n, 2] of strokes along `points` [..., n, 2] with `widths`, [n] or a scalar."""
     points = np.asarray(points)
     count = points.shape[-2]
     after, before = _neighbours(count)
@@ -69,13 +69,15 @@ def ribbon(points: np.ndarray, widths: np.ndarray | float) -> np.ndarray:
 
 @functools.lru_cache(maxsize=64)
 def _neighbours(count: int) -> tuple[np.ndarray, np.ndarray]:
-    """The numbers [count] of the points after and before each; the first and the last have one neighbour."""
+    """Indices [count] of the points after and before each point, clamped at the ends."""
     numbers = np.arange(count)
     return np.minimum(numbers + 1, count - 1), np.maximum(numbers - 1, 0)
 
 
-def disc(x: float, y: float, radius_x: float, radius_y: float | None = None, steps: int = 24) -> np.ndarray:
-    """An ellipse about (x, y) as a closed polygon [steps, 2]."""
+def ellipse(
+    x: float, y: float, radius_x: float, radius_y: float | None = None, steps: int = 24
+) -> np.ndarray:
+    """An ellipse centred at (x, y) as a polygon [steps, 2]."""
     return _circle(steps) * (radius_x, radius_x if radius_y is None else radius_y) + (x, y)
 
 
@@ -85,22 +87,22 @@ def _circle(steps: int) -> np.ndarray:
     return np.stack([np.cos(angle), np.sin(angle)], axis=1)
 
 
-def shifted(points: np.ndarray, x: float, y: float) -> np.ndarray:
+def translate(points: np.ndarray, x: float, y: float) -> np.ndarray:
     """`points` [..., 2] moved by (x, y)."""
     return points + np.array((x, y))
 
 
 def smoothstep(low: float, high: float, value: np.ndarray | float) -> np.ndarray:
-    """0 below `low`, 1 above `high`, and a smooth way between."""
+    """0 below `low`, 1 above `high`, with a smooth transition."""
     t = np.minimum(np.maximum((value - low) / (high - low), 0), 1)
     return t * t * (3 - 2 * t)
 
 
 def oklch(lightness: float, chroma: float, hue: float) -> np.ndarray:
-    """An sRGB colour, float [3] in [0, 255], from OKLCH (Ottosson 2020), where equal steps look equal.
+    """OKLCH, a perceptually uniform colour space (Ottosson 2020), to sRGB, float [3] in [0, 255].
 
     Lightness in [0, 1], chroma from 0 (grey) to about 0.3, hue in turns (0 = pink, 0.25 = yellow).
-    Colours beyond sRGB are clipped.
+    Colours outside sRGB are clipped.
     """
     a, b = chroma * math.cos(2 * math.pi * hue), chroma * math.sin(2 * math.pi * hue)
     long = (lightness + 0.3963377774 * a + 0.2158037573 * b) ** 3
@@ -119,47 +121,47 @@ def _gamma(linear: float) -> float:
 
 
 def mix(first: np.ndarray, second: np.ndarray, share: np.ndarray | float) -> np.ndarray:
-    """From `first` (share 0) to `second` (share 1); a share [H, W] gives a picture [H, W, 3]."""
+    """Interpolate from `first` (share 0) to `second` (share 1); a share [H, W] gives [H, W, 3]."""
     share = np.asarray(share)[..., None] if np.ndim(share) else share
     return first + (np.asarray(second) - first) * share
 
 
 def ramp(colours: np.ndarray, position: float) -> np.ndarray:
     """The colour, float [3] in [0, 255], at `position` in [0, 1] along evenly spaced `colours` [n, 3]."""
-    place = position * (len(colours) - 1)
-    first = min(int(place), len(colours) - 2)
-    return colours[first] + (colours[first + 1] - colours[first]) * (place - first)
+    offset = position * (len(colours) - 1)
+    first = min(int(offset), len(colours) - 2)
+    return colours[first] + (colours[first + 1] - colours[first]) * (offset - first)
 
 
 @functools.lru_cache(maxsize=256)
-def _fading(opacity: float) -> list[int]:
+def _opacity_table(opacity: float) -> list[int]:
     return [round(value * opacity) for value in range(256)]
 
 
 class Shading(typing.NamedTuple):
-    """One colour in all its lights: how much light falls where, and what each amount makes of the colour."""
+    """A colour under varying light: the light at each position, and the colour for each level of light."""
 
-    value: np.ndarray  # uint8 [SOFT, SOFT]
+    value: np.ndarray  # uint8 [SHADING_SIDE, SHADING_SIDE]
     palette: np.ndarray  # uint8 [256, 3]
 
 
 class Canvas:
-    """An RGB picture of `size` pixels a side, painted at a multiple of that and reduced at the end.
+    """A square RGB image of `size` pixels, painted at a multiple of the size and reduced at the end.
 
     Points are fractions of the side, (0, 0) at the top left. Colours are floats [3] in [0, 255].
     """
 
     def __init__(self, size: int) -> None:
-        """Start with black."""
+        """Create a black canvas."""
         self.size = size
-        self.scale = max(SUPERSAMPLING, math.ceil(LEAST_SIDE / size))
+        self.scale = max(SUPERSAMPLING, math.ceil(MIN_PAINTED_SIDE / size))
         self.side = size * self.scale
         self.image = Image.new("RGB", (self.side, self.side))
-        # A pen of mode RGBA on an RGB image blends by the colour's fourth value.
+        # Drawing in RGBA on an RGB image blends by the alpha channel.
         self._pen = ImageDraw.Draw(self.image, "RGBA")
 
     def fill(self, points: np.ndarray, colour: np.ndarray, opacity: float = 1.0) -> None:
-        """Fill the polygon `points` [n, 2], or each of several [k, n, 2], evenly."""
+        """Fill one polygon, [n, 2], or several, [k, n, 2]."""
         red, green, blue = np.minimum(colour, 255).astype(int).tolist()
         ink = (red, green, blue, round(255 * opacity))
         for polygon in self._pixels(points):
@@ -168,13 +170,13 @@ class Canvas:
     def stroke(
         self, points: np.ndarray, widths: np.ndarray | float, colour: np.ndarray, opacity: float = 1.0
     ) -> None:
-        """Draw along `points` [n, 2] or [k, n, 2], `widths` ([n] or one, fractions of the side) thick."""
-        self.fill(ribbon(points, widths), colour, opacity)
+        """Draw strokes along `points` [n, 2] or [k, n, 2] with `widths` [n] or a scalar, as fractions."""
+        self.fill(stroke_outline(points, widths), colour, opacity)
 
     def hatch(
         self, starts: np.ndarray, ends: np.ndarray, width: float, colour: np.ndarray, opacity: float
     ) -> None:
-        """Draw many short straight lines from `starts` to `ends`, both [n, 2]."""
+        """Draw straight lines from `starts` to `ends`, both [n, 2]."""
         red, green, blue = np.clip(colour, 0, 255).astype(int).tolist()
         thickness, ink = max(1, round(width * self.side)), (red, green, blue, round(255 * opacity))
         for line in (np.concatenate([starts, ends], axis=1) * self.side).tolist():
@@ -185,50 +187,50 @@ class Canvas:
     ) -> Image.Image:
         """The union of `polygons`, each [n, 2] or several [k, n, 2], without `holes`.
 
-        An image of mode 1 (pasting through it takes a third of the time), or of mode L where its edges are
-        blurred by `softness` of the side.
+        An image of mode 1, with which pasting takes a third of the time, or of mode L with edges blurred by
+        `softness` (a fraction of the side).
         """
         mask = Image.new("1", (self.side, self.side))
         pen = ImageDraw.Draw(mask)
         for shapes, value in ((polygons, 1), (holes, 0)):
             for polygon in (pixels for shape in shapes for pixels in self._pixels(shape)):
                 pen.polygon(polygon, fill=value)
-        return self._soften(mask, softness) if softness else mask
+        return self._blur(mask, softness) if softness else mask
 
-    def _soften(self, mask: Image.Image, softness: float) -> Image.Image:
-        # Blurred at the size of the finished picture, which costs a tenth and shows no finer detail.
+    def _blur(self, mask: Image.Image, softness: float) -> Image.Image:
+        # Blurring at the final size takes a tenth of the time and loses no visible detail.
         small = mask.convert("L").reduce(self.scale).filter(ImageFilter.GaussianBlur(softness * self.size))
         return small.resize(mask.size, Image.Resampling.NEAREST)
 
     def coverage(self, *polygons: np.ndarray, softness: float) -> np.ndarray:
-        """How much of each place `polygons` cover, blurred by `softness`: float32 [SOFT, SOFT] in [0, 1]."""
+        """Blurred coverage by `polygons`: float32 [SHADING_SIDE, SHADING_SIDE] in [0, 1]."""
         field = self.mask(*polygons).convert("L").reduce(self.scale)
-        field = field.resize((SOFT, SOFT), Image.Resampling.BOX).filter(
-            ImageFilter.GaussianBlur(softness * SOFT)
+        field = field.resize((SHADING_SIDE, SHADING_SIDE), Image.Resampling.BOX).filter(
+            ImageFilter.GaussianBlur(softness * SHADING_SIDE)
         )
         return np.asarray(field, np.float32) / 255
 
     def paint(
         self, layer: np.ndarray | Shading, mask: Image.Image | None = None, opacity: float = 1.0
     ) -> None:
-        """Lay `layer` over the canvas where `mask` lets it: a colour [3], a shading, or [SOFT, SOFT, 3]."""
-        box = (0, 0, self.side, self.side) if mask is None else self._whole_pixels(mask.getbbox())
+        """Paint a colour [3], a shading, or an array [SHADING_SIDE, SHADING_SIDE, 3] through `mask`."""
+        box = (0, 0, self.side, self.side) if mask is None else self._snap_to_pixels(mask.getbbox())
         if box is None:
             return
         if mask is not None:
             mask = mask.crop(box)
             if opacity < 1:
-                mask = mask.convert("L").point(_fading(opacity))
+                mask = mask.convert("L").point(_opacity_table(opacity))
         if isinstance(layer, np.ndarray) and layer.ndim == 1:
             self.image.paste(tuple(np.clip(layer, 0, 255).astype(int).tolist()), box, mask)
             return
         field = layer.value if isinstance(layer, Shading) else np.clip(layer, 0, 255).astype(np.uint8)
-        # What is smooth needs no more than the pixels of the finished picture; only masks are finer.
+        # Smooth layers need only the final resolution; only masks are finer.
         width, height = box[2] - box[0], box[3] - box[1]
         soft = Image.fromarray(field).resize(
             (width // self.scale, height // self.scale),
             Image.Resampling.BILINEAR,
-            tuple(edge * SOFT / self.side for edge in box),
+            tuple(edge * SHADING_SIDE / self.side for edge in box),
         )
         if isinstance(layer, Shading):
             soft.putpalette(layer.palette.tobytes())
@@ -236,17 +238,17 @@ class Canvas:
         self.image.paste(soft.resize((width, height), Image.Resampling.NEAREST), box, mask)
 
     def overlay(self, other: Canvas, mask: Image.Image) -> None:
-        """Lay what was painted apart on `other` over the canvas where `mask` lets it."""
+        """Paste another canvas through `mask`."""
         box = mask.getbbox()
         if box is not None:
             self.image.paste(other.image.crop(box), box, mask.crop(box))
 
-    def finish(self) -> np.ndarray:
-        """The picture, uint8 [size, size, 3]."""
+    def to_array(self) -> np.ndarray:
+        """The image, uint8 [size, size, 3]."""
         return np.asarray(self.image.reduce(self.scale))
 
-    def _whole_pixels(self, box: tuple[int, ...] | None) -> tuple[int, ...] | None:
-        """`box`, if there is one, widened to the pixels of the finished picture that it touches."""
+    def _snap_to_pixels(self, box: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        """Expand a box, if there is one, to whole pixels of the final image."""
         if box is None:
             return None
         step, (left, top, right, bottom) = self.scale, box

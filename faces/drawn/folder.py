@@ -1,4 +1,4 @@
-"""A folder of drawn faces with their labels, made by several processes and completed after a stop."""
+"""A folder of drawn faces and labels, drawn by several processes and completed after an interruption."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from engine.errors import UserError
 from engine.files import atomic_write
 from engine.worker_pool import parallel_map, worker_count
 from faces.drawn.attributes import sample_face
-from faces.drawn.portrait import DRAWING, check_size, draw_face
+from faces.drawn.portrait import DRAWING_VERSION, check_size, draw_face
 from faces.drawn.shape import Head
 from faces.tables import write_csv
 
 FACES, FACES_COUNT = Path("data/drawn-5000"), 5000
 PEOPLE, PEOPLE_COUNT, FACES_OF_EACH = Path("data/drawn-people-2000"), 2000, 25
-"""The folders of drawn faces that come with the project, which every machine draws alike."""
+"""The default folders of drawn faces, which are the same on every machine."""
 
 
-def default_folder(workers: int | None = None, *, many_of_each: bool = False) -> Path:
-    """The folder to learn from where the user has none, written where it is not complete.
+def default_folder(workers: int | None = None, *, many_per_person: bool = False) -> Path:
+    """The default training folder, drawn if it is incomplete.
 
     Args:
         workers: processes that draw; see `write_folder`.
-        many_of_each: 25 faces of each of 80 people, to learn who is who, instead of 5 of each of 1,000.
+        many_per_person: 25 faces of each of 80 people, for recognition, instead of 5 of each of 1,000.
 
     Raises:
         UserError: as `write_folder`.
     """
-    if many_of_each:
+    if many_per_person:
         write_folder(PEOPLE, PEOPLE_COUNT, faces_per_person=FACES_OF_EACH, workers=workers)
         return PEOPLE
     write_folder(FACES, FACES_COUNT, workers=workers)
@@ -51,32 +51,37 @@ def write_folder(
     faces_per_person: int = 5,
     workers: int | None = None,
 ) -> int:
-    """Make `folder` hold the first `count` faces of `seed`; say how many of them were missing.
+    """Draw the first `count` faces of a seed that are missing in a folder, and return their number.
 
-    The pictures are 00000.png and so on. labels.csv has a row for each: its file, the person's number, every
-    trait by its name, and the landmarks in pixels as x0, y0, x1, ... in the order of `LANDMARKS`; it is
-    written last. drawn.json keeps what the faces were drawn with. Whatever is there already is kept: a folder
-    that is complete is left as it is (0 is returned), one that was interrupted is completed, a larger count
-    adds to it.
+    The images are 00000.png and so on. labels.csv, written last, has a row for each: its file, the person's
+    number, all values by name, and the landmarks in pixels as x0, y0, x1, ... in the order of `LANDMARKS`.
+    drawn.json contains the settings. A complete folder is left unchanged, an interrupted one is completed,
+    and a larger count adds to it.
 
-    `workers` processes draw (default: one for each usable core); 0 draws in this process.
+    Args:
+        folder: to write; may be missing.
+        count: number of faces.
+        seed: see `sample_face`.
+        size: side of the images in pixels.
+        faces_per_person: see `sample_face`.
+        workers: processes that draw; None for one per core, 0 to draw in this process.
 
     Raises:
-        UserError: a number is out of its range, or the folder holds something else or cannot be written.
+        UserError: a number is out of range, or the folder contains other files or cannot be written to.
     """
     check_size(size)
-    least = {"count": (count, 1), "seed": (seed, 0), "faces_per_person": (faces_per_person, 1)}
-    for name, (value, low) in {**least, "workers": (workers or 0, 0)}.items():
+    limits = {"count": (count, 1), "seed": (seed, 0), "faces_per_person": (faces_per_person, 1)}
+    for name, (value, low) in {**limits, "workers": (workers or 0, 0)}.items():
         if value < low:
             raise UserError(f"{name} is {value}; it must be {low} or more")
-    recipe, folder = _Recipe(seed, size, faces_per_person), Path(folder)
+    settings, folder = _Settings(seed, size, faces_per_person), Path(folder)
     try:
-        present = _present(folder, recipe, count)
+        present = _existing_pictures(folder, settings, count)
         missing = count - len(present)
-        if not missing and _rows(folder / "labels.csv") == count:
+        if not missing and _count_rows(folder / "labels.csv") == count:
             return 0
         jobs = [(index, _name(index) not in present) for index in range(count)]
-        draw = functools.partial(_make, folder, recipe)
+        draw = functools.partial(_draw_and_label, folder, settings)
         with contextlib.closing(parallel_map(draw, jobs, worker_count(workers))) as drawn:
             rows = list(tqdm(drawn, "drawing faces", count, unit=" faces"))
         write_csv(folder / "labels.csv", rows[0], (row.values() for row in rows))
@@ -86,71 +91,73 @@ def write_folder(
 
 
 @dataclasses.dataclass(frozen=True)
-class _Recipe:
-    """What, beside their number, decides how the faces of a folder look."""
+class _Settings:
+    """The settings in drawn.json, on which the images of a folder depend."""
 
     seed: int
     size: int
     faces_per_person: int
-    drawing: int = DRAWING
+    drawing: int = DRAWING_VERSION
 
 
-def _present(folder: Path, recipe: _Recipe, count: int) -> set[str]:
-    """Names of the faces that `folder` holds already; says so where it holds anything else."""
+def _existing_pictures(folder: Path, settings: _Settings, count: int) -> set[str]:
+    """Names of the images in `folder`; creates drawn.json in an empty folder and rejects any other."""
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file; name a folder for the drawn faces")
-    kept, wanted = folder / "drawn.json", dataclasses.asdict(recipe)
+    settings_file, expected = folder / "drawn.json", dataclasses.asdict(settings)
     names = (
         {path.name for path in folder.iterdir() if not path.name.startswith(".")}
         if folder.exists()
         else set()
     )
     if not names:
-        with atomic_write(kept) as path:
-            path.write_text(json.dumps(wanted) + "\n", encoding="utf-8")
+        with atomic_write(settings_file) as path:
+            path.write_text(json.dumps(expected) + "\n", encoding="utf-8")
         return set()
-    if kept.name not in names:
-        raise UserError(f"{folder} holds files that are not drawn faces; name a new or empty folder")
+    if settings_file.name not in names:
+        raise UserError(f"{folder} contains files that are not drawn faces; name a new or empty folder")
     try:
-        found = json.loads(kept.read_text(encoding="utf-8"))
+        found = json.loads(settings_file.read_text(encoding="utf-8"))
     except ValueError:
         found = None
-    if found != wanted:
+    if found != expected:
         raise UserError(
-            f"{folder} holds faces drawn with {found}, not {wanted}; name another folder or delete it"
+            f"{folder} contains faces drawn with {found}, not {expected}; name another folder or delete it"
         )
     pictures = {name for name in names if name.endswith(".png") and (folder / name).stat().st_size}
-    beyond = pictures - {_name(index) for index in range(count)}
-    if beyond:
-        raise UserError(f"{folder} holds more than {count} faces, such as {min(beyond)}; name another folder")
+    extra = pictures - {_name(index) for index in range(count)}
+    if extra:
+        raise UserError(
+            f"{folder} contains more than {count} faces, such as {min(extra)}; name another folder"
+        )
     return pictures
 
 
-def _make(folder: Path, recipe: _Recipe, job: tuple[int, bool]) -> dict[str, int | float | str]:
-    """Draw one face if it is missing; its row of labels either way."""
+def _draw_and_label(folder: Path, settings: _Settings, job: tuple[int, bool]) -> dict[str, int | float | str]:
+    """Draw one face if it is missing, and return its row of labels."""
     index, missing = job
-    face = sample_face(recipe.seed, index, recipe.faces_per_person)
+    face = sample_face(settings.seed, index, settings.faces_per_person)
     if missing:
-        image, landmarks = draw_face(face, recipe.size)
-        # What is lost with the power is found empty and drawn again; no need to wait for the disk each time.
+        image, landmarks = draw_face(face, settings.size)
+        # Not durable, which would wait for the disk: an image lost with the power is empty and drawn again.
         with atomic_write(folder / _name(index), durable=False) as path:
-            # Run lengths alone pack a drawing as well as a search for matches does, and sooner.
+            # For drawings, run-length encoding compresses as well as the default and is faster.
             Image.fromarray(image).save(path, compress_type=zlib.Z_RLE)
     else:
-        landmarks = Head(face.person, face.moment).landmarks()
-    pixels = np.round(landmarks * recipe.size, 3).tolist()
-    places = {
-        f"{axis}{number}": place
+        landmarks = Head(face.person, face.scene).landmarks()
+    pixels = np.round(landmarks * settings.size, 3).tolist()
+    positions = {
+        f"{axis}{number}": position
         for number, pair in enumerate(pixels)
-        for axis, place in zip("xy", pair, strict=True)
+        for axis, position in zip("xy", pair, strict=True)
     }
-    return {"file": _name(index), **face.labels(), **places}
+    return {"file": _name(index), **face.labels(), **positions}
 
 
 def _name(index: int) -> str:
     return f"{index:05d}.png"
 
 
-def _rows(path: Path) -> int:
-    """How many faces a labels file has; 0 where there is none."""
+def _count_rows(path: Path) -> int:
+    """Number of rows of a labels file; 0 if it is missing."""
     return path.read_bytes().count(b"\n") - 1 if path.exists() else 0

@@ -1,4 +1,4 @@
-"""The light on a drawn face: background, and the soft shading of skin and of the masses of hair and cloth."""
+"""Light on drawn faces: the background, and soft shading of skin, hair and cloth."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from faces.drawn.canvas import SOFT, Shading, even, mix, oklch, ramp, smoothstep
+from faces.drawn.canvas import SHADING_SIDE, Shading, linspace, mix, oklch, ramp, smoothstep
 from faces.drawn.shape import NOSE_LIFT, Head
 
 SKIN = np.array([
@@ -17,14 +17,14 @@ SKIN = np.array([
 
 
 @functools.lru_cache(maxsize=1)
-def _places() -> np.ndarray:
-    centres = (np.arange(SOFT) + 0.5) / SOFT
+def _grid() -> np.ndarray:
+    centres = (np.arange(SHADING_SIDE) + 0.5) / SHADING_SIDE
     return np.stack(np.meshgrid(centres, centres), axis=-1).astype(np.float32)
 
 
 @functools.lru_cache(maxsize=1)
-def _steps_of_light() -> np.ndarray:
-    """Shares [256, 3] of the shadow, the colour and the bright colour in each step of a palette."""
+def _palette_weights() -> np.ndarray:
+    """Weights [256, 3] of shadow, colour and highlight in each step of a palette."""
     step = np.linspace(-1.15, 1, 256)
     dark, bright = np.maximum(-step, 0), 0.85 * np.maximum(step, 0)
     return np.stack([dark, 1 - dark - bright, bright], axis=1)
@@ -35,7 +35,7 @@ def _bytes(values: np.ndarray) -> np.ndarray:
 
 
 def skin_colour(head: Head) -> np.ndarray:
-    """The skin's own colour, float [3] in [0, 255], in even white light."""
+    """The skin's colour in even white light, float [3] in [0, 255]."""
     return _skin_colour(head.person.skin_tone, head.person.skin_warmth)
 
 
@@ -46,7 +46,7 @@ def _skin_colour(tone: float, warmth: float) -> np.ndarray:
 
 
 def lip_colour(head: Head) -> np.ndarray:
-    """The colour of the lips, from the skin's own red to lipstick."""
+    """The colour of the lips, from natural red to lipstick."""
     skin = skin_colour(head)
     natural = skin * (0.86, 0.62, 0.62) + (14, 0, 6)
     paint = mix(np.array([196, 44, 62.0]), np.array([122, 22, 44.0]), head.person.skin_tone)
@@ -54,70 +54,72 @@ def lip_colour(head: Head) -> np.ndarray:
 
 
 class Light:
-    """How the light of one moment falls on one head: shading for whatever is painted there."""
+    """The light of a scene on a head, which shades whatever is painted there."""
 
     def __init__(self, head: Head) -> None:
-        """Light up `head` as its moment says."""
-        self.head, moment = head, head.moment
-        self.flat = head.unframe(_places()).astype(np.float32)
+        """Compute the light of `head`'s scene."""
+        self.head, scene = head, head.scene
+        self.flat = head.unframe(_grid()).astype(np.float32)
         x, y = self.flat[..., 0], self.flat[..., 1]
         self._basis = np.stack([x * x, x, y * y, y, np.ones_like(x)]).reshape(5, -1)
         width = np.maximum(head.half_width(np.clip(y, head.crown_y, head.chin_y)), 0.12)
-        middle = ((head.slice_depth(np.minimum(y, head.chin_y)) - 0.16) * head.sin).astype(np.float32)
-        self.across = np.clip((x - middle) / (width * 1.06), -1, 1).astype(np.float32)
+        centre = ((head.slice_depth(np.minimum(y, head.chin_y)) - 0.16) * head.sin).astype(np.float32)
+        self.across = np.clip((x - centre) / (width * 1.06), -1, 1).astype(np.float32)
         self.along = np.clip((y - 0.02) / 0.46, -1, 1)
         towards = np.sqrt(np.clip(1 - self.across**2 - 0.5 * self.along**2, 0, 1))
-        side = np.sin(0.95 * moment.light_side)
+        side = np.sin(0.95 * scene.light_side)
         lamp = np.array([side, -0.42, np.sqrt(max(1 - side**2, 0.2))], np.float32)
         lamp /= np.linalg.norm(lamp)
         self.round = self.across * lamp[0] + 0.75 * self.along * lamp[1] + towards * lamp[2] - 0.62
-        # Hair and cloth lie in broader masses, which the light crosses without a hard turn.
-        wide = np.tanh(1.5 * (x - middle) / 0.30)
+        # Hair and cloth form broader masses with softer gradients.
+        wide = np.tanh(1.5 * (x - centre) / 0.30)
         self.broad = 0.55 * lamp[0] * wide - 0.16 * wide**2 - 0.18 * self.along + 0.02
         self.side = float(side)
-        self.strength = 0.35 + 0.65 * moment.light_strength
-        warm = 0.05 * moment.light_warmth
+        self.strength = 0.35 + 0.65 * scene.light_strength
+        warm = 0.05 * scene.light_warmth
         self.tint = np.array([1 + warm, 1 + 0.1 * warm, 1 - 1.2 * warm])
 
     def spots(self, spots: list[tuple[np.ndarray, float, float, float]]) -> np.ndarray:
-        """The sum [SOFT, SOFT] of soft spots: each a flat place [2], two radii and a height."""
-        x, y, radius_x, radius_y, height = np.array([(*place, *rest) for place, *rest in spots], np.float32).T
+        """Sum of Gaussian spots (flat position [2], two radii, height): [SHADING_SIDE, SHADING_SIDE]."""
+        x, y, radius_x, radius_y, height = np.array(
+            [(*position, *rest) for position, *rest in spots], np.float32
+        ).T
         wide, high = radius_x**-2.0, radius_y**-2.0
         exponents = np.stack([-wide, 2 * x * wide, -high, 2 * y * high, -wide * x**2 - high * y**2], axis=1)
-        # einsum, not a matrix product: its sums are the same whatever the number of threads. Far from a spot
-        # it is e^-40, not less: numbers below the normal ones cost ten times as much.
+        # einsum, unlike a matrix product, gives the same sums for any number of threads. Clamping at e^-40
+        # avoids denormal numbers, which are ten times slower.
         bells = np.einsum("ij,jk->ik", exponents, self._basis)
         np.exp(np.maximum(bells, -40, out=bells), out=bells)
-        return np.einsum("i,ij->j", height, bells).reshape(SOFT, SOFT)
+        return np.einsum("i,ij->j", height, bells).reshape(SHADING_SIDE, SHADING_SIDE)
 
     def shade(self, colour: np.ndarray, relief: np.ndarray | float = 0, contrast: float = 1.0) -> Shading:
-        """`colour` [3] on the broad masses of hair and cloth. `relief` adds to the light."""
+        """Shade hair or cloth of a colour [3]; `relief` is added to the light."""
         return self._shading(colour, self.broad, relief, contrast)
 
     def shade_skin(
         self, colour: np.ndarray, relief: np.ndarray | float = 0, contrast: float = 1.0
     ) -> Shading:
-        """`colour` [3] on the round head."""
+        """Shade skin of a colour [3]."""
         return self._shading(colour, self.round, relief, contrast)
 
     def _shading(
         self, colour: np.ndarray, lit: np.ndarray, relief: np.ndarray | float, contrast: float
     ) -> Shading:
         value = (1.25 * self.strength * contrast) * lit + (relief + 1.15)
-        # Shadows on living things keep their warmth: red falls off the least.
+        # Shadows on skin stay warm: red decreases least.
         shadow = colour * (0.60, 0.47, 0.47) + (2, 0, 8)
         bright = np.minimum(mix(colour, np.array([255, 247, 236.0]), 0.34) * 1.05, 255)
-        palette = _steps_of_light() @ (np.array([shadow, colour, bright]) * self.tint)
+        palette = _palette_weights() @ (np.array([shadow, colour, bright]) * self.tint)
         return Shading(_bytes(value * (255 / 2.15)), _bytes(palette))
 
     def face(self) -> np.ndarray:
-        """The skin of the head with its hollows, ridges and blush: float [SOFT, SOFT, 3] in [0, 255]."""
-        head, person, moment = self.head, self.head.person, self.head.moment
+        """Skin with relief and blush: float [SHADING_SIDE, SHADING_SIDE, 3] in [0, 255]."""
+        head, person, scene = self.head, self.head.person, self.head.scene
         nose, mouth, side = head.nose, head.mouth, np.sign(self.side) or 1.0
         tip, wing = nose["tip"], nose["wing"]
-        smiling = max(moment.smile, 0)
+        smiling = max(scene.smile, 0)
         low = mouth["bottom"][len(mouth["bottom"]) // 2, 1]
-        # Each: place, distance before the face, radii, height.
+        # Each: position, distance in front of the face, radii, height.
         relief = [
             (0.0, 0.065, 0.03, 0.020, 0.075, 0.22),
             (0.0, tip[1] - 0.004, NOSE_LIFT["tip"], 0.026, 0.022, 0.26),
@@ -130,7 +132,7 @@ class Light:
         ]
         blush = [(0.0, tip[1], NOSE_LIFT["tip"], 0.045, 0.03, 0.5)]
         for left_right in (-1, 1):
-            x = left_right * head.eye_middle[0]
+            x = left_right * head.eye_centre[0]
             corner = mouth["top"][0 if left_right < 0 else -1]
             relief += [
                 (x, -0.040, 0.0, 0.085, 0.036, -0.25),
@@ -148,7 +150,7 @@ class Light:
         flushed = (colour * (1.0, 0.64, 0.62) + (8, 0, 4)).astype(np.float32)
         depth = 0.32 - 0.10 * person.skin_warmth + 0.12 * smiling
         shaded = mix(shaded, flushed, np.clip(self.spots(self._flatten(blush)), 0, 1) * depth)
-        # A thin cool light from behind, opposite the lamp, lifts the head off the background.
+        # A thin cool rim light opposite the lamp separates the head from the background.
         rim = smoothstep(0.80, 1.0, -side * self.across) * smoothstep(0.9, 0.2, np.abs(self.along))
         return mix(
             shaded, np.array([226, 232, 255], np.float32), (0.22 * self.strength * rim).astype(np.float32)
@@ -156,22 +158,22 @@ class Light:
 
     def _flatten(self, spots: list[tuple[float, ...]]) -> list[tuple]:
         x, y, lift, *_ = np.array(spots).T
-        places = self.head.project(x, y, self.head.depth(x, y) + lift)
-        return [(place, *spot[3:]) for place, spot in zip(places, spots, strict=True)]
+        positions = self.head.project(x, y, self.head.depth(x, y) + lift)
+        return [(position, *spot[3:]) for position, spot in zip(positions, spots, strict=True)]
 
 
 def background(head: Head) -> Shading:
-    """The wall behind the head: from a darker neighbouring hue over its own to a soft glow."""
-    moment, x, y = head.moment, _places()[..., 0] - 0.5, _places()[..., 1] - 0.5
-    lightness = 0.58 + 0.35 * moment.background_lightness
-    chroma = 0.015 + 0.115 * moment.background_saturation * (1 - 0.35 * moment.background_lightness)
-    wall = oklch(lightness, chroma, moment.background_hue)
-    dark = oklch(lightness - 0.14, chroma * 1.15, moment.background_hue + 0.075)
+    """The wall behind the head: a gradient from a darker neighbouring hue to a soft glow."""
+    scene, x, y = head.scene, _grid()[..., 0] - 0.5, _grid()[..., 1] - 0.5
+    lightness = 0.58 + 0.35 * scene.background_lightness
+    chroma = 0.015 + 0.115 * scene.background_saturation * (1 - 0.35 * scene.background_lightness)
+    wall = oklch(lightness, chroma, scene.background_hue)
+    dark = oklch(lightness - 0.14, chroma * 1.15, scene.background_hue + 0.075)
     bright = mix(wall, np.array([255, 250, 240.0]), 0.45)
-    angle = 2 * np.pi * moment.background_direction
+    angle = 2 * np.pi * scene.background_direction
     slope = smoothstep(-0.6, 0.6, x * math.cos(angle) + y * math.sin(angle))
-    glow = np.exp(-((x + 0.22 * moment.light_side) ** 2 + (y + 0.08) ** 2) / 0.13)
+    glow = np.exp(-((x + 0.22 * scene.light_side) ** 2 + (y + 0.08) ** 2) / 0.13)
     value = 0.5 * slope + 0.5 * glow * (0.4 + 0.6 * slope)
-    step = even(0, 1, 256)
+    step = linspace(0, 1, 256)
     palette = np.where(step[:, None] < 0.5, mix(dark, wall, 2 * step), mix(wall, bright, 2 * step - 1))
     return Shading((255 * value).astype(np.uint8), np.clip(palette, 0, 255).astype(np.uint8))

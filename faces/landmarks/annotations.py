@@ -1,9 +1,9 @@
-"""Landmarks that somebody marked: a CSV beside images, or the Cat data set's .cat files.
+"""Annotated landmarks: a CSV beside the images, or the Cat data set's .cat files.
 
-A CSV has a header and a row for each face: `file, x0, y0, x1, y1, ...`, in pixels of the image as it is
-shown upright; a column `person` may tell who it is, and other columns are passed over. A .cat file is
-named after its image and holds one line: the number of points, then x and y of each (Zhang et al. 2008).
-Nothing here imports torch.
+A CSV has a header and a row for each face: `file, x0, y0, x1, y1, ...`, in pixels of the image after its EXIF
+rotation. A column `person` may name the person; other columns are ignored. A .cat file has its image's name
+and contains one line: the number of points, then x and y of each (Zhang et al. 2008). Nothing here imports
+torch.
 """
 
 from __future__ import annotations
@@ -23,88 +23,87 @@ from engine.errors import UserError
 from engine.files import is_file
 from faces.tables import open_csv, write_csv
 
-NAMES = ("landmarks.csv", "labels.csv")
-"""What a CSV in the images' folder may be called to be found there."""
-PERSON = r"(.+)_\d+"
-"""How a CSV's files are taken to be named where nothing else is said: a person and a number. Those that are
-not, and lie in several folders, are taken to lie in a folder for each person."""
+TABLE_NAMES = ("landmarks.csv", "labels.csv")
+"""File names under which a CSV is found in the images' folder."""
+PERSON_PATTERN = r"(.+)_\d+"
+"""Default pattern of a CSV's file names: person and number. If there are several folders, the folder names
+the person of a file that does not match."""
 
 
 @dataclass(frozen=True)
 class Annotations:
-    """The faces of a folder and their landmarks.
+    """The annotated faces of a folder.
 
     Attributes:
-        folder: where the images are.
-        files: of each face the image, relative to the folder.
+        folder: of the images.
+        files: image of each face, relative to the folder.
         points: float64 [N, K, 2], x and y in pixels of the image.
-        people: of each face a name of who it is.
-        places: of each face where it is written: a CSV and the row, or a .cat file.
+        people: person of each face.
+        locations: where each face is annotated: a CSV and the row, or a .cat file.
     """
 
     folder: Path
     files: list[str]
     points: NDArray[np.float64]
     people: list[str]
-    places: list[str]
+    locations: list[str]
 
-    def some(self, rows: NDArray[np.int64]) -> Annotations:
-        """These faces alone, in this order."""
-        files, people, places = (
-            [every[row] for row in rows] for every in (self.files, self.people, self.places)
+    def select(self, rows: NDArray[np.int64]) -> Annotations:
+        """Only these faces, in this order."""
+        files, people, locations = (
+            [values[row] for row in rows] for values in (self.files, self.people, self.locations)
         )
-        return Annotations(self.folder, files, self.points[rows], people, places)
+        return Annotations(self.folder, files, self.points[rows], people, locations)
 
 
 def read_annotations(
     folder: str | Path, table: str | Path | None = None, person: str | None = None
 ) -> Annotations:
-    """The landmarks of a folder's images.
+    """Read the landmarks of a folder's images.
 
     Args:
-        folder: holds the images.
-        table: the CSV; if None one of `NAMES` in the folder or, where there is none, all .cat files in it
-            and in the folders in it.
-        person: regular expression that the whole of a file's name without its ending fits or, with a / in
-            the expression, its path in the folder; its first group names the person. What does not fit is a
-            person of its own. If None the column `person` counts, or else, for a CSV, `PERSON` and the
-            folders; the images of .cat files are then all of different cats.
+        folder: of the images.
+        table: the CSV; None for one of `TABLE_NAMES` in the folder or else all .cat files in it and its
+            subfolders.
+        person: regular expression for a file's whole name without suffix or, if it contains a /, its path in
+            the folder; its first group names the person. A file that does not match is a person of its own.
+            If None, the column `person` applies or else, for a CSV, `PERSON_PATTERN` and the folders; each
+            .cat file is a different cat.
 
     Raises:
-        UserError: one line with the file, and the row where there is one, for: a folder or table that is
-            not there or not readable, a file that is not there, a row with too many or too few columns,
-            a coordinate that is missing or no finite number, or nothing at all.
+        UserError: the folder or table is missing or unreadable, a file is missing, a row has the wrong number
+            of columns, a coordinate is not a finite number, or there are no landmarks.
     """
     folder = Path(folder)
     try:
         if not folder.is_dir():
-            raise UserError(f"there is no folder {folder}; give one that holds images and their landmarks")
-        tables = [Path(table)] if table else [folder / name for name in NAMES if (folder / name).is_file()]
-        if tables:
-            files, points, people, places = _read_table(tables[0], folder)
+            raise UserError(f"there is no folder {folder}; name a folder of images with landmarks")
+        tables = [folder / name for name in TABLE_NAMES if (folder / name).is_file()]
+        if table or tables:
+            files, points, people, locations = _read_table(Path(table) if table else tables[0], folder)
             if people is None:
-                people = _people_named(files)
+                people = _people_from_names(files)
         else:
             files, points = _read_cats(folder)
             people = [*files]
-            places = [f"{folder / file}.cat" for file in files]
+            locations = [f"{folder / file}.cat" for file in files]
     except OSError as error:
         raise UserError(f"{folder} cannot be read: {error.strerror}") from None
     if person is not None:
-        people = _people_by(person, files)
-    return Annotations(folder, files, points, people, places)
+        people = _people_from_pattern(person, files)
+    return Annotations(folder, files, points, people, locations)
 
 
-def write_table(path: str | Path, files: Sequence[str], points: NDArray[np.floating]) -> None:
-    """Write landmarks as a CSV that `read_annotations` reads.
+def write_landmarks(path: str | Path, files: Sequence[str], points: NDArray[np.floating]) -> None:
+    """Write landmarks as a CSV that `read_annotations` can read.
 
     Args:
         path: of the CSV.
         files: N names.
-        points: [N, K, 2] in pixels; written with two digits behind the point.
+        points: [N, K, 2] in pixels; rounded to two decimals.
 
     Raises:
-        OSError: it cannot be written; an earlier one is untouched.
+        OSError: the file cannot be written; an existing one is unchanged.
     """
     count = points.shape[1]
     header = ["file", *(f"{axis}{number}" for number in range(count) for axis in "xy")]
@@ -119,48 +118,48 @@ def _read_table(
 ) -> tuple[list[str], NDArray[np.float64], list[str] | None, list[str]]:
     files: list[str] = []
     people: list[str] = []
-    places: list[str] = []
+    locations: list[str] = []
     rows: list[list[float]] = []
     with open_csv(path) as file:
         table = csv.reader(file)
         header = [name.strip() for name in next(table, [])]
         columns = _coordinate_columns(path, header)
         for number, cells in enumerate(table, 2):
-            place = f"{path}, row {number}"
+            location = f"{path}, row {number}"
             if not cells:
                 continue
             if len(cells) != len(header):
-                raise UserError(f"{place}: {len(cells)} columns, but the header has {len(header)}")
+                raise UserError(f"{location}: {len(cells)} columns, but the header has {len(header)}")
             files.append(cells[header.index("file")].strip())
             if not is_file(folder / files[-1]):
-                raise UserError(f"{place}: there is no file {files[-1]!r} in {folder}")
-            rows.append([_coordinate(cells[column], f"{place}, {header[column]}") for column in columns])
-            places.append(place)
+                raise UserError(f"{location}: there is no file {files[-1]!r} in {folder}")
+            rows.append([_coordinate(cells[column], f"{location}, {header[column]}") for column in columns])
+            locations.append(location)
             if "person" in header:
                 people.append(cells[header.index("person")].strip() or files[-1])
     if not rows:
-        raise UserError(f"{path} has a header and no rows: there is no face in it")
-    return files, np.array(rows).reshape(len(rows), -1, 2), people or None, places
+        raise UserError(f"{path} has a header but no rows")
+    return files, np.array(rows).reshape(len(rows), -1, 2), people or None, locations
 
 
 def _coordinate_columns(path: Path, header: list[str]) -> list[int]:
-    """The columns of x0, y0, x1, y1, ..., wherever they stand."""
+    """Indices of the columns x0, y0, x1, y1, ..., in any order."""
     count = sum(bool(re.fullmatch(r"[xy]\d+", name)) for name in header)
-    wanted = [f"{axis}{number}" for number in range(count // 2) for axis in "xy"]
-    missing = [name for name in ["file", *wanted] if header.count(name) != 1]
-    if missing or not count or count % 2:
-        what = f"not just one column {missing[0]!r}" if missing else f"{count} columns of coordinates"
-        raise UserError(f"{path}, row 1: the header must be file, x0, y0, x1, y1, ...; it has {what}")
-    return [header.index(name) for name in wanted]
+    required = [f"{axis}{number}" for number in range(count // 2) for axis in "xy"]
+    wrong = [name for name in ["file", *required] if header.count(name) != 1]
+    if wrong or not count or count % 2:
+        problem = f"{wrong[0]!r} is missing or repeated" if wrong else f"it has {count} coordinate columns"
+        raise UserError(f"{path}, row 1: the header must be file, x0, y0, x1, y1, ...; {problem}")
+    return [header.index(name) for name in required]
 
 
-def _coordinate(text: str, place: str) -> float:
+def _coordinate(text: str, location: str) -> float:
     try:
         value = float(text)
     except ValueError:
-        raise UserError(f"{place}: {text!r} is no number") from None
+        raise UserError(f"{location}: {text!r} is not a number") from None
     if not math.isfinite(value):
-        raise UserError(f"{place}: {text.strip()} is no place in an image")
+        raise UserError(f"{location}: {text.strip()} is not a finite number")
     return value
 
 
@@ -168,7 +167,8 @@ def _read_cats(folder: Path) -> tuple[list[str], NDArray[np.float64]]:
     paths = sorted(folder.rglob("*.cat"))
     if not paths:
         raise UserError(
-            f"{folder} has no landmarks: neither {' nor '.join(NAMES)} nor .cat files; name a CSV with --csv"
+            f"{folder} has no landmarks: neither {' nor '.join(TABLE_NAMES)} nor .cat files; name a CSV with "
+            "--csv"
         )
     faces = [_read_cat(path) for path in paths]
     for path, face in zip(paths, faces, strict=True):
@@ -181,10 +181,10 @@ def _read_cats(folder: Path) -> tuple[list[str], NDArray[np.float64]]:
 
 def _read_cat(path: Path) -> NDArray[np.float64]:
     try:
-        words = path.read_text(encoding="ascii", errors="replace").split()
+        fields = path.read_text(encoding="ascii", errors="replace").split()
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
-    numbers = [_coordinate(word, f"{path}, row 1") for word in words]
+    numbers = [_coordinate(field, f"{path}, row 1") for field in fields]
     if len(numbers) < 3 or len(numbers) != 1 + 2 * numbers[0]:
         raise UserError(
             f"{path}, row 1: {len(numbers)} numbers instead of the number of points, then x and y of each"
@@ -192,29 +192,27 @@ def _read_cat(path: Path) -> NDArray[np.float64]:
     return np.array(numbers[1:]).reshape(-1, 2)
 
 
-def _people_named(files: list[str]) -> list[str]:
-    """Who a CSV's faces are, where only the files' names and folders tell."""
+def _people_from_names(files: list[str]) -> list[str]:
+    """The people of a CSV without a column `person`, from the names of files and folders."""
     folders = [PurePosixPath(file).parent.parts for file in files]
-    # What all files share, such as images/, tells nobody from another. The next folder does, and no deeper
-    # one: Ann/2023/01.jpg and Ann/2024/01.jpg may not part Ann.
+    # Folders that all files share, such as images/, distinguish nobody. The next level does. Deeper levels do
+    # not count: Ann/2023/01.jpg and Ann/2024/01.jpg are one person.
     shared = sum(1 for _ in takewhile(lambda parts: len({*parts}) == 1, zip(*folders, strict=False)))
     return [
-        match[1] if (match := re.fullmatch(PERSON, PurePosixPath(file).stem)) else (*parts, file)[shared]
+        match[1]
+        if (match := re.fullmatch(PERSON_PATTERN, PurePosixPath(file).stem))
+        else (*parts, file)[shared]
         for file, parts in zip(files, folders, strict=True)
     ]
 
 
-def _people_by(pattern: str, files: list[str]) -> list[str]:
+def _people_from_pattern(pattern: str, files: list[str]) -> list[str]:
     try:
         expression = re.compile(pattern)
     except re.error as error:
-        raise UserError(f"--person {pattern!r} is no regular expression: {error}") from None
+        raise UserError(f"--person {pattern!r} is not a regular expression: {error}") from None
     if not expression.groups:
-        raise UserError(f"--person {pattern!r} has no group: put brackets around what names the person")
+        raise UserError(f"--person {pattern!r} has no group: put parentheses around the person's name")
     names = [PurePosixPath(file).with_suffix("") for file in files]
-    whole = "/" in pattern
-    matches = [
-        (file, expression.fullmatch(name.as_posix() if whole else name.name))
-        for file, name in zip(files, names, strict=True)
-    ]
-    return [match[1] or file if match else file for file, match in matches]
+    matches = [expression.fullmatch(name.as_posix() if "/" in pattern else name.name) for name in names]
+    return [match[1] or file if match else file for file, match in zip(files, matches, strict=True)]

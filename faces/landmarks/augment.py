@@ -1,4 +1,4 @@
-"""Crops out of tiles, as they differ from one look to the next: boxes, turns, mirror images, colours."""
+"""Random network inputs from face crops: jittered boxes, rotation, mirroring and colour."""
 
 from __future__ import annotations
 
@@ -9,98 +9,98 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from faces.landmarks.crops import ENLARGE
-from faces.landmarks.tiles import TILE
+from faces.landmarks.face_crops import FACE_CROP_SCALE
+from faces.landmarks.geometry import INPUT_SCALE
 from images.tiles import to_float
 
-PIXELS = 200_000
-"""From so many pixels of all images the principal colours are found."""
+MAX_PIXELS = 200_000
+"""Approximate number of pixels sampled to compute the principal colours."""
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How crops vary. Every number is a standard deviation; 0 is no variation."""
+    """Strength of the random variation. Numbers are standard deviations; 0 disables."""
 
     shift: float = 0.0
-    """Of the box's centre, in either direction, in sides of the box."""
+    """Of the box's centre in x and y, in sides of the box."""
     scale: float = 0.0
     """Of the logarithm of the box's side."""
     turn: float = 0.0
-    """Of the angle [degrees]."""
+    """Of the rotation [degrees]."""
     colour: float = 0.0
-    """Of the weights of the principal colours (Krizhevsky et al. 2012 have 0.1)."""
+    """Of the weights of the principal colours (0.1 in Krizhevsky et al. 2012)."""
     mirror: bool = False
-    """Whether half of the crops are mirror images, their points renamed."""
+    """Mirror half of the inputs and swap their paired points."""
 
 
 JITTER = Augmentation(shift=0.08, scale=0.1)
-"""How a detector's boxes lie around the landmarks' boxes. Measured on 248 faces of video frames found by
-OpenCV's Haar cascade, after its mean offset: 0.10 sides across, 0.04 down, and 0.09 of the logarithm."""
+"""Deviation of a detector's boxes from the landmarks' boxes. OpenCV's Haar cascade, on 248 faces of video
+frames and after its mean offset, deviates by 0.10 sides in x, 0.04 in y, and 0.09 of the logarithm."""
 
 
-def crops(
-    tiles: Tensor,
+def random_crops(
+    face_crops: Tensor,
     points: Tensor,
     size: int,
     augmentation: Augmentation,
-    random: torch.Generator,
+    generator: torch.Generator,
     mirror: Tensor | None = None,
     colours: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Cut a crop out of each tile.
+    """Crop a network input from each face crop.
 
     Args:
-        tiles: uint8 [B, 3, T, T].
-        points: float [B, K, 2], fractions of the tiles' sides, on the same device.
-        size: side S of the crops.
-        augmentation: how they vary. Without any, a crop is `ENLARGE` times the landmarks' box.
-        random: draws the variation; on the same device.
-        mirror: int64 [K], the order of a mirror image's points; needed for `augmentation.mirror`.
-        colours: float [3, 3] of `principal_colours`; needed for `augmentation.colour`.
+        face_crops: uint8 [B, 3, T, T].
+        points: float [B, K, 2], fractions of T, on the same device.
+        size: side S of the inputs.
+        augmentation: how they vary; without any, an input is `INPUT_SCALE` times the landmarks' box.
+        generator: of the random numbers; on the same device.
+        mirror: int64 [K], order of the points in a mirror image; required for `augmentation.mirror`.
+        colours: float [3, 3] from `principal_colours`; required for `augmentation.colour`.
 
     Returns:
-        The crops, float32 [B, 3, S, S] in [-1, 1], and the points, float32 [B, K, 2], as fractions of the
-        crops' sides; points outside a crop have fractions outside [0, 1].
+        The inputs, float32 [B, 3, S, S] in [-1, 1], and the points, float32 [B, K, 2], as fractions of S;
+        points outside an input have fractions outside [0, 1].
     """
-    count, device = len(tiles), tiles.device
-    normal = torch.randn(count, 7, generator=random, device=device)
-    flipped = torch.rand(count, generator=random, device=device) < (0.5 if augmentation.mirror else 0)
-    centre = 0.5 + augmentation.shift * normal[:, :2] / TILE
-    side = ENLARGE / TILE * (augmentation.scale * normal[:, 2]).exp()
+    count, device = len(face_crops), face_crops.device
+    normal = torch.randn(count, 7, generator=generator, device=device)
+    mirrored = torch.rand(count, generator=generator, device=device) < (0.5 if augmentation.mirror else 0)
+    centre = 0.5 + augmentation.shift * normal[:, :2] / FACE_CROP_SCALE
+    side = INPUT_SCALE / FACE_CROP_SCALE * (augmentation.scale * normal[:, 2]).exp()
     angle = math.radians(1) * augmentation.turn * normal[:, 3]
-    sign = 1 - 2 * flipped.float()
+    sign = 1 - 2 * mirrored.float()
     cosine, sine = angle.cos(), angle.sin()
-    turning = torch.stack([torch.stack([cosine, -sine], -1), torch.stack([sine, cosine], -1)], -2)
-    # From the crop's coordinates to the tile's, both with 0 in the middle and in sides of the tile.
-    matrix = side[:, None, None] * turning * torch.stack([sign, torch.ones_like(sign)], -1)[:, None]
+    rotation = torch.stack([torch.stack([cosine, -sine], -1), torch.stack([sine, cosine], -1)], -2)
+    # From input to face crop coordinates, both with the origin at the centre and in sides of the face crop.
+    matrix = side[:, None, None] * rotation * torch.stack([sign, torch.ones_like(sign)], -1)[:, None]
     theta = torch.cat([matrix, 2 * centre[..., None] - 1], -1)
     grid = F.affine_grid(theta, [count, 3, size, size], align_corners=False)
-    images = F.grid_sample(to_float(tiles), grid, padding_mode="border", align_corners=False)
-    placed = (points - centre[:, None]) @ torch.linalg.inv(matrix).mT + 0.5
+    images = F.grid_sample(to_float(face_crops), grid, padding_mode="border", align_corners=False)
+    moved = (points - centre[:, None]) @ torch.linalg.inv(matrix).mT + 0.5
     if augmentation.mirror:
-        assert mirror is not None, "a mirror image needs the order of its points"
-        placed = torch.where(flipped[:, None, None], placed[:, mirror], placed)
+        assert mirror is not None, "mirroring needs the order of the points"
+        moved = torch.where(mirrored[:, None, None], moved[:, mirror], moved)
     if augmentation.colour:
-        assert colours is not None, "colours vary along given axes"
+        assert colours is not None, "colour augmentation needs the principal colours"
         images = images + 2 * (augmentation.colour * normal[:, 4:7] @ colours)[..., None, None]
         images = images.clamp(-1, 1)
-    return images, placed
+    return images, moved
 
 
 def principal_colours(images: Tensor) -> Tensor:
-    """The principal components of the pixels' colours, each as long as its variance.
+    """Principal components of the pixels' colours, each scaled by its variance.
 
-    To an image a sum of them is added, each weighted by a normal number of standard deviation 0.1: what
-    changes is the colour and strength of the light (Krizhevsky et al. 2012, section 4.1).
+    Adding them to an image with random weights (standard deviation 0.1) changes the colour and intensity of
+    its illumination (Krizhevsky et al. 2012, section 4.1).
 
     Args:
         images: uint8 [N, 3, H, W].
 
     Returns:
-        float32 [3, 3], a component a row, in units of [0, 1] for black to white.
+        float32 [3, 3], a component per row, for levels in [0, 1].
     """
     pixels = images.movedim(1, -1).reshape(-1, 3)
-    pixels = pixels[:: max(1, len(pixels) // PIXELS)].double() / 255
-    _, spreads, axes = torch.linalg.svd(pixels - pixels.mean(0), full_matrices=False)
-    variances = spreads.square() / max(len(pixels) - 1, 1)
+    pixels = pixels[:: max(1, len(pixels) // MAX_PIXELS)].double() / 255
+    _, singular_values, axes = torch.linalg.svd(pixels - pixels.mean(0), full_matrices=False)
+    variances = singular_values.square() / max(len(pixels) - 1, 1)
     return (variances[:, None] * axes).float()

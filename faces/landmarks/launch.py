@@ -14,11 +14,11 @@ from engine.setup import Plan, Task, check_data
 from engine.setup import make_plan as make_task_plan
 from engine.worker_pool import worker_count
 from faces.landmarks.annotations import Annotations, read_annotations
-from faces.landmarks.crops import boxes_of, squares_of
+from faces.landmarks.face_crops import FaceCrops, load_face_crops
+from faces.landmarks.geometry import bounding_boxes, squares_around
 from faces.landmarks.learner import KIND, LandmarkLearner
-from faces.landmarks.point_set import SHIPPED, PointSet, point_set, point_set_of
+from faces.landmarks.point_set import BUILT_IN, PointSet, built_in_point_set, load_point_set
 from faces.landmarks.settings import NETWORK, LandmarkArguments, LandmarkSettings, check
-from faces.landmarks.tiles import Tiles, load_tiles
 from faces.settings import RESUMABLE, upgrade
 
 
@@ -26,7 +26,7 @@ def _absolute(settings: LandmarkSettings) -> LandmarkSettings:
     """The settings with the paths of the table and the point set from the root."""
     if settings.csv:
         settings = replace(settings, csv=settings.csv.absolute())
-    if settings.points and settings.points not in SHIPPED:
+    if settings.points and settings.points not in BUILT_IN:
         settings = replace(settings, points=str(Path(settings.points).absolute()))
     return settings
 
@@ -57,25 +57,25 @@ times as much and more; with none at all its error is infinite, and no step woul
 class LandmarkData:
     """What is trained on: faces, and what their points are."""
 
-    tiles: Tiles
+    face_crops: FaceCrops
     points: PointSet
 
     def summary(self) -> str:
         """How many there are, who is held out, what lies outside; in a second line the first left out."""
-        tiles = self.tiles
-        outside, faces = tiles.outside
-        people, held = {*tiles.people}, {tiles.people[row] for row in tiles.held_rows}
+        face_crops = self.face_crops
+        outside, faces = face_crops.outside
+        people, held = {*face_crops.people}, {face_crops.people[row] for row in face_crops.held_rows}
         return (
-            f"{len(tiles.images):,} faces of {len(people):,} people from {tiles.folder} "
-            f"({len(tiles.skipped):,} left out), {self.points.count} points each ({self.points.name}); "
-            f"{len(tiles.held_rows):,} faces of {len(held):,} people held out; "
+            f"{len(face_crops.images):,} faces of {len(people):,} people from {face_crops.folder} "
+            f"({len(face_crops.skipped):,} left out), {self.points.count} points each ({self.points.name}); "
+            f"{len(face_crops.held_rows):,} faces of {len(held):,} people held out; "
             f"{outside:,} points of {faces:,} faces lie outside their image"
-            + "".join(f"\nleft out first: {name}: {reason}" for name, reason in tiles.skipped[:1])
+            + "".join(f"\nleft out first: {name}: {reason}" for name, reason in face_crops.skipped[:1])
         )
 
     def facts(self) -> dict[str, Any]:
         """What config.json tells of the data."""
-        return self.tiles.facts() | {"point_set": self.points.name}
+        return self.face_crops.facts() | {"point_set": self.points.name}
 
 
 def make_plan(words: Sequence[str]) -> Plan[LandmarkSettings]:
@@ -103,46 +103,46 @@ def load_data(plan: Plan[LandmarkSettings], folder: Path) -> LandmarkData:
     settings = plan.settings
     annotations = read_annotations(folder, settings.csv, settings.person)
     count = annotations.points.shape[1]
-    points = point_set(settings.points) if settings.points else point_set_of(count)
+    points = load_point_set(settings.points) if settings.points else built_in_point_set(count)
     if points.count != count:
         raise UserError(
             f"{folder} has {count} points a face, but the point set {points.name} has {points.count}"
         )
     annotations, near = _with_scale(annotations, points)
-    tiles = load_tiles(
+    face_crops = load_face_crops(
         annotations,
         settings.image_size,
         cache=settings.cache,
         workers=worker_count(settings.workers),
         share_held=settings.held_out,
     )
-    tiles = replace(tiles, skipped=sorted([*tiles.skipped, *near]))
-    if len(tiles.trained) < FEWEST or not len(tiles.held_rows):
+    face_crops = replace(face_crops, skipped=sorted([*face_crops.skipped, *near]))
+    if len(face_crops.trained) < FEWEST or not len(face_crops.held_rows):
         raise UserError(
-            f"{folder} has {len(tiles.images)} faces of {len({*tiles.people})} people: too few to train on "
-            f"{FEWEST} and to hold some people out (--person says how files name people)"
+            f"{folder} has {len(face_crops.images)} faces of {len({*face_crops.people})} people: too few to "
+            f"train on {FEWEST} and to hold some people out (--person says how files name people)"
         )
-    check_data(plan, tiles.digest, len(tiles.images))
-    return LandmarkData(tiles, points)
+    check_data(plan, face_crops.digest, len(face_crops.images))
+    return LandmarkData(face_crops, points)
 
 
 def _with_scale(annotations: Annotations, points: PointSet) -> tuple[Annotations, list[tuple[str, str]]]:
     """The faces by whose `scale` errors can be divided, and (file, reason) of the others."""
-    one, other = points.scale_numbers
+    one, other = points.scale_indices
     distances = np.linalg.norm(annotations.points[:, one] - annotations.points[:, other], axis=-1)
-    near = distances < NEAREST * squares_of(boxes_of(annotations.points))[:, 2]
+    near = distances < NEAREST * squares_around(bounding_boxes(annotations.points))[:, 2]
     left_out = [
         (
             annotations.files[row],
-            f"{annotations.places[row]}: {' and '.join(points.scale)}, by whose distance errors are divided, "
-            f"are nearer to each other than {NEAREST:.0%} of the landmarks' box",
+            f"{annotations.locations[row]}: {' and '.join(points.scale)}, by whose distance errors are "
+            f"divided, are nearer to each other than {NEAREST:.0%} of the landmarks' box",
         )
         for row in np.flatnonzero(near)
     ]
     if near.all():
         name, reason = left_out[0]
         raise UserError(f"{annotations.folder}: no face is left; the first is {name}: {reason}")
-    return annotations.some(np.flatnonzero(~near)), left_out
+    return annotations.select(np.flatnonzero(~near)), left_out
 
 
 def make_learner(plan: Plan[LandmarkSettings], data: LandmarkData) -> LandmarkLearner:
@@ -152,7 +152,7 @@ def make_learner(plan: Plan[LandmarkSettings], data: LandmarkData) -> LandmarkLe
         UserError: that run has no usable checkpoint or other points, or the backbone is not to be had.
     """
     begun = plan.resumed is not None or plan.source is not None
-    learner = LandmarkLearner(plan.settings, data.tiles, data.points, plan.device, pretrained=not begun)
+    learner = LandmarkLearner(plan.settings, data.face_crops, data.points, plan.device, pretrained=not begun)
     source = plan.source_state()
     if source:
         path, state = source

@@ -14,14 +14,14 @@ from engine.device import exact_float32
 from engine.errors import UserError
 from engine.settings import to_json
 from faces.backbone import load_weights
-from faces.landmarks.augment import JITTER, Augmentation, crops, principal_colours
-from faces.landmarks.crops import ENLARGE
+from faces.landmarks.augment import JITTER, Augmentation, principal_colours, random_crops
+from faces.landmarks.face_crops import FACE_CROP_SCALE, FaceCrops
+from faces.landmarks.geometry import INPUT_SCALE
 from faces.landmarks.losses import make_loss, normalised_mean_errors, point_loss
 from faces.landmarks.network import LandmarkNetwork
-from faces.landmarks.pictures import PREDICTED, TRUE, draw_points, enlarged
+from faces.landmarks.pictures import PREDICTED_COLOUR, TRUE_COLOUR, draw_points, enlarge
 from faces.landmarks.point_set import PointSet
 from faces.landmarks.settings import LandmarkSettings
-from faces.landmarks.tiles import TILE, Tiles
 from faces.updater import WEIGHT_KEYS, Updater, decayed_parameters, make_optimizer, warmup_cosine_schedule
 from images.sampler import batch_indices, step_seed
 from images.tiles import GRID_COLUMNS, tile, to_uint8
@@ -39,7 +39,7 @@ class LandmarkLearner:
 
     Args:
         settings: of the run.
-        tiles: the faces.
+        face_crops: the faces.
         points: what their landmarks are.
         device: where to compute.
         pretrained: begin with the weights that the settings name; a checkpoint of the run replaces them.
@@ -54,7 +54,7 @@ class LandmarkLearner:
     def __init__(
         self,
         settings: LandmarkSettings,
-        tiles: Tiles,
+        face_crops: FaceCrops,
         points: PointSet,
         device: torch.device,
         *,
@@ -62,10 +62,13 @@ class LandmarkLearner:
     ) -> None:
         self.settings = settings
         self.points = points
-        self._tiles, self._device = tiles, device
+        self._face_crops, self._device = face_crops, device
         self._random = torch.Generator(device)
-        self._images, self._places = torch.from_numpy(np.array(tiles.images)), torch.from_numpy(tiles.points)
-        self._trained, self._held = tiles.trained, tiles.held_rows
+        self._images, self._places = (
+            torch.from_numpy(np.array(face_crops.images)),
+            torch.from_numpy(face_crops.points),
+        )
+        self._trained, self._held = face_crops.trained, face_crops.held_rows
         self._mirror = torch.from_numpy(points.mirror).to(device)
         self._colours = principal_colours(self._images[self._trained]).to(device)
         self._augmentation = Augmentation(
@@ -79,7 +82,7 @@ class LandmarkLearner:
                 load_weights(network.backbone, settings.weights)
             if settings.freeze:
                 network.backbone.freeze(settings.freeze)
-        network.begin_at(self._mean_places())
+        network.start_at(self._mean_places())
         network = network.to(device, memory_format=torch.channels_last)
         learning = [weight for weight in network.parameters() if weight.requires_grad]
         optimizer = make_optimizer(
@@ -140,7 +143,9 @@ class LandmarkLearner:
             predicted = network(images)
         side = MAGNIFIED * self.settings.image_size
         drawn = [
-            draw_points(enlarged(image, MAGNIFIED), [(side * one, TRUE), (side * other, PREDICTED)])
+            draw_points(
+                enlarge(image, MAGNIFIED), [(side * one, TRUE_COLOUR), (side * other, PREDICTED_COLOUR)]
+            )
             for image, one, other in zip(
                 to_uint8(images.cpu()).numpy(), true.cpu().numpy(), predicted.cpu().numpy(), strict=True
             )
@@ -209,11 +214,13 @@ class LandmarkLearner:
     def _crops(self, rows: NDArray[np.int64], augmentation: Augmentation, seed: int) -> tuple[Tensor, Tensor]:
         self._random.manual_seed(seed)
         chosen = torch.from_numpy(rows)
-        tiles, places = self._images[chosen].to(self._device), self._places[chosen].to(self._device)
+        face_crops, places = self._images[chosen].to(self._device), self._places[chosen].to(self._device)
         size = self.settings.image_size
-        images, placed = crops(tiles, places, size, augmentation, self._random, self._mirror, self._colours)
+        images, placed = random_crops(
+            face_crops, places, size, augmentation, self._random, self._mirror, self._colours
+        )
         return images.contiguous(memory_format=torch.channels_last), placed
 
     def _mean_places(self) -> Tensor:
         """The mean of the trained faces' landmarks, float32 [K, 2], as fractions of an unvaried crop."""
-        return (self._places[self._trained].mean(0) - 0.5) * (TILE / ENLARGE) + 0.5
+        return (self._places[self._trained].mean(0) - 0.5) * (FACE_CROP_SCALE / INPUT_SCALE) + 0.5

@@ -1,9 +1,9 @@
-"""Losses between predicted and true landmarks, from plain squares to ones that know a face's shape.
+"""Losses between predicted and true landmarks, from squared errors to losses that know a face's shape.
 
-All take points as fractions of the crop's sides, float [B, K, 2], and give a scalar, the mean over the
-batch. Below p are predicted and t true points, e = p - t their differences, and
-`DD(i)` is the mean of ((p_{j+i} - p_j) - (t_{j+i} - t_j))^2 over all j < K - i, both coordinates and the
-batch: the squared error of the differences between points i apart in order. DD(0) is the mean of e^2.
+All take points as fractions of the input's sides, float [B, K, 2], and return a scalar, the mean over the
+batch. Below, p are predicted points, t true points, and e = p - t their errors. `DD(i)` is the mean of
+((p_{j+i} - p_j) - (t_{j+i} - t_j))^2 over all j < K - i, both coordinates and the batch: the squared error of
+the differences between points i apart in order. DD(0) is the mean of e^2.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from faces.landmarks.point_set import PointSet
 Loss = Callable[[Tensor, Tensor], Tensor]
 """Predicted and true points, float [B, K, 2], to a scalar."""
 
-MOST_TRIPLES = 1000
-"""Of more triples than this, so many are drawn once for all."""
+MAX_TRIPLES = 1000
+"""If there are more triples of points, a fixed random selection of this many is used."""
 WING_WIDTH, WING_CURVATURE = 10 / 256, 2 / 256
-"""Wing's w and epsilon, which Feng et al. give as 10 and 2 pixels of a 256-pixel crop."""
+"""The wing loss's w and epsilon: 10 and 2 pixels of a 256-pixel crop in Feng et al."""
 
 
 def make_loss(name: str, points: PointSet, device: torch.device | None = None) -> Loss:
-    """The loss of that name for a point set: a key of `LOSSES`."""
+    """Create the loss of this name, a key of `LOSSES`, for a point set."""
     return LOSSES[name](points, device or torch.device("cpu"))
 
 
@@ -38,8 +38,8 @@ def point_loss(predicted: Tensor, true: Tensor) -> Tensor:
 class DistanceLoss:
     """The sum of DD(i) over some i.
 
-    With e the errors of one coordinate, DD(i) is a quadratic form e' L e, so that the whole sum is one
-    product with a fixed matrix [K, K].
+    DD(i) is a quadratic form e' L e in the errors e of one coordinate, so the whole sum is a product with one
+    fixed matrix [K, K].
 
     Args:
         count: K.
@@ -57,7 +57,7 @@ class DistanceLoss:
         self._form = form.float().to(device)
 
     def __call__(self, predicted: Tensor, true: Tensor) -> Tensor:
-        """The sum: a scalar."""
+        """Return the sum, a scalar."""
         error = predicted - true
         return (error * (self._form @ error)).sum(1).mean()
 
@@ -65,20 +65,20 @@ class DistanceLoss:
 class TriangleLoss:
     """`distances` plus the mean over triples of points of | area of p's triangle - area of t's |.
 
-    An area is |(b - a) x (c - a)| / 2, in units of the crop's area. It is the same for a triangle and its
-    mirror image, and hardly changes with the points of flat ones; so it may well do harm.
+    An area is |(b - a) x (c - a)| / 2 in units of the input's area. It is the same for a triangle and its
+    mirror image and hardly depends on the points of flat triangles, so this term can be harmful.
     """
 
     def __init__(self, count: int, device: torch.device) -> None:
         self._distances = DistanceLoss(count, range(count), device)
         triples = torch.combinations(torch.arange(count), 3)
-        if len(triples) > MOST_TRIPLES:
+        if len(triples) > MAX_TRIPLES:
             order = torch.randperm(len(triples), generator=torch.Generator().manual_seed(0))
-            triples = triples[order[:MOST_TRIPLES]]
+            triples = triples[order[:MAX_TRIPLES]]
         self._triples = triples.to(device)
 
     def __call__(self, predicted: Tensor, true: Tensor) -> Tensor:
-        """The sum of both terms: a scalar. With fewer than three points it is `distances` alone."""
+        """Return the sum of both terms, a scalar; for fewer than three points only `distances`."""
         loss = self._distances(predicted, true)
         if len(self._triples):
             loss = loss + (self._areas(predicted) - self._areas(true)).abs().mean()
@@ -91,32 +91,30 @@ class TriangleLoss:
 
 
 class AreaLoss:
-    """`distances` plus, for each area, how far its predicted points leave the true points' box.
+    """`distances` plus a penalty for predicted points outside their area's true bounding box.
 
-    For an area with the true points' box from l to h the term is the mean of
-    max(0, l - p) + max(0, p - h) over its points, both coordinates and the batch; the terms are added.
+    For an area whose true points have the bounding box l to h, the penalty is the mean of
+    max(0, l - p) + max(0, p - h) over its points, both coordinates and the batch. The penalties are added.
     """
 
     def __init__(self, points: PointSet, device: torch.device) -> None:
         self._distances = DistanceLoss(points.count, range(points.count), device)
-        self._areas = [torch.tensor(points.numbers(names), device=device) for names in points.areas.values()]
+        self._areas = [torch.tensor(points.indices(names), device=device) for names in points.areas.values()]
 
     def __call__(self, predicted: Tensor, true: Tensor) -> Tensor:
-        """The sum of all terms: a scalar."""
+        """Return the sum of all terms, a scalar."""
         loss = self._distances(predicted, true)
         for area in self._areas:
-            inside = true[:, area]
-            low, high = inside.amin(1, keepdim=True), inside.amax(1, keepdim=True)
-            part = predicted[:, area]
-            loss = loss + ((low - part).relu() + (part - high).relu()).mean()
+            low, high = true[:, area].amin(1, keepdim=True), true[:, area].amax(1, keepdim=True)
+            points = predicted[:, area]
+            loss = loss + ((low - points).relu() + (points - high).relu()).mean()
         return loss
 
 
 def wing_loss(predicted: Tensor, true: Tensor) -> Tensor:
-    """The wing loss (Feng et al. 2018), a mean over all coordinates, which still pulls at small errors.
+    """The wing loss (Feng et al. 2018), averaged over all coordinates, which emphasises small errors.
 
-    It is w ln(1 + |e| / epsilon) where |e| < w, and |e| - c elsewhere, with c = w - w ln(1 + w / epsilon)
-    so that both meet.
+    w ln(1 + |e| / epsilon) if |e| < w, else |e| - c, with c = w - w ln(1 + w / epsilon) for continuity.
     """
     size = (predicted - true).abs()
     offset = WING_WIDTH - WING_WIDTH * math.log1p(WING_WIDTH / WING_CURVATURE)
@@ -132,24 +130,24 @@ LOSSES: dict[str, Callable[[PointSet, torch.device], Loss]] = {
     "areas": AreaLoss,
     "wing": lambda points, device: wing_loss,
 }
-"""Makes each loss: DD(0); DD(0) + DD(1); the sum of DD(i) over all i < K; that plus the triangles' areas;
-that plus the areas' boxes; wing."""
+"""Factories of the losses: DD(0); DD(0) + DD(1); the sum of DD(i) over all i < K; that plus the areas of
+triangles; that plus the bounding boxes of areas; wing."""
 
 
 def normalised_mean_errors(predicted: Tensor, true: Tensor, points: PointSet) -> Tensor:
-    """The mean distance of a face's points from the true ones over that of its outer eye corners.
+    """Mean distance of a face's points from the true ones over that of its outer eye corners.
 
-    As the field reports it (Sagonas et al. 2013): 0.065 is "6.5 %". The two points divided by are the
-    set's `scale`; where they are in one place, the error is infinite.
+    The field's normalised mean error (Sagonas et al. 2013): 0.065 is "6.5 %". The two points of the divisor
+    are the set's `scale`; if they coincide, the error is infinite.
 
     Args:
         predicted: float [N, K, 2] in any unit.
         true: float [N, K, 2] in the same unit.
-        points: what the K points are.
+        points: the point set.
 
     Returns:
         float [N], an error for each face.
     """
-    one, other = points.scale_numbers
-    scale = (true[:, one] - true[:, other]).norm(dim=-1)
+    first, second = points.scale_indices
+    scale = (true[:, first] - true[:, second]).norm(dim=-1)
     return (predicted - true).norm(dim=-1).mean(-1) / scale

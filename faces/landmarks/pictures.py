@@ -1,4 +1,4 @@
-"""Landmarks drawn on faces. Nothing here imports torch."""
+"""Images with landmarks drawn on them. Nothing here imports torch."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from PIL import Image, ImageDraw
 
 from engine.png import from_pillow, to_pillow
 
-TRUE, PREDICTED, BOX = (80, 255, 80), (255, 80, 60), (90, 170, 255)
-"""Colours: RGB."""
+TRUE_COLOUR, PREDICTED_COLOUR, BOX_COLOUR = (80, 255, 80), (255, 80, 60), (90, 170, 255)
+"""RGB."""
 
 
 def draw_points(
@@ -19,29 +19,29 @@ def draw_points(
     points: Iterable[tuple[ArrayLike, tuple[int, int, int]]],
     boxes: ArrayLike = (),
 ) -> NDArray[np.uint8]:
-    """A copy of an image with points on it.
+    """Draw points and boxes on a copy of an image.
 
     Args:
         image: uint8 [3, H, W].
-        points: sets of points, [K, 2] in pixels, each with its colour; later ones lie over earlier ones.
-        boxes: [N, 4]; each is drawn as a frame.
+        points: sets of points, [K, 2] in pixels, each with its colour; later sets are drawn on top.
+        boxes: [N, 4] in pixels.
     """
-    canvas = to_pillow(image)
-    pen = ImageDraw.Draw(canvas)
+    picture = to_pillow(image)
+    draw = ImageDraw.Draw(picture)
     width = max(1, round(max(image.shape[1:]) / 400))
     for box in np.asarray(boxes, float).reshape(-1, 4):
-        pen.rectangle([*box], outline=BOX, width=width)
-    for places, colour in points:
-        places = np.asarray(places, float)
-        extent = float(np.ptp(places, axis=0).max()) if len(places) else 0.0
+        draw.rectangle([*box], outline=BOX_COLOUR, width=width)
+    for coordinates, colour in points:
+        coordinates = np.asarray(coordinates, float)
+        extent = float(np.ptp(coordinates, axis=0).max()) if len(coordinates) else 0.0
         radius = max(0.8, extent / 90)
-        for x, y in places:
-            pen.ellipse([x - radius, y - radius, x + radius, y + radius], fill=colour)
-    return from_pillow(canvas)
+        for x, y in coordinates:
+            draw.ellipse([x - radius, y - radius, x + radius, y + radius], fill=colour)
+    return from_pillow(picture)
 
 
-def enlarged(image: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
-    """An image, uint8 [3, H, W], with so many times the pixels in both directions."""
+def enlarge(image: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
+    """Upscale an image, uint8 [3, H, W], by an integer factor."""
     _, height, width = image.shape
     size = (width * factor, height * factor)
     return from_pillow(to_pillow(image).resize(size, Image.Resampling.BICUBIC))

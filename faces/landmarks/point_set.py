@@ -1,16 +1,16 @@
-"""Point sets: what the landmarks of a kind of face are called, and how they belong together.
+"""Point sets: the names of a kind of face's landmarks and the relations between them.
 
-A set is a JSON file; three come with the project, others are the user's:
+A set is a JSON file. Three are built in; users may provide others:
 
     {
       "points": ["eye_left", "eye_right", "mouth", ...],        in the order of the coordinates
-      "pairs": [["eye_left", "eye_right"], ...],                change places in a mirror image
+      "pairs": [["eye_left", "eye_right"], ...],                swapped in a mirror image
       "areas": {"eyes": ["eye_left", "eye_right"], ...},
-      "eyes": {"left": ["eye_left"], "right": ["eye_right"]},   whose means turn a face upright
-      "scale": ["eye_left", "eye_right"]                        whose distance errors are divided by
+      "eyes": {"left": ["eye_left"], "right": ["eye_right"]},   their means align a face
+      "scale": ["eye_left", "eye_right"]                        their distance normalises errors
     }
 
-"Left" is always the picture's left. Nothing here imports torch.
+"Left" is always the left of the image. Nothing here imports torch.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from numpy.typing import NDArray
 
 from engine.errors import UserError
 
-SHIPPED = ("faces-68", "cats-9", "drawn-29")
-"""The sets that come with the project: the 68 points of iBUG (Sagonas et al. 2013), the nine of the Cat data
-set (Zhang et al. 2008), and those of the drawn faces."""
+BUILT_IN = ("faces-68", "cats-9", "drawn-29")
+"""The built-in sets: the 68 points of iBUG (Sagonas et al. 2013), the nine of the Cat data set (Zhang et al.
+2008), and those of the drawn faces."""
 
 _FOLDER = resources.files(__package__) / "point_sets"
 
@@ -42,10 +42,13 @@ class PointSet:
     Attributes:
         name: of the set.
         points: K names, in the order of the coordinates.
-        pairs: points that change places in a mirror image; what is in none stays.
-        areas: names of the points that lie on a part of the face, by the part's name.
-        eyes: points of the left and of the right eye, as the picture shows them.
-        scale: the two points whose distance errors are divided by; the outer corners of the eyes.
+        pairs: points that are swapped in a mirror image; the others are on the mirror line.
+        areas: the points on each part of the face, by the part's name.
+        eyes: the points of the left and of the right eye, as in the image.
+        scale: the two points whose distance normalises errors; the outer corners of the eyes.
+
+    Raises:
+        UserError: the parts contradict each other.
     """
 
     name: str
@@ -56,20 +59,20 @@ class PointSet:
     scale: tuple[str, str]
 
     def __post_init__(self) -> None:
-        parts = [*self.eyes, *self.areas.values()]
-        named = [*self.scale, *(name for part in parts for name in part)]
+        groups = [*self.eyes, *self.areas.values()]
         paired = [name for pair in self.pairs for name in pair]
-        unknown = sorted({*named, *paired} - {*self.points})
+        used = [*self.scale, *paired, *(name for group in groups for name in group)]
+        unknown = sorted({*used} - {*self.points})
         problem = (
             (not self.points and "it has no points")
-            or (len({*self.points}) < len(self.points) and "two points have one name")
-            or (unknown and f"{', '.join(unknown)} stands in it, but not among its points")
+            or (len({*self.points}) < len(self.points) and "two points have the same name")
+            or (unknown and f"{', '.join(unknown)} is not among its points")
             or (len({*paired}) < len(paired) and "a point is in two pairs")
-            or (not all(parts) and "an eye or an area has no points")
-            or (self.scale[0] == self.scale[1] and "scale names one point twice")
+            or (not all(groups) and "an eye or an area has no points")
+            or (self.scale[0] == self.scale[1] and "scale contains one point twice")
         )
         if problem:
-            raise UserError(f"the point set {self.name} is not right: {problem}")
+            raise UserError(f"the point set {self.name} is invalid: {problem}")
 
     @property
     def count(self) -> int:
@@ -81,26 +84,26 @@ class PointSet:
         """int64 [K]: `points[mirror]` with x -> 1 - x are the landmarks of the mirror image."""
         order = np.arange(self.count)
         for pair in self.pairs:
-            left, right = self.numbers(pair)
+            left, right = self.indices(pair)
             order[[left, right]] = right, left
         return order
 
     @property
-    def scale_numbers(self) -> list[int]:
-        """The two points whose distance errors are divided by."""
-        return self.numbers(self.scale)
+    def scale_indices(self) -> list[int]:
+        """Indices of the two points whose distance normalises errors."""
+        return self.indices(self.scale)
 
-    def numbers(self, names: Iterable[str]) -> list[int]:
-        """The places of these names among the points."""
+    def indices(self, names: Iterable[str]) -> list[int]:
+        """Indices of the points with these names."""
         return [self.points.index(name) for name in names]
 
     def eye_centres(self, points: NDArray[Any]) -> NDArray[np.float64]:
-        """The middles of the left and the right eye: of [..., K, 2] float64 [..., 2, 2], x and y."""
-        middles = [np.asarray(points, float)[..., self.numbers(eye), :].mean(-2) for eye in self.eyes]
-        return np.stack(middles, axis=-2)
+        """Centres of the left and the right eye: [..., K, 2] to float64 [..., 2, 2], x and y."""
+        centres = [np.asarray(points, float)[..., self.indices(eye), :].mean(-2) for eye in self.eyes]
+        return np.stack(centres, axis=-2)
 
     def to_json(self) -> dict[str, Any]:
-        """As values JSON and a checkpoint can hold; `from_json` makes it again."""
+        """The values for JSON and checkpoints; `from_json` is the inverse."""
         values = asdict(self)
         return values | {
             "points": list(self.points),
@@ -112,62 +115,62 @@ class PointSet:
 
 
 def from_json(name: str, values: Mapping[str, Any]) -> PointSet:
-    """A point set from the values that its JSON holds.
+    """Create a point set from the values of its JSON.
 
     Raises:
-        UserError: something is missing, or does not fit together.
+        UserError: a value is missing or invalid.
     """
     try:
-        (one, other), eyes = values["scale"], values["eyes"]
+        (first, second), eyes = values["scale"], values["eyes"]
         return PointSet(
             name=name,
             points=_names(values["points"]),
             pairs=tuple((left, right) for left, right in map(_names, values["pairs"])),
             areas={str(part): _names(names) for part, names in values["areas"].items()},
             eyes=(_names(eyes["left"]), _names(eyes["right"])),
-            scale=(str(one), str(other)),
+            scale=(str(first), str(second)),
         )
     except KeyError as missing:
-        raise UserError(f"the point set {name} has no {missing}; docs/landmarks.md shows one") from None
+        raise UserError(f"the point set {name} has no {missing}; see the one in docs/landmarks.md") from None
     except (TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"the point set {name} is not as docs/landmarks.md shows one: {error}") from None
+        raise UserError(f"the point set {name} is not like the one in docs/landmarks.md: {error}") from None
 
 
-def point_set(name: str | Path) -> PointSet:
-    """A point set by the name of one of `SHIPPED`, or from a JSON file.
+def load_point_set(name: str | Path) -> PointSet:
+    """Load a point set by the name of one of `BUILT_IN`, or from a JSON file.
 
     Raises:
-        UserError: there is none of that name, or the file is not readable or not right.
+        UserError: there is no such set, or the file is unreadable or invalid.
     """
-    shipped = str(name) in SHIPPED
-    path = _FOLDER / f"{name}.json" if shipped else Path(name)
+    built_in = str(name) in BUILT_IN
+    path = _FOLDER / f"{name}.json" if built_in else Path(name)
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(
-            f"no point set {name} ({error.strerror}); give a JSON file, or one of {', '.join(SHIPPED)}"
+            f"no point set {name} ({error.strerror}); give a JSON file or one of {', '.join(BUILT_IN)}"
         ) from None
     except (ValueError, RecursionError) as error:
-        raise UserError(f"the point set {name} is no JSON: {error}") from None
-    return from_json(str(name) if shipped else Path(name).stem, values)
+        raise UserError(f"the point set {name} is not JSON: {error}") from None
+    return from_json(str(name) if built_in else Path(name).stem, values)
 
 
-def point_set_of(count: int) -> PointSet:
-    """The shipped set of so many points.
+def built_in_point_set(count: int) -> PointSet:
+    """The built-in set with this number of points.
 
     Raises:
         UserError: there is none.
     """
-    for name in SHIPPED:
+    for name in BUILT_IN:
         if name.endswith(f"-{count}"):
-            return point_set(name)
+            return load_point_set(name)
     raise UserError(
-        f"no point set of {count} landmarks comes with the project; name them in a JSON file, which --points "
-        "takes (docs/landmarks.md shows one)"
+        f"no point set of {count} landmarks is built in; describe them in a JSON file as in "
+        "docs/landmarks.md and pass it with --points"
     )
 
 
 def _names(values: Sequence[Any]) -> tuple[str, ...]:
     if isinstance(values, str) or not all(isinstance(value, str) for value in values):
-        raise TypeError(f"{values!r} is no list of names")
+        raise TypeError(f"{values!r} is not a list of names")
     return tuple(values)

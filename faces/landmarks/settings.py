@@ -1,4 +1,4 @@
-"""Every setting of a training of landmarks, once; see `faces.settings`. Nothing here imports torch."""
+"""The settings of landmark training; see `faces.settings`. Nothing here imports torch."""
 
 from __future__ import annotations
 
@@ -16,65 +16,66 @@ OptimizerName = Literal["adamw", "sgd"]
 
 @dataclass(frozen=True)
 class LandmarkSettings(TrainingSettings):
-    """Everything that describes a training of landmarks."""
+    """The settings of landmark training."""
 
     folder: Folder = None
-    """Folder of photos with landmarks: a CSV in it, or .cat files. Without one, faces are drawn."""
+    """Folder of photos with landmarks in a CSV or .cat files. Without one, train on drawn faces."""
     output: Path = Path("outputs/landmarks")
     """Folder of runs."""
     csv: Path | None = None
-    """The landmarks, `file, x0, y0, ...` in pixels; landmarks.csv or labels.csv in the folder if not given,
-    or else the .cat files there."""
+    """CSV of the landmarks, `file, x0, y0, ...` in pixels. By default landmarks.csv or labels.csv in the
+    folder, or else its .cat files."""
     points: str | None = None
-    """What the points are: faces-68, cats-9, drawn-29 or a JSON file; if not given, the one of these three
-    with as many points."""
+    """Point set: faces-68, cats-9, drawn-29 or a JSON file. By default the built-in set with this number of
+    points."""
     person: str | None = None
-    """Regular expression that fits a file's name without its ending or, with a / in it, its path; its first
-    group names the person. If not given, a column `person` does or, in a CSV without one, what stands before
-    the name's last `_NN` or, where none does, the folder."""
+    """Regular expression for a file's name without suffix or, if it contains a /, its path; its first group
+    names the person. By default the column `person`, or in a CSV without it the name up to the last `_NN`, or
+    the folder if there is no `_NN`."""
     held_out: float = 0.3
-    """Share of the people who are never trained on, to score the network against."""
+    """Share of the people that is held out for scoring."""
 
     backbone: str = "small"
-    """The convolutions: small, for a CPU, or a network of torchvision such as resnet18 or resnet50."""
+    """Convolutional network: small, for a CPU, or one of torchvision's such as resnet18 or resnet50."""
     weights: str = "none"
-    """What the backbone begins with: none, imagenet, or a file with a state dict of torchvision's."""
+    """Initial weights of the backbone: none, imagenet, or a file with a torchvision state dict."""
     freeze: str | None = None
-    """The last of the backbone's layers that stay as they are, such as layer2 of a ResNet."""
+    """Freeze the backbone up to and including this layer, such as layer2 of a ResNet."""
     loss: LossName = "wing"
-    """What is made small: see docs/landmarks.md."""
+    """Training loss; see docs/landmarks.md."""
     optimizer: OptimizerName = "adamw"
     """AdamW, or stochastic gradient descent with momentum 0.9."""
     learning_rate: float = 2e-3
-    """The highest: it rises over the first twentieth of the steps and falls to 0 as half a cosine."""
+    """Peak learning rate: linear warm-up over the first twentieth of the steps, then cosine decay to 0."""
     weight_decay: float = 0.05
-    """Of the weights of convolutions and of the last layer."""
+    """Weight decay of the convolutions and the last layer."""
     ema_half_life: float = 20_000.0
-    """Images after which a weight counts half in the averaged network; 0 for none."""
+    """Half-life in images of the moving average of the weights (EMA); 0 disables it."""
 
     mirror: bool = True
-    """Mirror half of the crops, and swap the names of their points."""
+    """Mirror half of the crops and swap their paired points."""
     turn: float = 12.0
-    """Standard deviation of the angle by which crops are turned [degrees]."""
+    """Standard deviation of the crops' rotation [degrees]."""
     scale: float = 0.12
-    """Of the logarithm of their size."""
+    """Standard deviation of the logarithm of their size."""
     shift: float = 0.08
-    """Of their place, in sides of the landmarks' box."""
+    """Standard deviation of their position, in sides of the landmarks' box."""
     colour: float = 0.1
-    """Of the weights of the principal colours that are added (Krizhevsky et al. 2012); 0 for none."""
+    """Standard deviation of the weights of the principal colours that are added (Krizhevsky et al. 2012); 0
+    disables it."""
 
 
 @dataclass(frozen=True)
 class LandmarkArguments(LandmarkSettings, RunOptions):
-    """Learn the landmarks of faces from photos on which they are marked."""
+    """Train a network that predicts the landmarks of faces, from annotated photos."""
 
 
 NETWORK = ("image_size", "backbone")
-"""What two runs must share for one to start from the other's network, beside the number of points."""
+"""Settings that must agree, besides the point set, to start from another run's network."""
 
 
 def check(settings: LandmarkSettings) -> None:
-    """Raise `UserError` for the first setting that is out of its range."""
+    """Raise `UserError` for the first setting that is out of range."""
     check_supervised(settings)
     between(settings, 0, float("inf"), "learning_rate")
     at_least(settings, 0, "weight_decay ema_half_life turn scale shift colour")

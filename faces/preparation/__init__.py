@@ -1,12 +1,12 @@
-"""Photos and videos to a folder of face crops that train_gan.py eats.
+"""Photos and videos to a folder of face crops for train_gan.py.
 
-    choice = PrepareChoice(Path("photos"), Path("data/me"))
-    summary = prepare(choice)          # data/me/faces/..., left_out/..., manifest.csv, two contact sheets
+    summary = prepare(PrepareArguments(Path("photos"), Path("data/me")))
+    # data/me/faces/..., left_out/..., manifest.csv, two contact sheets
 
-Finding and turning faces is the work of `faces.detection`; here is what is done with them.
+`faces.detection` detects the faces; this package crops, assesses and records them.
 """
 
 from faces.preparation.folder import prepare
-from faces.preparation.options import PrepareChoice
+from faces.preparation.options import PrepareArguments
 
-__all__ = ["PrepareChoice", "prepare"]
+__all__ = ["PrepareArguments", "prepare"]

@@ -1,4 +1,4 @@
-"""Contact sheets: a hundred crops on one picture, to see at a glance what was made of a folder."""
+"""Contact sheets: a hundred crops in one picture, for a quick look at a prepared folder."""
 
 from __future__ import annotations
 
@@ -14,48 +14,47 @@ from faces.preparation.manifest import Row
 from images.decode import UnusableImageError, decode_full
 from images.tiles import number_tiles, tile
 
-CROPS = 100
+MAX_CROPS = 100
 COLUMNS = 10
 
-WORDS = {"too small": "small", "cut off": "cut", "turned too far": "turned", "too blurred": "blurred"}
-"""What stands on a tile, which is narrow, for some verdicts."""
+SHORT_LABELS = {"too small": "small", "cut off": "cut", "turned too far": "turned", "too blurred": "blurred"}
+"""Labels that fit on a crop, for verdicts that do not."""
 
 
 def save_sheet(path: Path, folder: Path, rows: Sequence[Row], size: int, *, labelled: bool = False) -> None:
-    """Write a hundred crops of these rows as one picture, or all where there are fewer.
+    """Save the crops of these rows as one picture, a hundred at most, ordered by verdict and row.
 
-    They are drawn at random, the same ones every time, and stand in the order of their verdicts, then of the
-    rows. Crops that were deleted or changed since they were made are passed over. Where there are none, the
-    sheet of an earlier time is removed.
+    If there are more, the selection is random and reproducible. Crops that have been deleted or changed are
+    skipped. Without any crops, an existing sheet is removed.
 
     Args:
         path: of the picture.
-        folder: that the rows' files are relative to.
+        folder: base of the rows' files.
         rows: of crops.
         size: side of the crops in pixels.
-        labelled: write the verdict on each.
+        labelled: write the verdict on each crop.
 
     Raises:
         OSError: the sheet cannot be written.
     """
-    drawn = islice(_crops(folder, rows, size), CROPS)
-    shown = sorted(drawn, key=lambda one: (rows[one[0]].verdict, one[0]))
-    if not shown:
+    selection = islice(_random_crops(folder, rows, size), MAX_CROPS)
+    ordered = sorted(selection, key=lambda pair: (rows[pair[0]].verdict, pair[0]))
+    if not ordered:
         path.unlink(missing_ok=True)
         return
-    crops = np.stack([crop for _, crop in shown])
+    crops = np.stack([crop for _, crop in ordered])
     if labelled:
-        verdicts = [rows[index].verdict for index, _ in shown]
-        crops = number_tiles(crops, [WORDS.get(verdict, verdict) for verdict in verdicts])
+        verdicts = [rows[index].verdict for index, _ in ordered]
+        crops = number_tiles(crops, [SHORT_LABELS.get(verdict, verdict) for verdict in verdicts])
     save_png(path, tile(crops, COLUMNS))
 
 
-def _crops(folder: Path, rows: Sequence[Row], size: int) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    """Rows in random order, by their places, and the crop of each, where it is as it was made."""
+def _random_crops(folder: Path, rows: Sequence[Row], size: int) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    """Index and crop of rows in random order, except crops that have been deleted or changed."""
     for index in np.random.default_rng(0).permutation(len(rows)).tolist():
         try:
             crop = decode_full(folder / rows[index].file)
-        except UnusableImageError:  # deleted, or spoilt
+        except UnusableImageError:
             continue
         if crop.shape == (3, size, size):
             yield index, crop

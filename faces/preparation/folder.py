@@ -1,11 +1,11 @@
-"""A folder of photos worked through, from where an earlier sitting stopped, and what stands in the end.
+"""Prepare a folder of photos, resuming an earlier run if there is one.
 
 OUT/
-    faces/trip/IMG 12.jpg-0.jpg     crops, in folders as their sources are; train on this folder
-    left_out/...                    likewise, those that were left out
-    manifest.csv                    a row for each face, and each photo without one
+    faces/trip/IMG 12.jpg-0.jpg     crops in the folders of their sources; train on this folder
+    left_out/...                    the same for crops that were left out
+    manifest.csv                    a row for each face, and for each photo without one
     kept.png, left_out.png          contact sheets
-    prepare.json                    with what it was made, and whether it is finished
+    prepare.json                    the rules, and whether the folder is finished
 """
 
 from __future__ import annotations
@@ -28,152 +28,157 @@ from engine.runs import find_checkpoint
 from engine.signals import SignalHandler, exit_code
 from engine.worker_pool import parallel_map, worker_count
 from faces.preparation.contact_sheets import save_sheet
-from faces.preparation.cropper import Crop, Outcome, load_cutter, work
-from faces.preparation.manifest import KEPT, LEFT_OUT, NO_FACE, UNREADABLE, Manifest, Row, crop_row, empty_row
-from faces.preparation.options import PrepareChoice
-from faces.preparation.quality import REASONS, NearCopies
+from faces.preparation.cropper import Crop, CropResult, load_cropper, process_job
+from faces.preparation.manifest import (
+    FACES,
+    KEPT,
+    LEFT_OUT,
+    NO_FACE,
+    UNREADABLE,
+    Manifest,
+    Row,
+    crop_row,
+    empty_row,
+)
+from faces.preparation.options import PrepareArguments
+from faces.preparation.quality import REASONS, NearDuplicates
 from faces.preparation.sources import Job, crop_name, find_jobs
 
 FORMAT = 1
-"""Raised whenever the same choices come to give other crops, so that no folder mixes the two."""
+"""Increase when the same arguments give other crops, so that no folder mixes the two."""
 
 MANIFEST = "manifest.csv"
 
-NOTE = "prepare.json"
-"""Where it is kept by which rules the folder is made, and whether it is finished."""
+STATE = "prepare.json"
+"""File with the rules of the folder, and whether it is finished."""
 
-_NAMED = 10
-"""Unreadable files that the summary names; the manifest has them all."""
+_MAX_LISTED = 10
+"""Unreadable files listed in the summary; the manifest lists all."""
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What stands in a folder of prepared faces.
+    """Summary of a prepared folder.
 
     Attributes:
         out: the folder.
-        jobs: photos and stretches of videos there are.
-        done: of them, by this sitting and those before.
-        new: of them, by this sitting.
-        verdicts: how often each verdict was given.
-        faceless: photos and videos in which no face was found, though all of them could be read.
-        unreadable: (name, first reason) of photos and videos that could not be read, or not to their end.
-        exit_code: 0, or 128 plus the number of the signal that ended the sitting.
+        jobs: number of photos and video segments.
+        done: number of them processed so far.
+        new: number of them processed by this call.
+        rows: of the manifest.
+        exit_code: 0, or 128 plus the number of the signal that stopped this call.
     """
 
     out: Path
     jobs: int
     done: int
     new: int
-    verdicts: Counter[str]
-    faceless: int
-    unreadable: list[tuple[str, str]]
+    rows: list[Row]
     exit_code: int
 
+    @property
+    def unreadable(self) -> dict[str, str]:
+        """First problem of each photo or video that could not be processed completely."""
+        problems: dict[str, str] = {}
+        for row in self.rows:
+            if row.verdict == UNREADABLE:
+                problems.setdefault(row.source, row.note)
+        return problems
+
     def lines(self) -> list[str]:
-        """For people."""
+        """The lines to print."""
         if not self.new and not self.exit_code:
-            return [f"{self.out} holds the faces of all {self.jobs:,} photos already: nothing to do"]
-        kept, left_out = self.verdicts["kept"], sum(self.verdicts[reason] for reason in REASONS)
-        told = [f"{kept + left_out:,} faces, {kept:,} of them kept in {self.out / KEPT}"]
-        told += [f"  {self.verdicts[reason]:,} {reason}" for reason in REASONS if self.verdicts[reason]]
-        told.append(f"{self.faceless:,} photos without a face")
-        if self.unreadable:
-            told.append(f"{len(self.unreadable):,} files that could not be read, or not to their end:")
-            told += [f"  {name}: {reason}" for name, reason in self.unreadable[:_NAMED]]
-            if len(self.unreadable) > _NAMED:
-                told.append(f"  and more, in {self.out / MANIFEST}")
+            return [f"nothing to do: all {self.jobs:,} photos have been processed into {self.out}"]
+        counts = Counter(row.verdict for row in self.rows)
+        kept, left_out = counts[KEPT], sum(counts[reason] for reason in REASONS)
+        # A video may have segments with and without faces.
+        faceless = {row.source for row in self.rows} - {
+            row.source for row in self.rows if row.verdict != NO_FACE
+        }
+        lines = [f"{kept + left_out:,} faces, {kept:,} of them kept in {self.out / FACES}"]
+        lines += [f"  {counts[reason]:,} {reason}" for reason in REASONS if counts[reason]]
+        lines.append(f"{len(faceless):,} photos without a face")
+        if problems := [*self.unreadable.items()]:
+            lines.append(f"{len(problems):,} files could not be read completely:")
+            lines += [f"  {name}: {problem}" for name, problem in problems[:_MAX_LISTED]]
+            if len(problems) > _MAX_LISTED:
+                lines.append(f"  and more, in {self.out / MANIFEST}")
         if self.exit_code:
-            told.append(f"stopped after {self.done:,} of {self.jobs:,} photos; the same command goes on")
-        return told
+            lines.append(f"stopped after {self.done:,} of {self.jobs:,} photos; the same command resumes")
+        return lines
 
 
-def prepare(choice: PrepareChoice) -> Summary:
-    """Cut the faces out of a folder of photos; go on where an earlier sitting stopped.
+def prepare(arguments: PrepareArguments) -> Summary:
+    """Crop the faces of a folder of photos, resuming an earlier run if there is one.
 
-    Photos that are new since then are added; what came of those that changed or are gone stays. Ctrl-C and
-    SIGTERM end the sitting after the photo at hand, and a kill loses at most what `parallel_map` had
-    handed out: two photos, or stretches of 64 frames of a video, for each process, and one more.
+    New photos are added; the crops of changed or removed photos stay. Ctrl-C and SIGTERM stop after the
+    current photo. A kill loses at most the jobs that `parallel_map` has handed out: two photos, or video
+    segments of 64 frames, per process, and one more.
 
     Raises:
-        UserError: the folders do not fit, what is there was made otherwise, the detector or the network of
-            landmarks cannot be loaded, OUT cannot be written to, or none of the photos can be read (all is
-            written even so).
+        UserError: the folders are unsuitable, the output folder was prepared by other rules or cannot be
+            written to, the detector or the landmark network cannot be loaded, or none of the photos can be
+            read (the output is written even then).
     """
-    jobs = find_jobs(choice)
+    jobs = find_jobs(arguments)
     try:
-        return _prepare(choice, jobs)
+        return _prepare(arguments, jobs)
     except OSError as error:
         raise UserError(
-            f"{choice.out} cannot be written to: {error.strerror or error}; what is done stays, and the same "
-            "command goes on"
+            f"{arguments.out} cannot be written to: {error.strerror or error}; finished work is kept, and "
+            "the same command resumes"
         ) from None
 
 
-def _prepare(choice: PrepareChoice, jobs: list[Job]) -> Summary:
-    out = choice.out
-    digests = _check_kind(choice)
-    if not (out / NOTE).exists():
-        load_cutter(choice)  # where it cannot be had, nothing is left behind
+def _prepare(arguments: PrepareArguments, jobs: list[Job]) -> Summary:
+    out = arguments.out
+    digests = _check_rules(arguments)
+    if not (out / STATE).exists():
+        load_cropper(arguments)  # if this fails, nothing has been created
     out.mkdir(parents=True, exist_ok=True)
     with locked(out, "preparing faces"):
-        finished = bool(_read_note(out).get("finished"))
+        finished = bool(_read_state(out).get("finished"))
         if not finished:
-            _write_note(choice, digests, finished=False)  # first, so that what is here is always known
+            _write_state(arguments, digests, finished=False)  # first, so that the folder is recognised later
         manifest = Manifest(out / MANIFEST, None if finished else {job.key for job in jobs})
         done = manifest.done()
-        waiting = [job for job in jobs if job.key not in done]
+        remaining = [job for job in jobs if job.key not in done]
         new = exit_code = 0
-        if waiting or not finished:
-            load_cutter(choice)
-            _write_note(choice, digests, finished=False)
-            new, exit_code = _work_through(choice, waiting, len(jobs), manifest)
-            _save_sheets(choice, manifest.rows)
-            _write_note(choice, digests, finished=not exit_code)
-    unreadable: dict[str, str] = {}
-    for row in manifest.rows:
-        if row.verdict == UNREADABLE:
-            unreadable.setdefault(row.source, row.note)
+        if remaining or not finished:
+            load_cropper(arguments)
+            _write_state(arguments, digests, finished=False)
+            new, exit_code = _process(arguments, remaining, len(jobs), manifest)
+            _save_sheets(arguments, manifest.rows)
+            _write_state(arguments, digests, finished=not exit_code)
+    summary = Summary(out, len(jobs), len(jobs) - len(remaining) + new, new, manifest.rows, exit_code)
     if not exit_code and all(row.verdict == UNREADABLE for row in manifest.rows):
-        name, reason = next(iter(unreadable.items()))
+        name, problem = next(iter(summary.unreadable.items()))
         raise UserError(
-            f"none of the {len(unreadable):,} photos and videos in {choice.photos} can be read; the first is "
-            f"{name}: {reason}; {out / MANIFEST} names all. Put others there, and the same command adds them"
+            f"none of the {len(summary.unreadable):,} photos and videos in {arguments.photos} can be read; "
+            f"the first is {name}: {problem}; {out / MANIFEST} lists all. Add others and run it again"
         )
-    empty = {row.source for row in manifest.rows if row.verdict == NO_FACE}
-    return Summary(
-        out=out,
-        jobs=len(jobs),
-        done=len(jobs) - len(waiting) + new,
-        new=new,
-        verdicts=Counter(row.verdict for row in manifest.rows),
-        faceless=len(empty - {row.source for row in manifest.rows if row.verdict != NO_FACE}),
-        unreadable=[*unreadable.items()],
-        exit_code=exit_code,
-    )
+    return summary
 
 
-def _work_through(
-    choice: PrepareChoice, waiting: list[Job], total: int, manifest: Manifest
-) -> tuple[int, int]:
-    """Do the jobs; how many were done, and the exit code."""
-    copies = NearCopies(choice.near_copy)
+def _process(arguments: PrepareArguments, jobs: list[Job], total: int, manifest: Manifest) -> tuple[int, int]:
+    """Process the jobs; return the number of completed jobs and the exit code."""
+    duplicates = NearDuplicates(arguments.near_copy)
     for row in manifest.rows:
-        if row.verdict == "kept":
-            copies.keep(row.source.rpartition("/")[0], row.fingerprint)
+        if row.verdict == KEPT:
+            duplicates.add(row.source.rpartition("/")[0], row.perceptual_hash)
     done = 0
     with (
         SignalHandler() as interrupt,
-        tqdm(desc="faces", total=total, initial=total - len(waiting), unit=" photos") as progress,
+        tqdm(desc="faces", total=total, initial=total - len(jobs), unit=" photos") as progress,
         contextlib.closing(
-            parallel_map(partial(work, choice), waiting, worker_count(choice.workers))
-        ) as outcomes,
+            parallel_map(partial(process_job, arguments), jobs, worker_count(arguments.workers))
+        ) as results,
     ):
-        for job, outcome in zip(waiting, outcomes, strict=True):
-            rows = _rows_of(choice, job, outcome, copies)
-            manifest.add(rows)  # before the crops, so that after a kill none is there that no row tells of
-            for crop, row in zip(outcome.crops, rows, strict=False):  # the last row may be of no crop
-                _write(choice.out / row.file, crop)
+        for job, result in zip(jobs, results, strict=True):
+            rows = _rows(arguments, job, result, duplicates)
+            manifest.add(rows)  # before the crops, so that a kill leaves no crop without a row
+            for crop, row in zip(result.crops, rows, strict=False):  # the last row may have no crop
+                _write_crop(arguments.out / row.file, crop)
             done += 1
             progress.update()
             if interrupt.received is not None:
@@ -181,90 +186,90 @@ def _work_through(
     return done, exit_code(interrupt.received)
 
 
-def _rows_of(choice: PrepareChoice, job: Job, outcome: Outcome, copies: NearCopies) -> list[Row]:
-    """The rows of a job: of its crops in their order, then of what was wrong."""
+def _rows(arguments: PrepareArguments, job: Job, result: CropResult, duplicates: NearDuplicates) -> list[Row]:
+    """The rows of a job: of its crops in order, then of its problem, if any."""
     rows: list[Row] = []
-    for crop in outcome.crops:
-        verdict: str = crop.verdict
-        if verdict == "kept":
-            if copies.known(job.folder, crop.fingerprint):
+    for crop in result.crops:
+        verdict = crop.rejection_reason or KEPT
+        if verdict == KEPT:
+            if duplicates.contains(job.folder, crop.perceptual_hash):
                 verdict = "near-copy"
             else:
-                copies.keep(job.folder, crop.fingerprint)
-        folder = KEPT if verdict == "kept" else LEFT_OUT
-        file = f"{folder}/{crop_name(job, crop.frame, crop.index, choice.ending)}"
+                duplicates.add(job.folder, crop.perceptual_hash)
+        folder = FACES if verdict == KEPT else LEFT_OUT
+        file = f"{folder}/{crop_name(job, crop.frame, crop.index, arguments.suffix)}"
         rows.append(crop_row(job, crop, verdict, file))
-    if outcome.problem or not rows:
-        rows.append(empty_row(job, outcome.problem))
+    if result.problem or not rows:
+        rows.append(empty_row(job, result.problem))
     return rows
 
 
-def _write(path: Path, crop: Crop) -> None:
-    # What a loss of power takes is made again with its job; no need to wait for the disk each time.
+def _write_crop(path: Path, crop: Crop) -> None:
+    # Not durable, which would wait for the disk: a crop lost with the power is made again with its job.
     with atomic_write(path, durable=False) as temporary:
         to_pillow(crop.image).save(temporary, quality=95)
 
 
-def _save_sheets(choice: PrepareChoice, rows: list[Row]) -> None:
-    out, size = choice.out, choice.size
-    kept = [row for row in rows if row.verdict == "kept"]
+def _save_sheets(arguments: PrepareArguments, rows: list[Row]) -> None:
+    out, size = arguments.out, arguments.size
+    kept = [row for row in rows if row.verdict == KEPT]
     left_out = [row for row in rows if row.verdict in REASONS]
     save_sheet(out / "kept.png", out, kept, size)
     save_sheet(out / "left_out.png", out, left_out, size, labelled=True)
 
 
-def _check_kind(choice: PrepareChoice) -> dict[str, str]:
-    """Refuse a folder that holds something else, or faces made by other rules; the digests to note there."""
-    out, digests = choice.out, _digests(choice)
+def _check_rules(arguments: PrepareArguments) -> dict[str, str]:
+    """Reject a folder of other files or of faces made by other rules; return the digests to record."""
+    out, digests = arguments.out, _digests(arguments)
     if out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file; name a folder for the faces")
     if not out.exists() or not any(not path.name.startswith(".") for path in out.iterdir()):
         return digests
-    note = _read_note(out)
-    found = note.get("rules")
-    if not isinstance(found, dict):
-        raise UserError(f"{out} holds files that are no prepared faces; name a new or empty folder")
-    wanted = _rules(choice)
-    for name in [*wanted, *found]:
-        if found.get(name) != wanted.get(name):
+    state = _read_state(out)
+    recorded = state.get("rules")
+    if not isinstance(recorded, dict):
+        raise UserError(f"{out} contains other files than prepared faces; name a new or empty folder")
+    rules = _rules(arguments)
+    for name in [*rules, *recorded]:
+        if recorded.get(name) != rules.get(name):
             flag = name if name in ("photos", "format") else f"--{name.replace('_', '-')}"
             raise UserError(
-                f"{out} was begun with {flag} {found.get(name)}, and now it is {wanted.get(name)}: name "
-                "another folder, or delete this one to begin anew"
+                f"{out} was started with {flag} {recorded.get(name)}, not {rules.get(name)}: choose another "
+                "folder, or delete this one to start again"
             )
-    known = note.get("digests", {})  # none in folders begun before they were noted: those are taken on trust
+    known = state.get("digests", {})  # old folders have none and are trusted
     for name, digest in digests.items():
         if known.get(name, digest) != digest:
             raise UserError(
-                f"{out} was begun with another --{name}: what {wanted[name]} holds has changed since. Name "
-                "another folder, or delete this one to begin anew"
+                f"{out} was started with another --{name}: {rules[name]} has changed since. Choose another "
+                "folder, or delete this one to start again"
             )
     return known | digests
 
 
-def _digests(choice: PrepareChoice) -> dict[str, str]:
-    """Of the files of the networks that were chosen, where they are there."""
-    landmarks = choice.landmarks
+def _digests(arguments: PrepareArguments) -> dict[str, str]:
+    """Digests of the networks' files, except missing ones."""
+    landmarks = arguments.landmarks
     if landmarks is not None and landmarks.is_dir():
         landmarks = find_checkpoint(landmarks, None)
-    files = {"landmarks": landmarks, "detector": choice.detector}
-    found = {name: sha256_of(file) for name, file in files.items() if file is not None}
-    return {name: digest for name, digest in found.items() if digest}
+    files = {"landmarks": landmarks, "detector": arguments.detector}
+    digests = {name: sha256_of(file) for name, file in files.items() if file is not None}
+    return {name: digest for name, digest in digests.items() if digest}
 
 
-def _rules(choice: PrepareChoice) -> dict[str, Any]:
-    return {"format": FORMAT, **choice.rules()}
+def _rules(arguments: PrepareArguments) -> dict[str, Any]:
+    return {"format": FORMAT, **arguments.rules()}
 
 
-def _write_note(choice: PrepareChoice, digests: dict[str, str], *, finished: bool) -> None:
-    with atomic_write(choice.out / NOTE) as path:
-        note = {"finished": finished, "rules": _rules(choice), "digests": digests}
-        path.write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
+def _write_state(arguments: PrepareArguments, digests: dict[str, str], *, finished: bool) -> None:
+    with atomic_write(arguments.out / STATE) as path:
+        state = {"finished": finished, "rules": _rules(arguments), "digests": digests}
+        path.write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
 
 
-def _read_note(out: Path) -> dict[str, Any]:
+def _read_state(out: Path) -> dict[str, Any]:
     try:
-        note = json.loads((out / NOTE).read_text(encoding="utf-8"))
+        state = json.loads((out / STATE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return note if isinstance(note, dict) else {}
+    return state if isinstance(state, dict) else {}

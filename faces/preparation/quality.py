@@ -1,4 +1,4 @@
-"""Which crops are fit to learn from: measures of a crop, and the verdict on a face."""
+"""Which crops are good enough to train on: measures of a crop, and reasons to reject a face."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from PIL import Image
 from engine.png import to_pillow
 from faces.align import Square
 from faces.pose import Pose
-from faces.preparation.options import HASH_BITS, PrepareChoice
+from faces.preparation.options import HASH_BITS, PrepareArguments
 
-Verdict = Literal["kept", "too small", "cut off", "turned too far", "too blurred", "near-copy"]
-"""What becomes of a face. Only the first reason is given, in this order."""
+RejectionReason = Literal["too small", "cut off", "turned too far", "too blurred", "near-copy"]
+"""Why a face is left out. If several apply, the first in this order is reported."""
 
-REASONS = get_args(Verdict)[1:]
+REASONS = get_args(RejectionReason)
 
 _HASH_SIDE = 12
 
@@ -25,23 +25,23 @@ _HASH_SIDE = 12
 def sharpness(crop: NDArray[np.uint8]) -> float:
     """The variance of a crop's Laplacian over the variance of its grey levels.
 
-    The variance of the Laplacian (Pech-Pacheco et al. 2000) grows with contrast too; this ratio does not. It
-    depends on the scale at which it is taken: here the crop's, at which the face will be learnt. Noise counts
-    as sharp. 0 for a crop of one level.
+    The variance of the Laplacian (Pech-Pacheco et al. 2000) also grows with contrast; this ratio does not. It
+    depends on the resolution: here that of the crop, on which the GAN is trained. Noise counts as sharpness.
+    0 for a crop of a single level.
 
     Args:
         crop: uint8 [3, S, S], S of at least 3.
     """
     levels = np.asarray(to_pillow(crop).convert("L"), float)
-    around = levels[:-2, 1:-1] + levels[2:, 1:-1] + levels[1:-1, :-2] + levels[1:-1, 2:]
+    neighbours = levels[:-2, 1:-1] + levels[2:, 1:-1] + levels[1:-1, :-2] + levels[1:-1, 2:]
     variance = levels.var()
-    return float((around - 4 * levels[1:-1, 1:-1]).var() / variance) if variance else 0.0
+    return float((neighbours - 4 * levels[1:-1, 1:-1]).var() / variance) if variance else 0.0
 
 
 def difference_hash(crop: NDArray[np.uint8]) -> int:
-    """A perceptual hash of 144 bits: whether each of 12 x 12 places is darker than the one to its right.
+    """A perceptual hash of 144 bits: whether each of 12 x 12 cells is darker than its right neighbour.
 
-    Krawetz 2013, "Kind of Like That", with 12 x 12 places for his 8 x 8: faces are more alike than photos.
+    Krawetz 2013, "Kind of Like That", uses 8 x 8 cells; faces resemble each other more than photos do.
 
     Args:
         crop: uint8 [3, S, S].
@@ -51,48 +51,48 @@ def difference_hash(crop: NDArray[np.uint8]) -> int:
     return int.from_bytes(np.packbits(levels[:, 1:] > levels[:, :-1]).tobytes())
 
 
-def verdict(
-    choice: PrepareChoice, square: Square, width: int, height: int, pose: Pose, sharp: float
-) -> Verdict:
-    """Whether a face is kept, or the first reason not to; near-copies are found later.
+def rejection_reason(
+    arguments: PrepareArguments, square: Square, width: int, height: int, pose: Pose, sharpness: float
+) -> RejectionReason | None:
+    """The first reason to leave out a face, or None. Near-duplicates are found later.
 
     Args:
-        choice: holds the bounds.
+        arguments: with the limits.
         square: of the crop, in a photo of `width` x `height` pixels.
         width: see `square`.
         height: see `square`.
         pose: of the face.
-        sharp: `sharpness` of the crop.
+        sharpness: of the crop.
     """
-    if square.side < choice.smallest_crop:
+    if square.side < arguments.min_crop_side:
         return "too small"
-    if square.share_outside(width, height) > choice.most_outside:
+    if square.fraction_outside(width, height) > arguments.most_outside:
         return "cut off"
-    if pose.turn is not None and abs(pose.turn) > choice.most_turned:
+    if pose.turn is not None and abs(pose.turn) > arguments.most_turned:
         return "turned too far"
-    if sharp < choice.sharpness:
+    if sharpness < arguments.sharpness:
         return "too blurred"
-    return "kept"
+    return None
 
 
-class NearCopies:
-    """Remembers the hashes of the crops that were kept, by folder.
+class NearDuplicates:
+    """Perceptual hashes of the kept crops of each folder.
 
     Args:
-        distance: most bits in which the hashes of near-copies differ; -1 for no near-copies.
+        distance: largest number of bits in which near-duplicates differ; -1 to have no near-duplicates.
     """
 
     def __init__(self, distance: int) -> None:
         self._distance = distance
-        self._kept: dict[str, list[int]] = defaultdict(list)
+        self._hashes: dict[str, list[int]] = defaultdict(list)
 
-    def known(self, folder: str, fingerprint: int) -> bool:
-        """Whether a crop with such a hash was kept in this folder."""
-        return any((fingerprint ^ kept).bit_count() <= self._distance for kept in self._kept[folder])
+    def contains(self, folder: str, perceptual_hash: int) -> bool:
+        """Whether a near-duplicate of a crop has been added to this folder."""
+        return any((perceptual_hash ^ known).bit_count() <= self._distance for known in self._hashes[folder])
 
-    def keep(self, folder: str, fingerprint: int) -> None:
-        """Remember a crop that is kept."""
-        self._kept[folder].append(fingerprint)
+    def add(self, folder: str, perceptual_hash: int) -> None:
+        """Add a crop that is kept."""
+        self._hashes[folder].append(perceptual_hash)
 
 
 assert _HASH_SIDE**2 == HASH_BITS

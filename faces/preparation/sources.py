@@ -1,4 +1,4 @@
-"""What there is to do: the photos and videos of a folder, and where the crops of each go."""
+"""The photos and videos of a folder, split into jobs, and the file names of their crops."""
 
 from __future__ import annotations
 
@@ -9,100 +9,101 @@ from pathlib import Path
 
 from engine.errors import UserError
 from engine.files import shorten_stem
-from faces.preparation.options import PrepareChoice
-from faces.preparation.video import SUFFIXES, Stretch, stretches
+from faces.preparation.options import PrepareArguments
+from faces.preparation.video import VIDEO_SUFFIXES, VideoSegment, split_video
 from images.scan import list_images
 
-FRAMES_EACH = 64
-"""Frames in a job of a video: what a kill can cost."""
+FRAMES_PER_JOB = 64
+"""Frames of a video per job, which is the most work that a kill can lose."""
 
-FRAME = re.compile(rf"({'|'.join(map(re.escape, sorted(SUFFIXES)))})-\d{{6,}}$", re.IGNORECASE)
-"""How the names of videos with the number of a frame end."""
+FRAME_NAME = re.compile(rf"({'|'.join(map(re.escape, sorted(VIDEO_SUFFIXES)))})-\d{{6,}}$", re.IGNORECASE)
+"""End of the names of a video's frames."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A photo, or a stretch of a video.
+    """A photo, or a segment of a video.
 
     Attributes:
-        source: name relative to the folder of photos, with `/` between its parts.
-        part: number of the stretch; 0 for a photo.
-        stretch: frames of a video; None for a photo.
-        problem: why the file cannot even be opened; None where it can.
+        source: name relative to the folder of photos, with `/` as separator.
+        part: number of the segment; 0 for a photo.
+        segment: frames of a video; None for a photo.
+        problem: why the file cannot be opened, or None.
     """
 
     source: str
     part: int = 0
-    stretch: Stretch | None = None
+    segment: VideoSegment | None = None
     problem: str | None = None
 
     @property
     def key(self) -> tuple[str, int]:
-        """Source and part, by which the job is known."""
+        """Source and part, which identify the job."""
         return self.source, self.part
 
     @property
     def folder(self) -> str:
-        """Of the source: the crops of one are compared with each other."""
+        """Folder of the source, within which near-duplicates are found."""
         return self.source.rpartition("/")[0]
 
 
-def find_jobs(choice: PrepareChoice) -> list[Job]:
-    """The jobs in the order of their sources' names; files that cannot be opened come last.
+def find_jobs(arguments: PrepareArguments) -> list[Job]:
+    """The jobs ordered by the names of their sources, with files that cannot be opened at the end.
 
     Raises:
-        UserError: the folder of photos is missing or holds none, or one of the folders lies in the other.
+        UserError: the folder of photos is missing or empty, or one of the two folders is inside the other.
     """
-    folder = _folder(choice.photos)
-    _check_apart(folder, Path(os.path.realpath(choice.out)))  # not resolve, which ends at links in a circle
+    folder = _photo_folder(arguments.photos)
+    # Path.resolve would raise on circular links.
+    _check_separate(folder, Path(os.path.realpath(arguments.out)))
     try:
-        listing = list_images(folder, SUFFIXES)
+        listing = list_images(folder, VIDEO_SUFFIXES)
     except OSError as error:
-        raise UserError(f"cannot read the folder {choice.photos} ({error.strerror}); allow it") from None
-    out = os.path.realpath(choice.out) + os.sep
+        raise UserError(f"cannot read the folder {arguments.photos} ({error.strerror})") from None
+    out = os.path.realpath(arguments.out) + os.sep
     jobs: list[Job] = []
     for name in listing.files:
         path = folder / name
         if os.path.realpath(path).startswith(out):
-            raise UserError(f"{path} is a link into {choice.out}, which is written to; name another folder")
-        if path.suffix.lower() in SUFFIXES:
-            parts = enumerate(stretches(path, choice.fps, FRAMES_EACH))
-            jobs += [Job(name, part, stretch) for part, stretch in parts]
+            raise UserError(f"{path} is a link into the output folder {arguments.out}; choose another folder")
+        if path.suffix.lower() in VIDEO_SUFFIXES:
+            segments = enumerate(split_video(path, arguments.fps, FRAMES_PER_JOB))
+            jobs += [Job(name, part, segment) for part, segment in segments]
         else:
             jobs.append(Job(name))
     if not jobs:
         problem = f"; {': '.join(listing.skipped[0])}" if listing.skipped else ""
-        raise UserError(f"no photo or video in {choice.photos}{problem}; give a folder that holds some")
+        raise UserError(f"no photo or video in {arguments.photos}{problem}")
     return [*jobs, *(Job(name, problem=reason) for name, reason in listing.skipped)]
 
 
-def crop_name(job: Job, frame: int | None, index: int, ending: str) -> str:
-    """Where a crop goes, relative to the folder of kept or left-out crops, as its source's name tells.
+def crop_name(job: Job, frame: int | None, index: int, suffix: str) -> str:
+    """File name of a crop, relative to the folder of kept or left-out crops.
 
-    The source's ending stays in it, so that no two sources share a name: `a/me.png` gives `a/me.png-0.jpg`
-    and a video `a/me.mp4-000125-0.jpg`. A name that would be too long is cut and gets a digest, and so does a
-    photo that is called as a video's frame would be.
+    It includes the source's suffix, so that no two sources share a name: `a/me.png` gives `a/me.png-0.jpg`
+    and a video `a/me.mp4-000125-0.jpg`. A name that is too long is shortened and gets a digest, and so does a
+    photo named like a video's frame.
     """
     folder, slash, name = job.source.rpartition("/")
-    name = shorten_stem(name, marked=frame is None and bool(FRAME.search(name)))
+    name = shorten_stem(name, marked=frame is None and bool(FRAME_NAME.search(name)))
     number = "" if frame is None else f"-{frame:06d}"
-    return f"{folder}{slash}{name}{number}-{index}{ending}"
+    return f"{folder}{slash}{name}{number}-{index}{suffix}"
 
 
-def _folder(photos: Path) -> Path:
+def _photo_folder(photos: Path) -> Path:
     try:
         photos.stat()
     except OSError as error:
-        raise UserError(f"no folder {photos} ({error.strerror}); give one that holds photos") from None
+        raise UserError(f"no folder {photos} ({error.strerror}); name a folder of photos") from None
     if not photos.is_dir():
-        raise UserError(f"{photos} is a file; give the folder that holds the photos")
+        raise UserError(f"{photos} is a file; name a folder of photos")
     return photos.resolve()
 
 
-def _check_apart(photos: Path, out: Path) -> None:
+def _check_separate(photos: Path, out: Path) -> None:
     if photos == out:
-        raise UserError(f"{out} holds the photos; name another folder to write to")
+        raise UserError(f"{out} is the folder of photos; choose another output folder")
     if out.is_relative_to(photos):
-        raise UserError(f"{out} lies in the folder of photos, {photos}; name one outside it")
+        raise UserError(f"{out} is inside the folder of photos, {photos}; choose an output folder outside it")
     if photos.is_relative_to(out):
-        raise UserError(f"the folder of photos, {photos}, lies in {out}; name another folder to write to")
+        raise UserError(f"the folder of photos, {photos}, is inside {out}; choose another output folder")

@@ -1,4 +1,4 @@
-"""Frames of videos, by OpenCV's reader."""
+"""Frames of videos, read by OpenCV."""
 
 from __future__ import annotations
 
@@ -11,114 +11,114 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from faces.detection.opencv import can_open, opencv
+from faces.detection.opencv import can_open, load_opencv
 from images.decode import UnusableImageError
 
 if TYPE_CHECKING:
     import cv2
 
-SUFFIXES = frozenset(
+VIDEO_SUFFIXES = frozenset(
     {
         *(".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".ogv", ".3gp"),
         *(".mts", ".m2ts"),
     }
 )
-"""Endings, in lower case, that promise a video."""
+"""Lower-case suffixes of video files."""
 
-USUAL_RATE = 25.0
-"""Frames a second of a video that does not tell."""
+DEFAULT_FPS = 25.0
+"""Frame rate of a video that does not specify one."""
 
-MISSING = 25
-"""Frames by which a video may be shorter than it tells: the length in a file is often some too long."""
+MAX_MISSING = 25
+"""Number of frames by which a video may be shorter than its file says, which is often slightly wrong."""
 
 
 @dataclass(frozen=True)
-class Stretch:
-    """Frames first, first + step, ... before end of a video; to its end where that is None."""
+class VideoSegment:
+    """Frames first, first + step, ... before `end` of a video; to the end of the video if that is None."""
 
     first: int
     step: float
     end: int | None
 
     def frames(self) -> Iterator[int]:
-        """The numbers of the frames, from 0 on; without end where `end` is None."""
+        """Numbers of the frames, counted from 0; endless if `end` is None."""
         index = 0
         while self.end is None or round(self.first + index * self.step) < self.end:
             yield round(self.first + index * self.step)
             index += 1
 
 
-def stretches(path: Path, fps: float, frames_each: int) -> list[Stretch]:
-    """A video in stretches that can be read by themselves; one where it cannot be read or has no length.
+def split_video(path: Path, fps: float, frames_per_segment: int) -> list[VideoSegment]:
+    """Split a video into independent segments; a single one if it is unreadable or its length is unknown.
 
     Args:
         path: of the video.
-        fps: frames a second to take; all where it has fewer.
-        frames_each: frames to take from each stretch.
+        fps: frames per second to take; all if the video has fewer.
+        frames_per_segment: frames to take from each segment.
     """
-    with _opened(path) as video:
-        cv2 = opencv()
+    with _open_video(path) as video:
+        cv2 = load_opencv()
         rate, count = video.get(cv2.CAP_PROP_FPS), int(video.get(cv2.CAP_PROP_FRAME_COUNT))
-    step = max(1.0, (rate if 0 < rate < 1000 else USUAL_RATE) / fps)
+    step = max(1.0, (rate if 0 < rate < 1000 else DEFAULT_FPS) / fps)
     if count <= 0:
-        return [Stretch(0, step, None)]
-    firsts: list[int] = []
-    while (first := round(len(firsts) * frames_each * step)) < count:
-        firsts.append(first)
-    return [Stretch(first, step, end) for first, end in zip(firsts, [*firsts[1:], count], strict=True)]
+        return [VideoSegment(0, step, None)]
+    starts: list[int] = []
+    while (first := round(len(starts) * frames_per_segment * step)) < count:
+        starts.append(first)
+    return [VideoSegment(first, step, end) for first, end in zip(starts, [*starts[1:], count], strict=True)]
 
 
-def read_frames(path: Path, stretch: Stretch) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    """The frames of a stretch, one at a time: the number of each and its image, uint8 [3, H, W], upright.
+def read_frames(path: Path, segment: VideoSegment) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    """Read the frames of a segment one at a time: number and image, uint8 [3, H, W], upright.
 
     Raises:
-        UnusableImageError: the video cannot be read, or it lacks more than `MISSING` of its frames.
+        UnusableImageError: the video cannot be read, or more than `MAX_MISSING` of its frames are missing.
     """
-    cv2 = opencv()
+    cv2 = load_opencv()
     if not can_open(path):
-        raise UnusableImageError("its name is not UTF-8, as OpenCV's reader needs it: rename it")
-    with _opened(path) as video:
-        at = _go_to(video, stretch.first)
-        for frame in stretch.frames():
-            while at < frame and video.grab():
-                at += 1
-            there, pixels = video.read() if at == frame else (False, None)
-            if not there:
+        raise UnusableImageError("its name is not UTF-8, as OpenCV needs it: rename it")
+    with _open_video(path) as video:
+        position = _seek(video, segment.first)
+        for frame in segment.frames():
+            while position < frame and video.grab():
+                position += 1
+            decoded, pixels = video.read() if position == frame else (False, None)
+            if not decoded:
                 break
-            at += 1
+            position += 1
             yield frame, np.moveaxis(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), -1, 0)
         else:
             return
         if frame == 0:
-            raise UnusableImageError("no video that can be read")
-        if stretch.end is not None and _misses_many(video, stretch.end, frame):
-            raise UnusableImageError(f"damaged: it ends before frame {frame:,} of {stretch.end:,} or more")
+            raise UnusableImageError("not a readable video")
+        if segment.end is not None and _is_truncated(video, segment.end, frame):
+            raise UnusableImageError(f"damaged: it ends before frame {frame:,} of {segment.end:,} or more")
 
 
-def _misses_many(video: cv2.VideoCapture, end: int, missing: int) -> bool:
-    """Whether a video without this frame lacks more than `MISSING` frames before `end`."""
-    needed = max(0, end - MISSING - 1)
-    if needed >= missing:
+def _is_truncated(video: cv2.VideoCapture, end: int, missing: int) -> bool:
+    """Whether a video without the frame `missing` lacks more than `MAX_MISSING` frames before `end`."""
+    required = max(0, end - MAX_MISSING - 1)
+    if required >= missing:
         return True
-    # A stretch may be shorter than that, and the video may have ended before it.
-    at = _go_to(video, needed)
-    while at <= needed and video.grab():
-        at += 1
-    return at <= needed
+    # The segment may be shorter than MAX_MISSING, and the video may have ended before it.
+    position = _seek(video, required)
+    while position <= required and video.grab():
+        position += 1
+    return position <= required
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[cv2.VideoCapture]:
-    video = opencv().VideoCapture(*([str(path)] if can_open(path) else []))
+def _open_video(path: Path) -> Iterator[cv2.VideoCapture]:
+    video = load_opencv().VideoCapture(*([str(path)] if can_open(path) else []))
     try:
         yield video
     finally:
         video.release()
 
 
-def _go_to(video: cv2.VideoCapture, frame: int) -> int:
-    """Go to a frame where the file allows; the number of the frame that comes next."""
-    cv2 = opencv()
+def _seek(video: cv2.VideoCapture, frame: int) -> int:
+    """Seek to a frame, or to the start if the file does not allow that; the number of the next frame."""
+    cv2 = load_opencv()
     if frame:
         video.set(cv2.CAP_PROP_POS_FRAMES, frame)
         if round(video.get(cv2.CAP_PROP_POS_FRAMES)) != frame:

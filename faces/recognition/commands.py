@@ -19,7 +19,7 @@ from engine.files import atomic_write, is_file
 from engine.png import save_png
 from engine.runs import find_run_or_checkpoint, report_write_errors
 from engine.settings import Device
-from faces.detection.opencv import searching
+from faces.detection.opencv import report_detection_errors
 from faces.photos import Photos, check_output, list_photos, mark_output
 from faces.recognition.face_crops import FaceCropper, detected_face_cropper, whole_image_cropper
 from faces.recognition.gallery import (
@@ -87,7 +87,7 @@ def predict(arguments: PredictArguments) -> CommandResult:
         UserError: The network or photos cannot be loaded, or the output cannot be written.
     """
     photos = list_photos(arguments.photos)
-    photos.check_apart(arguments.output)
+    photos.check_output(arguments.output)
     recognizer = find_recognizer(arguments.checkpoint, arguments.runs, arguments.device)
 
     def classify(crops: NDArray[np.uint8]) -> list[tuple[str, float]]:
@@ -104,7 +104,7 @@ def identify(arguments: IdentifyArguments) -> CommandResult:
         UserError: As for `predict`, or the gallery does not fit the network or has no threshold.
     """
     photos = list_photos(arguments.photos)
-    photos.check_apart(arguments.output)
+    photos.check_output(arguments.output)
     gallery, recognizer = _open_gallery(arguments.gallery, arguments.checkpoint, arguments)
     threshold = gallery.threshold if arguments.threshold is None else arguments.threshold
     if threshold is None:
@@ -135,7 +135,7 @@ def enroll(arguments: EnrollArguments) -> CommandResult:
     if name.casefold() == UNKNOWN:
         raise UserError(f"identify uses the name {name} for strangers: give another name")
     images = list_photos(arguments.images)
-    for file, reason in images.left_out:
+    for file, reason in images.skipped:
         raise UserError(f"{file} cannot be enrolled: {reason}; nothing was changed")
     new = None
     if gallery_exists(arguments.gallery):
@@ -229,7 +229,7 @@ def _make_cropper(recognizer: Recognizer, arguments: CropArguments) -> FaceCropp
 
 def _single_face(cropper: FaceCropper, path: Path) -> NDArray[np.uint8]:
     try:
-        with searching():
+        with report_detection_errors():
             crops = cropper(path).crops
     except UnusableImageError as unusable:
         raise UserError(f"{path} cannot be enrolled: {unusable}; nothing was changed") from None
@@ -255,9 +255,9 @@ def _name_faces(
     """
     cropper = _make_cropper(recognizer, arguments)
     labels = find_labels(possible_names if arguments.copies else ())
-    copies = photos.copies() if arguments.copies else {}
+    copies = photos.copy_names() if arguments.copies else {}
     rows: list[dict[str, object]] = []
-    problems = [f"{name}: {reason}" for name, reason in photos.left_out]
+    problems = [f"{name}: {reason}" for name, reason in photos.skipped]
     illegible: list[str] = []
     table = arguments.output / TABLE
     with report_write_errors(arguments.output):
@@ -265,7 +265,7 @@ def _name_faces(
         mark_output(arguments.output, SCRIPT)
         for photo in tqdm(photos.files, "naming faces", unit=" photos", disable=None):
             try:
-                with searching():
+                with report_detection_errors():
                     faces = cropper(photo)
             except UnusableImageError as unusable:
                 problems.append(f"{photo}: {unusable}")

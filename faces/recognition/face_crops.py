@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from faces.align import box_in_middle
-from faces.detection.detection import Box
+from faces.align import Box, central_box
 from images.decode import decode, decode_full
 from images.tiles import center_crop
 
@@ -45,7 +44,7 @@ def whole_image_cropper(side: int, centre: float) -> FaceCropper:
     def crop(path: Path) -> FaceCrops:
         photo = decode_full(path)
         square = decode(path, round(side / centre))
-        box = box_in_middle(photo, min(photo.shape[1:]) * side / square.shape[-1])
+        box = central_box(photo, min(photo.shape[1:]) * side / square.shape[-1])
         return FaceCrops(photo, [box], center_crop(square, side)[None])
 
     return crop
@@ -63,18 +62,18 @@ def detected_face_cropper(side: int, detector: Path | None, enlarge: float) -> F
         UserError: The detector cannot be loaded.
     """
     from faces.preparation.cropper import Cropper  # imports OpenCV
-    from faces.preparation.options import PrepareChoice
+    from faces.preparation.options import PrepareArguments
 
     nowhere = Path()
     # Small faces are scaled up rather than left out: every detected face gets a name.
     cropper = Cropper(
-        PrepareChoice(nowhere, nowhere, size=side, smallest=1, enlarge=enlarge, detector=detector)
+        PrepareArguments(nowhere, nowhere, size=side, smallest=1, enlarge=enlarge, detector=detector)
     )
 
     def crop(path: Path) -> FaceCrops:
         photo = decode_full(path)
         found = list(cropper.crops(photo))
         crops = np.stack([crop.image for crop in found]) if found else np.empty((0, 3, side, side), np.uint8)
-        return FaceCrops(photo, [crop.found.box for crop in found], crops)
+        return FaceCrops(photo, [crop.detection.box for crop in found], crops)
 
     return crop

@@ -36,7 +36,7 @@ def test_feature_map_and_landmarks(name):
 def test_landmarks_start_at_the_mean():
     network = LandmarkNetwork("small", 3, 32).eval()
     mean = torch.tensor([[0.2, 0.3], [0.5, 0.6], [-0.1, 0.9]])
-    network.begin_at(mean)
+    network.start_at(mean)
     points = network(torch.rand(4, 3, 32, 32))
     expected = mean.clamp(0.02, 0.98).expand(4, 3, 2)
     assert (points - expected).abs().max() < 0.03

@@ -1,4 +1,4 @@
-"""Which photos a user names, and that no copy can take the place of one."""
+"""Photos named on a command line, and names for copies that never overwrite a photo."""
 
 import os
 from pathlib import Path
@@ -13,7 +13,7 @@ from faces.photos import Photos, check_output, list_photos, mark_output
 
 @pytest.fixture
 def folder(tmp_path) -> Path:
-    """Two files that promise an image, one of them in a folder of its own."""
+    """Two image files, one of them in a subfolder, and a text file."""
     folder = tmp_path / "photos"
     (folder / "in").mkdir(parents=True)
     for name in ("b.jpg", "in/a.png"):
@@ -22,22 +22,22 @@ def folder(tmp_path) -> Path:
     return folder
 
 
-def test_files_and_folders_in_the_order_given_each_photo_once(folder):
+def test_order_of_inputs_without_duplicates(folder):
     photos = list_photos([folder / "in" / "a.png", folder])
     assert photos.files == [folder / "in" / "a.png", folder / "b.jpg"]
-    assert photos.left_out == []
+    assert photos.skipped == []
 
 
-def test_what_cannot_be_opened_is_named_with_the_reason(folder):
+def test_unopenable_files_are_left_out_with_the_reason(folder):
     (folder / "empty.jpg").touch()
     (folder / "broken.jpg").symlink_to("nowhere")
-    named = dict(list_photos([folder]).left_out)
-    assert named[str(folder / "empty.jpg")] == "empty file"
-    assert "No such file" in named[str(folder / "broken.jpg")]
+    skipped = dict(list_photos([folder]).skipped)
+    assert skipped[str(folder / "empty.jpg")] == "empty file"
+    assert "No such file" in skipped[str(folder / "broken.jpg")]
 
 
-def test_nothing_to_look_at_is_one_line(folder, tmp_path):
-    for named, said in (
+def test_no_photos_is_one_line(folder, tmp_path):
+    for inputs, message in (
         ([], "no photo is given"),
         ([folder / "gone.jpg"], "no photo or folder"),
         ([folder / ("x" * 300)], "cannot be read: File name too long"),
@@ -47,11 +47,11 @@ def test_nothing_to_look_at_is_one_line(folder, tmp_path):
         (tmp_path / "none").mkdir(exist_ok=True)
         (tmp_path / "bare").mkdir(exist_ok=True)
         (tmp_path / "bare" / "x.jpg").touch()
-        with pytest.raises(UserError, match=said):
-            list_photos(named)
+        with pytest.raises(UserError, match=message):
+            list_photos(inputs)
 
 
-def test_a_folder_that_cannot_be_read_is_one_line(folder, monkeypatch):
+def test_unreadable_folder_is_one_line(folder, monkeypatch):
     def refuse(*_: object) -> list[str]:
         raise PermissionError(13, "Permission denied")
 
@@ -60,11 +60,11 @@ def test_a_folder_that_cannot_be_read_is_one_line(folder, monkeypatch):
         list_photos([folder])
 
 
-def test_copies_go_where_no_photo_is(folder, tmp_path, monkeypatch):
+def test_output_must_be_apart_from_the_photos(folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     link = tmp_path / "linked.jpg"
     link.symlink_to(folder / "b.jpg")
-    for named, output in (
+    for photo, output in (
         (folder, folder),
         (Path("photos"), folder / "in" / ".."),
         (folder, folder / "in"),
@@ -73,20 +73,20 @@ def test_copies_go_where_no_photo_is(folder, tmp_path, monkeypatch):
         (link, tmp_path),
         (link, folder),
     ):
-        with pytest.raises(UserError, match="name another folder by --output"):
-            list_photos([named]).check_apart(output)
-    list_photos([folder]).check_apart(tmp_path / "photos 2")
-    list_photos([folder]).check_apart(tmp_path)
-    list_photos([folder / "b.jpg"]).check_apart(folder / "new")
+        with pytest.raises(UserError, match="choose another folder with --output"):
+            list_photos([photo]).check_output(output)
+    list_photos([folder]).check_output(tmp_path / "photos 2")
+    list_photos([folder]).check_output(tmp_path)
+    list_photos([folder / "b.jpg"]).check_output(folder / "new")
 
 
 STEMS = ("a", "A", "a-2", "ß", "SS", "b", "顔" * 80, "x" * 251, "X" * 251)
 
 
 @given(st.lists(st.sampled_from(STEMS), min_size=1, max_size=8))
-def test_no_two_copies_share_a_name(stems):
+def test_copy_names_are_unique(stems):
     photos = [Path(str(number)) / f"{stem}.jpg" for number, stem in enumerate(stems)]
-    names = Photos((), photos, []).copies()
+    names = Photos((), photos, []).copy_names()
     assert list(names) == photos
     assert len({name.casefold() for name in names.values()}) == len(photos)
     assert all(len(os.fsencode(name)) <= 255 for name in names.values())

@@ -1,4 +1,4 @@
-"""A network in the shape of a YuNet: it takes what is pure red for a face."""
+"""A tiny network with the interface of a YuNet, which detects pure red as a face."""
 
 from __future__ import annotations
 
@@ -8,22 +8,21 @@ from pathlib import Path
 import numpy as np
 
 BOX = (48.0, 40.0)
-"""Width and height in pixels of each face, around the red place."""
+"""Width and height in pixels of each face, around the red square."""
 
 POINTS = ((-10.0, -6.0), (10.0, -4.0), (2.0, 4.0), (-8.0, 12.0), (8.0, 12.0))
-"""Where its points are, seen from the red place: the person's right eye, left eye, nose, mouth corners."""
+"""Keypoints relative to the red square: the person's right eye, left eye, nose, mouth corners."""
 
 
 def save_tiny_yunet(path: Path) -> None:
-    """Write it as an ONNX file: cells of 8 pixels that are red all over have a face in their middle."""
-
+    """Save it as an ONNX file; cells of 8 pixels that are entirely red have a face at their centre."""
     from onnx import TensorProto, helper, numpy_helper
 
     nodes, weights, outputs = [], [], []
     for stride in (8, 16, 32):
         red = np.zeros((1, 3, stride, stride), np.float32)
         if stride == 8:
-            # The blue, green and red mean of a cell: only pure red reaches 1.
+            # Red minus blue and green, averaged over the cell: only pure red reaches 1.
             red[:, :2], red[:, 2] = -1 / (255 * 64), 1 / (255 * 64)
         box = [0.5, 0.5, math.log(BOX[0] / stride), math.log(BOX[1] / stride)]
         points = [(offset / stride) + 0.5 for point in POINTS for offset in point]
@@ -60,7 +59,7 @@ def save_tiny_yunet(path: Path) -> None:
 
 
 def save_other_network(path: Path) -> None:
-    """Write an ONNX file that is a network, but finds no faces."""
+    """Save an ONNX network that is not a face detector."""
     from onnx import TensorProto, helper
 
     node = helper.make_node("Relu", ["input"], ["output"])

@@ -1,4 +1,4 @@
-"""Reading landmarks from CSVs and .cat files: what is taken, and each mistake with file and row."""
+"""Reading landmarks from CSVs and .cat files, and errors that name file and row."""
 
 import csv
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from engine.errors import UserError
-from faces.landmarks.annotations import read_annotations, write_table
+from faces.landmarks.annotations import read_annotations, write_landmarks
 
 HEADER = "file,x0,y0,x1,y1"
 
@@ -26,20 +26,20 @@ def table(folder: Path, *rows: str, header: str = HEADER, name: str = "landmarks
     return path
 
 
-def test_a_csv_and_who_its_faces_are(folder):
+def test_csv_and_people(folder):
     rows = ("Ann_01.jpg,1,2,3,4", "Ann_02.jpg,-1,2.5,1e2,4", "", "Bo Li_1.jpg,0,0,1,1", "чужой.png,1,1,2,2")
     table(folder, *rows)
-    found = read_annotations(folder)
-    assert found.files == ["Ann_01.jpg", "Ann_02.jpg", "Bo Li_1.jpg", "чужой.png"]
-    assert found.points.shape == (4, 2, 2)
-    assert found.points[1].tolist() == [[-1, 2.5], [100, 4]]
-    assert found.people == ["Ann", "Ann", "Bo Li", "чужой.png"]
+    annotations = read_annotations(folder)
+    assert annotations.files == ["Ann_01.jpg", "Ann_02.jpg", "Bo Li_1.jpg", "чужой.png"]
+    assert annotations.points.shape == (4, 2, 2)
+    assert annotations.points[1].tolist() == [[-1, 2.5], [100, 4]]
+    assert annotations.people == ["Ann", "Ann", "Bo Li", "чужой.png"]
 
 
-def test_the_rule_for_people_is_a_setting(folder):
+def test_person_pattern(folder):
     table(folder, "Ann_01.jpg,1,2,3,4", "Bo Li_1.jpg,0,0,1,1")
     assert read_annotations(folder, person=r"(.).*").people == ["A", "B"]
-    with pytest.raises(UserError, match="no regular expression"):
+    with pytest.raises(UserError, match="not a regular expression"):
         read_annotations(folder, person="(")
     with pytest.raises(UserError, match="has no group"):
         read_annotations(folder, person=".*")
@@ -48,20 +48,20 @@ def test_the_rule_for_people_is_a_setting(folder):
 @pytest.mark.parametrize(
     ("files", "people"),
     [
-        # A folder for each person, also below one that holds all, and with folders of its own.
+        # A folder per person, possibly in a common folder or with subfolders.
         (["Ann/01.jpg", "Ann/02.jpg", "Bo Li/01.jpg"], ["Ann", "Ann", "Bo Li"]),
         (["all/Ann/1.jpg", "all/Ann/2.jpg", "all/Bo/portrait.jpg"], ["Ann", "Ann", "Bo"]),
         (["Ann/2023/01.jpg", "Ann/2024/01.jpg", "Bo/01.jpg"], ["Ann", "Ann", "Bo"]),
         (["Ann/Ann_0001.jpg", "Ann/Ann_0002.jpg", "Bo/Bo_0001.jpg"], ["Ann", "Ann", "Bo"]),
-        # Names that tell who it is, dealt out into folders; one photo beside those folders.
+        # Names with the person, spread over folders; a photo outside the folders.
         (["0/Ann_01.jpg", "1/Ann_02.jpg", "1/Bo_01.jpg"], ["Ann", "Ann", "Bo"]),
         (["Ann_01.jpg", "Ann/02.jpg", "03.jpg"], ["Ann", "Ann", "03.jpg"]),
-        # One folder for all is nobody.
+        # A single folder names nobody.
         (["images/01.jpg", "images/02.jpg"], ["images/01.jpg", "images/02.jpg"]),
         (["01.jpg", "./02.jpg"], ["01.jpg", "./02.jpg"]),
     ],
 )
-def test_a_folder_for_each_person(tmp_path, files, people):
+def test_people_from_folders(tmp_path, files, people):
     for file in files:
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / file).touch()
@@ -69,7 +69,7 @@ def test_a_folder_for_each_person(tmp_path, files, people):
     assert read_annotations(tmp_path).people == people
 
 
-def test_a_rule_with_a_slash_is_for_the_path(folder):
+def test_person_pattern_with_a_slash_matches_the_path(folder):
     for person in ("Ann", "Bo"):
         (folder / person).mkdir()
         (folder / person / "IMG_1.jpg").touch()
@@ -79,68 +79,68 @@ def test_a_rule_with_a_slash_is_for_the_path(folder):
     assert read_annotations(folder, person="(.)MG.*").people == ["I", "I"]
 
 
-def test_a_column_tells_the_person_and_others_are_passed_over(folder):
+def test_person_column_and_other_columns(folder):
     table(folder, "7,Ann_01.jpg,x,1,2,3,4", "8,Ann_02.jpg,y,1,2,3,4", header="person,file,hat,x0,y0,x1,y1")
-    found = read_annotations(folder)
-    assert found.people == ["7", "8"]
-    assert found.points[0].tolist() == [[1, 2], [3, 4]]
+    annotations = read_annotations(folder)
+    assert annotations.people == ["7", "8"]
+    assert annotations.points[0].tolist() == [[1, 2], [3, 4]]
     assert read_annotations(folder, person=r"(.+)_\d+").people == ["Ann", "Ann"]
     table(folder, "7,Ann_01.jpg,1,2,3,4", " ,Ann_02.jpg,1,2,3,4", header="person,file,x0,y0,x1,y1")
     assert read_annotations(folder).people == ["7", "Ann_02.jpg"]
 
 
-def test_two_faces_on_one_photo_and_a_table_elsewhere(folder, tmp_path_factory):
+def test_two_faces_per_photo_and_table_elsewhere(folder, tmp_path_factory):
     path = table(tmp_path_factory.mktemp("else"), "Ann_01.jpg,1,2,3,4", "Ann_01.jpg,5,6,7,8", name="a b.csv")
     assert read_annotations(folder, path).points[1, 0].tolist() == [5, 6]
 
 
-def test_a_table_of_a_spreadsheet_with_a_byte_order_mark(folder):
+def test_byte_order_mark_and_crlf(folder):
     path = table(folder, "Ann_01.jpg,1,2,3,4")
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
     assert read_annotations(folder).points.shape == (1, 2, 2)
 
 
 @pytest.mark.parametrize(
-    ("row", "said"),
+    ("row", "message"),
     [
         ("Ann_02.jpg,1,2,3", "row 3: 4 columns, but the header has 5"),
         ("Ann_02.jpg,1,2,3,4,5", "row 3: 6 columns, but the header has 5"),
-        ("Ann_02.jpg,1,nan,3,4", "row 3, y0: nan is no place"),
-        ("Ann_02.jpg,1,2,inf,4", "row 3, x1: inf is no place"),
-        ("Ann_02.jpg,1,2,,4", "row 3, x1: '' is no number"),
-        ("Ann_02.jpg,1,2,three,4", "row 3, x1: 'three' is no number"),
+        ("Ann_02.jpg,1,nan,3,4", "row 3, y0: nan is not a finite number"),
+        ("Ann_02.jpg,1,2,inf,4", "row 3, x1: inf is not a finite number"),
+        ("Ann_02.jpg,1,2,,4", "row 3, x1: '' is not a number"),
+        ("Ann_02.jpg,1,2,three,4", "row 3, x1: 'three' is not a number"),
         ("nobody.jpg,1,2,3,4", "row 3: there is no file 'nobody.jpg'"),
         (",1,2,3,4", "row 3: there is no file ''"),
         (f"{'ж' * 200}.jpg,1,2,3,4", "row 3: there is no file 'жж"),
     ],
 )
-def test_a_wrong_row_is_one_line_with_file_and_row(folder, row, said):
+def test_invalid_row_is_one_line_with_file_and_row(folder, row, message):
     path = table(folder, "Ann_01.jpg,1,2,3,4", row)
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as error:
         read_annotations(folder)
-    assert str(told.value).startswith(f"{path}, {said}")
-    assert "\n" not in str(told.value)
+    assert str(error.value).startswith(f"{path}, {message}")
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("header", "said"),
+    ("header", "message"),
     [
-        ("file,x0,y0,x1", "'y1'|3 columns"),
+        ("file,x0,y0,x1", "'y1'|3 coordinate columns"),
         ("file,x0,y0,x2,y2", "'x1'"),
         ("name,x0,y0,x1,y1", "'file'"),
         ("file,x0,x0,y0,y1", "'x0'|'x1'"),
-        ("file,a,b,c,d", "0 columns"),
+        ("file,a,b,c,d", "0 coordinate columns"),
         ("", "'file'"),
     ],
 )
-def test_a_wrong_header_is_one_line(folder, header, said):
+def test_invalid_header_is_one_line(folder, header, message):
     path = table(folder, "Ann_01.jpg,1,2,3,4", header=header)
-    with pytest.raises(UserError, match=said) as told:
+    with pytest.raises(UserError, match=message) as error:
         read_annotations(folder)
-    assert str(told.value).startswith(f"{path}, row 1")
+    assert str(error.value).startswith(f"{path}, row 1")
 
 
-def test_no_table_no_rows_no_folder(folder, tmp_path):
+def test_missing_table_rows_or_folder(folder, tmp_path):
     with pytest.raises(UserError, match=r"landmarks.csv.*\.cat.*--csv"):
         read_annotations(folder)
     table(folder)
@@ -160,40 +160,40 @@ def test_cats(folder):
     for number in (1, 2):
         Image.new("RGB", (20, 10)).save(below / f"00000001_00{number}.jpg")
         (below / f"00000001_00{number}.jpg.cat").write_text("3 1 2 3 4 5 6 \n")
-    found = read_annotations(folder)
-    assert found.files == ["CAT_00/00000001_001.jpg", "CAT_00/00000001_002.jpg"]
-    assert found.points[0].tolist() == [[1, 2], [3, 4], [5, 6]]
-    assert len({*found.people}) == 2
+    annotations = read_annotations(folder)
+    assert annotations.files == ["CAT_00/00000001_001.jpg", "CAT_00/00000001_002.jpg"]
+    assert annotations.points[0].tolist() == [[1, 2], [3, 4], [5, 6]]
+    assert len({*annotations.people}) == 2
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("3 1 2 3 4 5", "6 numbers"),
         ("", "0 numbers"),
         ("0", "1 numbers"),
-        ("3 1 2 3 4 5 x", "'x' is no number"),
-        ("2 1 2 3 nan", "nan is no place"),
+        ("3 1 2 3 4 5 x", "'x' is not a number"),
+        ("2 1 2 3 nan", "nan is not a finite number"),
         ("2 1 2 3 4", "has 2 points, but"),
     ],
 )
-def test_a_wrong_cat_is_one_line(folder, text, said):
+def test_invalid_cat_is_one_line(folder, text, message):
     (folder / "Ann_01.jpg.cat").write_text("3 1 2 3 4 5 6")
     (folder / "Ann_02.jpg.cat").write_text(text)
-    with pytest.raises(UserError, match=said) as told:
+    with pytest.raises(UserError, match=message) as error:
         read_annotations(folder)
-    assert "Ann_02.jpg.cat" in str(told.value)
+    assert "Ann_02.jpg.cat" in str(error.value)
 
 
-def test_a_cat_without_its_image(folder):
+def test_cat_without_image(folder):
     (folder / "gone.jpg.cat").write_text("3 1 2 3 4 5 6")
     with pytest.raises(UserError, match=r"gone.jpg.cat: there is no image gone.jpg"):
         read_annotations(folder)
 
 
-def test_what_is_written_can_be_read(folder):
+def test_write_and_read(folder):
     points = np.arange(8, dtype=np.float32).reshape(2, 2, 2) + 0.25
-    write_table(folder / "landmarks.csv", ["Ann_01.jpg", "чужой.png"], points)
+    write_landmarks(folder / "landmarks.csv", ["Ann_01.jpg", "чужой.png"], points)
     assert np.array_equal(read_annotations(folder).points, points)
     with (folder / "landmarks.csv").open(encoding="utf-8") as file:
         assert next(csv.reader(file)) == HEADER.split(",")

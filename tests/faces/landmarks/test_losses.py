@@ -1,4 +1,4 @@
-"""Each loss against numbers worked out by hand."""
+"""The losses against values computed by hand."""
 
 import math
 
@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 
 from faces.landmarks.losses import (
     LOSSES,
-    MOST_TRIPLES,
+    MAX_TRIPLES,
     WING_CURVATURE,
     WING_WIDTH,
     make_loss,
     normalised_mean_errors,
     wing_loss,
 )
-from faces.landmarks.point_set import PointSet, point_set
+from faces.landmarks.point_set import PointSet, load_point_set
 
 THREE = PointSet(
     "three", ("a", "b", "c"), (("a", "b"),), {"base": ("a", "b"), "top": ("c",)}, (("a",), ("b",)), ("a", "b")
@@ -41,25 +41,25 @@ BY_HAND = {
 }
 
 
-def test_every_loss_is_checked_by_hand():
+def test_every_loss_has_a_value_by_hand():
     assert BY_HAND.keys() == LOSSES.keys()
 
 
 @pytest.mark.parametrize("name", BY_HAND)
-def test_small_numbers(name):
+def test_loss_by_hand(name):
     loss = make_loss(name, THREE)
     assert loss(PREDICTED, TRUE).item() == pytest.approx(BY_HAND[name], rel=1e-5)
     assert loss(TRUE, TRUE).item() == 0
 
 
 @pytest.mark.parametrize("name", BY_HAND)
-def test_a_batch_gives_the_mean_of_its_faces(name):
+def test_batch_mean(name):
     loss = make_loss(name, THREE)
     both = loss(torch.cat([PREDICTED, TRUE]), torch.cat([TRUE, TRUE]))
     assert both.item() == pytest.approx(BY_HAND[name] / 2, rel=1e-5)
 
 
-def test_wing_near_zero_and_where_its_parts_meet():
+def test_wing_is_continuous():
     def at(error):
         return wing_loss(torch.full((1, 2, 2), error, dtype=torch.float64), torch.zeros(1, 2, 2)).item()
 
@@ -69,7 +69,7 @@ def test_wing_near_zero_and_where_its_parts_meet():
 
 
 @given(st.integers(2, 9), st.integers(0, 1000))
-def test_distances_are_the_sum_of_dd_written_out(count, seed):
+def test_distances_are_the_sum_of_dd(count, seed):
     random = torch.Generator().manual_seed(seed)
     predicted, true = torch.rand(2, 4, count, 2, dtype=torch.float64, generator=random).unbind()
     names = tuple(f"p{number}" for number in range(count))
@@ -82,12 +82,12 @@ def test_distances_are_the_sum_of_dd_written_out(count, seed):
     assert loss(predicted.float(), true.float()).item() == pytest.approx(total.item(), rel=1e-4)
 
 
-def test_a_face_that_is_only_moved_costs_no_distance_but_dd_0():
+def test_shift_changes_only_dd_0():
     moved = TRUE + torch.tensor([0.3, 0.0])
     assert make_loss("distances", THREE)(moved, TRUE).item() == pytest.approx(0.09 / 2)
 
 
-def test_triangles_do_not_see_a_face_turned_over():
+def test_triangles_ignore_mirroring():
     square = PointSet("four", tuple("abcd"), (), {}, (("a",), ("b",)), ("a", "b"))
     true = torch.tensor([[[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]]])
     turned = true.flip(-1)
@@ -95,15 +95,15 @@ def test_triangles_do_not_see_a_face_turned_over():
     assert make_loss("triangles", square)(turned, true).item() == pytest.approx(distances.item())
 
 
-def test_of_many_triples_the_same_ones_are_taken_every_time():
-    points = point_set("faces-68")
+def test_selection_of_triples_is_reproducible():
+    points = load_point_set("faces-68")
     predicted, true = torch.rand(2, 3, 68, 2, generator=torch.manual_seed(0)).unbind()
     one, other = (make_loss("triangles", points)(predicted, true).item() for _ in range(2))
     assert one == other
-    assert math.comb(68, 3) > MOST_TRIPLES
+    assert math.comb(68, 3) > MAX_TRIPLES
 
 
-def test_areas_pull_a_point_back_into_its_area():
+def test_areas_pull_points_into_their_area():
     predicted = TRUE.clone().requires_grad_()
     outside = predicted + torch.tensor([[[0.0, 0.0], [0.5, 0.0], [0.0, 0.0]]])
     make_loss("areas", THREE)(outside, TRUE).backward()
@@ -111,9 +111,9 @@ def test_areas_pull_a_point_back_into_its_area():
 
 
 @pytest.mark.parametrize("name", LOSSES)
-@pytest.mark.parametrize("shipped", ["faces-68", "cats-9", "drawn-29"])
-def test_every_loss_has_a_finite_gradient_on_every_set_also_where_all_is_right(name, shipped):
-    points = point_set(shipped)
+@pytest.mark.parametrize("point_set", ["faces-68", "cats-9", "drawn-29"])
+def test_gradients_are_finite(name, point_set):
+    points = load_point_set(point_set)
     true = torch.rand(2, points.count, 2, generator=torch.manual_seed(1))
     predicted = true.clone()
     predicted[1] += 0.1
@@ -129,9 +129,9 @@ def test_normalised_mean_error_by_hand():
     assert errors.tolist() == pytest.approx([0.1, 0.1])
 
 
-def test_normalised_by_the_outer_corners_of_the_eyes():
-    points = point_set("faces-68")
-    assert points.scale_numbers == [36, 45]
+def test_faces_68_is_normalised_by_the_outer_eye_corners():
+    points = load_point_set("faces-68")
+    assert points.scale_indices == [36, 45]
     true = torch.zeros(1, 68, 2)
     true[0, 45, 0] = 50
     predicted = true.clone()

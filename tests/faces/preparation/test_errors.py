@@ -1,4 +1,4 @@
-"""Folders, words and names that do not fit: one line each, and nothing touched."""
+"""Unsuitable folders, arguments and names: one line each, without side effects."""
 
 import os
 import shutil
@@ -7,13 +7,9 @@ from pathlib import Path
 import pytest
 
 from engine.errors import UserError
-from faces.preparation import folder as run
+from faces.preparation import folder as preparation
 from tests.faces.photos import save_photo
-from tests.faces.preparation.prepared import (
-    contents,
-    manifest,
-    quick,
-)
+from tests.faces.preparation.helpers import contents, prepare_here, read_manifest
 from tests.in_process import call, refusal
 
 pytest.importorskip("cv2", reason="needs the extra 'photos'")
@@ -22,19 +18,19 @@ pytest.importorskip("cv2", reason="needs the extra 'photos'")
 @pytest.mark.parametrize(
     ("photos", "out", "expected"),
     [
-        ("in", "in", "holds the photos; name another folder to write to"),
-        ("in", "in/out", "lies in the folder of photos"),
-        ("in/sub", "in", "lies in .*; name another folder to write to"),
+        ("in", "in", "is the folder of photos; choose another output folder"),
+        ("in", "in/out", "is inside the folder of photos"),
+        ("in/sub", "in", "is inside .*; choose another output folder"),
         ("in", "file", "is a file; name a folder for the faces"),
-        ("file", "out", "is a file; give the folder that holds the photos"),
+        ("file", "out", "is a file; name a folder of photos"),
         ("missing", "out", "no folder .*missing"),
-        ("bare", "out", "no photo or video in .*bare; give a folder that holds some"),
-        ("in", "other", "holds files that are no prepared faces; name a new or empty folder"),
-        ("link", "in/out", "lies in the folder of photos"),
+        ("bare", "out", "no photo or video in .*bare"),
+        ("in", "other", "contains other files than prepared faces; name a new or empty folder"),
+        ("link", "in/out", "is inside the folder of photos"),
         ("in", "circle", "circle cannot be written to: File exists"),
     ],
 )
-def test_folders_that_do_not_fit_are_one_line(tmp_path, monkeypatch, photos, out, expected):
+def test_unsuitable_folders(tmp_path, monkeypatch, photos, out, expected):
     monkeypatch.chdir(tmp_path)
     save_photo(tmp_path / "in" / "sub" / "a.png", 1)
     for name in ("bare", "other"):
@@ -45,21 +41,21 @@ def test_folders_that_do_not_fit_are_one_line(tmp_path, monkeypatch, photos, out
     (tmp_path / "circle").symlink_to("circle")
     before = contents(tmp_path)
     with pytest.raises(UserError, match=expected):
-        quick(Path(photos), Path(out))
+        prepare_here(Path(photos), Path(out))
     assert contents(tmp_path) == before
     assert not (tmp_path / "in" / "out").exists()
 
 
-def test_a_link_into_the_folder_that_is_written_to_is_seen(tmp_path):
+def test_link_into_the_output_folder(tmp_path):
     save_photo(tmp_path / "in" / "a.png", 1)
-    quick(tmp_path / "in", tmp_path / "out")
+    prepare_here(tmp_path / "in", tmp_path / "out")
     (tmp_path / "in" / "crops").symlink_to(tmp_path / "out" / "faces")
-    with pytest.raises(UserError, match=r"is a link into .*out, which is written to"):
-        quick(tmp_path / "in", tmp_path / "out")
+    with pytest.raises(UserError, match=r"is a link into the output folder .*out"):
+        prepare_here(tmp_path / "in", tmp_path / "out")
 
 
 @pytest.mark.parametrize(
-    ("words", "expected"),
+    ("arguments", "expected"),
     [
         (("--size", 8), "--size must be 16 to 1,024, not 8"),
         (("--near-copy", 145), "--near-copy must be -1 to 144"),
@@ -68,50 +64,50 @@ def test_a_link_into_the_folder_that_is_written_to_is_seen(tmp_path):
         (("--smallest", 10**9), "--smallest must be 1 to 20,000"),
         (("--least-score", "inf"), "--least-score must be 0 to 1,000, not inf"),
         (("--most-turned", "nan"), "--most-turned must be 0 or more, not nan"),
-        (("--detector", "missing.onnx"), "no file missing.onnx; --detector takes the ONNX file of a YuNet"),
+        (("--detector", "missing.onnx"), "no file missing.onnx; pass the ONNX file of a YuNet to --detector"),
         (("--form", "gif"), "gif"),
     ],
 )
-def test_words_that_do_not_fit_are_one_line(words, expected, tmp_path):
+def test_invalid_arguments(arguments, expected, tmp_path):
     save_photo(tmp_path / "in" / "a.png", 1)
-    told = call("prepare_faces.py", tmp_path / "in", tmp_path / "out", *words)
-    assert told.code == 2
-    assert expected in told.error
-    assert told.error.count("\n") == 1
+    output = call("prepare_faces.py", tmp_path / "in", tmp_path / "out", *arguments)
+    assert output.code == 2
+    assert expected in output.error
+    assert output.error.count("\n") == 1
     assert not (tmp_path / "out").exists()
 
 
-def test_a_folder_that_cannot_be_written_to_is_one_line(tmp_path, monkeypatch):
+def test_full_disk_is_one_line(tmp_path, monkeypatch):
     save_photo(tmp_path / "in" / "a.png", 1)
 
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(run, "_write", full)
+    monkeypatch.setattr(preparation, "_write_crop", full)
     with pytest.raises(
-        UserError, match="out cannot be written to: No space left on device; what is done stays"
+        UserError, match="out cannot be written to: No space left on device; finished work is kept"
     ):
-        quick(tmp_path / "in", tmp_path / "out")
+        prepare_here(tmp_path / "in", tmp_path / "out")
 
 
-def test_where_no_photo_can_be_read_that_is_one_line_and_the_manifest_stays(tmp_path):
+def test_no_readable_photo(tmp_path):
     folder, out = tmp_path / "in", tmp_path / "out"
     folder.mkdir()
     (folder / "a.jpg").write_bytes(b"\xff\xd8\xff" + bytes(50))
     (folder / "empty.jpg").touch()
-    for _ in ("at first", "as nothing is left to do"):
+    for _ in ("first run", "nothing left to do"):
         line = refusal("prepare_faces.py", folder, out, "--workers", 0)
         assert f"none of the 2 photos and videos in {folder} can be read; the first is a.jpg: " in line
-        assert [row["verdict"] for row in manifest(out)] == ["unreadable"] * 2
+        assert [row["verdict"] for row in read_manifest(out)] == ["unreadable"] * 2
     save_photo(folder / "b.png", 1)
-    assert quick(folder, out).new == 1
+    assert prepare_here(folder, out).new == 1
 
 
-def test_nothing_is_left_behind_where_there_is_no_detector(tmp_path):
+def test_missing_detector_leaves_nothing_behind(tmp_path):
     save_photo(tmp_path / "in" / "a.png", 1)
-    (tmp_path / "no.onnx").write_text("no network")
-    with pytest.raises(UserError, match="is no YuNet"):
-        quick(tmp_path / "in", tmp_path / "out", detector=tmp_path / "no.onnx")
+    (tmp_path / "no.onnx").write_text("not a network")
+    with pytest.raises(UserError, match="is not a YuNet"):
+        prepare_here(tmp_path / "in", tmp_path / "out", detector=tmp_path / "no.onnx")
     assert not (tmp_path / "out").exists()
 
 
@@ -121,18 +117,18 @@ def test_names_that_are_not_utf_8(tmp_path):
     raw = os.fsdecode(b"caf\xe9")
     (folder / "a.png").rename(folder / f"{raw}.png")
     shutil.copy(folder / f"{raw}.png", folder / f"{raw}.mp4")
-    ((name, reason),) = quick(folder, out).unreadable
+    ((name, reason),) = prepare_here(folder, out).unreadable.items()
     assert (name, reason[:23]) == (f"{raw}.mp4", "its name is not UTF-8, ")
     assert (out / "faces" / f"{raw}.png-0.jpg").is_file()
-    assert quick(folder, out).new == 0
+    assert prepare_here(folder, out).new == 0
 
 
-def test_the_network_of_landmarks_may_be_told_by_its_runs_number(tmp_path, photos, monkeypatch):
+def test_landmarks_by_run_number(tmp_path, photos, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run = tmp_path / "outputs" / "landmarks" / "0003-mine"
     run.mkdir(parents=True)
     (run / "config.json").write_text("{}")
-    for number, said in ((3, "0003-mine"), (4, "4 is no run")):
-        told = call("prepare_faces.py", photos, tmp_path / "out", "--landmarks", number)
-        assert told.code == 2
-        assert said in told.error.splitlines()[-1]
+    for number, message in ((3, "0003-mine"), (4, "4 is no run")):
+        output = call("prepare_faces.py", photos, tmp_path / "out", "--landmarks", number)
+        assert output.code == 2
+        assert message in output.error.splitlines()[-1]
