@@ -19,6 +19,7 @@ from engine.budget import BudgetTimer, Outcome
 from engine.checkpoint import save, save_as_best
 from engine.distributed import World
 from engine.errors import UserError
+from engine.finite import DivergedError
 from engine.run_logger import RunLogger
 from engine.settings import TrainingSettings
 from engine.signals import SignalHandler, exit_code, patience
@@ -102,7 +103,6 @@ class TrainingLoop:
         self.logger = cast(RunLogger, logger)
         self.best = best
         self.world = world or World()
-        self.timer = BudgetTimer(trainer.settings, trainer.step_count)
         self.saved: Path | None = None
 
     def train(self) -> Outcome:
@@ -113,11 +113,12 @@ class TrainingLoop:
             UserError: a checkpoint, a picture or a line could not be written.
             ProcessLostError: another process is gone.
         """
-        trainer, timer, world = self.trainer, self.timer, self.world
+        trainer, world = self.trainer, self.world
+        self.timer = timer = BudgetTimer(trainer.settings, trainer.step_count)
         signals = SignalHandler((lambda: patience(timer.longest_turn)) if world.launched else None)
         with signals, timer.progress(trainer.step_count, shown=world.is_rank_zero) as self.bar:
             if trainer.step_count == 0:
-                self.on_rank_zero(self._log_start)
+                self.on_rank_zero(self.log_start)
             stopping = False
             while not stopping:
                 trainer.step()
@@ -172,7 +173,8 @@ class TrainingLoop:
         """Put the trainer back to before the problem."""
         raise NotImplementedError
 
-    def _log_start(self) -> None:
+    def log_start(self) -> None:
+        """Write what a run shows of step 0."""
         self.log_samples()
         self.logger.log_histograms(0, self.trainer.networks())
 
@@ -193,6 +195,7 @@ class TrainingLoop:
         problem = self.check(due, values)
         if problem is not None:
             return problem
+        best_before = self.best.state()
         scores = self.scores() if due.score else {}
         is_best = bool(scores) and self.best.add(step, scores[trainer.ranked_by])
         values |= scores
@@ -204,7 +207,11 @@ class TrainingLoop:
             logger.log_histograms(step, trainer.networks())
         if due.save or is_best:
             logger.flush()
-            self.saved = save(logger.run, step, self.state(), trainer.settings.keep, trainer.weights)
+            try:
+                self.saved = save(logger.run, step, self.state(), trainer.settings.keep, trainer.weights)
+            except DivergedError:
+                self.best.load_state(best_before)  # or a checkpoint that was never written would be the best
+                raise
             if is_best:
                 save_as_best(self.saved)
         return None

@@ -152,7 +152,9 @@ def between(settings: Any, low: float, high: float, names: str) -> None:
     for name in names.split():
         value = getattr(settings, name)
         if value is not None and not low < value < high:
-            bounds = f"more than {low:g}" + ("" if high == float("inf") else f" and less than {high:g}")
+            bounds = f"more than {low:g}" + (
+                " and finite" if high == float("inf") else f" and less than {high:g}"
+            )
             raise UserError(f"{flag(name)} must be {bounds}, not {value}")
 
 

@@ -27,7 +27,7 @@ from engine.settings import at_least
 from gan.config import read_info
 from gan.generator import check_networks
 from gan.latent.vectors import draw
-from gan.losses import lead_of_real
+from gan.losses import real_margin
 from gan.metrics.references import load_reference
 from gan.negatives import COLUMNS, blend
 from gan.networks import Discriminator, make_discriminator, make_generator
@@ -91,7 +91,7 @@ def margin(discriminator: Discriminator, images: Tensor) -> Tensor:
     """The logit for "real" minus that for "generated" [N]; batch norm uses the statistics of each batch."""
     discriminator = copy.deepcopy(discriminator)  # a forward pass in training mode changes its state
     logits = torch.cat([discriminator(part) for part in images.tensor_split(ceil(len(images) / BATCH))])
-    return lead_of_real(logits)
+    return real_margin(logits)
 
 
 def spots(images: Tensor, random: torch.Generator, size: float) -> Tensor:

@@ -46,7 +46,8 @@ class Settings(TrainingSettings):
     the textbook form: batch norm in D, unscaled logits, beta2 0.999, no averaged weights, no augmentation, no
     negatives). The default is light on a CPU and paper on a GPU."""
     steps: int | None = None
-    """Stop after this many steps; 7000 if neither steps nor minutes are given."""
+    """Stop after this many steps. Without steps and minutes, a training on a FOLDER takes 7000 steps, one on
+    drawn faces 15 minutes."""
     minutes: float | None = None
     """Stop this many minutes after the start."""
     batch_size: int = 96
@@ -133,7 +134,7 @@ REMOVED = {
 }
 """Settings of earlier versions that are constants now, with the constant."""
 IGNORED = frozenset({"cuda_graph", "memory_share", "histogram_every", "plain", "augmentation_target"})
-"""Settings of earlier versions that changed no result, or that `_upgrade` converts."""
+"""Settings of earlier versions that changed no result, or that `upgrade` converts."""
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from engine.loop import Due, TrainingLoop
 from engine.run_logger import RunLogger
 from engine.runs import STOPPED, checkpoints, step_of
 from engine.settings import settings_affecting_results
+from gan import losses
 from gan.config import RESUMABLE
 from gan.monitor import Alarm, Limits, Monitor, not_finite
 from gan.rollback import Rollback, UnrecoverableError
@@ -30,8 +31,8 @@ class GanLoop(TrainingLoop):
     Args:
         trainer: at the step at which the run starts or resumes.
         logger: the run's; only rank 0 needs one.
-        real: some training images, uint8 [N, 3, S, S], as many as there are samples, which the samples are
-            compared with.
+        real: some images of the data set, uint8 [N, 3, S, S], as many as there are samples, which the samples
+            are compared with.
         validator: scores the networks; None for no scores.
     """
 
@@ -92,6 +93,7 @@ class GanLoop(TrainingLoop):
                 "recovery": self.rollback.state(),
             },
             "settings": settings_affecting_results(self.trainer.settings, RESUMABLE),
+            "loss": type(losses.adversarial_loss).__name__,
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -140,11 +142,14 @@ class GanLoop(TrainingLoop):
             self.monitor.load_state(state["course"]["watch"])
         self.timer.roll_back(from_step - self.trainer.step_count)
         self.on_rank_zero(self._report_rollback)
+        if state is None:
+            self.on_rank_zero(self.log_start)
 
     def _new_monitor(self) -> Monitor:
         """A monitor with the patience that the current learning rate requires."""
         rate = self.trainer.settings.learning_rate * self.rollback.rate_factor
-        return Monitor(self._real, Limits().at(rate))
+        cross_entropy = isinstance(losses.adversarial_loss, losses.CrossEntropy)
+        return Monitor(self._real, Limits().at(rate), check_discriminator=cross_entropy)
 
     def _find_rollback(self, alarm: Alarm) -> tuple[Rollback, dict[str, Any] | None]:
         """The rollback and the state to resume from, None for the start. Newer checkpoints are removed."""

@@ -107,12 +107,16 @@ class Monitor:
     had never stopped. Values must be finite.
 
     Args:
-        real: training images, uint8 [N, 3, S, S], about as many as there are samples; at least 2.
+        real: images of the data set, uint8 [N, 3, S, S], about as many as there are samples; at least 2.
         limits: the numbers that define the alarms.
+        check_discriminator: raise "D wins" and "D fails", whose limits only apply to cross-entropy.
     """
 
-    def __init__(self, real: NDArray[np.uint8], limits: Limits | None = None) -> None:
+    def __init__(
+        self, real: NDArray[np.uint8], limits: Limits | None = None, *, check_discriminator: bool = True
+    ) -> None:
         self.limits = limits or Limits()
+        self._check_discriminator = check_discriminator
         self._real_distance = float(distances(real).mean())
         self._winning = _Streak()
         self._failing = _Streak()
@@ -129,11 +133,13 @@ class Monitor:
             statistics: means since the last point, named as in `gan.training_step.STATISTICS`.
 
         Returns:
-            A certain alarm, or else a warning, or None if there is nothing new.
+            The certain alarm whose trouble began first, or else a warning, or None if there is nothing new.
         """
-        checks = (self._discriminator_wins, self._discriminator_fails, self._gradient_gone)
-        alarms = [check(step, statistics) for check in checks]
-        return max((alarm for alarm in alarms if alarm), key=lambda alarm: alarm.certain, default=None)
+        checks = [self._gradient_gone]
+        if self._check_discriminator:
+            checks += [self._discriminator_wins, self._discriminator_fails]
+        alarms = [alarm for check in checks if (alarm := check(step, statistics))]
+        return max(alarms, key=lambda alarm: (alarm.certain, -alarm.since), default=None)
 
     def check_samples(self, step: int, samples: NDArray[np.uint8]) -> Alarm | None:
         """Check the run's samples, uint8 [N, 3, S, S], always of the same latent vectors.

@@ -31,11 +31,11 @@ from engine.setup import (
     with_absolute_folder,
 )
 from engine.worker_pool import worker_count
+from gan import losses
 from gan.config import (
     DEFAULT_STEPS,
     MIN_IMAGES,
     NETWORK_SETTINGS,
-    PRESETS,
     RESUMABLE,
     Settings,
     TrainingArguments,
@@ -155,11 +155,27 @@ def make_trainer(plan: Plan[Settings], data: ImageDataset, world: World | None =
     enable_cudnn_benchmark(plan.device)
     world = world or World()
     trainer = Trainer(plan.settings, data.images, plan.device, data.training_indices, world)
-    if source := world.on_rank_zero(plan.source_state):
+    if source := world.on_rank_zero(lambda: _source_state(plan)):
         path, state = source
         trainer.initialize_from(state)
-        print(f"starting from the networks of {path}")
+        if not plan.resumed:
+            print(f"starting from the networks of {path}")
     return trainer
+
+
+def _source_state(plan: Plan[Settings]) -> tuple[Path, dict[str, Any]] | None:
+    """The checkpoint that the run started from, to which a rollback may return; None without one."""
+    if plan.resumed is None:
+        return plan.source_state()
+    source = GAN.read_info(plan.resumed).data.get("begun_from")
+    if source is None:
+        return None
+    try:
+        path, state, _ = load_newest(Path(source), mapped=False)
+    except UserError as error:
+        print(f"note: the networks that {plan.resumed} started from are gone ({error})")
+        return None
+    return path, state
 
 
 @contextmanager
@@ -272,6 +288,11 @@ def _resume(argv: Sequence[str], arguments: TrainingArguments) -> Plan[Settings]
             f"{run}/config.json has another {', '.join(map(flag, edited))} than {path} was trained with: "
             "undo the change, or insist with --force"
         )
+    loss, stored = type(losses.adversarial_loss).__name__, state.get("loss", losses.CrossEntropy.__name__)
+    if loss != stored and not arguments.force:
+        raise UserError(
+            f"{run} was trained with the loss {stored}, not {loss}: undo that, or insist with --force"
+        )
     return Plan(GAN, settings, device, resumed=run, force=arguments.force)
 
 
@@ -287,8 +308,9 @@ def _start(argv: Sequence[str], arguments: TrainingArguments) -> Plan[Settings]:
     source = GAN.find_run(arguments.init_from, arguments.output) if arguments.init_from else None
     if source:
         theirs = GAN.read_info(source).settings
-        preset = PRESETS[arguments.preset] if arguments.preset else {}
-        if any(getattr(theirs, name) != preset[name] for name in preset.keys() & {*NETWORK_SETTINGS}):
+        preset = preset_settings(arguments.preset) if arguments.preset else theirs
+        fixed = {*NETWORK_SETTINGS} - {"image_size", "latent_size"}
+        if any(getattr(theirs, name) != getattr(preset, name) for name in fixed):
             raise UserError(f"--preset requires other networks than those of {source}: omit it")
         defaults = replace(defaults, **{name: getattr(theirs, name) for name in NETWORK_SETTINGS})
     if on_cpu and arguments.folder is None and arguments.preset is None:

@@ -286,7 +286,7 @@ class Trainer:
             negatives=self._negatives,
             negative_share=self.settings.negatives if self._negatives else 0.0,
             autocast=self._autocast(),
-            one_backward=independent and hasattr(loss, "generator_gradient_ratio"),
+            one_backward=independent and losses.has_valid_ratio(loss),
         )
         networks = (self.generator, self.discriminator)
         optimizers = (self._generator_optimizer, self._discriminator_optimizer)

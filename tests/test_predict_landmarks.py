@@ -195,8 +195,8 @@ def test_benchmark_reports_faces_per_second(photos, landmark_run, monkeypatch):
         ran.append([word for word in words if isinstance(word, Path) and word.suffix == ".png"])
         return Cost(seconds=2.0, cpu_seconds=2.0, memory=1.0)
 
-    monkeypatch.setattr("benchmarks.measuring.fresh", lambda task, *words: (task(*words), None))
-    monkeypatch.setattr("benchmarks.measuring.run", run)
+    monkeypatch.setattr("benchmarks.measuring.call_in_subprocess", lambda task, *words: (task(*words), None))
+    monkeypatch.setattr("benchmarks.measuring.run_python", run)
     arguments = ("--count", 3, "--together", 2, "--times", 2, "--json")
     result = call("benchmarks/landmark_speed.py", landmark_run, photos, *arguments)
     assert result.code == 0, result.error

@@ -283,8 +283,8 @@ def test_empty_photo_is_reported(scratch_run, gallery, drawn_people):
 def test_photo_at_which_detection_fails_is_reported(scratch_run, gallery, drawn_people, monkeypatch, error):
     cv2 = pytest.importorskip("cv2", reason="the extra 'photos' is not installed")
     reason = {
-        "memory": "not enough memory to look for faces in it",
-        "opencv": "OpenCV fails at it: (-4) Failed to allocate",
+        "memory": "not enough memory for face detection",
+        "opencv": "OpenCV fails: (-4) Failed to allocate",
     }[error]
     odd, fine = files(sorted(drawn_people.iterdir())[0], 0, 2)
 

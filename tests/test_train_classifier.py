@@ -118,7 +118,7 @@ def test_tensorboard_content(scratch_run):
     weights = {name for name, _ in load_recognizer(scratch_run).network.named_parameters()}
     for kind in ("classifier", "gradient"):
         assert {name.partition("/")[2] for name in histograms if name.startswith(f"{kind}/")} == weights
-    assert {point.step for point in board.Histograms("gradient/head.weight")} == {30}
+    assert {point.step for point in board.Histograms("gradient/head.weight")} == {20, 40}
     assert [image.step for image in board.Images("samples")] == [0, 40]
     assert load_png(samples(scratch_run)[0]).shape[0] == 3
 
@@ -131,18 +131,18 @@ def test_killed_run_resumes_bit_for_bit(folder, method):
         call("train_classifier.py", *words, "--name", "killed")
     straight, killed = runs()
     assert step_of(checkpoints(killed)[-1]) == 4
-    assert any("going on from" in line for line in train("--resume"))
+    assert any("resuming from" in line for line in train("--resume"))
     assert_same_training(straight, killed)
     assert (straight / "confusion.csv").read_text() == (killed / "confusion.csv").read_text()
 
 
 def test_resume_of_a_finished_run_or_with_other_settings(folder):
     train(folder, *SHORT_RUN)
-    assert "is at its end, step 6 of 6" in error_line("--resume")
+    assert "has reached its last step, 6 of 6" in error_line("--resume")
     assert "another --balance" in error_line("--resume", 1, "--no-balance")
     for name, value in (("image-size", 48), ("method", "finetune"), ("optimizer", "sgd")):
         line = error_line("--resume", 1, f"--{name}", value, "--force")
-        assert f"was trained with another --{name}: leave that out" in line
+        assert f"was trained with another --{name}: omit the change" in line
     train("--resume", 1, "--steps", 8, "--force")
     assert step_of(checkpoints(runs()[0])[-1]) == 8
     removed = sorted(path.name for path in folder.iterdir())[0]
@@ -157,20 +157,20 @@ def test_edited_config_is_an_error(folder):
     (run,) = runs()
     original = (run / "config.json").read_text()
     for name, value, message in (
-        ("embedding", 16, "another --embedding: leave that out, or undo it in its config.json"),
+        ("embedding", 16, "another --embedding: omit the change, or undo it in its config.json"),
         ("image_size", 48, "another --image-size"),
         ("loss", "softmax", "another --loss"),
         ("backbone", "resnet18", "another --backbone"),
         ("optimizer", "sgd", "another --optimizer"),
         ("method", "finetune", "config.json: --stages is for --method arcface, not finetune"),
-        ("learning_rate", 0.5, "another --learning-rate; going on would not be the same run"),
+        ("learning_rate", 0.5, "another --learning-rate, so resuming would not continue the same run"),
     ):
         config = json.loads(original)
         config["settings"][name] = value
         (run / "config.json").write_text(json.dumps(config))
         assert message in error_line("--resume", "--steps", 6), name
     (run / "config.json").write_text(original)
-    assert "is at its end" in error_line("--resume")
+    assert "has reached its last step" in error_line("--resume")
 
 
 def test_init_from_starts_with_another_run(folder):
@@ -192,11 +192,11 @@ def test_resume_with_the_source_given_again_or_deleted(folder, arcface_run, tmp_
     words = ("--method", "finetune", "--from", "source")
     train(folder, *SHORT_RUN, *words, "--minutes", 1e-6)
     (run,) = runs()
-    assert any("going on from" in line for line in train("--resume", 1, *words, "--minutes", 1e-6))
+    assert any("resuming from" in line for line in train("--resume", 1, *words, "--minutes", 1e-6))
     shutil.copytree(run, "outputs/classifiers/0007-other")
     assert "another --from-checkpoint" in error_line("--resume", 1, "--from", 7)
     shutil.rmtree("source")
-    assert any("going on from" in line for line in train("--resume", 1))
+    assert any("resuming from" in line for line in train("--resume", 1))
 
 
 def test_stages_unfreeze_layers(folder):

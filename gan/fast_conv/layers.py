@@ -48,9 +48,8 @@ def convert(network: nn.Module) -> nn.Module:
 def _is_supported(layer: nn.Conv2d | nn.ConvTranspose2d) -> bool:
     geometry = (layer.kernel_size, layer.stride, layer.padding, layer.dilation, layer.groups)
     supported = ((KERNEL, KERNEL), (STRIDE, STRIDE), (PADDING, PADDING), (1, 1), 1)
-    return (
-        geometry == supported and layer.output_padding in ((0, 0), (1, 1)) and layer.padding_mode == "zeros"
-    )
+    output_padding = (1, 1) if isinstance(layer, nn.ConvTranspose2d) else (0, 0)
+    return geometry == supported and (layer.output_padding, layer.padding_mode) == (output_padding, "zeros")
 
 
 class FastConv2d(nn.Conv2d):

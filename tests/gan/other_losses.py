@@ -5,33 +5,33 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from gan.losses import lead_of_real
+from gan.losses import real_margin
 
 
 class Hinge:
     """Lim and Ye 2017."""
 
     def real(self, logits: torch.Tensor) -> torch.Tensor:
-        return F.relu(1 - lead_of_real(logits)).mean()
+        return F.relu(1 - real_margin(logits)).mean()
 
     def fake(self, logits: torch.Tensor) -> torch.Tensor:
-        return F.relu(1 + lead_of_real(logits)).mean()
+        return F.relu(1 + real_margin(logits)).mean()
 
     def generator(self, logits: torch.Tensor) -> torch.Tensor:
-        return -lead_of_real(logits).mean()
+        return -real_margin(logits).mean()
 
 
 class LeastSquares:
     """Mao et al. 2017."""
 
     def real(self, logits: torch.Tensor) -> torch.Tensor:
-        return (lead_of_real(logits) - 1).square().mean()
+        return (real_margin(logits) - 1).square().mean()
 
     def fake(self, logits: torch.Tensor) -> torch.Tensor:
-        return lead_of_real(logits).square().mean()
+        return real_margin(logits).square().mean()
 
     def generator(self, logits: torch.Tensor) -> torch.Tensor:
-        return (lead_of_real(logits) - 1).square().mean()
+        return (real_margin(logits) - 1).square().mean()
 
 
 def reference_losses(name: str, real: torch.Tensor, fakes: list[tuple[float, torch.Tensor]]) -> tuple:

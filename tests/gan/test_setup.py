@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import shutil
 from pathlib import Path
 
@@ -111,3 +112,8 @@ def test_a_setting_put_into_an_older_runs_config_is_noticed(tiny_run, tmp_path):
 def test_a_preset_of_other_networks_than_those_begun_with_is_refused(tiny_run, words, told):
     with pytest.raises(UserError, match=rf"^{told} requires other networks than those of "):
         make_plan(["faces", "--init-from", str(tiny_run), *words])
+
+
+def test_a_plan_reaches_the_other_processes():
+    plan = make_plan(["faces", "--device", "cpu", "--precision", "float32"])
+    assert pickle.loads(pickle.dumps(plan)) == plan

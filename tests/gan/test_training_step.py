@@ -270,3 +270,16 @@ def test_a_step_reads_nothing_back_from_the_device(plain, read_back):
     tested.statistics()
     tested.check_finite()
     assert read_back  # the recording works
+
+
+def test_a_loss_that_inherits_a_ratio_it_has_no_right_to_gets_two_backward_passes(monkeypatch):
+    class Saturating(losses.CrossEntropy):
+        """Goodfellow et al. 2014, equation 1: G minimises what D maximises."""
+
+        def generator(self, logits: torch.Tensor) -> torch.Tensor:
+            return -self.fake(logits)
+
+    assert losses.has_valid_ratio(losses.CrossEntropy())
+    assert not losses.has_valid_ratio(Saturating())
+    monkeypatch.setattr(losses, "adversarial_loss", Saturating())
+    assert not trainer()._training_step.keywords["options"].one_backward

@@ -124,7 +124,7 @@ def test_averaged_weights_are_loaded(predictor, landmark_run):
 
 
 def test_other_checkpoints_are_one_line(tiny_run, landmark_run, tmp_path):
-    with pytest.raises(UserError, match="holds no network of landmarks"):
+    with pytest.raises(UserError, match="contains no network of landmarks"):
         load_predictor(checkpoints(tiny_run)[-1])
     with pytest.raises(UserError, match="no checkpoint"):
         load_predictor(tmp_path)

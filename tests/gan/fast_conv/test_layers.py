@@ -242,3 +242,8 @@ def test_converting_replaces_what_is_supported_and_shares_the_parameters():
     assert all(old.weight is new.weight for old, new in zip(before, after, strict=True))
     assert list(network.state_dict()) == names
     assert convert(network)[0] is after[0]
+
+
+def test_a_transposed_convolution_without_output_padding_stays_torchs():
+    layer = convert(nn.Sequential(nn.ConvTranspose2d(4, 3, **GEOMETRY)))[0]
+    assert type(layer) is nn.ConvTranspose2d
