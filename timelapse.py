@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from engine.cli import parse
 from engine.errors import UserError, run_script
-from engine.runs import samples
+from engine.runs import sample_grids
 from gan.latent.render import writing
 from gan.options import RunArguments
 from images.video import Kind, check_rate, read_frames, save_video
@@ -40,7 +40,7 @@ def main() -> None:
     """Parse the command line, make the film, say where it is."""
     choice = parse(TimelapseArguments, description=__doc__)
     run = choice.folder()
-    grids = samples(run)
+    grids = sample_grids(run)
     if len(grids) < 2:
         raise UserError(f"{run / 'samples'} holds {len(grids)} sample grids; a timelapse needs 2 or more")
     frames = read_frames(grids, choice.shrink, hold=round(choice.hold * choice.fps))

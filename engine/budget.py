@@ -27,7 +27,7 @@ class Budget(Protocol):
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrainingResult:
     """How a sitting ended."""
 
     step: int
@@ -41,7 +41,7 @@ class BudgetTimer:
     """Follows a sitting that begins now, at a step.
 
     Attributes:
-        longest_turn: seconds of the longest step with all that was done after it; None before the first
+        longest_step: seconds of the longest step with all that was done after it; None before the first
             has ended. The first, in which libraries choose their ways, counts only until there is a second.
     """
 
@@ -50,7 +50,7 @@ class BudgetTimer:
         self._start = time.monotonic()
         self._first_step = step
         self._marked_step, self._marked_time = step, self._start
-        self.longest_turn: float | None = None
+        self.longest_step: float | None = None
         self._turns, self._turned = 0, self._start
 
     def seconds(self) -> float:
@@ -62,14 +62,14 @@ class BudgetTimer:
         self._first_step -= steps
         self._marked_step -= steps
 
-    def turn(self) -> None:
+    def end_step(self) -> None:
         """Take note that a step has ended, with all that is done after it."""
         now = time.monotonic()
         seconds, self._turned = now - self._turned, now
-        self.longest_turn = max(seconds, self.longest_turn or 0.0) if self._turns > 1 else seconds
+        self.longest_step = max(seconds, self.longest_step or 0.0) if self._turns > 1 else seconds
         self._turns += 1
 
-    def over(self, step: int) -> bool:
+    def is_exhausted(self, step: int) -> bool:
         """Whether the steps or the minutes are used up."""
         steps, minutes = self._settings.steps, self._settings.minutes
         return (steps is not None and step >= steps) or (
@@ -95,7 +95,7 @@ class BudgetTimer:
         expected = step + round(left * done / self.seconds())
         return expected if steps is None else min(expected, steps)
 
-    def progress(self, step: int, *, shown: bool = True) -> tqdm:
+    def progress_bar(self, step: int, *, shown: bool = True) -> tqdm:
         """A progress bar over steps that stands at this one."""
         return tqdm(
             initial=step,

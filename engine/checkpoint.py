@@ -160,7 +160,7 @@ def load_selected(run: Path, checkpoint: str | int | Path | None) -> tuple[Path,
     return path, load(path)
 
 
-def load_from(path: Path) -> tuple[Path, dict[str, Any]]:
+def load_path(path: Path) -> tuple[Path, dict[str, Any]]:
     """A checkpoint and what it holds, from its file or, as `load_selected` chooses, from a run's folder.
 
     Raises:

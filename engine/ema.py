@@ -29,7 +29,7 @@ class AveragedNetwork:
         self.half_life = half_life
         self.network = copy.deepcopy(network).requires_grad_(False)
 
-    def share(self, batch_size: int, images_seen: float) -> float:
+    def lerp_weight(self, batch_size: int, images_seen: float) -> float:
         """How far in (0, 1) of the way to the network a step takes the average.
 
         Args:

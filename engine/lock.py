@@ -12,20 +12,22 @@ from engine.errors import UserError
 
 
 @contextmanager
-def locked(run: Path, doing: str = "training", *, name: str = ".lock", wait: float = 0.0) -> Iterator[None]:
+def locked(
+    run: Path, doing: str = "training", *, name: str = ".lock", timeout: float = 0.0
+) -> Iterator[None]:
     """While the block runs, no other process has this run; a process that dies lets go of it.
 
     Args:
         run: its folder.
         doing: what the other process is told to be doing there.
         name: of the lock's file in that folder, where not all of the folder is meant.
-        wait: seconds until the other process is told of.
+        timeout: seconds until the other process is told of.
 
     Raises:
         UserError: another process has it, or its folder cannot be written to.
     """
     try:
-        lock = FileLock(run / name, timeout=wait).acquire()
+        lock = FileLock(run / name, timeout=timeout).acquire()
     except Timeout:
         raise UserError(f"another process is {doing} in {run}: stop it first") from None
     except OSError as error:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from engine.best import BestTracker
-from engine.budget import BudgetTimer, Outcome
+from engine.budget import BudgetTimer, TrainingResult
 from engine.checkpoint import save, save_as_best
 from engine.errors import UserError
 from engine.run_logger import RunLogger
@@ -71,7 +71,7 @@ class Learner(Protocol):
         """Go on from what `state` gave, after the step that `state["step"]` tells."""
 
 
-def train(learner: Learner, logger: RunLogger, best: BestTracker) -> Outcome:
+def train(learner: Learner, logger: RunLogger, best: BestTracker) -> TrainingResult:
     """Train until the settings' steps or minutes are reached, or a signal asks for the end.
 
     At least one step is made. The last one is saved; the run's very last is also scored and shown. The
@@ -103,9 +103,9 @@ class _Sitting:
         self._saved: Path | None = None
         self._shown = ""
 
-    def train(self) -> Outcome:
+    def train(self) -> TrainingResult:
         learner, clock = self._learner, self._clock
-        with SignalHandler() as interrupt, clock.progress(learner.step_count) as bar:
+        with SignalHandler() as interrupt, clock.progress_bar(learner.step_count) as bar:
             if learner.step_count == 0:
                 self._show_picture()
                 self._logger.log_histograms(0, learner.networks())
@@ -113,10 +113,10 @@ class _Sitting:
             while not ending:
                 learner.step()
                 bar.update()
-                ending = clock.over(learner.step_count) or interrupt.received is not None
+                ending = clock.is_exhausted(learner.step_count) or interrupt.received is not None
                 self._record(bar, ending=ending)
         assert self._saved is not None, "the last step is always saved"
-        return Outcome(learner.step_count, clock.seconds(), self._saved, exit_code(interrupt.received))
+        return TrainingResult(learner.step_count, clock.seconds(), self._saved, exit_code(interrupt.received))
 
     def _record(self, bar: tqdm, *, ending: bool) -> None:
         """Log, show, score and save what is due after a step.

@@ -17,7 +17,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from engine.files import atomic_write, remove_partial_files
 from engine.png import save_png
-from engine.runs import sample_path, samples, step_of
+from engine.runs import sample_grids, sample_path, step_of
 
 
 class RunLogger:
@@ -101,7 +101,7 @@ def _cut(run: Path, step: int) -> None:
             path.write_bytes(b"".join(line + b"\n" for line in kept))
     for events in run.glob("events.out.tfevents.*"):
         _cut_events(events, step)
-    for grid in samples(run):
+    for grid in sample_grids(run):
         if step_of(grid) > step:
             grid.unlink()
 

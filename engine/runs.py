@@ -35,7 +35,7 @@ BEST, NEWEST = "best", "newest"
 """Checkpoints that have names."""
 STOPPED = "stopped: "
 """How the last event in events.txt of a run that nothing mended begins."""
-UNNAMED = "gan"
+DEFAULT_KIND = "gan"
 """The kind of a run whose config.json does not name one."""
 
 
@@ -144,7 +144,7 @@ def gave_up(run: Path) -> bool:
     return bool(events) and f": {STOPPED}" in events[-1]
 
 
-def samples(run: Path) -> list[Path]:
+def sample_grids(run: Path) -> list[Path]:
     """The run's sample grids, oldest first."""
     found = [path for path in (run / "samples").glob("step_*.png") if STEP.fullmatch(path.stem)]
     return sorted(found, key=step_of)
@@ -196,7 +196,7 @@ def find_checkpoint(run: Path, checkpoint: str | int | Path | None) -> Path:
 def write_info(run: Path, info: RunInfo) -> None:
     """Write config.json."""
     parts = {"settings": to_json(info.settings), "data": info.data, "environment": info.environment}
-    values = parts if info.kind == UNNAMED else {"kind": info.kind, **parts}
+    values = parts if info.kind == DEFAULT_KIND else {"kind": info.kind, **parts}
     with atomic_write(run / "config.json") as path:
         text = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
         # What UTF-8 cannot hold, such as the bytes of a folder named in another code, becomes JSON's \udcff.
@@ -227,7 +227,7 @@ def read_info(run: Path, kind: str, read_settings: Callable[[dict[str, Any]], An
     if not all(isinstance(part, dict) for part in parts):
         raise UserError(f"{path} does not hold settings, data and environment")
     settings, data, environment = parts
-    found = values.get("kind", UNNAMED)
+    found = values.get("kind", DEFAULT_KIND)
     if found != kind:
         raise UserError(f"{run} is a run of another kind: {found}, not {kind}")
     try:

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from engine.best import BestTracker
-from engine.budget import Outcome
+from engine.budget import TrainingResult
 from engine.checkpoint import load_newest, load_newest_and_report, save_as_best
 from engine.cli import NEWEST, RunOptions, parse_arguments, settings_of
 from engine.device import choose_device, describe_environment, print_environment_changes
@@ -23,7 +23,15 @@ from engine.finite import DivergedError
 from engine.lock import locked
 from engine.loop import Learner, train
 from engine.run_logger import RunLogger
-from engine.runs import UNNAMED, RunInfo, create_run, find_run, read_info, report_write_errors, write_info
+from engine.runs import (
+    DEFAULT_KIND,
+    RunInfo,
+    create_run,
+    find_run,
+    read_info,
+    report_write_errors,
+    write_info,
+)
 from engine.settings import changed, flag, from_json
 from faces.data import TrainingData
 from faces.settings import FREE, TrainingSettings
@@ -67,8 +75,8 @@ class Kind(Generic[Settings]):
             UserError: the run has no usable checkpoint, or one of another kind.
         """
         path, state, _ = load_newest(run)
-        if state.get("kind", UNNAMED) != self.name:
-            raise UserError(f"{path} is of another kind: {state.get('kind', UNNAMED)}, not {self.name}")
+        if state.get("kind", DEFAULT_KIND) != self.name:
+            raise UserError(f"{path} is of another kind: {state.get('kind', DEFAULT_KIND)}, not {self.name}")
         return self._settings_from(state["settings"])
 
     def _settings_from(self, values: dict[str, Any]) -> Settings:
@@ -226,7 +234,7 @@ def network_summary(network: nn.Module) -> str:
     return f"{network}\n{sum(weights):,} parameters, {sum(trained):,} of them trained"
 
 
-def _told_of(plan: Plan[Any], run: Path, outcome: Outcome, best: BestTracker) -> list[str]:
+def _told_of(plan: Plan[Any], run: Path, outcome: TrainingResult, best: BestTracker) -> list[str]:
     """What to print after a sitting: what was saved and, of a run that is not at its end, how to go on."""
     steps = plan.settings.steps
     lines = [

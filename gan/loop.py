@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from engine.budget import BudgetTimer, Outcome
+from engine.budget import BudgetTimer, TrainingResult
 from engine.checkpoint import DamagedCheckpointError, load, restore_best, save, save_as_best
 from engine.errors import UserError
 from engine.finite import DivergedError
 from engine.run_logger import RunLogger
 from engine.runs import STOPPED, checkpoints, step_of
-from engine.signals import SignalHandler, exit_code, patience
+from engine.signals import SignalHandler, exit_code, grace_period
 from gan.config import Settings, mathematics
 from gan.history import Course
 from gan.monitor import Alarm, not_finite
@@ -30,7 +30,7 @@ Result = TypeVar("Result")
 
 def train(
     trainer: Trainer, logger: RunLogger | None, course: Course, scorer: Scorer | None = None
-) -> Outcome:
+) -> TrainingResult:
     """Train until the settings' steps or minutes are reached, or a signal asks for the end.
 
     At least one step is made; the last one is always sampled and saved. Curves hold means over the
@@ -64,10 +64,10 @@ class _Sitting:
         # Only the first process comes to use it, and there it is.
         self._logger = cast(RunLogger, logger)
 
-    def train(self) -> Outcome:
+    def train(self) -> TrainingResult:
         trainer, clock, world = self._trainer, self._clock, self._world
-        interrupt = SignalHandler((lambda: patience(clock.longest_turn)) if world.launched else None)
-        with interrupt, clock.progress(trainer.step_count, shown=world.is_rank_zero) as self._bar:
+        interrupt = SignalHandler((lambda: grace_period(clock.longest_step)) if world.launched else None)
+        with interrupt, clock.progress_bar(trainer.step_count, shown=world.is_rank_zero) as self._bar:
             if trainer.step_count == 0:
                 self._by_the_first(self._start)
             ending = False
@@ -76,16 +76,16 @@ class _Sitting:
                 self._bar.update()
                 step = trainer.step_count
                 # Neither a clock nor a signal reaches all processes at the same step.
-                over, number = world.all_reduce_max(clock.over(step), interrupt.received or 0)
+                over, number = world.all_reduce_max(clock.is_exhausted(step), interrupt.received or 0)
                 ending = bool(over or number)
                 alarm = self._look(_Due(trainer.settings, step, last=ending))
                 if alarm and alarm.certain:
                     self._go_back(alarm)
                     ending = False
-                clock.turn()
+                clock.end_step()
         saved = world.on_rank_zero(lambda: self._saved)
         assert saved is not None, "the last step is always saved"
-        return Outcome(trainer.step_count, clock.seconds(), saved, exit_code(number))
+        return TrainingResult(trainer.step_count, clock.seconds(), saved, exit_code(number))
 
     def _by_the_first(self, work: Callable[[], Result]) -> Result:
         """What the first process alone does: whatever looks at the training, or writes."""

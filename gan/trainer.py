@@ -136,7 +136,7 @@ class Trainer:
         self._number.fill_(number)
         if self.average:
             seen = inf if self._average_given else number * settings.batch_size
-            share = self.average.share(settings.batch_size, seen)
+            share = self.average.lerp_weight(settings.batch_size, seen)
             self._average_share.fill_(share)
         order = batch_indices(len(self._trained), settings.batch_size, self.step_count, self._seed)
         chosen = self._trained[order[self._needed]]

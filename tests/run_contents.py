@@ -11,7 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from engine.checkpoint import load
 from engine.png import load_png
-from engine.runs import checkpoints, samples, step_of
+from engine.runs import checkpoints, sample_grids, step_of
 from tests.states import assert_equal
 
 
@@ -49,8 +49,8 @@ def assert_same_run(run: Path, other: Path) -> None:
     """The same weights of all networks, optimizers, losses, samples and curves, each step once."""
     assert_equal(load(checkpoints(run)[-1]), load(checkpoints(other)[-1]))
     assert lines(run) == lines(other)
-    assert steps(samples(run)) == steps(samples(other))
-    for one, two in zip(samples(run), samples(other), strict=True):
+    assert steps(sample_grids(run)) == steps(sample_grids(other))
+    for one, two in zip(sample_grids(run), sample_grids(other), strict=True):
         assert np.array_equal(load_png(one), load_png(two))
     for one in (run, other):
         board = EventAccumulator(str(one), {"scalars": 0, "images": 0}).Reload()
@@ -58,4 +58,4 @@ def assert_same_run(run: Path, other: Path) -> None:
             points = [(point.step, point.value) for point in board.Scalars(name)]
             told = [(line["step"], pytest.approx(line[name], rel=1e-6)) for line in lines(one)]
             assert sorted(points) == told
-        assert sorted(image.step for image in board.Images("samples")) == steps(samples(one))
+        assert sorted(image.step for image in board.Images("samples")) == steps(sample_grids(one))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.runs import checkpoints, samples, step_of
+from engine.runs import checkpoints, sample_grids, step_of
 from gan.trainer import Trainer
 from tests.conftest import FORMS, ROOT, TINY
 from tests.run_contents import assert_same_run, config, lines, newest, steps
@@ -52,7 +52,7 @@ def test_a_killed_run_goes_on_bit_for_bit(pictures, train, monkeypatch, form):
     straight, killed = sorted(Path("outputs").iterdir())
     assert steps(checkpoints(killed)) == [5, 10]
     assert lines(killed)[-1]["step"] == 12  # beyond the checkpoint: to be cut
-    assert steps(samples(killed)) == [0, 6, 12]
+    assert steps(sample_grids(killed)) == [0, 6, 12]
     with (killed / "metrics.jsonl").open("a") as file:
         file.write('{"step": 13, "loss/dis')
     assert train("--resume") == 0
@@ -116,7 +116,7 @@ def test_200_steps_and_100_with_a_kill_9_and_a_resume_are_the_same(pictures, tra
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_ctrl_c_and_sigterm_finish_the_step_save_and_say_where(pictures, train, tmp_path, number, code):
     process = started(pictures, *TINY, "--checkpoint-every", 100_000, "--steps", 100_000, folder=tmp_path)
-    wait_until(lambda: (run := run_in(tmp_path)) is not None and bool(samples(run)), process)
+    wait_until(lambda: (run := run_in(tmp_path)) is not None and bool(sample_grids(run)), process)
     process.send_signal(number)
     out, error = process.communicate(timeout=60)
     assert process.returncode == code
@@ -124,7 +124,7 @@ def test_ctrl_c_and_sigterm_finish_the_step_save_and_say_where(pictures, train, 
     run = run_in(tmp_path)
     (saved,) = checkpoints(run)
     assert f"saved in {saved.relative_to(tmp_path)}" in out
-    assert step_of(saved) == steps(samples(run))[-1]
+    assert step_of(saved) == steps(sample_grids(run))[-1]
     assert train("--resume", run, "--steps", step_of(saved) + 1) == 0
     assert step_of(checkpoints(run)[-1]) == step_of(saved) + 1
 

@@ -18,8 +18,8 @@ from engine.errors import run_script
 from engine.runs import checkpoints
 from gan.trainer import Trainer
 from tests.conftest import ROOT, TINY
+from tests.processes import warm_up
 from tests.run_contents import assert_same_run, config, steps
-from tests.together import warm_up
 
 WORDS = (*TINY, "--histogram-every", 1000, "--steps", 9)
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from engine.distributed import LOST, World, join_world
 from engine.errors import UserError, run_script
-from tests.together import together
+from tests.processes import run_processes
 
 
 @given(st.integers(1, 300), st.integers(1, 20))
@@ -72,7 +72,7 @@ def test_all_get_the_same(tmp_path):
             "own": (got, world.is_single, world.on_rank_zero(lambda: world.is_single)),
         }
 
-    first, second = together(work, tmp_path).results
+    first, second = run_processes(work, tmp_path).results
     assert first.pop("own") == (0, False, True)
     assert second.pop("own") == (1, False, True)
     assert first == second
@@ -108,7 +108,7 @@ def of_the_second_unlike_the_first(world: World) -> None:
     ],
 )
 def test_a_mistake_in_one_process_ends_all_with_one_line(tmp_path, mistake, told):
-    ended = together(mistake, tmp_path)
+    ended = run_processes(mistake, tmp_path)
     assert ended.codes == [2, 2]
     assert ended.errors == told
 
@@ -129,7 +129,7 @@ def test_the_loss_of_a_process_ends_the_others_soon_with_one_line(tmp_path, lost
                 world.all_reduce_sum([torch.ones(1000)])
 
     start = time.monotonic()
-    ended = together(work, tmp_path)
+    ended = run_processes(work, tmp_path)
     assert time.monotonic() - start < 20
     assert ended.codes[lost] == -signal.SIGKILL
     assert ended.codes[1 - lost] == LOST
@@ -153,7 +153,7 @@ def test_after_a_loss_it_is_told_whether_there_is_something_to_go_on_from(tmp_pa
     if saved:
         (run / "checkpoints").mkdir(parents=True)
         (run / "checkpoints" / "step_000003.pt").touch()
-    ended = together(work, tmp_path)
+    ended = run_processes(work, tmp_path)
     if saved:
         assert ended.errors.endswith(f"--resume {run} goes on from there\n")
     else:
@@ -208,7 +208,7 @@ def test_a_bug_in_one_keeps_its_traceback(tmp_path):
     def work(world: World) -> None:
         world.on_rank_zero(lambda: {}["missing"])
 
-    ended = together(work, tmp_path)
+    ended = run_processes(work, tmp_path)
     assert ended.codes == [1, 1]
     assert "KeyError: 'missing'" in ended.errors
 

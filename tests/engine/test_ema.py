@@ -31,7 +31,7 @@ def value_of(average: AveragedNetwork) -> float:
 
 
 def update(average: AveragedNetwork, generator: Generator, batch_size: int, images_seen: int) -> None:
-    average.update(generator, torch.tensor(average.share(batch_size, images_seen)))
+    average.update(generator, torch.tensor(average.lerp_weight(batch_size, images_seen)))
 
 
 def from_0_to_1(half_life: float) -> tuple[AveragedNetwork, Generator]:

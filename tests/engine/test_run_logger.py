@@ -9,7 +9,7 @@ from torch import nn
 
 from engine.png import load_png, read_text
 from engine.run_logger import RunLogger
-from engine.runs import sample_path, samples, step_of
+from engine.runs import sample_grids, sample_path, step_of
 from images.tiles import tile
 
 FACES = np.random.default_rng(0).integers(0, 256, (10, 3, 32, 32), np.uint8)
@@ -46,7 +46,7 @@ def assert_each_step_once(run: Path, last: int) -> None:
     assert sorted((point.step, point.value) for point in points) == [(step, step / 8) for step in every]
     assert sorted(image.step for image in board.Images("samples")) == second
     assert sorted(histogram.step for histogram in board.Histograms("generator/weight")) == second
-    assert [step_of(path) for path in samples(run)] == second
+    assert [step_of(path) for path in sample_grids(run)] == second
 
 
 def test_tensorboard_reads_what_metrics_jsonl_says(tmp_path):

@@ -16,8 +16,8 @@ from engine.runs import (
     find_checkpoint,
     find_run,
     find_run_or_checkpoint,
+    sample_grids,
     sample_path,
-    samples,
     step_of,
     write_info,
 )
@@ -219,14 +219,14 @@ def test_a_folder_of_runs_that_may_not_be_read_is_told(tmp_path, monkeypatch):
 
 
 def test_checkpoints_and_samples_come_oldest_first(tmp_path):
-    assert checkpoints(tmp_path) == samples(tmp_path) == []
+    assert checkpoints(tmp_path) == sample_grids(tmp_path) == []
     steps = [2_000_000, 500, 1000, 0, 999_999]
     touch(*(checkpoint_path(tmp_path, step) for step in steps))
     touch(*(sample_path(tmp_path, step) for step in steps))
     touch(tmp_path / "checkpoints" / "step_1.pt", tmp_path / "checkpoints" / ".step_000700-x.pt")
     touch(tmp_path / "checkpoints" / "step_000100-copy.pt", tmp_path / "samples" / "step_best.png")
     assert [step_of(path) for path in checkpoints(tmp_path)] == sorted(steps)
-    assert [step_of(path) for path in samples(tmp_path)] == sorted(steps)
+    assert [step_of(path) for path in sample_grids(tmp_path)] == sorted(steps)
     assert checkpoint_path(tmp_path, 1000).name == "step_001000.pt"
     assert sample_path(tmp_path, 100) == tmp_path / "samples" / "step_000100.png"
     below = [sample_path(tmp_path, step).name for step in (0, 9, 10, 99_999, 100_000, 999_999)]

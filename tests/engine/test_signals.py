@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import pytest
 
-from engine.signals import SignalHandler, patience
+from engine.signals import SignalHandler, grace_period
 
 LONG = 60.0
 
@@ -35,7 +35,7 @@ def hit(*numbers: signal.Signals) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_it_ends_late_whatever_it_waits_for(number):
     def waiting_for_ever() -> None:
-        with SignalHandler(patience=lambda: 0.2):
+        with SignalHandler(grace_period=lambda: 0.2):
             hit(number, number)
             threading.Event().wait()
 
@@ -46,7 +46,7 @@ def test_it_ends_late_whatever_it_waits_for(number):
 
 def test_the_first_signal_counts_and_more_do_no_harm():
     def ending_well() -> None:
-        with SignalHandler(patience=lambda: LONG) as interrupt:
+        with SignalHandler(grace_period=lambda: LONG) as interrupt:
             hit(signal.SIGTERM, signal.SIGINT, signal.SIGTERM)
         os._exit(int(interrupt.received or 0))
 
@@ -55,10 +55,10 @@ def test_the_first_signal_counts_and_more_do_no_harm():
 
 def test_a_block_that_ended_is_let_be():
     def going_on() -> None:
-        with SignalHandler(patience=lambda: 0.1):
+        with SignalHandler(grace_period=lambda: 0.1):
             hit(signal.SIGTERM)
         before = signal.set_wakeup_fd(-1)
-        with SignalHandler(patience=lambda: 0.1):
+        with SignalHandler(grace_period=lambda: 0.1):
             pass
         time.sleep(0.5)
         os._exit(7 if before == signal.set_wakeup_fd(-1) == -1 else 8)
@@ -67,6 +67,6 @@ def test_a_block_that_ended_is_let_be():
 
 
 def test_patience_is_longer_than_two_turns_and_a_slow_first_step_has_some():
-    assert patience(0.01) == pytest.approx(20, abs=1)
-    assert patience(30.0) > 2 * 30 + 15
-    assert patience(None) > 60
+    assert grace_period(0.01) == pytest.approx(20, abs=1)
+    assert grace_period(30.0) > 2 * 30 + 15
+    assert grace_period(None) > 60

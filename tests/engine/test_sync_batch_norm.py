@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from engine.distributed import World
 from engine.sync_batch_norm import SyncBatchNorm2d, convert_sync_batchnorm
 from gan.networks import Generator
-from tests.together import together
+from tests.processes import run_processes
 
 SHARES = (slice(0, 2), slice(2, 7))
 """Of 7 images, unequal."""
@@ -48,7 +48,7 @@ def test_two_shares_give_what_the_batch_gives(tmp_path, dtype):
         rows = SHARES[world.rank]
         return passed(SyncBatchNorm2d(norm, world), inputs[rows], gradient[rows])
 
-    first, second = together(work, tmp_path).results
+    first, second = run_processes(work, tmp_path).results
     parts = {name: torch.cat([first[name], second[name]]) for name in ("outputs", "inputs")}
     parts |= {name: first[name] + second[name] for name in ("weight", "bias")}
     for name in ("running_mean", "running_var", "num_batches_tracked"):
@@ -74,7 +74,7 @@ def test_two_backward_passes_from_one_pass_forward(tmp_path):
         outputs.square().backward(gradient[rows], inputs=[seen])
         return [of.weight.grad, seen.grad]
 
-    (first, second), whole = together(work, tmp_path).results, work(World())
+    (first, second), whole = run_processes(work, tmp_path).results, work(World())
     torch.testing.assert_close(first[0] + second[0], whole[0])
     torch.testing.assert_close(torch.cat([first[1], second[1]]), whole[1])
 

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from engine.budget import Outcome
+from engine.budget import TrainingResult
 from engine.checkpoint import load, save_as_best
 from engine.run_logger import RunLogger
-from engine.runs import best_path, checkpoints, gave_up, samples, step_of
+from engine.runs import best_path, checkpoints, gave_up, sample_grids, step_of
 from gan import generator
 from gan import history as course_module
 from gan.config import base
@@ -101,7 +101,7 @@ def frozen(trainer: Trainer, weights: list[torch.Tensor]) -> None:
             weight.copy_(was)
 
 
-def run_loop(trainer: Trainer, run: Path) -> tuple[Outcome, Course]:
+def run_loop(trainer: Trainer, run: Path) -> tuple[TrainingResult, Course]:
     run.mkdir(exist_ok=True)
     logger, course = RunLogger(run, 0), Course(IMAGES, trainer.settings.learning_rate)
     try:
@@ -156,7 +156,7 @@ def test_after_going_back_each_step_stands_once_and_nothing_of_the_trouble_is_le
     run_loop(Troubled(partial(poisoned, at=20), steps=32), tmp_path)
     lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == list(range(2, 33, 2))
-    assert [step_of(path) for path in samples(tmp_path)] == list(range(0, 33, 8))
+    assert [step_of(path) for path in sample_grids(tmp_path)] == list(range(0, 33, 8))
     assert [step_of(path) for path in checkpoints(tmp_path)] == [8, 16, 24, 32]
     assert not gave_up(tmp_path)
 

@@ -34,7 +34,7 @@ def warm_up() -> None:
     made.samples()
 
 
-def together(work: Callable[[World], Any], folder: Path, size: int = 2) -> Ended:
+def run_processes(work: Callable[[World], Any], folder: Path, size: int = 2) -> Ended:
     """Do `work` in so many processes of one world, as if torchrun had started them."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
