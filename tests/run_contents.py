@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -34,6 +36,15 @@ def lines(run: Path) -> list[dict]:
 def steps(paths: list[Path]) -> list[int]:
     """Those that the names of checkpoints or sample grids tell."""
     return [step_of(path) for path in paths]
+
+
+def count_event_file_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let TensorBoard read event files in the order of creation.
+
+    It sorts them by name, which contains the second and an unpadded counter: 10 would come before 9.
+    """
+    clock = SimpleNamespace(time=itertools.count(1_700_000_000).__next__)
+    monkeypatch.setattr("tensorboard.summary.writer.event_file_writer.time", clock)
 
 
 def assert_same_training(run: Path, other: Path) -> None:

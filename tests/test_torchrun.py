@@ -90,7 +90,7 @@ def test_a_killed_process_ends_all_in_a_line_and_a_restart_goes_on_bit_for_bit(p
     assert config(killed)["environment"]["processes"] == 2
     (line,) = told_of_mistakes()
     assert "another process of this training has ended" in line
-    assert f"--resume {killed.absolute()} goes on" in line
+    assert f"--resume {killed.absolute()} continues" in line
     assert f"going on with {killed.absolute()}" in (here / "1-0.out").read_text()
     assert not (here / "1-1.out").read_text()
 

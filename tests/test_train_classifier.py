@@ -266,7 +266,7 @@ def test_from_another_kind_of_run_or_from_nothing(folder, tiny_run, landmark_run
         assert "is of another kind: gan, not classifier; --from begins with a network that" in line
     line = refused(folder, *FEW, "--from", landmark_run)
     assert "is of another kind: landmarks, not classifier; its convolutions are for --method fin" in line
-    assert "gone.pt is no run" in refused(folder, *FEW, "--from", "gone.pt")
+    assert "gone.pt is not a run" in refused(folder, *FEW, "--from", "gone.pt")
 
 
 def test_frozen_features_computed_once_learn_as_well(drawn_people, arcface_run, tmp_path, monkeypatch):

@@ -86,7 +86,7 @@ def test_dry_run_tells_and_writes_no_run(pictures, train, capsys):
 @pytest.mark.parametrize("faster", ["float32", "bfloat16"])
 def test_auto_says_which_precision_proved_faster(pictures, train, monkeypatch, capsys, faster):
     seconds = {torch.float32: 1.0, torch.bfloat16: 1.0, getattr(torch, faster): 0.1}
-    monkeypatch.setattr("engine.device._product_seconds", seconds.get)
+    monkeypatch.setattr("engine.device._matmul_seconds", seconds.get)
     assert train(pictures, "--precision", "auto", "--dry-run") == 0
     assert f"; cpu, {faster}\n" in capsys.readouterr().out
 
@@ -197,7 +197,7 @@ def test_a_run_that_diverges_ends_with_its_own_code_and_resumes_from_before(
 def test_mistakes_are_one_line_and_code_2(pictures, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for words, said in [
-        ((pictures, "--resume", "nowhere"), "nowhere is no run"),
+        ((pictures, "--resume", "nowhere"), "nowhere is not a run"),
         ((tmp_path / "no faces",), "no faces"),
         ((pictures, "--image-size", "33"), "32 or 48"),
         ((pictures, "--stpes", "3"), "--stpes"),

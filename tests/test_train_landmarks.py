@@ -283,7 +283,7 @@ def test_mistakes_are_one_line(folder):
         ((folder, "--image-size", 16), "--image-size must be 32 or more"),
         ((folder, "--person", "(.).*"), "of 1 people: too few"),
         ((folder, "--points", "nothing.json"), "nothing.json (No such file or directory); give a JSON file"),
-        (("--resume", "7"), "7 is no run"),
+        (("--resume", "7"), "7 is not a run"),
         (("--resume",), "train_landmarks.py FOLDER"),
     ]:
         assert said in refused(*(() if "--resume" in words else FEW), *words), words

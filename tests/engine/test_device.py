@@ -36,7 +36,7 @@ def product(monkeypatch):
     """A processor that takes so many seconds for a product."""
 
     def pretend(**seconds: float) -> None:
-        monkeypatch.setattr(hardware, "_product_seconds", lambda dtype: seconds[str(dtype).split(".")[1]])
+        monkeypatch.setattr(hardware, "_matmul_seconds", lambda dtype: seconds[str(dtype).split(".")[1]])
 
     return pretend
 
@@ -59,10 +59,10 @@ def test_a_device_that_is_named_is_taken(machine):
 
 def test_a_device_that_is_not_there_is_told_with_those_that_are(machine):
     machine(mps=True)
-    with pytest.raises(UserError, match=r"--device cuda .* there is: mps, cpu$"):
+    with pytest.raises(UserError, match=r"--device cuda .* available: mps, cpu$"):
         choose_device("cuda")
     machine()
-    with pytest.raises(UserError, match=r"--device mps .* there is: cpu$"):
+    with pytest.raises(UserError, match=r"--device mps .* available: cpu$"):
         choose_device("mps")
 
 
@@ -95,11 +95,11 @@ def test_a_gpu_is_asked(monkeypatch, product):
 
 
 def test_products_are_really_timed(monkeypatch):
-    monkeypatch.setattr(hardware, "PROBE_SIDE", 64)
+    monkeypatch.setattr(hardware, "MATMUL_SIZE", 64)
     clock = iter([0.0, 50.0, 100.0, 103.0, 200.0, 202.0, 300.0, 304.0])
     monkeypatch.setattr(hardware.time, "perf_counter", lambda: next(clock))
     # The first, 50 s, is to warm up; then 3, 2 and 4.
-    assert hardware._product_seconds(torch.bfloat16) == 2
+    assert hardware._matmul_seconds(torch.bfloat16) == 2
     assert next(clock, None) is None
 
 

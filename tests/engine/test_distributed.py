@@ -15,7 +15,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.distributed import LOST, World, join_world
+from engine.distributed import EXIT_PROCESS_LOST, World, join_world
 from engine.errors import UserError, run_script
 from tests.processes import run_processes
 
@@ -132,7 +132,7 @@ def test_the_loss_of_a_process_ends_the_others_soon_with_one_line(tmp_path, lost
     ended = run_processes(work, tmp_path)
     assert time.monotonic() - start < 20
     assert ended.codes[lost] == -signal.SIGKILL
-    assert ended.codes[1 - lost] == LOST
+    assert ended.codes[1 - lost] == EXIT_PROCESS_LOST
     assert ended.errors.startswith("error: another process of this training has ended (")
     assert ended.errors.count("\n") == 1
     assert "gloo" not in ended.errors
@@ -155,9 +155,9 @@ def test_after_a_loss_it_is_told_whether_there_is_something_to_go_on_from(tmp_pa
         (run / "checkpoints" / "step_000003.pt").touch()
     ended = run_processes(work, tmp_path)
     if saved:
-        assert ended.errors.endswith(f"--resume {run} goes on from there\n")
+        assert ended.errors.endswith(f"--resume {run} continues from the newest\n")
     else:
-        assert ended.errors.endswith(f"{run} has no checkpoint yet, so it has to begin anew\n")
+        assert ended.errors.endswith(f"{run} has no checkpoint yet, so training has to start again\n")
 
 
 def place(rank: object, size: object, port: object) -> dict[str, str]:
@@ -169,15 +169,15 @@ def place(rank: object, size: object, port: object) -> dict[str, str]:
     ("rank", "occupied", "told"),
     [
         (0, True, "cannot join the others: The server socket has failed to listen"),
-        (0, False, "waited 1 seconds for the others to join, in vain"),
-        (1, True, "waited 1 seconds for the others to join, in vain"),  # whatever is there says nothing
-        (1, False, "waited 1 seconds for the others to join, in vain"),
-        (2, False, "cannot join the others: there is no such rank or port"),
+        (0, False, "waited 1 seconds for the others to join"),
+        (1, True, "waited 1 seconds for the others to join"),  # whatever is there says nothing
+        (1, False, "waited 1 seconds for the others to join"),
+        (2, False, "cannot join the others: rank or port out of range"),
         ("first", False, "cannot join the others: invalid literal"),
     ],
 )
 def test_who_cannot_join_ends_with_one_line(tmp_path, monkeypatch, rank, occupied, told):
-    monkeypatch.setattr("engine.distributed.JOINING", timedelta(seconds=1))
+    monkeypatch.setattr("engine.distributed.JOIN_TIMEOUT", timedelta(seconds=1))
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         port = other.getsockname()[1]
@@ -199,7 +199,7 @@ def test_who_cannot_join_ends_with_one_line(tmp_path, monkeypatch, rank, occupie
         process.join(60)
         if process.is_alive():
             process.kill()
-    assert process.exitcode == LOST
+    assert process.exitcode == EXIT_PROCESS_LOST
     (line,) = (tmp_path / "error").read_text().splitlines()
     assert line.startswith(f"error: process {rank} of 2, at 127.0.0.1:{port}, {told}")
 

@@ -179,4 +179,4 @@ def test_too_little_memory_is_one_line_and_code_2(capsys):
         bytearray(2**62)
 
     assert leave(greedy) == 2
-    assert capsys.readouterr().err.startswith("error: there is not enough memory: ask for fewer")
+    assert capsys.readouterr().err.startswith("error: not enough memory: request fewer")

@@ -181,7 +181,7 @@ def test_a_checkpoints_file_is_taken_as_it_is_and_all_else_is_a_run(tmp_path):
     file.touch()
     assert find_run_or_checkpoint(str(file), tmp_path, "train.py") == file
     assert find_run_or_checkpoint(Path("1"), tmp_path, "train.py") == run
-    with pytest.raises(UserError, match=r"gone\.pt is no run"):
+    with pytest.raises(UserError, match=r"gone\.pt is not a run"):
         find_run_or_checkpoint("gone.pt", tmp_path, "train.py")
 
 
@@ -193,7 +193,7 @@ def test_a_run_that_is_not_there_is_told_with_where_it_was_sought(tmp_path, name
     create_run(tmp_path, "killed", 96)
     with pytest.raises(UserError) as error:
         find_run(name, tmp_path)
-    assert one_line(error).startswith(f"{name} is no run")
+    assert one_line(error).startswith(f"{name} is not a run")
     assert str(tmp_path) in one_line(error)
 
 
@@ -213,7 +213,7 @@ def test_a_folder_of_runs_that_may_not_be_read_is_told(tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "iterdir", refuse)
-    with pytest.raises(UserError, match="cannot be looked into: Permission denied") as error:
+    with pytest.raises(UserError, match="cannot be read: Permission denied") as error:
         find_run(None, tmp_path)
     one_line(error)
 
@@ -256,7 +256,7 @@ def test_the_best_goes_before_the_newest_where_there_is_one(tmp_path):
 @pytest.mark.parametrize("wanted", ["700", 700, "²", "checkpoints"])
 def test_a_checkpoint_that_is_not_there_is_told_with_those_that_are(tmp_path, wanted):
     touch(checkpoint_path(tmp_path, 1000), checkpoint_path(tmp_path, 500))
-    with pytest.raises(UserError, match=rf"no checkpoint {wanted}; there are: 500, 1000$") as error:
+    with pytest.raises(UserError, match=rf"no checkpoint {wanted}; available steps: 500, 1000$") as error:
         find_checkpoint(tmp_path, wanted)
     assert str(tmp_path) in one_line(error)
 
@@ -264,7 +264,7 @@ def test_a_checkpoint_that_is_not_there_is_told_with_those_that_are(tmp_path, wa
 def test_a_run_without_checkpoints_is_told(tmp_path):
     with pytest.raises(UserError, match=r"has no checkpoint yet$"):
         find_checkpoint(tmp_path, None)
-    with pytest.raises(UserError, match=r"there are: none$"):
+    with pytest.raises(UserError, match=r"available steps: none$"):
         find_checkpoint(tmp_path, 5)
 
 
@@ -286,16 +286,16 @@ GOOD = {"settings": to_json(Settings()), "data": {}, "environment": {}}
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("", "no JSON"),
-        ("{", "no JSON"),
-        ("[" * 10**5, "no JSON"),
-        (b"\xff\xfe\x00", "no JSON"),
-        ("[]", "does not hold settings"),
-        ("null", "does not hold settings"),
-        ("{}", "does not hold settings"),
-        (json.dumps({**GOOD, "settings": []}), "does not hold settings"),
-        (json.dumps({**GOOD, "data": None}), "does not hold settings"),
-        (json.dumps({**GOOD, "environment": "here"}), "does not hold settings"),
+        ("", "not valid JSON"),
+        ("{", "not valid JSON"),
+        ("[" * 10**5, "not valid JSON"),
+        (b"\xff\xfe\x00", "not valid JSON"),
+        ("[]", "does not contain settings"),
+        ("null", "does not contain settings"),
+        ("{}", "does not contain settings"),
+        (json.dumps({**GOOD, "settings": []}), "does not contain settings"),
+        (json.dumps({**GOOD, "data": None}), "does not contain settings"),
+        (json.dumps({**GOOD, "environment": "here"}), "does not contain settings"),
         (json.dumps({**GOOD, "settings": {}}), "do not fit this version"),
         (json.dumps({**GOOD, "settings": {**GOOD["settings"], "seed": "x"}}), "setting seed"),
         (json.dumps({**GOOD, "settings": {**GOOD["settings"], "image_size": 100}}), "--image-size"),
