@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,7 @@ class RunLogger:
 
     def __init__(self, run: Path, step: int) -> None:
         self.run = run
+        self._report_errors = partial(report_write_errors, run, "its checkpoints are intact")
         self._open(step)
 
     def _open(self, step: int) -> None:
@@ -38,9 +40,6 @@ class RunLogger:
             self._metrics = (self.run / "metrics.jsonl").open("a", encoding="utf-8")
             # TensorBoard then hides what earlier event files contain from this step on.
             self._tensorboard = SummaryWriter(str(self.run), purge_step=step + 1)
-
-    def _report_errors(self) -> contextlib.AbstractContextManager[None]:
-        return report_write_errors(self.run, "its checkpoints are intact")
 
     def truncate(self, step: int) -> None:
         """Remove what was recorded after a step, from which training resumes."""
@@ -101,8 +100,8 @@ def _remove_after(run: Path, step: int) -> None:
     """Remove metrics and sample grids recorded after a step, and the partial files of a killed process."""
     metrics = run / "metrics.jsonl"
     remove_partial_files(run / name for name in ("config.json", "skipped.txt", "real.png", metrics.name))
-    for partial in sample_path(run, 0).parent.glob(".step_*.png"):
-        partial.unlink()
+    for unfinished in sample_path(run, 0).parent.glob(".step_*.png"):
+        unfinished.unlink()
     if metrics.exists():
         lines = [line for line in metrics.read_bytes().splitlines() if _is_up_to(step, line)]
         with atomic_write(metrics) as path:

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.distributed import EXIT_PROCESS_LOST, World, join_world
-from engine.errors import UserError, run_script
+from engine.errors import UserError
 from tests.processes import launcher_environment, run_processes
 
 
@@ -206,12 +206,3 @@ def test_a_bug_keeps_its_traceback(tmp_path):
     ended = run_processes(work, tmp_path)
     assert ended.codes == [1, 1]
     assert "KeyError: 'missing'" in ended.errors
-
-
-def test_only_rank_0_prints_an_invalid_argument(monkeypatch, capsys):
-    monkeypatch.setattr(time, "sleep", lambda seconds: None)
-    for rank, lines in (("0", 1), ("1", 0)):
-        monkeypatch.setenv("RANK", rank)
-        with pytest.raises(SystemExit, match="2"):
-            run_script(lambda: fail("no such flag"))
-        assert capsys.readouterr().err.count("error: no such flag") == lines

@@ -6,7 +6,6 @@ import sys
 
 import pytest
 
-from engine.errors import UserError, run_script
 from engine.files import atomic_write, remove_partial_files, sha256_of, shorten_stem
 
 
@@ -138,45 +137,7 @@ def test_only_durable_files_are_flushed_to_disk(tmp_path, monkeypatch):
     assert len(flushes) == 1
 
 
-def exit_code_of(main) -> int:
-    with pytest.raises(SystemExit) as stop:
-        run_script(main)
-    return stop.value.code
-
-
-def test_a_user_error_is_one_line_and_code_2(capsys):
-    def main():
-        raise UserError("no such run:\n  give\tanother")
-
-    assert exit_code_of(main) == 2
-    output = capsys.readouterr()
-    assert output.err == "error: no such run: give another\n"
-    assert output.out == ""
-
-
-@pytest.mark.parametrize(("result", "code"), [(None, 0), (0, 0), (130, 130)])
-def test_the_exit_code_is_the_result_of_main(result, code, capsys):
-    assert exit_code_of(lambda: result) == code
-    assert capsys.readouterr().err == ""
-
-
-def test_a_bug_keeps_its_traceback():
-    def main():
-        raise KeyError("a bug")
-
-    with pytest.raises(KeyError):
-        run_script(main)
-
-
 def test_the_digest_of_a_missing_file_is_empty(tmp_path):
     (tmp_path / "a").write_bytes(b"abc")  # the example of FIPS 180-2, appendix B.1
     assert sha256_of(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert sha256_of(tmp_path) == sha256_of(tmp_path / "missing") == ""
-
-
-def test_a_lack_of_memory_is_one_line_and_code_2(capsys):
-    def exhaust_memory() -> None:
-        bytearray(2**62)
-
-    assert exit_code_of(exhaust_memory) == 2
-    assert capsys.readouterr().err.startswith("error: not enough memory: request fewer")

@@ -55,9 +55,8 @@ def assert_each_step_once(run: Path, last: int) -> None:
     assert [line["step"] for line in lines(run)] == every
     assert [line["loss/generator"] for line in lines(run)] == [step / 8 for step in every]
     shown = tensorboard(run)
-    assert [(point.step, point.value) for point in shown.Scalars("loss/generator")] == [
-        (step, step / 8) for step in every
-    ]
+    points = shown.Scalars("loss/generator")
+    assert [(point.step, point.value) for point in points] == [(step, step / 8) for step in every]
     assert [image.step for image in shown.Images("samples")] == second
     assert [histogram.step for histogram in shown.Histograms("generator/weight")] == second
     assert [step_of(path) for path in sample_grids(run)] == second
@@ -108,25 +107,18 @@ def test_histograms_of_every_weight(tmp_path):
     assert torch.equal(layer.weight, torch.full((1, 3), 2.0))
 
 
-@pytest.mark.parametrize("step", [0, 1, 4, 5, 6])
-def test_resuming_replaces_later_steps(tmp_path, step):
-    record(tmp_path, 0, 6)
-    record(tmp_path, step, 9)
-    assert_each_step_once(tmp_path, 9)
-
-
-def test_resuming_several_times(tmp_path):
-    record(tmp_path, 0, 6)
-    record(tmp_path, 4, 8)
-    record(tmp_path, 2, 5)
-    record(tmp_path, 5, 12)
-    assert_each_step_once(tmp_path, 12)
-
-
-def test_later_steps_are_gone_before_the_next_is_logged(tmp_path):
-    record(tmp_path, 0, 6)
-    RunLogger(tmp_path, 4).close()
-    assert_each_step_once(tmp_path, 4)
+@pytest.mark.parametrize(
+    "parts",
+    [
+        *([(0, 6), (step, 9)] for step in (0, 1, 4, 5, 6)),
+        [(0, 6), (4, 8), (2, 5), (5, 12)],
+        [(0, 6), (4, 4)],  # later steps are gone before the next one is logged
+    ],
+)
+def test_resuming_replaces_later_steps(tmp_path, parts):
+    for resumed_at, last in parts:
+        record(tmp_path, resumed_at, last)
+    assert_each_step_once(tmp_path, last)
 
 
 def test_truncating_replaces_later_steps(tmp_path):
