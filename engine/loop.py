@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from engine.best import BestTracker
-from engine.budget import BudgetTimer, Outcome
+from engine.budget import BudgetTimer, TrainingResult
 from engine.checkpoint import save, save_as_best
 from engine.distributed import World
 from engine.errors import UserError
 from engine.run_logger import RunLogger
 from engine.settings import TrainingSettings
-from engine.signals import SignalHandler, exit_code, patience
+from engine.signals import SignalHandler, exit_code, grace_period
 
 Result = TypeVar("Result")
 
@@ -105,7 +105,7 @@ class TrainingLoop:
         self.timer = BudgetTimer(trainer.settings, trainer.step_count)
         self.saved: Path | None = None
 
-    def train(self) -> Outcome:
+    def train(self) -> TrainingResult:
         """Train, and return how it ended.
 
         Raises:
@@ -114,8 +114,8 @@ class TrainingLoop:
             ProcessLostError: another process is gone.
         """
         trainer, timer, world = self.trainer, self.timer, self.world
-        signals = SignalHandler((lambda: patience(timer.longest_turn)) if world.launched else None)
-        with signals, timer.progress(trainer.step_count, shown=world.is_rank_zero) as self.bar:
+        signals = SignalHandler((lambda: grace_period(timer.longest_step)) if world.launched else None)
+        with signals, timer.progress_bar(trainer.step_count, shown=world.is_rank_zero) as self.bar:
             if trainer.step_count == 0:
                 self.on_rank_zero(self._log_start)
             stopping = False
@@ -123,17 +123,19 @@ class TrainingLoop:
                 trainer.step()
                 self.bar.update()
                 # Neither the time nor a signal reaches all processes at the same step.
-                over, number = world.all_reduce_max(timer.over(trainer.step_count), signals.received or 0)
+                over, number = world.all_reduce_max(
+                    timer.is_exhausted(trainer.step_count), signals.received or 0
+                )
                 stopping = bool(over or number)
                 due = self.due(trainer.step_count, stopping=stopping)
                 problem = self.on_rank_zero(lambda: self.record(due)) if due.anything else None  # noqa: B023
                 if problem is not None:
                     self.recover(problem)
                     stopping = False
-                timer.turn()
+                timer.end_step()
         saved = world.on_rank_zero(lambda: self.saved)
         assert saved is not None, "the last step is always saved"
-        return Outcome(trainer.step_count, timer.seconds(), saved, exit_code(number))
+        return TrainingResult(trainer.step_count, timer.seconds(), saved, exit_code(number))
 
     def due(self, step: int, *, stopping: bool) -> Due:
         """What has to be done after a step.

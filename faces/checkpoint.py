@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from engine.checkpoint import load_from
+from engine.checkpoint import load_path
 from engine.errors import UserError
 
 
@@ -25,7 +25,7 @@ def load_trained(path: str | Path, kind: str, missing: str) -> tuple[Path, dict[
     Raises:
         UserError: there is no such file or folder, it is damaged, or it is of another kind.
     """
-    file, state = load_from(Path(path))
+    file, state = load_path(Path(path))
     if state.get("kind") != kind:
         raise UserError(f"{file} holds no {missing}")
     return file, state

@@ -369,7 +369,7 @@ def test_a_generators_faces_are_measured_in_a_classifiers_features(arcface_run, 
     assert found.code == 0, found.error
     digest = load_recognizer(arcface_run).digest[:8]
     assert any(f"features: classifier (digest {digest}, 32 values)" in line for line in found.lines)
-    for named, said in ((7, "7 is no run"), (tiny_run, "holds no classifier")):
+    for named, said in ((7, "7 is not a run"), (tiny_run, "holds no classifier")):
         assert said in call("evaluate.py", run, *flags, *sought, named).error
     for words in (("--features", "classifier"), ("--classifier", arcface_run)):
         told = call("evaluate.py", run, *words)

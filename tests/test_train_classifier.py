@@ -14,7 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from engine.checkpoint import load
 from engine.png import load_png
-from engine.runs import best_path, checkpoints, samples, step_of
+from engine.runs import best_path, checkpoints, sample_grids, step_of
 from faces.recognition import report
 from faces.recognition.folder import load_labelled
 from faces.recognition.learner import ClassifierLearner
@@ -120,7 +120,7 @@ def test_what_tensorboard_shows(scratch_run):
         assert {name.partition("/")[2] for name in histograms if name.startswith(f"{kind}/")} == weights
     assert {point.step for point in board.Histograms("gradient/head.weight")} == {30}
     assert [image.step for image in board.Images("samples")] == [0, 40]
-    assert load_png(samples(scratch_run)[0]).shape[0] == 3
+    assert load_png(sample_grids(scratch_run)[0]).shape[0] == 3
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -266,7 +266,7 @@ def test_from_another_kind_of_run_or_from_nothing(folder, tiny_run, landmark_run
         assert "is of another kind: gan, not classifier; --from begins with a network that" in line
     line = refused(folder, *FEW, "--from", landmark_run)
     assert "is of another kind: landmarks, not classifier; its convolutions are for --method fin" in line
-    assert "gone.pt is no run" in refused(folder, *FEW, "--from", "gone.pt")
+    assert "gone.pt is not a run" in refused(folder, *FEW, "--from", "gone.pt")
 
 
 def test_frozen_features_computed_once_learn_as_well(drawn_people, arcface_run, tmp_path, monkeypatch):

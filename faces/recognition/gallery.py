@@ -241,7 +241,7 @@ def change_gallery(
     """
     if new is None:
         load_gallery(path)  # where there is none, no lock is left behind either
-    with locked(path.parent, f"changing {path.name}", name=f".{path.name}.lock", wait=WAIT):
+    with locked(path.parent, f"changing {path.name}", name=f".{path.name}.lock", timeout=WAIT):
         before = new if new is not None and not is_there(path) else load_gallery(path)
         after = change(before)
         after.save(path)

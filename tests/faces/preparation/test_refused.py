@@ -132,7 +132,7 @@ def test_the_network_of_landmarks_may_be_told_by_its_runs_number(tmp_path, photo
     run = tmp_path / "outputs" / "landmarks" / "0003-mine"
     run.mkdir(parents=True)
     (run / "config.json").write_text("{}")
-    for number, said in ((3, "0003-mine"), (4, "4 is no run")):
+    for number, said in ((3, "0003-mine"), (4, "4 is not a run")):
         told = call("prepare_faces.py", photos, tmp_path / "out", "--landmarks", number)
         assert told.code == 2
         assert said in told.error.splitlines()[-1]
