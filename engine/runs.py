@@ -100,7 +100,7 @@ def find_run(
     if run is None:
         newest = max(runs, key=_number, default=None)
         if newest is None:
-            raise UserError(f"there is not a run in {output}; `python {script}` creates one")
+            raise UserError(f"there is no run in {output}; `python {script}` creates one")
         return newest
     for candidate in (Path(run), output / run):
         if _is_run(candidate):

@@ -38,6 +38,11 @@ from engine.settings import TrainingSettings, changed, flag, from_json, settings
 Settings = TypeVar("Settings", bound=TrainingSettings)
 
 
+def _unchanged(settings: Settings) -> Settings:
+    # Not a lambda: rank 0 sends its plan, which contains the task, to the other processes.
+    return settings
+
+
 @dataclass(frozen=True)
 class Task(Generic[Settings]):
     """What a training learns, and how its settings work.
@@ -63,7 +68,7 @@ class Task(Generic[Settings]):
     network: tuple[str, ...]
     resumable: frozenset[str]
     upgrade: Callable[[dict[str, Any]], dict[str, Any]]
-    absolute: Callable[[Settings], Settings] = lambda settings: settings
+    absolute: Callable[[Settings], Settings] = _unchanged
 
     def read_info(self, run: Path) -> RunInfo:
         """A run's config.json. Raises `UserError` if it is not one of this task."""
