@@ -98,9 +98,13 @@ class EvaluationArguments(RunArguments):
 
     def _classifier_space(self) -> FeatureSpace:
         from faces.recognition.commands import find_recognizer
+        from gan.metrics.features import callable_space
 
         assert self.classifier is not None, "it was checked that both are given"
-        return find_recognizer(self.classifier, self.classifiers, self.device).feature_space()
+        classifier = find_recognizer(self.classifier, self.classifiers, self.device)
+        return callable_space(
+            "classifier", classifier.digest[:8], classifier.features, device=classifier.device
+        )
 
 
 def main() -> None:

@@ -1,40 +1,27 @@
-"""Who is it, or what: name the faces in photos by a trained classifier, or by a gallery of people."""
+"""Name the faces in photos, by a trained classifier or by a gallery of people."""
 
 from __future__ import annotations
 
 from engine.cli import parse
 from engine.errors import run_script
-from faces.recognition.options import (
-    CalibrateChoice,
-    Command,
-    EnrollChoice,
-    IdentifyChoice,
-    ListChoice,
-    PredictChoice,
-    RemoveChoice,
-)
+from faces.recognition import options
 
 
 def main() -> int:
-    """Parse the command line, do what it asks for, print what came of it."""
-    choice = parse(Command, description=__doc__)
+    """Parse the command line, run the command, and print its result."""
+    arguments = parse(options.Command, description=__doc__)
     from faces.recognition.calibrate import calibrate
     from faces.recognition.commands import enroll, identify, list_people, predict, remove
 
-    match choice:
-        case PredictChoice():
-            told = predict(choice)
-        case IdentifyChoice():
-            told = identify(choice)
-        case EnrollChoice():
-            told = enroll(choice)
-        case ListChoice():
-            told = list_people(choice)
-        case RemoveChoice():
-            told = remove(choice)
-        case CalibrateChoice():
-            told = calibrate(choice)
-    return told.show()
+    commands = {
+        options.PredictArguments: predict,
+        options.IdentifyArguments: identify,
+        options.EnrollArguments: enroll,
+        options.ListArguments: list_people,
+        options.RemoveArguments: remove,
+        options.CalibrateArguments: calibrate,
+    }
+    return commands[type(arguments)](arguments).show()
 
 
 if __name__ == "__main__":

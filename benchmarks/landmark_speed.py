@@ -1,15 +1,15 @@
-"""How many faces a second a trained network of landmarks looks at, alone and in predict_landmarks.py.
+"""Measure the faces per second of a landmark network, alone and in predict_landmarks.py.
 
-    python benchmarks/landmark_speed.py RUN PHOTOS
+    python -m benchmarks.landmark_speed RUN PHOTOS
 
-Each photo counts as a crop of one face, so that no detector is timed. Alone means in a process that has
-begun, on photos that are decoded: cutting the crops out is in it. The script is timed from the start of its
-process to its end, decoding, copies and the table included; a single photo beside it is nearly all start.
+Each photo counts as a crop of one face, so no detector is involved. "Alone" is measured in a process that is
+already running, on decoded photos, cutting the crops out included. The script is measured from the start of
+its process to its end, with decoding, copies and the table; nearly all of the time of a single photo is the
+start.
 """
 
 from __future__ import annotations
 
-import sys
 import tempfile
 import time
 from dataclasses import dataclass
@@ -20,9 +20,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from benchmarks.measuring import ROOT, Spread, fresh, in_turn, run, show, tell
+from benchmarks.measuring import ROOT, Spread, call_in_subprocess, interleave, log, print_rows, run_python
 from engine.cli import parse
 from engine.errors import UserError, run_script
 from engine.runs import find_run_or_checkpoint
@@ -33,23 +31,23 @@ from images.decode import UnusableImageError, decode_full
 
 
 @dataclass(frozen=True)
-class LandmarkSpeedChoice:
-    """What to time on what."""
+class LandmarkSpeedArguments:
+    """Which run to measure, and on which photos."""
 
     run: Annotated[str, Positional, arg(metavar="RUN")]
     """A run of train_landmarks.py: its folder, or its name or number in --runs."""
     photos: Annotated[Path, Positional, arg(metavar="PHOTOS")]
     """Folder of photos."""
     runs: Path = Path("outputs/landmarks")
-    """Folder of runs, in which the run is sought."""
+    """Folder of runs."""
     count: int = 200
-    """Photos taken of the folder, the first ones."""
+    """Number of photos, the first ones of the folder."""
     together: int = 64
-    """Faces of one photo that the network is given at once, where it is not given them one by one."""
+    """Faces per batch; batches of one are measured too."""
     threads: int = 1
-    """Of the arithmetic."""
+    """Threads of the arithmetic."""
     times: int = 3
-    """How often everything is done."""
+    """Repetitions of each measurement."""
     device: Device = "cpu"
     """Where to compute."""
     json: bool = False
@@ -60,41 +58,51 @@ class LandmarkSpeedChoice:
 
 
 def main() -> None:
-    """Time, print."""
-    choice = parse(LandmarkSpeedChoice, description=__doc__)
-    source = find_run_or_checkpoint(choice.run, choice.runs, "train_landmarks.py FOLDER").absolute()
-    files = [file.absolute() for file in list_photos([choice.photos]).files[: choice.count]]
-    network = partial(fresh, rate, source, files, choice.threads, choice.device)
+    """Measure, print."""
+    args = parse(LandmarkSpeedArguments, description=__doc__)
+    source = find_run_or_checkpoint(args.run, args.runs, "train_landmarks.py FOLDER").absolute()
+    files = [file.absolute() for file in list_photos([args.photos]).files[: args.count]]
+    network = partial(call_in_subprocess, faces_per_second, source, files, args.threads, args.device)
     alone = {
         f"alone, {together} at a time, looks: {looks}": partial(network, together, looks)
-        for together, looks in product(dict.fromkeys([1, choice.together]), (1, 2))
+        for together, looks in product(dict.fromkeys([1, args.together]), (1, 2))
     }
-    tell("the network alone")
+    log("the network alone")
     rows = [
-        {"what": what, "faces/s": Spread.of([rate for rate, _ in found]), "seconds": None}
-        for what, found in in_turn(alone, choice.times).items()
+        {"what": what, "faces/s": Spread.of([rate for rate, _ in results]), "seconds": None}
+        for what, results in interleave(alone, args.times).items()
     ]
-    tell("predict_landmarks.py")
-    words = ("--whole-image", "--device", choice.device, "--output", "out")
+    log("predict_landmarks.py")
+    flags = ("--whole-image", "--device", args.device, "--output", "out")
     with tempfile.TemporaryDirectory() as scratch:
-        script = partial(run, ROOT / "predict_landmarks.py", source, *words, folder=Path(scratch))
-        some = {
-            count: partial(script, *files[:count], threads=choice.threads)
+        script = partial(run_python, ROOT / "predict_landmarks.py", source, *flags, folder=Path(scratch))
+        tasks = {
+            count: partial(script, *files[:count], threads=args.threads)
             for count in dict.fromkeys([len(files), 1])
         }
-        for count, costs in in_turn(some, choice.times).items():
+        for count, costs in interleave(tasks, args.times).items():
             seconds = [cost.seconds for cost in costs]
             what = f"`predict_landmarks.py`, photos: {count}, looks: 2"
-            rates = Spread.of([count / one for one in seconds])
+            rates = Spread.of([count / each for each in seconds])
             rows.append({"what": what, "faces/s": rates, "seconds": Spread.of(seconds)})
-    show(rows, as_json=choice.json)
+    print_rows(rows, as_json=args.json)
 
 
-def rate(source: Path, files: list[Path], threads: int, device: Device, together: int, looks: int) -> float:
-    """Faces a second: each photo decoded, then its one face looked at so many times at once.
+def faces_per_second(
+    source: Path, files: list[Path], threads: int, device: Device, together: int, looks: int
+) -> float:
+    """Rate at which the network processes one face of each photo, repeated to a batch.
+
+    Args:
+        source: run or checkpoint.
+        files: photos.
+        threads: of the arithmetic.
+        device: where to compute.
+        together: faces per batch.
+        looks: passes per face.
 
     Raises:
-        UserError: the checkpoint cannot be used, or a photo not be decoded.
+        UserError: the checkpoint cannot be used, or a photo cannot be decoded.
     """
     import torch
 
@@ -106,12 +114,12 @@ def rate(source: Path, files: list[Path], threads: int, device: Device, together
     for number, file in enumerate([files[0], *files]):
         try:
             image = decode_full(file)
-        except UnusableImageError as unusable:
-            raise UserError(f"{file}: {unusable}") from None
+        except UnusableImageError as error:
+            raise UserError(f"{file}: {error}") from None
         boxes = whole_image(file, image) * together
         start = time.perf_counter()
         predictor.points(image, boxes, looks=looks)
-        seconds += time.perf_counter() - start if number else 0.0  # the first time, memory is laid out
+        seconds += time.perf_counter() - start if number else 0.0  # the first pass allocates memory
     return together * len(files) / seconds
 
 

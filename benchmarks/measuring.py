@@ -1,8 +1,7 @@
-"""What the benchmarks of speed share: fresh processes, their time and memory, spreads, exponents, tables.
+"""Shared by the benchmarks: measurements in new processes, spreads, exponents, tables.
 
-Every measurement is made in a process of its own, so that none finds what another left warm but for the
-system's file cache. Memory is anonymous memory: what the processes cannot share and the system cannot
-drop, as it could pages of files. Reading it needs Linux.
+Each measurement is made in a process of its own, so that nothing but the system's file cache is warm. Memory
+is anonymous memory, which processes cannot share and the system cannot drop. Reading it needs Linux.
 """
 
 from __future__ import annotations
@@ -29,30 +28,30 @@ from engine.errors import UserError
 ROOT = Path(__file__).resolve().parent.parent
 Value = TypeVar("Value")
 
-LOOK_EVERY = 0.1
-"""Seconds between looks at the memory; shorter peaks can be missed."""
+MEMORY_INTERVAL = 0.1
+"""Seconds between readings of the memory; shorter peaks can be missed."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a process and those that it started took."""
+    """Resources used by a process and its children."""
 
     seconds: float
-    """From its start to its end, the start of the interpreter included."""
+    """Wall-clock time, the start of the interpreter included."""
     cpu_seconds: float
-    """Of all its threads and processes; on a busy machine the better guide."""
+    """Of all threads and processes; more reliable on a busy machine."""
     memory: float
-    """Largest sum of anonymous memory [MB of 10^6 bytes]."""
+    """Peak sum of anonymous memory [MB of 10^6 bytes]."""
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Repeated measurements of one thing."""
+    """Median and range of repeated measurements."""
 
     median: float
-    least: float
-    most: float
-    times: int
+    min: float
+    max: float
+    count: int
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread:
@@ -60,47 +59,47 @@ class Spread:
         return cls(median(values), min(values), max(values), len(values))
 
     def __str__(self) -> str:
-        text = short(self.median)
-        return text if self.times == 1 else f"{text} ({short(self.least)} to {short(self.most)})"
+        text = rounded(self.median)
+        return text if self.count == 1 else f"{text} ({rounded(self.min)} to {rounded(self.max)})"
 
 
-def short(value: float) -> str:
-    """A number with two or three digits that count."""
+def rounded(value: float) -> str:
+    """A number with three significant digits, or without decimals from 100 on."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def exponent(x: Sequence[float], y: Sequence[float]) -> tuple[float, float]:
-    """The b of y = a x^b, by least squares of the logarithms, and its standard error.
+    """The exponent b of y = a x^b by least squares of the logarithms, and its standard error.
 
     Args:
         x: positive, three or more different values.
         y: positive, as many.
     """
     log_x, log_y = np.log(x), np.log(y)
-    (slope, level), residuals = np.polyfit(log_x, log_y, 1), 0.0
-    residuals = float(((log_y - slope * log_x - level) ** 2).sum())
-    spread = float(((log_x - log_x.mean()) ** 2).sum())
-    return float(slope), (residuals / (len(log_x) - 2) / spread) ** 0.5
+    slope, intercept = np.polyfit(log_x, log_y, 1)
+    residual = float(((log_y - slope * log_x - intercept) ** 2).sum())
+    variation = float(((log_x - log_x.mean()) ** 2).sum())
+    return float(slope), (residual / (len(log_x) - 2) / variation) ** 0.5
 
 
-def run(*words: object, folder: Path, threads: int | None = None) -> Cost:
-    """Run Python with these words in a process of its own.
+def run_python(*arguments: object, folder: Path, threads: int | None = None) -> Cost:
+    """Run the Python interpreter in a new process.
 
     Args:
-        words: a script and what it is told.
+        arguments: of the interpreter: a script and its arguments.
         folder: working directory.
-        threads: of the arithmetic; as many as it wants if None.
+        threads: of the arithmetic; the default of the libraries if None.
 
     Raises:
-        UserError: it failed; with the last line that it wrote.
+        UserError: the process failed; the message is the last line that it wrote.
     """
-    # Compiled files are written once and found again, as a user has it.
+    # A user finds compiled files from the first start on.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     if threads is not None:
         environment["OMP_NUM_THREADS"] = str(threads)
-    before, start = _cpu_seconds_of_children(), time.perf_counter()
+    cpu_before, start = _cpu_seconds_of_children(), time.perf_counter()
     process = subprocess.Popen(
-        [sys.executable, *map(str, words)],
+        [sys.executable, *map(str, arguments)],
         cwd=folder,
         env=environment,
         stdout=subprocess.DEVNULL,
@@ -110,77 +109,81 @@ def run(*words: object, folder: Path, threads: int | None = None) -> Cost:
     assert process.stderr is not None
     peak = 0.0
     with multiprocessing.pool.ThreadPool(1) as reader:
-        told = reader.apply_async(process.stderr.read)
-        while not told.ready():
-            peak = max(peak, anonymous(process.pid))
-            told.wait(LOOK_EVERY)
-        error = told.get()
+        pending = reader.apply_async(process.stderr.read)
+        while not pending.ready():
+            peak = max(peak, anonymous_memory(process.pid))
+            pending.wait(MEMORY_INTERVAL)
+        errors = pending.get()
     code = process.wait()
     seconds = time.perf_counter() - start
     if code:
-        last = (error.splitlines() or ["without a word"])[-1].removeprefix("error: ")
-        raise UserError(f"{Path(str(words[0])).name} failed: {last}")
-    return Cost(seconds, _cpu_seconds_of_children() - before, peak)
+        last = (errors.splitlines() or [f"exit code {code}"])[-1].removeprefix("error: ")
+        raise UserError(f"{Path(str(arguments[0])).name} failed: {last}")
+    return Cost(seconds, _cpu_seconds_of_children() - cpu_before, peak)
 
 
-def fresh(task: Callable[..., Value], *arguments: object) -> tuple[Value, Cost]:
-    """What a function gives in a process of its own, and what that cost. All must be fit for pickling."""
-    context = multiprocessing.get_context("spawn")
-    here, there = context.Pipe(duplex=False)
-    before, start = _cpu_seconds_of_children(), time.perf_counter()
-    process = context.Process(target=_send, args=(there, task, arguments))
-    process.start()
-    there.close()
-    peak = 0.0
-    while not here.poll(LOOK_EVERY):
-        peak = max(peak, anonymous(process.pid))
-    try:
-        value = here.recv()
-    except EOFError:
-        process.join()
-        raise UserError(f"{task.__name__} failed, as told above") from None
-    process.join()
-    return value, Cost(time.perf_counter() - start, _cpu_seconds_of_children() - before, peak)
-
-
-def anonymous(pid: int | None = None) -> float:
-    """Anonymous memory of a process, this one if None, and of those it started [MB]; 0 once it has ended.
+def call_in_subprocess(function: Callable[..., Value], *arguments: object) -> tuple[Value, Cost]:
+    """Call a function in a new process; its result and cost. Function, arguments and result are pickled.
 
     Raises:
-        UserError: on another system than Linux.
+        UserError: the function raised; the process has printed the traceback.
     """
-    return sum(map(_anonymous, _family(os.getpid() if pid is None else pid)))
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    cpu_before, start = _cpu_seconds_of_children(), time.perf_counter()
+    process = context.Process(target=_send_result, args=(sender, function, arguments))
+    process.start()
+    sender.close()
+    peak = 0.0
+    while not receiver.poll(MEMORY_INTERVAL):
+        peak = max(peak, anonymous_memory(process.pid))
+    try:
+        value = receiver.recv()
+    except EOFError:
+        process.join()
+        raise UserError(f"{function.__name__} failed, see above") from None
+    process.join()
+    return value, Cost(time.perf_counter() - start, _cpu_seconds_of_children() - cpu_before, peak)
 
 
-def forget_peak() -> None:
-    """Let `peak_anonymous` be of what comes after this."""
+def anonymous_memory(pid: int | None = None) -> float:
+    """Anonymous memory of a process (by default this one) and its children [MB]; 0 once it has ended.
+
+    Raises:
+        UserError: on other systems than Linux.
+    """
+    return sum(map(_anonymous_memory, _with_descendants(os.getpid() if pid is None else pid)))
+
+
+def reset_peak() -> None:
+    """Restart the measurement of `peak_anonymous_memory`."""
     _on_linux(lambda: Path("/proc/self/clear_refs").write_text("5"))  # see proc_pid_clear_refs(5)
 
 
-def peak_anonymous() -> float:
-    """The largest anonymous memory of this process [MB], however short it lasted.
+def peak_anonymous_memory() -> float:
+    """Peak anonymous memory of this process [MB], however short the peak.
 
-    It is low by at most the pages of files that came in after the peak.
+    Too low by at most the pages of files that were read after the peak.
     """
     status = _on_linux(Path("/proc/self/status").read_text)
     sizes = {line.split(":")[0]: line.split()[1] for line in status.splitlines() if line.endswith(" kB")}
     return (int(sizes["VmHWM"]) - int(sizes["RssFile"]) - int(sizes["RssShmem"])) * 1024e-6
 
 
-def in_turn(tasks: Mapping[str, Callable[[], Value]], times: int) -> dict[str, list[Value]]:
-    """What each task gives, so many times: one after another and all over again.
+def interleave(tasks: Mapping[str, Callable[[], Value]], times: int) -> dict[str, list[Value]]:
+    """Run all tasks one after another, `times` times; the results of each.
 
-    What changes slowly, such as the clock of a warm processor, then meets all alike.
+    Slow changes, such as a warm processor's clock rate, then affect all tasks alike.
     """
-    found: dict[str, list[Value]] = {name: [] for name in tasks}
+    results: dict[str, list[Value]] = {name: [] for name in tasks}
     for _ in range(times):
         for name, task in tasks.items():
-            found[name].append(task())
-    return found
+            results[name].append(task())
+    return results
 
 
-def show(rows: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
-    """Print rows, all with the same names, as a Markdown table, or as JSON with every number in full."""
+def print_rows(rows: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
+    """Print rows with equal keys as a Markdown table, or as JSON with unrounded numbers."""
     if as_json:
         print(json.dumps(rows, indent=1, default=vars))
         return
@@ -189,37 +192,37 @@ def show(rows: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
         print(f"| {' | '.join(_cell(value) for value in row.values())} |")
 
 
-def tell(text: str) -> None:
-    """Say on standard error what is being done, so that standard output holds results alone."""
+def log(text: str) -> None:
+    """Report progress on standard error; standard output is for results."""
     print(text, file=sys.stderr, flush=True)
 
 
-def _send(there: Connection, task: Callable[..., Any], arguments: tuple[object, ...]) -> None:
-    there.send(task(*arguments))
+def _send_result(sender: Connection, function: Callable[..., Any], arguments: tuple[object, ...]) -> None:
+    sender.send(function(*arguments))
 
 
-def _family(pid: int) -> list[int]:
-    """A process and those it started, and so on, as far as they still run."""
+def _with_descendants(pid: int) -> list[int]:
+    """A process and its descendants that are still running."""
     children: list[int] = []
     with contextlib.suppress(OSError):
         for thread in Path(f"/proc/{pid}/task").iterdir():
             children += map(int, (thread / "children").read_text().split())
-    return [pid, *(member for child in children for member in _family(child))]
+    return [pid, *(process for child in children for process in _with_descendants(child))]
 
 
-def _anonymous(pid: int) -> float:
+def _anonymous_memory(pid: int) -> float:
     try:
         rollup = _on_linux(Path(f"/proc/{pid}/smaps_rollup").read_text)
     except OSError:
         return 0.0  # it has just ended
-    # Of pages that a forked process shares with its parent each has a part (PSS).
+    # A page that several forked processes share counts in parts (PSS).
     return sum(int(line.split()[1]) * 1024e-6 for line in rollup.splitlines() if line.startswith("Pss_Anon"))
 
 
-def _on_linux(look: Callable[[], Value]) -> Value:
+def _on_linux(function: Callable[[], Value]) -> Value:
     if sys.platform != "linux":
-        raise UserError("memory is told on Linux alone")
-    return look()
+        raise UserError("memory can be measured on Linux only")
+    return function()
 
 
 def _cpu_seconds_of_children() -> float:
@@ -230,4 +233,4 @@ def _cpu_seconds_of_children() -> float:
 def _cell(value: Any) -> str:
     if value is None:
         return ""
-    return short(value) if isinstance(value, float) else str(value)
+    return rounded(value) if isinstance(value, float) else str(value)

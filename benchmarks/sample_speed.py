@@ -1,17 +1,17 @@
-"""How long a user waits for faces from a trained network, and for the scripts to answer at all.
+"""Measure how long the scripts take to start, and to draw faces from a trained network.
 
-    python benchmarks/sample_speed.py [RUN]
+    python -m benchmarks.sample_speed [RUN]
 
-Without a run, one of the preset `light` is made. Beside sample.py stands the textbook way: read the
-checkpoint, draw, let torchvision write the picture; one image at a time where single images are wanted.
-Beside each script's --help stand an interpreter that does nothing and one that imports torch. Everything is
-timed from the start of the process to its end. A target is marked where it is missed.
+Without a run, an untrained one of the preset `light` is made. The baseline of sample.py is the textbook way:
+read the whole checkpoint, draw, and let torchvision write the picture, one image at a time for single images.
+The baselines of --help are an interpreter that does nothing and one that imports torch. Everything is
+measured from the start of the process to its end. The table marks targets that are missed.
 """
 
 from __future__ import annotations
 
-import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,34 +19,41 @@ from typing import Annotated, Any
 
 from tyro.conf import Positional, arg
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from benchmarks.measuring import ROOT, Cost, Spread, fresh, in_turn, run, show, tell
+from benchmarks.measuring import (
+    ROOT,
+    Cost,
+    Spread,
+    call_in_subprocess,
+    interleave,
+    log,
+    print_rows,
+    run_python,
+)
 from engine.cli import parse
 from engine.errors import run_script
 from engine.runs import find_run
 from engine.settings import at_least
 
 HELP_TARGET = 0.8
-"""Seconds for `sample.py --help`."""
+"""Seconds for the --help of a script."""
 GRID_TARGET = 5.0
 """Seconds for 8 x 8 faces."""
 
 
 @dataclass(frozen=True)
-class SampleSpeedChoice:
-    """What to time."""
+class SampleSpeedArguments:
+    """What to measure."""
 
     run: Annotated[str | None, Positional, arg(metavar="[RUN]")] = None
-    """Folder of a run, or its name or number; an untrained `light` run is made if none is named."""
+    """Folder of a run, or its name or number; an untrained `light` run if not given."""
     image_size: int = 96
-    """Side of the images of the run that is made, in pixels."""
+    """Side of the images of that untrained run in pixels."""
     many: int = 10_000
-    """Single images in the longest task; it is done once."""
+    """Single images of the longest task, which is measured once."""
     times: int = 5
-    """How often everything else is done."""
+    """Repetitions of all other measurements."""
     quick: bool = False
-    """A tenth of the images, and three times."""
+    """Use a tenth of the images and three repetitions."""
     json: bool = False
     """Print JSON instead of a table."""
 
@@ -56,68 +63,80 @@ class SampleSpeedChoice:
 
 
 def main() -> None:
-    """Make a run if there is none, time, print."""
-    choice = parse(SampleSpeedChoice, description=__doc__)
-    many, times = (choice.many // 10, 3) if choice.quick else (choice.many, choice.times)
+    """Make a run if none is given, measure, print."""
+    args = parse(SampleSpeedArguments, description=__doc__)
+    many, times = (args.many // 10, 3) if args.quick else (args.many, args.times)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        source = find_run(choice.run).absolute() if choice.run else _made_run(folder, choice.image_size)
+        source = find_run(args.run).absolute() if args.run else _make_run(folder, args.image_size)
         rows = [*_starts(folder, times), *_grids(folder, source, times), *_singles(folder, source, many)]
-    show(rows, as_json=choice.json)
+    print_rows(rows, as_json=args.json)
 
 
-def _made_run(folder: Path, size: int) -> Path:
-    tell("making a run")
+def _make_run(folder: Path, size: int) -> Path:
+    log("making a run")
     from faces.drawn import write_folder
 
     write_folder(folder / "faces", 8, workers=0)
     flags = ("--preset", "light", "--image-size", size, "--batch-size", 8, "--held-out", 0, "--device", "cpu")
-    run(ROOT / "train_gan.py", "faces", *flags, "--steps", 1, "--workers", 0, folder=folder)
-    (made,) = (folder / "outputs").iterdir()
-    return made
+    run_python(ROOT / "train_gan.py", "faces", *flags, "--steps", 1, "--workers", 0, folder=folder)
+    (run,) = (folder / "outputs").iterdir()
+    return run
 
 
 def _starts(folder: Path, times: int) -> list[dict[str, Any]]:
-    """--help of every script, in turn with an interpreter that does nothing and one that imports torch."""
-    tell("--help of each script")
+    """--help of every script, an interpreter that does nothing, and one that imports torch."""
+    log("--help of each script")
     scripts = sorted(ROOT.glob("*.py"))
-    tasks = {f"`{script.name} --help`": partial(run, script, "--help", folder=folder) for script in scripts}
-    tasks |= {
-        f"`python -c '{code}'`": partial(run, "-c", code, folder=folder) for code in ("", "import torch")
+    tasks = {
+        f"`{script.name} --help`": partial(run_python, script, "--help", folder=folder) for script in scripts
     }
-    in_turn(tasks, 1)  # compiles what is not yet
-    found = in_turn(tasks, times)
-    nothing, torch = list(found)[-2:]
+    tasks |= {
+        f"`python -c '{code}'`": partial(run_python, "-c", code, folder=folder)
+        for code in ("", "import torch")
+    }
+    interleave(tasks, 1)  # compiles the modules
+    results = interleave(tasks, times)
+    nothing, torch = list(results)[-2:]
     rows = [
-        _row(name, costs, target=HELP_TARGET) for name, costs in found.items() if name not in (nothing, torch)
+        _row(name, costs, target=HELP_TARGET)
+        for name, costs in results.items()
+        if name not in (nothing, torch)
     ]
-    return [*rows, _row(f"{nothing}: baseline", found[nothing]), _row(f"{torch}: baseline", found[torch])]
+    return [*rows, _row(f"{nothing}: baseline", results[nothing]), _row(f"{torch}: baseline", results[torch])]
 
 
 def _grids(folder: Path, source: Path, times: int) -> list[dict[str, Any]]:
-    tell("grids")
+    log("grids")
     script = ROOT / "sample.py"
     tasks = {
-        "`sample.py --count 1`": partial(run, script, source, "--count", 1, "--device", "cpu", folder=folder),
-        "`sample.py`, 8 x 8 faces": partial(run, script, source, "--device", "cpu", folder=folder),
+        "`sample.py --count 1`": partial(
+            run_python, script, source, "--count", 1, "--device", "cpu", folder=folder
+        ),
+        "`sample.py`, 8 x 8 faces": partial(run_python, script, source, "--device", "cpu", folder=folder),
         "textbook, 8 x 8 faces: baseline": partial(_cost, _textbook_grid, source, folder),
     }
-    found = in_turn(tasks, times)
+    results = interleave(tasks, times)
     return [
-        _row(name, costs, target=None if "textbook" in name else GRID_TARGET) for name, costs in found.items()
+        _row(name, costs, target=None if "textbook" in name else GRID_TARGET)
+        for name, costs in results.items()
     ]
 
 
 def _singles(folder: Path, source: Path, many: int) -> list[dict[str, Any]]:
-    tell(f"{many:,} single images")
-    words = (source, "--count", many, "--separate", folder / "singles", "--device", "cpu")
-    few = many // 10
+    log(f"{many:,} single images")
+    arguments = (source, "--count", many, "--separate", folder / "singles", "--device", "cpu")
+    fewer = many // 10
     return [
         _row(
-            f"`sample.py --count {many} --separate`", [run(ROOT / "sample.py", *words, folder=folder)], many
+            f"`sample.py --count {many} --separate`",
+            [run_python(ROOT / "sample.py", *arguments, folder=folder)],
+            many,
         ),
         _row(
-            f"textbook, {few:,} single images: baseline", [_cost(_textbook_singles, source, folder, few)], few
+            f"textbook, {fewer:,} single images: baseline",
+            [_cost(_textbook_singles, source, folder, fewer)],
+            fewer,
         ),
     ]
 
@@ -137,15 +156,16 @@ def _row(
     }
 
 
-def _cost(task: Any, *arguments: object) -> Cost:
-    return fresh(task, *arguments)[1]
+def _cost(function: Callable[..., None], *arguments: object) -> Cost:
+    return call_in_subprocess(function, *arguments)[1]
 
 
 def _textbook_generator(source: Path) -> Any:
-    """The averaged generator as a textbook script has it: whole state read, contiguous."""
+    """The averaged generator, from the whole checkpoint and with contiguous weights."""
     import torch
 
-    from engine.runs import checkpoints, read_info
+    from engine.runs import checkpoints
+    from gan.config import read_info
     from gan.networks import Generator
 
     settings = read_info(source).settings

@@ -1,22 +1,21 @@
-"""How speed and memory grow: with processes, image size, batch and the number of images.
+"""Measure how time and memory grow with image size, batch size, data set and processes.
 
-    python benchmarks/scaling.py
+    python -m benchmarks.scaling
 
-Each point is a training of a few steps with the widths of `light` in a fresh process with one thread, all
-points in turn and all over again; its seconds are those of the processor, which are the same as the clock's
-where nothing else runs. Growth is told as the exponent b of a x^b, fitted to the medians by least squares of
-the logarithms, with its standard error. Beside what was measured stands what theory says: the work of a step
-grows as the pixels and as the batch, not as the data set, and N processes on as many cores share it. Tables
-are of 4 images of each size, of batches of 32 px, and of sets of 32 px with batches of 32, mapped from disk.
+Each point is a training of a few steps with the widths of `light` on one thread of a new process; all points
+are interleaved. Times are CPU seconds, which equal wall-clock seconds if nothing else runs. Growth is the
+exponent b of a x^b, fitted to the medians by least squares of the logarithms, with its standard error. Beside
+it stands the theory: the work of a step is proportional to the pixels and to the batch and independent of the
+data set, and N processes on as many cores share it. The tables are of 4 images of each size, of batches of 32
+px, and of sets of 32 px, mapped from disk, with batches of 32.
 """
 
 from __future__ import annotations
 
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -25,20 +24,18 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from PIL import Image
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 from benchmarks.measuring import (
     ROOT,
     Spread,
-    anonymous,
+    anonymous_memory,
+    call_in_subprocess,
     exponent,
-    forget_peak,
-    fresh,
-    in_turn,
-    peak_anonymous,
-    run,
-    show,
-    tell,
+    interleave,
+    log,
+    peak_anonymous_memory,
+    print_rows,
+    reset_peak,
+    run_python,
 )
 from engine.cli import parse
 from engine.errors import UserError, run_script
@@ -51,12 +48,12 @@ SIZES = (32, 48, 64, 96, 128, 192, 256)
 BATCHES = (4, 8, 16, 32, 64, 96, 128)
 COUNTS = (2_000, 6_000, 20_000, 60_000, 200_000)
 SHARED_BATCH = 32
-"""Images of a step that several processes share."""
+"""Images per step of all processes together."""
 
 
 @dataclass(frozen=True)
-class ScalingChoice:
-    """What is measured, and how often."""
+class ScalingArguments:
+    """What to measure, and how often."""
 
     only: tuple[Literal["processes", "size", "batch", "images"], ...] = (
         "processes",
@@ -64,158 +61,156 @@ class ScalingChoice:
         "batch",
         "images",
     )
-    """Tables."""
+    """Tables to print."""
     steps: int = 3
-    """Timed of each training, after one that is not."""
+    """Steps measured in each training, after one that is not."""
     times: int = 3
-    """How often each point is measured."""
+    """Repetitions of each point."""
     quick: bool = False
-    """Every second point, twice."""
+    """Measure every second point, twice."""
     json: bool = False
-    """Print JSON instead of tables; the words go to standard error."""
+    """Print JSON instead of a table; the fits go to standard error."""
 
     def __post_init__(self) -> None:
         at_least(self, 1, "steps times")
 
 
 class Point(NamedTuple):
-    """A training of a few steps."""
+    """Measurement of a training of a few steps."""
 
     seconds: float
-    """Of a step, the median; of the processor."""
+    """Median CPU seconds per step."""
     memory: float
-    """Largest anonymous memory [MB] beside that of the libraries."""
+    """Peak anonymous memory [MB] above that of the libraries."""
 
 
 @dataclass(frozen=True)
-class Growth:
-    """One thing that grows, and what theory says of the seconds of a step."""
+class Variable:
+    """A variable, the points at which it is measured, and the theory."""
 
-    what: str
+    name: str
     points: Mapping[int, Callable[[], Point]]
-    in_theory: float
-    """The exponent."""
+    theory: float
+    """Exponent of the seconds per step."""
 
 
 def main() -> None:
     """Measure, fit, print."""
-    choice = parse(ScalingChoice, description=__doc__)
-    times = 2 if choice.quick else choice.times
+    args = parse(ScalingArguments, description=__doc__)
+    times = 2 if args.quick else args.times
     rows: list[dict[str, Any]] = []
-    words: list[str] = []
+    fits: list[str] = []
     with tempfile.TemporaryDirectory() as scratch:
-        if "processes" in choice.only:
-            rows += _processes(Path(scratch), choice.steps, times)
-        for growth in _growths(choice, Path(scratch)):
-            tell(growth.what)
-            found = in_turn({str(x): point for x, point in growth.points.items()}, times)
-            results = dict(zip(growth.points, found.values(), strict=True))
-            rows += _rows(growth, results)
-            words.append(_in_words(growth, results))
+        if "processes" in args.only:
+            rows += _measure_processes(Path(scratch), args.steps, times)
+        for variable in _variables(args, Path(scratch)):
+            log(variable.name)
+            measured = interleave({str(x): point for x, point in variable.points.items()}, times)
+            results = dict(zip(variable.points, measured.values(), strict=True))
+            rows += _rows(variable, results)
+            fits.append(_describe_fit(variable, results))
     if not rows:
         return
-    show(rows, as_json=choice.json)
-    for line in words:
-        tell(line) if choice.json else print(f"\n{line}")
+    print_rows(rows, as_json=args.json)
+    for line in fits:
+        log(line) if args.json else print(f"\n{line}")
 
 
-def _growths(choice: ScalingChoice, scratch: Path) -> list[Growth]:
+def _variables(args: ScalingArguments, scratch: Path) -> list[Variable]:
     def points(values: Sequence[int], **fixed: Any) -> dict[int, Callable[[], Point]]:
         (free,) = {"size", "batch", "count"} - fixed.keys()
-        chosen = values[:: 2 if choice.quick else 1]
-        return {value: partial(_trained, choice.steps, scratch, **fixed, **{free: value}) for value in chosen}
+        values = values[:: 2 if args.quick else 1]
+        return {value: partial(_measure, args.steps, scratch, **fixed, **{free: value}) for value in values}
 
-    growths = {
-        "size": Growth("side of the images [px]", points(SIZES, batch=4, count=200), in_theory=2.0),
-        "batch": Growth("images in a batch", points(BATCHES, size=32, count=200), in_theory=1.0),
-        "images": Growth("images in the data set", points(COUNTS, size=32, batch=32), in_theory=0.0),
+    variables = {
+        "size": Variable("side of the images [px]", points(SIZES, batch=4, count=200), theory=2.0),
+        "batch": Variable("images in a batch", points(BATCHES, size=32, count=200), theory=1.0),
+        "images": Variable("images in the data set", points(COUNTS, size=32, batch=32), theory=0.0),
     }
-    return [growth for name, growth in growths.items() if name in choice.only]
+    return [variable for name, variable in variables.items() if name in args.only]
 
 
-def _trained(steps: int, scratch: Path, *, size: int, batch: int, count: int) -> Point:
-    """Train in a process of its own, on random images that are made once."""
+def _measure(steps: int, scratch: Path, *, size: int, batch: int, count: int) -> Point:
+    """Train in a new process, on random images that are made once."""
     path = scratch / f"{count}-{size}px.npy"
     if not path.exists():
         images = np.lib.format.open_memmap(path, "w+", np.uint8, (count, 3, size, size))
-        some = np.random.default_rng(0).integers(0, 256, (200, 3, size, size), np.uint8)
+        noise = np.random.default_rng(0).integers(0, 256, (200, 3, size, size), np.uint8)
         for first in range(0, count, 200):
-            images[first : first + 200] = some
+            images[first : first + 200] = noise
         images.flush()
-    return fresh(_train, steps, path, size, batch)[0]
+    return call_in_subprocess(_train, steps, path, size, batch)[0]
 
 
 def _train(steps: int, path: Path, size: int, batch: int) -> Point:
     import torch
 
-    from gan.config import base
+    from gan.config import Settings
     from gan.trainer import Trainer
 
     torch.set_num_threads(1)
-    settings = replace(base("light", plain=False), image_size=size, batch_size=batch, precision="float32")
-    torch.optim.Adam([torch.zeros(1, requires_grad=True)])  # the first one loads a hundred megabytes of code
-    before = anonymous()
+    settings = Settings(image_size=size, batch_size=batch, precision="float32")
+    torch.optim.Adam([torch.zeros(1, requires_grad=True)])  # the first optimizer loads 100 MB of code
+    before = anonymous_memory()
     trainer = Trainer(settings, np.load(path, mmap_mode="r"), torch.device("cpu"))
     trainer.step()
-    forget_peak()
+    reset_peak()
     seconds = []
     for _ in range(steps):
         start = time.process_time()
         trainer.step()
         seconds.append(time.process_time() - start)
-    return Point(median(seconds), peak_anonymous() - before)
+    return Point(median(seconds), peak_anonymous_memory() - before)
 
 
-def _rows(growth: Growth, results: Mapping[int, Sequence[Point]]) -> list[dict[str, Any]]:
+def _rows(variable: Variable, results: Mapping[int, Sequence[Point]]) -> list[dict[str, Any]]:
     seconds = {x: Spread.of([point.seconds for point in points]) for x, points in results.items()}
-    least = min(results)
+    first = min(results)
     return [
         {
-            "what": growth.what,
+            "what": variable.name,
             "at": x,
             "seconds a step": seconds[x],
-            "times the first": seconds[x].median / seconds[least].median,
-            "in theory": (x / least) ** growth.in_theory,
+            "times the first": seconds[x].median / seconds[first].median,
+            "in theory": (x / first) ** variable.theory,
             "memory [MB]": Spread.of([point.memory for point in points]),
         }
         for x, points in results.items()
     ]
 
 
-def _in_words(growth: Growth, results: Mapping[int, Sequence[Point]]) -> str:
-    """The exponents over all points and between the last two, where what does not grow weighs least."""
-    *_, before, last = results
-    told = []
+def _describe_fit(variable: Variable, results: Mapping[int, Sequence[Point]]) -> str:
+    """The exponents over all points, and between the last two, where constant costs matter least."""
+    x = list(results)
+    exponents = []
     for name in ("seconds", "memory"):
-        x, y = _curve(results, name)
-        power, error = exponent(x, y)
-        at_the_end = np.log(y[-1] / y[-2]) / np.log(last / before)
-        told.append(f"{power:.2f} ± {error:.2f}, from {before:,} to {last:,} alone {at_the_end:.2f}")
+        y = [median(getattr(point, name) for point in points) for points in results.values()]
+        slope, error = exponent(x, y)
+        local = np.log(y[-1] / y[-2]) / np.log(x[-1] / x[-2])
+        exponents.append(f"{slope:.2f} ± {error:.2f} ({local:.2f} from {x[-2]:,} to {x[-1]:,})")
     return (
-        f"{growth.what}: the seconds of a step grow as the power {told[0]} (of the work "
-        f"{growth.in_theory:g}); memory as the power {told[1]}."
+        f"{variable.name}: exponent of the seconds per step {exponents[0]}, of the work {variable.theory:g}; "
+        f"exponent of the memory {exponents[1]}."
     )
 
 
-def _curve(results: Mapping[int, Sequence[Point]], name: str) -> tuple[list[int], list[float]]:
-    return list(results), [median(getattr(point, name) for point in points) for points in results.values()]
-
-
-def _processes(scratch: Path, steps: int, times: int) -> list[dict[str, Any]]:
-    """Seconds a step of one training shared by several processes; none where they do not share it."""
-    tell("processes")
+def _measure_processes(scratch: Path, steps: int, times: int) -> list[dict[str, Any]]:
+    """Seconds per step of one training shared by several processes."""
+    log("processes")
     faces = scratch / "faces"
     faces.mkdir()
     random = np.random.default_rng(0)
     for index in range(2 * SHARED_BATCH):
         Image.fromarray(random.integers(0, 256, (48, 48, 3), np.uint8)).save(faces / f"{index}.png")
     try:
-        _shared(faces, 2, 1)
+        _train_shared(faces, 2, 1)
     except UserError as error:
-        tell(f"no table of processes: {error}")
+        log(f"no table of processes: {error}")
         return []
-    found = in_turn({str(count): partial(_shared, faces, count, steps) for count in PROCESSES}, times)
-    seconds = {count: Spread.of(found[str(count)]) for count in PROCESSES}
+    results = interleave(
+        {str(count): partial(_train_shared, faces, count, steps) for count in PROCESSES}, times
+    )
+    seconds = {count: Spread.of(results[str(count)]) for count in PROCESSES}
     return [
         {
             "what": f"processes on {worker_count(None)} cores",
@@ -229,17 +224,17 @@ def _processes(scratch: Path, steps: int, times: int) -> list[dict[str, Any]]:
     ]
 
 
-def _shared(faces: Path, processes: int, steps: int) -> float:
-    """Seconds a step of train_gan.py under torchrun, one thread for each process."""
+def _train_shared(faces: Path, processes: int, steps: int) -> float:
+    """Seconds per step of train_gan.py under torchrun, one thread per process."""
     output = Path(tempfile.mkdtemp(dir=faces.parent))
     flags = ("--image-size", 48, "--batch-size", SHARED_BATCH, "--device", "cpu", "--precision", "float32")
     ends = ("--steps", steps + 1, "--log-every", 1, "--held-out", 0, "--workers", 0, "--output", output)
     torchrun = ("-m", "torch.distributed.run", "--nproc-per-node", processes)
-    words = (*torchrun, ROOT / "train_gan.py", faces, *flags, *ends, "--cache", faces.parent / "cache")
-    run(*words, folder=faces.parent, threads=1)
+    script = (ROOT / "train_gan.py", faces, *flags, *ends, "--cache", faces.parent / "cache")
+    run_python(*torchrun, *script, folder=faces.parent, threads=1)
     runs = list(output.iterdir())
     if len(runs) != 1:
-        raise UserError(f"{processes} processes of train_gan.py made {len(runs)} runs of their own")
+        raise UserError(f"{processes} processes of train_gan.py made {len(runs)} runs")
     _, rates = read_metrics(runs[0])["speed/images_per_second"]
     return SHARED_BATCH / median(rates[1:])
 

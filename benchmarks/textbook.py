@@ -1,7 +1,7 @@
-"""A training step as tutorials write it, with which train_speed.py compares that of train_gan.py.
+"""A training step as tutorials write it, the baseline of `benchmarks.train_speed`.
 
-In float32, contiguous tensors and torch's own layers; D and then G; Adam as it comes; a DataLoader that
-decodes files; five values read back in every step.
+Float32, contiguous tensors, torch's own layers; D and then G; Adam with its default implementation; a
+DataLoader that decodes files; five values read back in every step.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from gan.networks import Discriminator, Generator
 
 
 def textbook_step(settings: Settings, folder: str, device: str) -> Callable[[], None]:
-    """What makes the next step.
+    """A function that makes the next step.
 
     Args:
-        settings: sizes of networks, images and batch, D's norms, and Adam's numbers.
-        folder: of images, in a folder that holds no others.
+        settings: sizes of networks, images and batch, D's normalisation, learning rate and beta2.
+        folder: of images, the only one in its parent folder.
         device: where to compute.
     """
-    generator, discriminator = _ordinary_networks(settings, device)
-    options = {"lr": settings.learning_rate, "betas": (settings.beta1, settings.beta2)}
+    generator, discriminator = _torch_networks(settings, device)
+    options = {"lr": settings.learning_rate, "betas": (0.5, settings.beta2)}
     generator_optimizer = torch.optim.Adam(generator.parameters(), **options)
     discriminator_optimizer = torch.optim.Adam(discriminator.parameters(), **options)
     batches = _batches(folder, settings)
@@ -59,14 +59,14 @@ def textbook_step(settings: Settings, folder: str, device: str) -> Callable[[], 
     return step
 
 
-def _ordinary_networks(settings: Settings, device: str) -> tuple[nn.Module, nn.Module]:
-    """Our networks made of torch's layers, for contiguous tensors."""
+def _torch_networks(settings: Settings, device: str) -> tuple[nn.Module, nn.Module]:
+    """The project's networks made of torch's layers, for contiguous tensors."""
 
     class Scale(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             return x * settings.head_scale
 
-    def ordinary(layer: nn.Module) -> nn.Module:
+    def torch_layer(layer: nn.Module) -> nn.Module:
         geometry = {"kernel_size": 5, "stride": 2, "padding": 2}
         if isinstance(layer, nn.Conv2d):
             return nn.Conv2d(layer.in_channels, layer.out_channels, bias=layer.bias is not None, **geometry)
@@ -77,15 +77,24 @@ def _ordinary_networks(settings: Settings, device: str) -> tuple[nn.Module, nn.M
             return nn.GroupNorm(layer.num_groups, layer.num_channels)
         return layer
 
-    ours = Generator(settings.generator_widths, settings.latent_size, settings.image_size)
-    generator = [ours.project, nn.Unflatten(1, ours.first_shape), *map(ordinary, ours.layers)]
-    judge = Discriminator(settings.discriminator_widths, settings.image_size, settings.normalisation)
-    discriminator = [*map(ordinary, judge.layers), nn.Flatten(), judge.head, Scale()]
-    return nn.Sequential(*generator).to(device), nn.Sequential(*discriminator).to(device)
+    generator = Generator(settings.generator_widths, settings.latent_size, settings.image_size)
+    generator_layers = [
+        generator.project,
+        nn.Unflatten(1, generator.first_shape),
+        *map(torch_layer, generator.layers),
+    ]
+    discriminator = Discriminator(settings.discriminator_widths, settings.image_size, settings.normalisation)
+    discriminator_layers = [
+        *map(torch_layer, discriminator.layers),
+        nn.Flatten(),
+        discriminator.head,
+        Scale(),
+    ]
+    return nn.Sequential(*generator_layers).to(device), nn.Sequential(*discriminator_layers).to(device)
 
 
 def _batches(folder: str, settings: Settings) -> Iterator[Tensor]:
-    """Batches, a million images in all, decoded from the files each time: float32 [B, 3, S, S] in [-1, 1]."""
+    """Batches float32 [B, 3, S, S] in [-1, 1], decoded from the files each time; a million images in all."""
     size = settings.image_size
     steps = [
         *(transforms.Resize(size), transforms.CenterCrop(size), transforms.RandomHorizontalFlip()),

@@ -1,22 +1,19 @@
-"""How fast a training step is, beside the textbook loop: the same networks, losses, batch and images.
+"""Measure how fast a training step is, beside the textbook loop with the same networks, losses and images.
 
-    python benchmarks/train_speed.py [--presets light] [--updates simultaneous] [--json]
+    python -m benchmarks.train_speed [--presets light] [--json]
 
-The textbook loop is written out in textbook.py: float32, contiguous tensors, torch's own layers, D and then
-G, Adam as it comes, a DataLoader that decodes files, five values read back in every step. Ours is the step of
-train_gan.py, which also augments and averages. Each measurement is made in a process of its own, all in turn,
-several times; a row has the median and, in brackets, the least and the most. The work of a step is counted
-from the layers, as if each multiplication of a convolution were made, and compared with what the device does
-in a large matrix product and in a convolution's forward pass. A profile tells where a step's time goes; on a
-GPU it is that of a step made without its graph, in which kernels no longer tell what they belong to. The
-share of scoring is that of a training's time which goes into its scores (`gan.validation`) at the
-default interval: it should be less than 0.05.
+The baseline is the step of textbook.py. Ours is the step of train_gan.py, which also augments, blends
+negatives and averages. Each measurement is made in a new process; all are interleaved and repeated, and a row
+has the median and, in brackets, the range. The work of a step is counted from the shapes of the layers, as if
+every multiplication of a convolution were made, and compared with the device's rate in a large matrix product
+and in the forward pass of a convolution. A profile shows where a step's time goes; on a GPU it is of a step
+without its CUDA graph, whose kernels have no names. The share of scoring is the share of the training time
+that goes into `gan.validation` at the default interval; it should be below 0.05.
 """
 
 from __future__ import annotations
 
 import resource
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -25,57 +22,57 @@ from functools import cached_property, partial
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from benchmarks.measuring import Spread, fresh, in_turn, short, show, tell
+from benchmarks.measuring import Spread, call_in_subprocess, interleave, log, print_rows, rounded
 from engine.cli import parse
 from engine.errors import UserError, run_script
 from engine.settings import Device, Precision, at_least
 from faces.drawn import write_folder
-from gan.config import Preset, Settings, Updates, base, check
+from gan.config import Settings, check, preset_settings
 from gan.negatives import count_negatives
 
 if TYPE_CHECKING:
-    from gan.validation import Scorer
+    from gan.validation import Validator
+
+Loop = Literal["textbook", "ours"]
 
 FACES = 256
-"""Drawn faces, of which batches are taken."""
+"""Drawn faces to train on."""
+HELD_OUT, TRAINED = 500, 200
+"""Images that a score is of."""
 PRODUCT_SIDE = {"cpu": 2048, "cuda": 8192}
-AT_ONCE = {"cpu": 1, "cuda": 10}
-"""Steps that are timed as one: on a GPU the next is prepared while one is under way, up to a logging step.
-The first ten, which are not timed, record our graph."""
-KINDS: dict[str, tuple[str, ...]] = {
+STEPS_PER_TIMING = {"cpu": 1, "cuda": 10}
+"""Steps that are timed as one: a GPU runs behind the host until the next logging step. The first ten, which
+are not timed, record our CUDA graph."""
+OPERATIONS: dict[str, tuple[str, ...]] = {
     "convolutions": ("convolution",),
     "matrix products": ("mm", "baddbmm"),
     "optimizers and average": ("adam", "lerp", "linalg", "addcmul", "addcdiv"),
     "norms and activations": ("norm", "relu", "threshold", "clamp_min", "tanh"),
     "copies": ("copy", "fill", "cat", "index", "shuffle", "flip", "where"),
 }
-"""Kinds of work, and what the names of torch's operations of that kind contain."""
+"""Groups of the profile, with substrings of the names of torch's operations."""
 
 
 @dataclass(frozen=True)
-class TrainSpeedChoice:
-    """What to time."""
+class TrainSpeedArguments:
+    """What to measure."""
 
-    presets: tuple[Preset, ...] = ("light", "paper")
+    presets: tuple[Literal["light", "paper"], ...] = ("light", "paper")
     """Sizes of generator and batch."""
-    updates: tuple[Updates, ...] = ("simultaneous", "separate")
-    """Orders of our updates; the textbook's are separate."""
     precisions: tuple[Precision, ...] = ("auto",)
-    """Of our networks; the textbook's is float32."""
+    """Precisions of our networks; the textbook's is float32."""
     device: Device = "auto"
     """Where to compute."""
     image_size: int = 96
     """Side of the images in pixels."""
     batch_size: int | None = None
-    """Images a step; the preset's if none is given."""
+    """Images per step; the preset's if not given."""
     steps: int = 3
     """Steps timed in each process, after one that is not; on a GPU tens of steps."""
     times: int = 3
-    """Processes for each way."""
+    """Processes for each row."""
     json: bool = False
     """Print JSON instead of tables."""
 
@@ -86,238 +83,227 @@ class TrainSpeedChoice:
         for preset in self.presets:
             check(self.settings(preset))
 
-    def settings(self, preset: Preset) -> Settings:
-        """Of a training with this preset, the precision not decided."""
-        settings = replace(base(preset, False), image_size=self.image_size)
+    def settings(self, preset: Literal["light", "paper"]) -> Settings:
+        """Settings of a training with this preset; the precision is still open."""
+        settings = replace(preset_settings(preset), image_size=self.image_size)
         return settings if self.batch_size is None else replace(settings, batch_size=self.batch_size)
 
 
 @dataclass(frozen=True)
-class Measured:
-    """What a process found."""
+class Measurement:
+    """Measurement of one process."""
 
     seconds: float
-    """A step; the median."""
+    """Median of a step."""
     cpu_seconds: float
-    """Of all threads; on a busy machine the better guide. Of the textbook's loader, not counted."""
+    """Of all threads, without the textbook's DataLoader; more reliable on a busy machine."""
     memory: float
-    """Largest memory of the process, or of the GPU in use [MB]."""
+    """Peak memory of the process, or of the GPU [MB]."""
     profile: dict[str, float]
-    """Share of each kind of work, where it was asked for."""
+    """Share of each group of operations in a step."""
     scoring: float
-    """Seconds of scoring once; the textbook's loop does not."""
+    """Seconds to score once; 0 for the textbook loop."""
 
 
 @dataclass(frozen=True)
-class Rates:
-    """What the device does [GFLOP/s]."""
+class DeviceRates:
+    """Rates of the device [GFLOP/s]."""
 
     product: float
     convolution: float
 
 
 def main() -> None:
-    """Time all in turn, print."""
-    choice = parse(TrainSpeedChoice, description=__doc__)
+    """Measure, print."""
+    args = parse(TrainSpeedArguments, description=__doc__)
     from engine.device import choose_device, choose_precision
 
-    device = choose_device(choice.device)
-    precisions = list(dict.fromkeys(choose_precision(each, device) for each in choice.precisions))
+    device = choose_device(args.device)
+    precisions = list(dict.fromkeys(choose_precision(each, device) for each in args.precisions))
     rows = []
     with tempfile.TemporaryDirectory() as scratch:
-        folder = str(Path(scratch) / "faces" / "drawn")  # torchvision wants a folder of folders
-        tell(f"drawing {FACES} faces")
+        folder = str(Path(scratch) / "faces" / "drawn")  # ImageFolder needs a folder of folders
+        log(f"drawing {FACES} faces")
         write_folder(folder, FACES)
-        tell("the device's own speed")
-        rates = {each: fresh(_rates, device.type, each)[0] for each in {*precisions, "float32"}}
-        for preset in choice.presets:
-            settings = choice.settings(preset)
-            ours = [
-                replace(settings, updates=updates, precision=precision)
-                for precision in precisions
-                for updates in choice.updates
-            ]
-            textbook = replace(settings, updates="separate", precision="float32")
-            rows += _rows(choice, device.type, folder, textbook, ours, rates)
-    show(rows, as_json=choice.json)
-    if not choice.json:
-        print("\nThe device's own speed in GFLOP/s, a matrix product and a convolution's forward pass:")
+        log("rates of the device")
+        rates = {
+            precision: call_in_subprocess(_measure_device, device.type, precision)[0]
+            for precision in {*precisions, "float32"}
+        }
+        for preset in args.presets:
+            settings = args.settings(preset)
+            ours = [replace(settings, precision=precision) for precision in precisions]
+            loops = [("textbook", replace(settings, precision="float32")), *(("ours", each) for each in ours)]
+            rows += _measure_loops(args, device.type, folder, loops, rates)
+    print_rows(rows, as_json=args.json)
+    if not args.json:
+        print("\nRates of the device in GFLOP/s, in a matrix product and in a convolution's forward pass:")
         for precision, rate in rates.items():
-            print(f"  {precision}: {short(rate.product)}, {short(rate.convolution)}")
+            print(f"  {precision}: {rounded(rate.product)}, {rounded(rate.convolution)}")
 
 
-def _rows(
-    choice: TrainSpeedChoice,
+def _measure_loops(
+    args: TrainSpeedArguments,
     device: str,
     folder: str,
-    textbook: Settings,
-    ours: list[Settings],
-    rates: dict[str, Rates],
+    loops: list[tuple[Loop, Settings]],
+    rates: dict[str, DeviceRates],
 ) -> list[dict[str, Any]]:
-    ways = [("textbook", textbook), *(("ours", settings) for settings in ours)]
-    names = [f"{way}, {each.preset}, {each.precision}, {each.updates}" for way, each in ways]
+    """A row for each loop; the first one is the baseline."""
 
-    def task(name: str, way: str, settings: Settings) -> Measured:
-        tell(name)
-        return fresh(_measured, way, settings, folder, device, choice.steps)[0]
+    def measure(name: str, loop: Loop, settings: Settings) -> Measurement:
+        log(name)
+        return call_in_subprocess(_measure, loop, settings, folder, device, args.steps)[0]
 
-    tasks = {
-        name: partial(task, name, way, settings) for name, (way, settings) in zip(names, ways, strict=True)
-    }
-    found = in_turn(tasks, choice.times)
+    names = [f"{loop}, {settings.preset}, {settings.precision}" for loop, settings in loops]
+    tasks = {name: partial(measure, name, *loop) for name, loop in zip(names, loops, strict=True)}
+    results = interleave(tasks, args.times)
+    baseline = median(loops[0][1].batch_size / each.seconds for each in results[names[0]])
     rows = []
-    for name, (way, settings) in zip(names, ways, strict=True):
-        measured = found[name]
-        speed = Spread.of([settings.batch_size / each.seconds for each in measured])
-        baseline = median(settings.batch_size / each.seconds for each in found[names[0]])
-        work, rate = _work(settings, way), rates[settings.precision]
-        done = work * speed.median / settings.batch_size
+    for name, (loop, settings) in zip(names, loops, strict=True):
+        measurements = results[name]
+        speed = Spread.of([settings.batch_size / each.seconds for each in measurements])
+        work, rate = _gflop_per_step(settings, loop), rates[settings.precision]
+        achieved = work * speed.median / settings.batch_size
         row = {
             "preset": settings.preset,
             "device": device,
-            "loop": way,
+            "loop": loop,
             "precision": settings.precision,
-            "updates": settings.updates,
-            "images_per_second": speed.median if choice.json else speed,
+            "images_per_second": speed.median if args.json else speed,
             "ratio": speed.median / baseline,
             "seconds_a_step": settings.batch_size / speed.median,
-            "cpu_seconds_a_step": median(each.cpu_seconds for each in measured),
-            "memory_mb": max(each.memory for each in measured),
+            "cpu_seconds_a_step": median(each.cpu_seconds for each in measurements),
+            "memory_mb": max(each.memory for each in measurements),
             "gflop_a_step": work,
-            "share_of_product": done / rate.product,
-            "share_of_convolution": done / rate.convolution,
+            "share_of_product": achieved / rate.product,
+            "share_of_convolution": achieved / rate.convolution,
             "share_of_scoring": median(
-                each.scoring / (each.scoring + settings.score_every * each.seconds) for each in measured
+                each.scoring / (each.scoring + settings.score_every * each.seconds) for each in measurements
             ),
         }
-        shares = measured[-1].profile
-        if choice.json:
-            rows.append({**row, "least": speed.least, "most": speed.most, "profile": shares})
+        shares = measurements[-1].profile
+        if args.json:
+            rows.append({**row, "min": speed.min, "max": speed.max, "profile": shares})
         else:
             parts = sorted(shares.items(), key=lambda part: -part[1])
-            rows.append({**row, "profile": ", ".join(f"{kind} {share:.0%}" for kind, share in parts)})
+            rows.append({**row, "profile": ", ".join(f"{group} {share:.0%}" for group, share in parts)})
     return rows
 
 
-def _work(settings: Settings, way: str) -> float:
-    """Of one step [GFLOP]: two for each multiplication of the convolutions, as all are made."""
-    discriminator = _forward(settings.image_size, settings.discriminator_widths)
-    generator = sum(_forward(settings.image_size, settings.generator_widths[::-1]))
-    whole, first = sum(discriminator), discriminator[0]
-    passes = {
-        # Real and generated images forward, gradients of weights and of features, the latter also by G's
-        # loss, which separate updates look at once more. The textbook lets that loss fill D's gradients.
-        "textbook": 9 * whole - 2 * first,
-        "separate": 8 * whole - 2 * first,
-        "simultaneous": 7 * whole - 2 * first,
-        "one backward pass": 6 * whole - first,
-    }
-    kind: str = settings.updates
-    if way == "textbook":
-        kind = "textbook"
-    elif kind == "simultaneous" and not settings.normalisation.startswith("batch"):
-        kind = "one backward pass"
-    # Negatives are as real images, which G's loss has no part in.
-    negatives = 0 if way == "textbook" else count_negatives(settings) * (3 * whole - first)
-    return settings.batch_size * (3 * generator + passes[kind]) + negatives
+def _gflop_per_step(settings: Settings, loop: Loop) -> float:
+    """Work of one step [GFLOP]: two operations for each multiplication of direct convolutions."""
+    layers = _forward_gflop(settings.image_size, settings.discriminator_widths)
+    generator = sum(_forward_gflop(settings.image_size, settings.generator_widths[::-1]))
+    whole, first = sum(layers), layers[0]
+    # Forward on real and generated images; gradients of weights and of features. The textbook runs D on the
+    # generated images once more and lets G's loss fill D's gradients.
+    if loop == "textbook":
+        discriminator = 9 * whole - 2 * first
+    elif settings.normalisation.startswith("batch"):  # a backward pass for each loss
+        discriminator = 7 * whole - 2 * first
+    else:
+        discriminator = 6 * whole - first
+    # Negatives cost what real images do; G's loss does not involve them.
+    negatives = (
+        0
+        if loop == "textbook"
+        else count_negatives(settings.negatives, settings.batch_size) * (3 * whole - first)
+    )
+    return settings.batch_size * (3 * generator + discriminator) + negatives
 
 
-def _forward(side: int, widths: tuple[int, ...]) -> list[float]:
-    """Of a convolution of one image by each layer, from the image inwards [GFLOP]."""
+def _forward_gflop(side: int, widths: tuple[int, ...]) -> list[float]:
+    """Work of the convolution of one image by each layer, from the image inwards [GFLOP]."""
     return [
         2 * 25 * inputs * outputs * (side >> depth) ** 2 / 1e9
         for depth, (inputs, outputs) in enumerate(pairwise((3, *widths)), start=1)
     ]
 
 
-def _measured(way: str, settings: Settings, folder: str, device: str, steps: int) -> Measured:
-    """In a process of its own: seconds a step, memory, the profile of one more step, and our scoring."""
+def _measure(loop: Loop, settings: Settings, folder: str, device: str, steps: int) -> Measurement:
+    """Measure in a new process: seconds per step, memory, the profile of one more step, and our scoring."""
     import torch
 
     from benchmarks.textbook import textbook_step
 
     torch.manual_seed(0)
-    ours: _Ours | None = None
-    if way == "textbook":
-        step = textbook_step(settings, folder, device)
-    else:
-        ours = _Ours(settings, folder, device)
-        step = ours.step
+    ours = None if loop == "textbook" else _Ours(settings, folder, device)
+    step = ours.step if ours else textbook_step(settings, folder, device)
+    count = STEPS_PER_TIMING.get(device, 1)
 
-    count = AT_ONCE.get(device, 1)
-
-    def several() -> None:
+    def run_steps() -> None:
         for _ in range(count):
             step()
 
-    several()
+    run_steps()
     start = time.process_time()
-    seconds = [_seconds(several, device) / count for _ in range(steps)]
+    seconds = [_seconds(run_steps, device) / count for _ in range(steps)]
     cpu_seconds = (time.process_time() - start) / (steps * count)
     if device == "cuda":
         memory = torch.cuda.max_memory_allocated() / 1e6
     else:
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024e-6
-    scored = 0.0
+    scoring = 0.0
     if ours:
-        ours.score()  # loads what it needs
-        step()  # or the averaged generator would be ready for the next
-        scored = _seconds(ours.score, device)
+        ours.score()  # imports and caches
+        step()  # or the averaged generator would be ready already
+        scoring = _seconds(ours.score, device)
         ours.trainer.release()  # see `_profile`
-    profile = _profile(step, device)
-    return Measured(median(seconds), cpu_seconds, memory, profile, scored)
+    return Measurement(median(seconds), cpu_seconds, memory, _profile(step, device), scoring)
 
 
-def _seconds(step: Callable[[], object], device: str) -> float:
+def _seconds(function: Callable[[], object], device: str) -> float:
     import torch
 
     start = time.perf_counter()
-    step()
+    function()
     if device == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter() - start
 
 
 def _profile(step: Callable[[], None], device: str) -> dict[str, float]:
-    """The share of each kind of work in a step that is launched operation by operation."""
+    """The share of each group of operations in a step that launches them one by one."""
     from torch.autograd import DeviceType
     from torch.profiler import ProfilerActivity, profile
 
-    kinds = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device == "cuda" else [])]
-    with profile(activities=kinds) as profiled:
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device == "cuda" else [])]
+    with profile(activities=activities) as profiler:
         step()
-    spent = dict.fromkeys([*KINDS, "rest"], 0.0)
-    # A GPU's kernels are told twice: under the operations that launched them, and under names of their own.
-    for event in (each for each in profiled.key_averages() if each.device_type == DeviceType.CPU):
-        time_taken = event.self_device_time_total if device == "cuda" else event.self_cpu_time_total
-        of = (kind for kind, words in KINDS.items() if any(word in event.key.lower() for word in words))
-        spent[next(of, "rest")] += time_taken
-    whole = sum(spent.values()) or 1
-    return {kind: value / whole for kind, value in spent.items()}
+    spent = dict.fromkeys([*OPERATIONS, "rest"], 0.0)
+    # The profiler lists a GPU's kernels twice: under the operations that launched them and under their names.
+    for event in (each for each in profiler.key_averages() if each.device_type == DeviceType.CPU):
+        seconds = event.self_device_time_total if device == "cuda" else event.self_cpu_time_total
+        key = event.key.lower()
+        groups = (group for group, names in OPERATIONS.items() if any(name in key for name in names))
+        spent[next(groups, "rest")] += seconds
+    total = sum(spent.values()) or 1
+    return {group: value / total for group, value in spent.items()}
 
 
-def _rates(device: str, precision: Precision) -> Rates:
-    """In a process of its own: the best of several large products, and of a convolution like D's second."""
+def _measure_device(device: str, precision: Precision) -> DeviceRates:
+    """Measure in a new process: the best of several large products, and of a convolution like D's second."""
     import torch
     import torch.nn.functional as F
 
-    kind = getattr(torch, precision)
+    dtype = getattr(torch, precision)
     side, batch = PRODUCT_SIDE.get(device, 2048), 96
-    left = torch.randn(side, side, device=device).to(kind)
-    image = torch.randn(batch, 64, 48, 48, device=device).to(kind, memory_format=torch.channels_last)
-    kernel = torch.randn(128, 64, 5, 5, device=device).to(kind, memory_format=torch.channels_last)
+    left = torch.randn(side, side, device=device).to(dtype)
+    image = torch.randn(batch, 64, 48, 48, device=device).to(dtype, memory_format=torch.channels_last)
+    kernel = torch.randn(128, 64, 5, 5, device=device).to(dtype, memory_format=torch.channels_last)
 
-    def best(of: Callable[[], object]) -> float:
-        return min(_seconds(of, device) for _ in range(6))
+    def best(function: Callable[[], object]) -> float:
+        return min(_seconds(function, device) for _ in range(6))
 
     with torch.no_grad():
         product = 2 * side**3 / best(lambda: left @ left)
         convolution = 2 * batch * 24**2 * 25 * 64 * 128 / best(lambda: F.conv2d(image, kernel, None, 2, 2))
-    return Rates(product / 1e9, convolution / 1e9)
+    return DeviceRates(product / 1e9, convolution / 1e9)
 
 
 class _Ours:
-    """The step of train_gan.py, with what it does at a logging step each tenth time; and its scoring."""
+    """The step of train_gan.py, logging included, and its scoring."""
 
     def __init__(self, settings: Settings, folder: str, device: str) -> None:
         import torch
@@ -341,16 +327,16 @@ class _Ours:
             self.trainer.statistics()
 
     def score(self) -> None:
-        self._scorer.scores(self.trainer)
+        self._validator.scores(self.trainer)
 
     @cached_property
-    def _scorer(self) -> Scorer:
+    def _validator(self) -> Validator:
         import numpy as np
 
-        from gan.validation import JUDGED, MOST, Scorer
+        from gan.validation import Validator
 
-        images = np.resize(self._images, (MOST + JUDGED, *self._images.shape[1:]))
-        return Scorer(images, np.arange(len(images)) < MOST, self._device)
+        images = np.resize(self._images, (HELD_OUT + TRAINED, *self._images.shape[1:]))
+        return Validator(images, np.arange(len(images)) < HELD_OUT, self._device)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a training left, read back: the parts that are alike for every kind of network."""
+"""Loading trained networks from checkpoints, whatever they were trained for."""
 
 from __future__ import annotations
 
@@ -14,32 +14,35 @@ from engine.errors import UserError
 
 
 def load_trained(path: str | Path, kind: str, missing: str) -> tuple[Path, dict[str, Any]]:
-    """The checkpoint of a run or file, and what it holds.
+    """Load the checkpoint of a run, or a checkpoint file.
 
     Args:
-        path: a run's folder, of which the best checkpoint is taken or, where no step has a score, the
-            newest; or a checkpoint's file, which needs nothing beside it.
-        kind: of training, as the checkpoint tells it.
-        missing: what a checkpoint of another kind lacks, and what makes one that has it, for the message.
+        path: A run's folder, whose best checkpoint is loaded or, if no step has a score yet, the newest; or a
+            checkpoint file.
+        kind: Kind of training that the checkpoint must be of.
+        missing: What checkpoints of another kind do not contain, and what makes it, for the message.
+
+    Returns:
+        The file and its content.
 
     Raises:
-        UserError: there is no such file or folder, it is damaged, or it is of another kind.
+        UserError: The file or folder does not exist, is damaged, or is of another kind.
     """
     file, state = load_path(Path(path))
     if state.get("kind") != kind:
-        raise UserError(f"{file} holds no {missing}")
+        raise UserError(f"{file} contains no {missing}")
     return file, state
 
 
 @contextmanager
-def made_from(file: Path) -> Iterator[None]:
-    """Make a network of a checkpoint in this block; one that does not fit itself is told (`UserError`)."""
+def report_network_mismatch(file: Path) -> Iterator[None]:
+    """Raise `UserError` if the network made in this block does not fit the checkpoint's own settings."""
     try:
         yield
     except (RuntimeError, KeyError, TypeError, AttributeError):
-        raise UserError(f"{file} holds another network than it tells of") from None
+        raise UserError(f"{file} contains another network than its settings describe") from None
 
 
-def weights_in_use(state: dict[str, Any]) -> dict[str, Tensor]:
-    """Of what a checkpoint holds the weights to use: the averaged ones or, where none are kept, the raw."""
+def evaluation_weights(state: dict[str, Any]) -> dict[str, Tensor]:
+    """The weights to use: those of the moving average (EMA) or, without one, of the last step."""
     return state["average"] or state["network"]

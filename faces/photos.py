@@ -85,3 +85,29 @@ def list_photos(given: Sequence[Path]) -> Photos:
         problem = f"; {': '.join(next(iter(left_out.items())))}" if left_out else ""
         raise UserError(f"no photo in {', '.join(map(str, given))}{problem}")
     return Photos(tuple(given), list(files), list(left_out.items()))
+
+
+def check_output(folder: Path, script: str) -> None:
+    """Refuse an output folder that contains files but was not marked by the same script.
+
+    Args:
+        folder: Output folder. It may be missing.
+        script: Name of the script, such as `recognize.py`.
+
+    Raises:
+        UserError: The folder contains the user's own files.
+    """
+    if not folder.is_dir() or _marker(folder, script).exists():
+        return
+    if any(not path.name.startswith(".") for path in folder.iterdir()):
+        raise UserError(f"{folder} contains files that {script} did not write; name another --output")
+
+
+def mark_output(folder: Path, script: str) -> None:
+    """Create the folder, and the hidden marker by which `check_output` accepts it next time."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _marker(folder, script).touch()
+
+
+def _marker(folder: Path, script: str) -> Path:
+    return folder / f".{Path(script).stem}.made"

@@ -1,4 +1,4 @@
-"""One network, its optimizer, its learning rate over the steps and its averaged weights."""
+"""The update of one network: optimizer, learning rate schedule and moving average of the weights."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from torch.nn.utils import get_total_norm
 
 from engine.ema import AveragedNetwork, estimate_batch_norm_statistics
 from engine.finite import FiniteCheck
-from faces.checkpoint import weights_in_use
+from faces.checkpoint import evaluation_weights
 from faces.settings import OptimizerName
 
 MOMENTUM = 0.9
 """Of stochastic gradient descent."""
-WARM_UP = 0.05
+WARMUP = 0.05
 """Share of the steps over which the learning rate rises."""
-WEIGHTS = ("network", "average")
-"""What in a state are weights."""
+WEIGHT_KEYS = ("network", "average")
+"""The weights in an updater's state."""
 
 
 class Updater:
-    """Updates a network by the gradients of a loss, and follows it by a moving average.
+    """Updates a network by the gradients of a loss, and maintains a moving average of its weights (EMA).
 
     Args:
-        network: on its device.
-        optimizer: of its weights; those that need no gradient in a step are left alone.
-        rate: learning rate of a step, from 0.
-        half_life: images after which a weight counts half in the average; 0 for no average.
+        network: The network to train, on its device.
+        optimizer: Its optimizer; parameters without a gradient are not updated.
+        rate: Learning rate of each step, from 0.
+        half_life: Half-life of the moving average in images; 0 for no average.
 
     Attributes:
-        network: the one that is trained.
-        step_count: updates made so far.
+        network: The network that is trained.
+        step_count: Updates so far.
     """
 
     def __init__(
@@ -54,13 +54,13 @@ class Updater:
         self._latch = FiniteCheck(self._weights[0].device)
 
     def update(self, loss: Tensor, images: int, **values: Tensor) -> None:
-        """Make one update.
+        """Update the network once.
 
         Args:
-            loss: a scalar, from this network.
-            images: in this step.
-            values: scalars to take means of beside those of the loss and of the gradient's norm; their
-                names are curves', a double underscore for the slash.
+            loss: A scalar computed by the network.
+            images: Images in this step.
+            values: Other scalars for `statistics`, beside the loss and the gradient norm; a double underscore
+                in a name stands for a slash.
         """
         for group in self._optimizer.param_groups:
             group["lr"] = self._rate(self.step_count)
@@ -71,31 +71,32 @@ class Updater:
         self.step_count += 1
         if self._average:
             self._average.update(self.network, self._average.lerp_weight(images, self.step_count * images))
-        named = {name.replace("__", "/"): value for name, value in values.items()}
-        for name, value in {"loss/training": loss, "gradient/norm": norm, **named}.items():
+        logged = {"loss/training": loss, "gradient/norm": norm}
+        logged |= {name.replace("__", "/"): value for name, value in values.items()}
+        for name, value in logged.items():
             self._sums[name] = self._sums.get(name, torch.zeros_like(value)) + value.detach()
         self._summed += 1
         self._latch.watch(self.step_count, torch.stack([loss.detach(), norm]))
 
     def check_finite(self) -> None:
-        """Raise `DivergedError`, naming the step, if a loss or gradient norm of any step was not finite."""
+        """Raise `DivergedError`, with the step, if any loss or gradient norm was not finite."""
         self._latch.check()
 
     def statistics(self) -> dict[str, float]:
-        """The means since this was last asked for, and the learning rate now."""
+        """The means since the last call, and the current learning rate."""
         means = {name: float(value) / max(self._summed, 1) for name, value in self._sums.items()}
         self._sums, self._summed = {}, 0
         return means | {"rate/learning": self._rate(max(self.step_count - 1, 0))}
 
-    def judged(self, inputs: Iterable[Tensor]) -> nn.Module:
-        """The network to use: the average, with batch-norm statistics of these inputs, or the raw one.
+    def evaluation_network(self, inputs: Iterable[Tensor]) -> nn.Module:
+        """The network to evaluate: the average, with batch-norm statistics of these inputs, or the raw one.
 
         Args:
-            inputs: batches as the network takes them. They should depend on the seed alone, so that a look
-                leaves no trace.
+            inputs: Input batches. They should depend on the seed alone, so that evaluation does not affect
+                training.
 
         Returns:
-            In evaluation mode; call `network.train()` before training on where it is the raw one.
+            The network in evaluation mode. If it is the raw one, call `network.train()` before the next step.
         """
         if self._average is None:
             return self.network.eval()
@@ -103,9 +104,9 @@ class Updater:
         return self._average.network.eval()
 
     def state(self, inputs: Iterable[Tensor]) -> dict[str, Any]:
-        """All that a checkpoint must hold to go on from here; for `inputs` see `judged`."""
+        """The state for `load_state`; for `inputs`, see `evaluation_network`."""
         if self._average:
-            self.judged(inputs)
+            self.evaluation_network(inputs)
         return {
             "network": self.network.state_dict(),
             "average": self._average.network.state_dict() if self._average else None,
@@ -115,61 +116,61 @@ class Updater:
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Go on from what `state` gave, after the step that `state["step"]` tells."""
+        """Restore a state from `state`, after step `state["step"]`."""
         self.load_network(state)
-        # Its strengths, such as weight decay, are those of the settings: a run may be forced to change them.
-        own = self._optimizer.state_dict()["param_groups"]
-        self._optimizer.load_state_dict(state["optimizer"] | {"param_groups": own})
+        # Hyperparameters such as weight decay come from the settings, which a resumed run may change.
+        groups = self._optimizer.state_dict()["param_groups"]
+        self._optimizer.load_state_dict(state["optimizer"] | {"param_groups": groups})
         device = self._weights[0].device
         self._sums = {name: value.to(device) for name, value in state["sums"].items()}
         self._summed = state["summed"]
         self.step_count = state["step"]
 
     def load_network(self, state: dict[str, Any]) -> None:
-        """Take over the network of a checkpoint and nothing else; an average it lacks starts anew."""
+        """Load only the network of a checkpoint; without an average there, the average starts from it."""
         self.network.load_state_dict(state["network"])
         if self._average:
-            self._average.network.load_state_dict(weights_in_use(state))
+            self._average.network.load_state_dict(evaluation_weights(state))
 
 
-def falling_rate(highest: float, steps: int) -> Callable[[int], float]:
-    """A learning rate that rises over the first `WARM_UP` of the steps and falls to 0 as half a cosine.
-
-    (Loshchilov and Hutter 2017, without restarts.)
-    """
-    rising = max(1, round(WARM_UP * steps))
+def warmup_cosine_schedule(max_rate: float, steps: int) -> Callable[[int], float]:
+    """Learning rate with a linear warm-up and cosine annealing to 0 (Loshchilov and Hutter 2017)."""
+    warmup_steps = max(1, round(WARMUP * steps))
 
     def rate(step: int) -> float:
-        if step < rising:
-            return highest * (step + 1) / rising
-        done = min(1.0, (step - rising) / max(1, steps - rising))
-        return highest * (1 + math.cos(math.pi * done)) / 2
+        if step < warmup_steps:
+            return max_rate * (step + 1) / warmup_steps
+        progress = min(1.0, (step - warmup_steps) / max(1, steps - warmup_steps))
+        return max_rate * (1 + math.cos(math.pi * progress)) / 2
 
     return rate
 
 
-def decaying(weights: Iterable[nn.Parameter]) -> list[nn.Parameter]:
-    """Those on which weight decay usually acts: all but biases and the weights of norms."""
-    return [weight for weight in weights if weight.ndim > 1]
+def decayed_parameters(parameters: Iterable[nn.Parameter]) -> list[nn.Parameter]:
+    """The parameters that usually have weight decay: all but biases and the weights of norms."""
+    return [parameter for parameter in parameters if parameter.ndim > 1]
 
 
-def optimizer_of(
-    kind: OptimizerName, weights: Iterable[nn.Parameter], decayed: Iterable[nn.Parameter], weight_decay: float
+def make_optimizer(
+    name: OptimizerName,
+    parameters: Iterable[nn.Parameter],
+    decayed: Iterable[nn.Parameter],
+    weight_decay: float,
 ) -> torch.optim.Optimizer:
-    """An optimizer for an `Updater`, which sets its learning rate.
+    """Make an optimizer for an `Updater`, which sets its learning rate.
 
     Args:
-        kind: `adam` (Kingma and Ba 2015), `adamw` (Loshchilov and Hutter 2019) or `sgd` with momentum 0.9.
-        weights: all that it updates.
-        decayed: those of them on which weight decay acts.
-        weight_decay: its strength.
+        name: `adam` (Kingma and Ba 2015), `adamw` (Loshchilov and Hutter 2019) or `sgd` with momentum 0.9.
+        parameters: All parameters to update.
+        decayed: Those of them with weight decay.
+        weight_decay: Strength of the weight decay.
     """
-    chosen = {id(weight) for weight in decayed}
+    decayed_ids = {id(parameter) for parameter in decayed}
     groups: list[dict[str, Any]] = [{"params": [], "weight_decay": decay} for decay in (weight_decay, 0.0)]
-    for weight in weights:
-        groups[0 if id(weight) in chosen else 1]["params"].append(weight)
-    if kind == "sgd":
+    for parameter in parameters:
+        groups[0 if id(parameter) in decayed_ids else 1]["params"].append(parameter)
+    if name == "sgd":
         return torch.optim.SGD(groups, lr=0.0, momentum=MOMENTUM, fused=True)
-    if kind == "adamw":
+    if name == "adamw":
         return torch.optim.AdamW(groups, lr=0.0, fused=True)
     return torch.optim.Adam(groups, lr=0.0, fused=True)

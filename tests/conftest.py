@@ -16,7 +16,6 @@ from hypothesis import HealthCheck, settings
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
 
 # Small tensors gain nothing from threads, and bit-for-bit tests want their number fixed. It is set here
 # because torch reads it when it is imported, and most tests do not import it at all.

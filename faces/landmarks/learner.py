@@ -22,7 +22,7 @@ from faces.landmarks.pictures import PREDICTED, TRUE, draw_points, enlarged
 from faces.landmarks.point_set import PointSet
 from faces.landmarks.settings import LandmarkSettings
 from faces.landmarks.tiles import TILE, Tiles
-from faces.updater import WEIGHTS, Updater, decaying, falling_rate, optimizer_of
+from faces.updater import WEIGHT_KEYS, Updater, decayed_parameters, make_optimizer, warmup_cosine_schedule
 from images.sampler import batch_indices, step_seed
 from images.tiles import GRID_COLUMNS, tile, to_uint8
 
@@ -49,7 +49,7 @@ class LandmarkLearner:
     """
 
     ranked_by = "score/nme"
-    weights = WEIGHTS
+    weights = WEIGHT_KEYS
 
     def __init__(
         self,
@@ -82,8 +82,10 @@ class LandmarkLearner:
         network.begin_at(self._mean_places())
         network = network.to(device, memory_format=torch.channels_last)
         learning = [weight for weight in network.parameters() if weight.requires_grad]
-        optimizer = optimizer_of(settings.optimizer, learning, decaying(learning), settings.weight_decay)
-        rate = falling_rate(settings.learning_rate, settings.steps)
+        optimizer = make_optimizer(
+            settings.optimizer, learning, decayed_parameters(learning), settings.weight_decay
+        )
+        rate = warmup_cosine_schedule(settings.learning_rate, settings.steps)
         self._updater = Updater(network, optimizer, rate, settings.ema_half_life)
 
     @property
@@ -182,7 +184,7 @@ class LandmarkLearner:
         self._updater.load_network(state)
 
     def _judged(self) -> nn.Module:
-        return self._updater.judged(self._statistics_batches())
+        return self._updater.evaluation_network(self._statistics_batches())
 
     def _predictions(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         """Predicted and true points of jittered crops of these faces: float32 [N, K, 2], on the CPU."""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from engine.errors import UserError
-from engine.files import is_file
+from engine.files import atomic_write, is_file
 from engine.png import save_png
 from engine.runs import report_write_errors
 from faces.align import box_in_middle
@@ -23,8 +23,7 @@ from faces.detection.opencv import searching
 from faces.landmarks.annotations import write_table
 from faces.landmarks.crops import ENLARGE, inside
 from faces.landmarks.pictures import PREDICTED, draw_points
-from faces.made import Made
-from faces.photos import Photos
+from faces.photos import Photos, check_output, mark_output
 from faces.tables import open_csv
 from images.decode import UnusableImageError, decode_full
 
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     from faces.landmarks.predictor import Predictor
 
 COLUMNS = ("file", "left", "top", "right", "bottom")
-TABLE = "landmarks.csv"
+SCRIPT, TABLE = "predict_landmarks.py", "landmarks.csv"
 
 Find = Callable[[Path, NDArray[np.uint8]], Sequence[Box]]
 """Of a photo, its path and its pixels uint8 [3, H, W], to the boxes of the faces in it."""
@@ -122,8 +121,8 @@ def predict(predictor: Predictor, photos: Photos, output: Path, *, find: Find, l
         looks: how often the network looks at each.
 
     Raises:
-        UserError: no photo can be read, or the folder holds the photos, or files of such names that were not
-            made here, or cannot be written to.
+        UserError: no photo can be read, or the folder contains the photos or other files of the user, or
+            cannot be written to.
     """
     photos.check_apart(output)
     files: list[str] = []
@@ -132,7 +131,7 @@ def predict(predictor: Predictor, photos: Photos, output: Path, *, find: Find, l
     skipped = [*photos.left_out]
     names = photos.copies()
     with report_write_errors(output):
-        made = Made(output, "predict_landmarks.py", [*names.values(), TABLE])
+        check_output(output, SCRIPT)
         for photo in tqdm(photos.files, "finding landmarks", unit=" photos"):
             try:
                 with searching():
@@ -142,15 +141,15 @@ def predict(predictor: Predictor, photos: Photos, output: Path, *, find: Find, l
                 skipped.append((str(photo), str(unusable)))
                 continue
             points = predictor.points(image, here, looks=looks)
-            with made.atomic_write(names[photo]) as path:
+            mark_output(output, SCRIPT)
+            with atomic_write(output / names[photo]) as path:
                 save_png(path, draw_points(image, [(face, PREDICTED) for face in points], here))
             files += [str(photo)] * len(points)
             found.append(points)
             outside += [int(count) for count in (~inside(points, image)).sum(-1)]
         if not found:
             raise UserError(f"no photo can be read; the first is {skipped[0][0]}: {skipped[0][1]}")
-        with made.atomic_write(TABLE) as path:
-            write_table(path, files, np.concatenate(found))
+        write_table(output / TABLE, files, np.concatenate(found))
     return Outcome(len(found), len(files), (sum(outside), sum(map(bool, outside))), skipped)
 
 

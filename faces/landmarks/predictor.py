@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from engine.device import choose_device, exact_float32
 from engine.settings import Device
-from faces.checkpoint import load_trained, made_from, weights_in_use
+from faces.checkpoint import evaluation_weights, load_trained, report_network_mismatch
 from faces.landmarks.crops import ENLARGE, boxes_of, cut, squares_of, to_pixels
 from faces.landmarks.learner import KIND
 from faces.landmarks.network import LandmarkNetwork
@@ -108,11 +108,11 @@ def load_predictor(path: str | Path, *, device: Device = "cpu") -> Predictor:
         UserError: there is no such file or folder, it is damaged, or it holds something else.
     """
     file, state = load_trained(path, KIND, "network of landmarks; train_landmarks.py makes one")
-    with made_from(file):
+    with report_network_mismatch(file):
         values, settings = state["point_set"], state["settings"]
         points, size = from_json(values["name"], values), settings["image_size"]
         network = LandmarkNetwork(settings["backbone"], points.count, size)
-        network.load_state_dict(weights_in_use(state))
+        network.load_state_dict(evaluation_weights(state))
     chosen = choose_device(device)
     network = network.to(chosen, memory_format=torch.channels_last).eval()
     return Predictor(network, points, size, chosen, file, state["step"])

@@ -1,1 +1,1 @@
-"""Tells who or what is on an image: learnt from scratch, from a pretrained network, or as an embedding."""
+"""Image classification and face recognition: from scratch, from a pretrained network, or by an embedding."""

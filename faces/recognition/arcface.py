@@ -1,7 +1,6 @@
-"""ArcFace (Deng et al. 2019): classes as directions on a sphere, told apart by an angle to spare.
+"""ArcFace (Deng et al. 2019): classes as directions on a hypersphere, separated by an angular margin.
 
-What is learnt so needs no class to be useful: the angle between two vectors tells how alike two faces are,
-also of people who were never trained on.
+The angle between two embeddings measures how similar two faces are, also for people outside the training set.
 """
 
 from __future__ import annotations
@@ -13,32 +12,32 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 SCALE = 30.0
-"""Of the cosines, before softmax."""
+"""Factor on the cosines before the softmax."""
 MARGIN = 0.5
-"""Radians that are added to the angle to the right class."""
-SMALLEST_SINE_SQUARED = 1e-12
-"""Below this the root's slope is taken to be 0: at a cosine of 1 or -1 it would be infinite."""
+"""Angle in radians added to the angle to the true class."""
+MIN_SINE_SQUARED = 1e-12
+"""Lower values are clamped: the root's gradient would be infinite at a cosine of 1 or -1."""
 
 
 class ArcFaceHead(nn.Module):
     """The last layer of a network trained by ArcFace: a direction for each class.
 
     Args:
-        length: D, values in a feature vector.
-        classes: C.
-        scale: s of the paper.
-        margin: m of the paper [radians], in [0, pi).
-        easy_margin: add the margin only to angles of less than a right angle. Else it is added wherever the
-            sum is at most pi, and beyond that the cosine is lowered by m sin m, so that it never falls less.
+        feature_size: D, values in a feature vector.
+        class_count: C.
+        scale: s in the paper.
+        margin: m in the paper [radians], in [0, pi).
+        easy_margin: Add the margin only to angles below a right angle. Otherwise, add it wherever the sum is
+            at most pi, and beyond that lower the cosine by m sin m, so that it keeps falling.
 
     Raises:
-        ValueError: the scale is not positive, or the margin out of its range.
+        ValueError: The scale is not positive, or the margin is out of range.
     """
 
     def __init__(
         self,
-        length: int,
-        classes: int,
+        feature_size: int,
+        class_count: int,
         *,
         scale: float = SCALE,
         margin: float = MARGIN,
@@ -48,30 +47,30 @@ class ArcFaceHead(nn.Module):
         if not (0 < scale < math.inf and 0 <= margin < math.pi):
             raise ValueError(f"scale {scale} must be positive, and margin {margin} in [0, pi)")
         self.scale, self.margin, self.easy_margin = scale, margin, easy_margin
-        self.weight = nn.Parameter(torch.empty(classes, length))
+        self.weight = nn.Parameter(torch.empty(class_count, feature_size))
         nn.init.xavier_uniform_(self.weight)
 
     def forward(self, features: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Logits, from features of any length, which is divided out of each vector by itself.
+        """Compute logits. Each feature vector is normalized first.
 
         Args:
             features: float [B, D].
-            labels: int64 [B], the right classes, whose angles get the margin; None for none, as outside
-                of training.
+            labels: int64 [B], the true classes, whose angles get the margin; None for no margin, as in
+                evaluation.
 
         Returns:
             float [B, C], in [-scale, scale] without labels.
         """
-        # Rounding can make the product of two unit vectors more than 1.
+        # Rounding can push the product of two unit vectors beyond 1.
         cosine = F.linear(F.normalize(features), F.normalize(self.weight)).clamp(-1, 1)
         if labels is None or self.margin == 0:
             return self.scale * cosine
-        right = cosine.gather(1, labels[:, None])
-        return self.scale * cosine.scatter(1, labels[:, None], self._with_margin(right))
+        true = cosine.gather(1, labels[:, None])
+        return self.scale * cosine.scatter(1, labels[:, None], self._add_margin(true))
 
-    def _with_margin(self, cosine: Tensor) -> Tensor:
-        """cos(angle + margin) of cosines, kept falling over all angles."""
-        sine = (1 - cosine.square()).clamp(min=SMALLEST_SINE_SQUARED).sqrt()
+    def _add_margin(self, cosine: Tensor) -> Tensor:
+        """cos(angle + margin), extended so that it falls over all angles."""
+        sine = (1 - cosine.square()).clamp(min=MIN_SINE_SQUARED).sqrt()
         shifted = cosine * math.cos(self.margin) - sine * math.sin(self.margin)
         if self.easy_margin:
             return torch.where(cosine > 0, shifted, cosine)

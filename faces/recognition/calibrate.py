@@ -1,4 +1,4 @@
-"""Find a threshold on labelled images, and tell what it costs."""
+"""The calibrate command: find a threshold on labelled images, and measure its error rates."""
 
 from __future__ import annotations
 
@@ -11,184 +11,180 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import UserError
+from engine.files import atomic_write
 from engine.runs import report_write_errors
 from engine.worker_pool import worker_count
-from faces.made import Made
+from faces.photos import check_output, mark_output
 from faces.recognition.calibration import (
-    FEWEST,
-    Curve,
+    MIN_FALSE_ACCEPTS,
     Identification,
-    accepted,
-    identification,
-    is_borne,
+    RocCurve,
+    accept_rate,
+    has_enough_trials,
     pair_similarities,
-    roc,
-    threshold_at,
+    roc_curve,
+    score_identification,
+    threshold_at_far,
 )
-from faces.recognition.commands import SCRIPT, Told, find_recognizer
-from faces.recognition.folder import load_labelled
-from faces.recognition.gallery import Gallery, change_gallery, check_network, empty_gallery, load_gallery
-from faces.recognition.options import CalibrateChoice
+from faces.recognition.commands import SCRIPT, CommandResult, find_recognizer
+from faces.recognition.folder import load_labelled_images
+from faces.recognition.gallery import Gallery, check_network, empty_gallery, load_gallery, update_gallery
+from faces.recognition.options import CalibrateArguments
 from faces.recognition.pictures import save_roc_chart
 from faces.tables import write_csv
 
-RATES = (0.001, 0.01, 0.1)
-"""False-accept rates at which the true-accept rate is told, where there are pairs enough."""
-FIGURES, CURVES, CHART = "calibration.json", "curves.csv", "roc.png"
-MOST = 10_000
-"""Images whose pairs are compared: 50 million pairs, which take some gigabytes."""
+FALSE_ACCEPT_RATES = (0.001, 0.01, 0.1)
+"""The true-accept rate is reported at each of these that has enough impostor pairs."""
+MAX_IMAGES = 10_000
+"""Limit on the images to compare: 50 million pairs, which take some gigabytes."""
 
 
-def calibrate(choice: CalibrateChoice) -> Told:
-    """Find the threshold at which the wanted share of strangers is named; write curves; tell.
+def calibrate(arguments: CalibrateArguments) -> CommandResult:
+    """Find the threshold for a false-accept rate; write the scores and curves.
 
-    Each person of the folder is a stranger once: an image's best similarity to the others is what it would
-    get were its own person not enrolled.
+    Each person serves as a stranger too: an image's best similarity to the others is what it would get if
+    its own person were not enrolled.
 
     Raises:
-        UserError: the network, folder or gallery cannot be used, or the output not written.
+        UserError: The network, folder or gallery cannot be used, or the output cannot be written.
     """
-    recognizer = find_recognizer(choice.checkpoint, choice.runs, choice.device)
-    if choice.gallery is not None:
-        load_gallery(choice.gallery, recognizer.digest)  # before the images, which take their time
-    with report_write_errors(choice.output):
-        made = Made(choice.output, SCRIPT, (FIGURES, CURVES, CHART))
-    data = load_labelled(
-        choice.folder,
+    recognizer = find_recognizer(arguments.checkpoint, arguments.runs, arguments.device)
+    if arguments.gallery is not None:
+        load_gallery(arguments.gallery, recognizer.digest)  # fail before the images are decoded
+    with report_write_errors(arguments.output):
+        check_output(arguments.output, SCRIPT)
+    data = load_labelled_images(
+        arguments.folder,
         recognizer.side,
-        cache=choice.cache,
-        workers=worker_count(choice.workers),
-        label=choice.label,
+        cache=arguments.cache,
+        workers=worker_count(arguments.workers),
+        label=arguments.label,
         centre=recognizer.settings.centre,
     )
-    if len(data.images) > MOST:
+    if len(data.images) > MAX_IMAGES:
         raise UserError(
-            f"{choice.folder} holds {len(data.images):,} images, too many to compare all pairs: calibrate on "
-            f"{MOST:,} of them, or fewer"
+            f"{arguments.folder} contains {len(data.images):,} images, too many to compare all pairs: "
+            f"calibrate on at most {MAX_IMAGES:,} of them"
         )
-    vectors, people = recognizer.vectors(data.images), data.names()
-    genuine, impostor = pair_similarities(vectors, people)
-    pairs = roc(genuine, impostor)
-    _, found = look_up(vectors, people, choice.enrolled)
-    threshold, looks = threshold_at(found.other, choice.far), len(found.other)
-    tar = {
-        rate: accepted(genuine, threshold_at(impostor, rate))
-        for rate in RATES
-        if is_borne(rate, len(impostor))
+    embeddings, people = recognizer.embeddings(data.images), data.class_names()
+    genuine, impostor = pair_similarities(embeddings, people)
+    pairs = roc_curve(genuine, impostor)
+    _, result = enroll_and_identify(embeddings, people, arguments.enrolled)
+    threshold, identified = threshold_at_far(result.impostor, arguments.far), len(result.impostor)
+    true_accept_rates = {
+        far: accept_rate(genuine, threshold_at_far(impostor, far))
+        for far in FALSE_ACCEPT_RATES
+        if has_enough_trials(far, len(impostor))
     }
-    values = {
+    scores = {
         "network": recognizer.digest,
         "people": len(data.classes),
         "images": len(data.images),
         "threshold": threshold,
-        "wanted_far": choice.far,
+        "wanted_far": arguments.far,
         "open_set": {
-            "images_looked_up": looks,
-            "enough_for_wanted_far": is_borne(choice.far, looks),
-            "strangers_named": found.strangers_named(threshold),
-            "rightly_named": found.named(threshold),
+            "images_looked_up": identified,
+            "enough_for_wanted_far": has_enough_trials(arguments.far, identified),
+            "strangers_named": result.false_accept_rate(threshold),
+            "rightly_named": result.identification_rate(threshold),
         },
-        "closed_set": {"rank_1": found.rank_1(), "balanced_rank_1": found.balanced_rank_1()},
+        "closed_set": {"rank_1": result.rank_1(), "balanced_rank_1": result.balanced_rank_1()},
         "verification": {
             "genuine_pairs": len(genuine),
             "impostor_pairs": len(impostor),
             "area_under_curve": pairs.area(),
-            "tar_at_far": {str(rate): share for rate, share in tar.items()},
+            "tar_at_far": {str(far): tar for far, tar in true_accept_rates.items()},
         },
     }
+    unsupported = [far for far in FALSE_ACCEPT_RATES if far not in true_accept_rates]
     lines = [
-        f"{len(data.images):,} images of {len(data.classes):,} people, {choice.enrolled} of each enrolled, "
-        f"{looks:,} looked up",
-        f"threshold {threshold:.4f}: {found.strangers_named(threshold):.2%} of strangers are named "
-        f"(wanted: {choice.far:.2%}), {found.named(threshold):.1%} of people are, and rightly",
-        *_doubt("the threshold is a rough one", [choice.far], looks, "images looked up"),
-        f"closed set: the most similar person is the right one for {found.rank_1():.1%} "
-        f"(balanced over the people {found.balanced_rank_1():.1%})",
+        f"{len(data.images):,} images of {len(data.classes):,} people: {arguments.enrolled} of each "
+        f"enrolled, {identified:,} identified",
+        f"threshold {threshold:.4f}: false-accept rate {result.false_accept_rate(threshold):.2%} (requested: "
+        f"{arguments.far:.2%}), identification rate {result.identification_rate(threshold):.1%}",
+        *_too_few_trials("the threshold is approximate", [arguments.far], identified, "identified images"),
+        f"closed set: rank-1 accuracy {result.rank_1():.1%} (mean over the people "
+        f"{result.balanced_rank_1():.1%})",
         f"{len(genuine):,} genuine pairs, {len(impostor):,} impostor pairs: area under the curve "
         f"{pairs.area():.4f}",
         *(
-            f"TAR {share:.1%} at FAR {_percent(rate)}, which is {rate * len(impostor):,.0f} impostor pairs"
-            for rate, share in tar.items()
+            f"TAR {tar:.1%} at FAR {100 * far:g}% ({far * len(impostor):,.0f} impostor pairs)"
+            for far, tar in true_accept_rates.items()
         ),
-        *_doubt("not told", [rate for rate in RATES if rate not in tar], len(impostor), "impostor pairs"),
+        *_too_few_trials("not reported", unsupported, len(impostor), "impostor pairs"),
     ]
-    curves = {"pairs": (pairs, len(impostor)), "open set": (found.curve(), looks)}
-    with report_write_errors(choice.output):
-        lines += _write(made, values, curves)
-    lines.append(str(choice.output))
-    if choice.gallery is not None:
-        path = choice.gallery
+    curves = {"pairs": (pairs, len(impostor)), "open set": (result.curve(), identified)}
+    with report_write_errors(arguments.output):
+        lines += _write(arguments.output, scores, curves)
+    lines.append(str(arguments.output))
+    if arguments.gallery is not None:
+        path = arguments.gallery
 
-        def change(gallery: Gallery) -> Gallery:
+        def set_threshold(gallery: Gallery) -> Gallery:
             check_network(gallery, path, recognizer.digest)
             return gallery.with_threshold(threshold)
 
-        change_gallery(path, change)
-        lines.append(f"written into {choice.gallery}")
-    return Told(lines)
+        update_gallery(path, set_threshold)
+        lines.append(f"threshold written to {path}")
+    return CommandResult(lines)
 
 
-def look_up(
-    vectors: NDArray[np.float32], people: Sequence[str], enrolled: int
+def enroll_and_identify(
+    embeddings: NDArray[np.float32], people: Sequence[str], enrolled: int
 ) -> tuple[Gallery, Identification]:
-    """Enrol the first images of everybody, and look the others up: the gallery, and what came of it.
+    """Enroll the first images of each person, and identify the others.
 
     Args:
-        vectors: float [N, D].
+        embeddings: float [N, D].
         people: N names.
-        enrolled: images of each person that are enrolled.
+        enrolled: Images of each person to enroll.
+
+    Returns:
+        The gallery, and the similarities of the other images to it.
 
     Raises:
-        UserError: nobody has more images than that.
+        UserError: A person has no image beyond the enrolled ones.
     """
     names = np.array(people, object)
-    gallery, looked_up = empty_gallery("", Path()), []
+    gallery, others = empty_gallery("", Path()), []
     for name in sorted({*people}):
         rows = np.flatnonzero(names == name)
         if len(rows) <= enrolled:
-            raise UserError(
-                f"{name} has {len(rows)} images: to enroll {enrolled} and look others up takes more"
-            )
-        gallery = gallery.enrolled(name, vectors[rows[:enrolled]])
-        looked_up.extend(rows[enrolled:])
-    similarities = gallery.similarities(vectors[looked_up])
-    return gallery, identification(similarities, list(names[looked_up]), list(gallery.people))
+            raise UserError(f"{name} has {len(rows)} images: enrolling {enrolled} leaves none to identify")
+        gallery = gallery.enroll(name, embeddings[rows[:enrolled]])
+        others.extend(rows[enrolled:])
+    similarities = gallery.similarities(embeddings[others])
+    return gallery, score_identification(similarities, list(names[others]), list(gallery.people))
 
 
-def _doubt(consequence: str, rates: Sequence[float], count: int, what: str) -> list[str]:
-    """A line on the rates that so many trials cannot bear; none where there is no such rate."""
-    doubtful = [rate for rate in rates if not is_borne(rate, count)]
-    if not doubtful:
-        return []
-    takes = [
-        f"FAR {_percent(rate)} takes {math.ceil(FEWEST / rate - 1e-6):,} {what}"
-        if rate
-        else f"FAR 0 is shown by no number of {what}"
-        for rate in doubtful
+def _too_few_trials(consequence: str, rates: Sequence[float], count: int, trials: str) -> list[str]:
+    """A line on the rates for which `count` trials are too few, if there are any."""
+    required = [
+        f"FAR {100 * far:g}% requires {math.ceil(MIN_FALSE_ACCEPTS / far - 1e-6):,} {trials}"
+        if far
+        else f"no number of {trials} shows a FAR of 0"
+        for far in rates
+        if not has_enough_trials(far, count)
     ]
-    return [f"{consequence}: {', '.join(takes)}, as a rate should rest on {FEWEST} false accepts or more"]
+    if not required:
+        return []
+    return [f"{consequence}: {', '.join(required)} (a rate needs {MIN_FALSE_ACCEPTS} false accepts)"]
 
 
-def _percent(rate: float) -> str:
-    return f"{100 * rate:g}%"
-
-
-def _write(made: Made, values: dict[str, object], curves: dict[str, tuple[Curve, int]]) -> list[str]:
-    """Write figures, and curves with the number of similarities of which `far` is a share; lines to print."""
-    with made.atomic_write(FIGURES) as path:
-        path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-    header = ["curve", "threshold", "false accept rate", "true accept rate"]
-    thin = {name: curve.thinned() for name, (curve, _) in curves.items()}
+def _write(output: Path, scores: dict[str, object], curves: dict[str, tuple[RocCurve, int]]) -> list[str]:
+    """Write the scores, and curves with their numbers of impostor similarities; return lines to print."""
+    mark_output(output, SCRIPT)
+    with atomic_write(output / "calibration.json") as path:
+        path.write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")
     rows = (
         [name, *point]
-        for name, curve in thin.items()
-        for point in zip(curve.thresholds, curve.far, curve.tar, strict=True)
+        for name, (curve, _) in curves.items()
+        for thin in [curve.thinned()]
+        for point in zip(thin.thresholds, thin.far, thin.tar, strict=True)
     )
-    with made.atomic_write(CURVES) as path:
-        write_csv(path, header, rows)
+    write_csv(output / "curves.csv", ["curve", "threshold", "false accept rate", "true accept rate"], rows)
     try:
-        with made.atomic_write(CHART) as path:
-            save_roc_chart(path, curves)
+        save_roc_chart(output / "roc.png", curves)
     except UserError as error:
-        return [f"no picture of the curves: {error}"]
+        return [f"roc.png was not drawn: {error}"]
     return []

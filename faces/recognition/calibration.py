@@ -1,8 +1,8 @@
-"""Thresholds of similarity: how many strangers pass, and how many of one's own are known again.
+"""Error rates of similarity thresholds, in verification and in identification.
 
-Two questions are asked of a similarity. Verification: are these two faces of one person? It is judged over
-pairs. Identification: which of those enrolled is this, if any? It is judged over faces, each against all that
-are enrolled: closed set where everybody is, open set where strangers come too. Nothing here imports torch.
+Verification: do two faces show the same person? It is scored over pairs. Identification: which of the
+enrolled people is this, if any? It is scored over faces, each compared with everybody enrolled: closed set if
+everybody is enrolled, open set if there are strangers too. Nothing here imports torch.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from engine.errors import UserError
 
 Scores = NDArray[np.float64]
 
-FEWEST = 30
-"""False accepts that a rate has to rest on, for the true one to lie within 30 % of it with a confidence of
-90 % (the rule of 30, Doddington et al. 2000). That is of independent trials; pairs that share an image are
-not quite, so it is the least to ask for."""
-POINTS = 200
-"""Of a curve that are drawn and written."""
+MIN_FALSE_ACCEPTS = 30
+"""False accepts that a rate needs for the true one to lie within 30 % of it with a confidence of 90 % (the
+rule of 30, Doddington et al. 2000). The rule is for independent trials; pairs that share an image are not
+quite independent, so this is a minimum."""
+MAX_POINTS = 200
+"""Points of a curve that are drawn and written."""
 
 
 @dataclass(frozen=True)
-class Curve:
-    """What is accepted at each threshold, from the strictest to the laxest.
+class RocCurve:
+    """Accept rates at each threshold, from the strictest to the most lenient.
 
     Attributes:
-        thresholds: float64 [T], falling; accepted is what is at least as similar.
-        far: false-accept rate, float64 [T]: the share of what should be refused that is accepted.
-        tar: true-accept rate, float64 [T]: the share of what should be accepted that is.
+        thresholds: float64 [T], falling; a similarity is accepted if it is at least the threshold.
+        far: False-accept rate, float64 [T].
+        tar: True-accept rate, float64 [T].
     """
 
     thresholds: Scores
@@ -40,19 +40,19 @@ class Curve:
     tar: Scores
 
     def area(self) -> float:
-        """Under the curve of `tar` over `far`: 0.5 by chance, 1 where the two do not overlap."""
+        """The area under `tar` over `far`: 0.5 by chance, 1 if the two sets do not overlap."""
         return float((np.diff(self.far) * (self.tar[1:] + self.tar[:-1]) / 2).sum())
 
-    def thinned(self, points: int = POINTS) -> Curve:
-        """So many points of the curve at most, or all where it has no more.
+    def thinned(self, points: int = MAX_POINTS) -> RocCurve:
+        """At most `points` points of the curve.
 
-        Half of them are spread over `tar`, half over the logarithm of `far`, where the strict thresholds
-        that are of use lie: of thresholds taken at even distances nearly all are lax ones.
+        Half of them are spread over `tar`, half over the logarithm of `far`: of evenly spaced thresholds,
+        nearly all would be too lenient to be of use.
         """
         if len(self.far) <= points:
             return self
-        refused = self.far[self.far > 0]
-        rates = np.geomspace(refused[0], refused[-1], points // 2 - 1)
+        positive = self.far[self.far > 0]
+        rates = np.geomspace(positive[0], positive[-1], points // 2 - 1)
         shares = np.linspace(self.tar[0], self.tar[-1], points // 2 - 1)
         rows = [
             [0, len(self.far) - 1],
@@ -60,123 +60,123 @@ class Curve:
             np.searchsorted(self.tar, shares),
         ]
         chosen = np.unique(np.concatenate(rows).clip(0, len(self.far) - 1))
-        return Curve(self.thresholds[chosen], self.far[chosen], self.tar[chosen])
+        return RocCurve(self.thresholds[chosen], self.far[chosen], self.tar[chosen])
 
 
-def roc(genuine: ArrayLike, impostor: ArrayLike) -> Curve:
+def roc_curve(genuine: ArrayLike, impostor: ArrayLike) -> RocCurve:
     """The receiver operating characteristic of two sets of similarities.
 
     Args:
-        genuine: similarities that should be accepted, [G].
-        impostor: those that should be refused, [I].
+        genuine: Similarities to accept, [G].
+        impostor: Similarities to reject, [I].
 
     Raises:
-        UserError: one of the two is empty.
+        UserError: One of the two is empty.
     """
     genuine, impostor = (np.sort(np.asarray(values, float)) for values in (genuine, impostor))
     if not len(genuine) or not len(impostor):
-        raise UserError("a threshold needs two images of one person at least, and two people")
+        raise UserError("calibration needs at least two images of one person, and two people")
     thresholds = np.concatenate([[np.inf], np.unique(np.concatenate([genuine, impostor]))[::-1]])
     far, tar = (
         1 - np.searchsorted(values, thresholds, side="left") / len(values) for values in (impostor, genuine)
     )
-    return Curve(thresholds, far, tar)
+    return RocCurve(thresholds, far, tar)
 
 
-def threshold_at(impostor: ArrayLike, far: float) -> float:
-    """The lowest threshold at which at most this share of `impostor` similarities [I] is accepted.
+def threshold_at_far(impostor: ArrayLike, far: float) -> float:
+    """The lowest threshold in [-1, 1] that accepts at most the share `far` of similarities [I].
 
     Raises:
-        UserError: the rate is outside [0, 1), or there are no similarities.
+        UserError: The rate is outside [0, 1), or there are no similarities.
     """
     if not 0 <= far < 1:
         raise UserError(f"the false-accept rate must be at least 0 and less than 1, not {far}")
     falling = np.sort(np.asarray(impostor, float))[::-1]
     if not len(falling):
-        raise UserError("a threshold needs two people at least")
-    # The first that must not pass; just above it all that are equal to it are refused too.
-    first = falling[int(far * len(falling) + 1e-9)]
-    return float(np.clip(np.nextafter(first, np.inf), -1, 1))
+        raise UserError("a threshold needs at least two people")
+    # Just above the first similarity to reject, so that those equal to it are rejected too.
+    first_rejected = falling[int(far * len(falling) + 1e-9)]
+    return float(np.clip(np.nextafter(first_rejected, np.inf), -1, 1))
 
 
-def is_borne(far: float, count: int) -> bool:
-    """Whether so many similarities that should be refused are enough to tell this rate by: see `FEWEST`."""
-    return far * count > FEWEST - 1e-6
+def has_enough_trials(far: float, count: int) -> bool:
+    """Whether `count` impostor similarities are enough to estimate this rate; see `MIN_FALSE_ACCEPTS`."""
+    return far * count > MIN_FALSE_ACCEPTS - 1e-6
 
 
-def accepted(similarities: ArrayLike, threshold: float) -> float:
-    """The share of similarities, [N], that are at least this."""
+def accept_rate(similarities: ArrayLike, threshold: float) -> float:
+    """The share of similarities [N] that are at least the threshold."""
     return float((np.asarray(similarities, float) >= threshold).mean())
 
 
-def pair_similarities(vectors: ArrayLike, people: Sequence[str]) -> tuple[Scores, Scores]:
+def pair_similarities(embeddings: ArrayLike, people: Sequence[str]) -> tuple[Scores, Scores]:
     """The cosines of all pairs of faces, each pair once.
 
     Args:
-        vectors: float [N, D], each of length 1.
-        people: N, who each is of.
+        embeddings: float [N, D], each of length 1.
+        people: N names.
 
     Returns:
-        Of pairs of one person, and of pairs of two.
+        The cosines of genuine pairs (of one person) and of impostor pairs (of two people).
     """
-    vectors, numbers = np.asarray(vectors, float), np.unique(np.asarray(people), return_inverse=True)[1]
-    rows, columns = np.triu_indices(len(vectors), 1)
-    cosines, same = (vectors @ vectors.T)[rows, columns], numbers[rows] == numbers[columns]
+    embeddings = np.asarray(embeddings, float)
+    numbers = np.unique(np.asarray(people), return_inverse=True)[1]
+    rows, columns = np.triu_indices(len(embeddings), 1)
+    cosines, same = (embeddings @ embeddings.T)[rows, columns], numbers[rows] == numbers[columns]
     return cosines[same], cosines[~same]
 
 
 @dataclass(frozen=True)
 class Identification:
-    """Faces against a gallery that holds the people they are of.
+    """Similarities of M faces to a gallery in which their people are enrolled.
 
     Attributes:
-        own: similarity to the right person, float64 [M].
-        other: to the most similar of the others, float64 [M]: what a stranger would get, were the
-            right person not enrolled.
-        people: M, who the faces are of.
+        genuine: Similarity to the right person, float64 [M].
+        impostor: Similarity to the most similar other person, float64 [M]: the score of a stranger, as if
+            the right person were not enrolled.
+        people: M names.
     """
 
-    own: Scores
-    other: Scores
+    genuine: Scores
+    impostor: Scores
     people: tuple[str, ...]
 
     def rank_1(self) -> float:
         """Closed set: the share of faces whose most similar person is the right one."""
-        return float((self.own > self.other).mean())
+        return float((self.genuine > self.impostor).mean())
 
     def balanced_rank_1(self) -> float:
-        """The mean over the people of that share, so that one of many images does not stand for all.
+        """The mean of that share over the people, so that nobody with many images dominates it."""
+        correct, people = self.genuine > self.impostor, np.array(self.people, object)
+        return float(np.mean([correct[people == name].mean() for name in sorted({*self.people})]))
 
-        Who always says the same name gets 1 over the number of people.
-        """
-        right, people = self.own > self.other, np.array(self.people, object)
-        return float(np.mean([right[people == name].mean() for name in sorted({*self.people})]))
+    def identification_rate(self, threshold: float) -> float:
+        """Open set: the share of faces that get the right name (detection and identification rate)."""
+        return float(((self.genuine > self.impostor) & (self.genuine >= threshold)).mean())
 
-    def named(self, threshold: float) -> float:
-        """Open set: the share of faces that are named, and rightly (detection and identification rate)."""
-        return float(((self.own > self.other) & (self.own >= threshold)).mean())
+    def false_accept_rate(self, threshold: float) -> float:
+        """Open set: the share of faces that would get a name if they were strangers."""
+        return accept_rate(self.impostor, threshold)
 
-    def strangers_named(self, threshold: float) -> float:
-        """Open set: the share of faces that would be named were they strangers; they are refused else."""
-        return accepted(self.other, threshold)
-
-    def curve(self) -> Curve:
-        """Rightly named over strangers named, at each threshold."""
-        plain = roc(self.own, self.other)
-        right = np.sort(self.own[self.own > self.other])
-        missed = np.searchsorted(right, plain.thresholds, side="left")
-        return Curve(plain.thresholds, plain.far, (len(right) - missed) / len(self.own))
+    def curve(self) -> RocCurve:
+        """The identification rate over the false-accept rate."""
+        roc = roc_curve(self.genuine, self.impostor)
+        correct = np.sort(self.genuine[self.genuine > self.impostor])
+        rejected = np.searchsorted(correct, roc.thresholds, side="left")
+        return RocCurve(roc.thresholds, roc.far, (len(correct) - rejected) / len(self.genuine))
 
 
-def identification(similarities: ArrayLike, people: Sequence[str], enrolled: Sequence[str]) -> Identification:
+def score_identification(
+    similarities: ArrayLike, people: Sequence[str], enrolled: Sequence[str]
+) -> Identification:
     """Split similarities into those to the right person and those to others.
 
     Args:
         similarities: float [M, K], of M faces to K people.
-        people: M, who the faces are of; all are enrolled.
+        people: M names; all of them are enrolled.
         enrolled: K names, at least 2.
     """
     table = np.asarray(similarities, float)
     right = np.asarray(people)[:, None] == np.asarray(enrolled)[None]
-    own, other = np.where(right, table, -np.inf).max(1), np.where(right, -np.inf, table).max(1)
-    return Identification(own, other, tuple(people))
+    genuine, impostor = np.where(right, table, -np.inf).max(1), np.where(right, -np.inf, table).max(1)
+    return Identification(genuine, impostor, tuple(people))

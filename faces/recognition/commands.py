@@ -1,9 +1,10 @@
-"""What recognize.py does with photos and galleries. torch is imported only where a network is used."""
+"""Commands of recognize.py, except for calibrate. torch is imported only where a network is used."""
 
 from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,34 +15,33 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from engine.errors import UserError
-from engine.files import is_file
+from engine.files import atomic_write, is_file
 from engine.png import save_png
 from engine.runs import find_run_or_checkpoint, report_write_errors
 from engine.settings import Device
 from faces.detection.opencv import searching
-from faces.made import Made
-from faces.photos import Photos, list_photos
-from faces.recognition.face_crops import Look, faces_found, whole_images
+from faces.photos import Photos, check_output, list_photos, mark_output
+from faces.recognition.face_crops import FaceCropper, detected_face_cropper, whole_image_cropper
 from faces.recognition.gallery import (
     Gallery,
-    change_gallery,
     check_network,
     check_threshold,
     empty_gallery,
-    is_there,
+    gallery_exists,
     load_gallery,
-    person_name,
+    normalize_name,
+    update_gallery,
 )
 from faces.recognition.options import (
-    EnrollChoice,
-    IdentifyChoice,
-    ListChoice,
-    LookingChoice,
-    PredictChoice,
-    RemoveChoice,
-    TellingChoice,
+    CropArguments,
+    EnrollArguments,
+    IdentifyArguments,
+    ListArguments,
+    OutputArguments,
+    PredictArguments,
+    RemoveArguments,
 )
-from faces.recognition.pictures import draw_named
+from faces.recognition.pictures import draw_names
 from faces.tables import write_csv
 from images.decode import UnusableImageError
 from images.fonts import INSTALL_HINT, Label, find_labels
@@ -55,14 +55,14 @@ UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True)
-class Told:
-    """What a command found.
+class CommandResult:
+    """Output of a command.
 
     Attributes:
-        lines: to print.
-        notes: on what is not as one would expect, one line each.
-        problems: images that gave nothing, one line each.
-        failed: whether no image gave anything; the exit code is 2 then.
+        lines: Standard output.
+        problems: One line for each image that gave no result.
+        notes: Remarks, one line each.
+        failed: Whether no image gave a result; the exit code is then 2.
     """
 
     lines: list[str]
@@ -71,7 +71,7 @@ class Told:
     failed: bool = False
 
     def show(self) -> int:
-        """Print it; the exit code."""
+        """Print the result and return the exit code."""
         print("\n".join(self.lines))
         for note in self.notes:
             print(f"note: {note}", file=sys.stderr)
@@ -80,118 +80,128 @@ class Told:
         return 2 if self.failed else 0
 
 
-def predict(choice: PredictChoice) -> Told:
-    """Name the class of each face. Raises `UserError` for what cannot be loaded or written."""
-    photos = list_photos(choice.photos)
-    photos.check_apart(choice.output)
-    recognizer = find_recognizer(choice.checkpoint, choice.runs, choice.device)
+def predict(arguments: PredictArguments) -> CommandResult:
+    """Name the class of each face.
 
-    def names(crops: NDArray[np.uint8]) -> list[tuple[str, float]]:
+    Raises:
+        UserError: The network or photos cannot be loaded, or the output cannot be written.
+    """
+    photos = list_photos(arguments.photos)
+    photos.check_apart(arguments.output)
+    recognizer = find_recognizer(arguments.checkpoint, arguments.runs, arguments.device)
+
+    def classify(crops: NDArray[np.uint8]) -> list[tuple[str, float]]:
         probabilities = recognizer.probabilities(crops)
         return [(recognizer.classes[row.argmax()], float(row.max())) for row in probabilities]
 
-    return _tell(choice, photos, recognizer, recognizer.classes, names, "{:.0%}")
+    return _name_faces(arguments, photos, recognizer, recognizer.classes, classify, "{:.0%}")
 
 
-def identify(choice: IdentifyChoice) -> Told:
-    """Find faces in the gallery. Raises `UserError` as `predict`, and for a gallery that does not fit."""
-    photos = list_photos(choice.photos)
-    photos.check_apart(choice.output)
-    gallery, recognizer = _open_gallery(choice.gallery, choice.checkpoint, choice)
-    threshold = gallery.threshold if choice.threshold is None else choice.threshold
+def identify(arguments: IdentifyArguments) -> CommandResult:
+    """Identify faces by a gallery.
+
+    Raises:
+        UserError: As for `predict`, or the gallery does not fit the network or has no threshold.
+    """
+    photos = list_photos(arguments.photos)
+    photos.check_apart(arguments.output)
+    gallery, recognizer = _open_gallery(arguments.gallery, arguments.checkpoint, arguments)
+    threshold = gallery.threshold if arguments.threshold is None else arguments.threshold
     if threshold is None:
         raise UserError(
-            f"{choice.gallery} has no threshold: calibrate it (recognize.py calibrate ... --gallery "
-            f"{choice.gallery}), or give --threshold"
+            f"{arguments.gallery} has no threshold: calibrate it (recognize.py calibrate ... --gallery "
+            f"{arguments.gallery}), or give --threshold"
         )
     check_threshold(threshold)
 
-    def names(crops: NDArray[np.uint8]) -> list[tuple[str, float]]:
-        matches = gallery.identify(recognizer.vectors(crops), threshold)
+    def match(crops: NDArray[np.uint8]) -> list[tuple[str, float]]:
+        matches = gallery.identify(recognizer.embeddings(crops), threshold)
         return [(match.name or UNKNOWN, match.similarity) for match in matches]
 
-    return _tell(choice, photos, recognizer, [*gallery.people, UNKNOWN], names, "{:.2f}")
+    return _name_faces(arguments, photos, recognizer, [*gallery.people, UNKNOWN], match, "{:.2f}")
 
 
-def enroll(choice: EnrollChoice) -> Told:
-    """Add somebody to a gallery, which stays as it was unless every image has one face.
+def enroll(arguments: EnrollArguments) -> CommandResult:
+    """Add a person to a gallery. The gallery is unchanged unless each image has exactly one face.
 
-    Images that are in it already are told of and left out.
+    Images that are already in the gallery are counted and skipped.
 
     Raises:
-        UserError: an image that cannot be read, has no face or several, or is somebody else's already; a
-            network that is missing or another than the gallery's; a gallery that cannot be written; a name
-            that is none.
+        UserError: An image cannot be read, does not have exactly one face, or is enrolled under another
+            name; the network is missing or is not the gallery's; the gallery cannot be written; the name is
+            invalid.
     """
-    name = person_name(choice.name)
+    name = normalize_name(arguments.name)
     if name.casefold() == UNKNOWN:
-        raise UserError(f"{name} is what identify calls a stranger: give another name")
-    images = list_photos(choice.images)
+        raise UserError(f"identify uses the name {name} for strangers: give another name")
+    images = list_photos(arguments.images)
     for file, reason in images.left_out:
         raise UserError(f"{file} cannot be enrolled: {reason}; nothing was changed")
     new = None
-    if is_there(choice.gallery):
-        _, recognizer = _open_gallery(choice.gallery, choice.checkpoint, choice)
+    if gallery_exists(arguments.gallery):
+        _, recognizer = _open_gallery(arguments.gallery, arguments.checkpoint, arguments)
     else:
-        if choice.checkpoint is None:
-            raise UserError(f"{choice.gallery} is new: say by --checkpoint which network it is for")
-        recognizer = find_recognizer(choice.checkpoint, choice.runs, choice.device)
+        if arguments.checkpoint is None:
+            raise UserError(f"{arguments.gallery} does not exist yet: give its network with --checkpoint")
+        recognizer = find_recognizer(arguments.checkpoint, arguments.runs, arguments.device)
         new = empty_gallery(recognizer.digest, recognizer.checkpoint)
-    look = _look(recognizer, choice)
-    crops = [_one_face(look, path) for path in images.files]
-    vectors = recognizer.vectors(np.stack(crops))
+    cropper = _make_cropper(recognizer, arguments)
+    embeddings = recognizer.embeddings(np.stack([_single_face(cropper, path) for path in images.files]))
 
     def add(gallery: Gallery) -> Gallery:
-        check_network(gallery, choice.gallery, recognizer.digest)
-        for path, vector in zip(images.files, vectors, strict=True):
-            if others := [other for other in gallery.holders(vector) if other != name]:
+        check_network(gallery, arguments.gallery, recognizer.digest)
+        for path, embedding in zip(images.files, embeddings, strict=True):
+            if others := [other for other in gallery.people_with(embedding) if other != name]:
                 raise UserError(
-                    f"{path} is in the gallery as {others[0]} already, and shows one person: leave it "
-                    f"out, or remove {others[0]} first; nothing was changed"
+                    f"{path} is already enrolled as {others[0]}: leave it out, or remove {others[0]} first; "
+                    "nothing was changed"
                 )
-        return gallery.enrolled(name, vectors)
+        return gallery.enroll(name, embeddings)
 
-    before, after = change_gallery(choice.gallery, add, new)
-    count, people = after.people[name], len(after.people)
-    lines = [f"{name}: {count:,} vectors; {people:,} people in {choice.gallery}"]
-    known = len(vectors) - (len(after.names) - len(before.names))
-    if known:
-        lines.append(f"{known:,} of {len(vectors):,} images were in it already and are not added again")
-    return Told(lines)
+    before, after = update_gallery(arguments.gallery, add, new)
+    lines = [
+        f"{name}: {after.people[name]:,} embeddings; {len(after.people):,} people in {arguments.gallery}"
+    ]
+    duplicates = len(embeddings) - (len(after.names) - len(before.names))
+    if duplicates:
+        lines.append(f"{duplicates:,} of {len(embeddings):,} images were already in the gallery")
+    return CommandResult(lines)
 
 
-def list_people(choice: ListChoice) -> Told:
-    """Tell who is in a gallery. Raises `UserError` where it cannot be read."""
-    gallery = load_gallery(choice.gallery)
-    if choice.json:
-        known = {
+def list_people(arguments: ListArguments) -> CommandResult:
+    """List the people in a gallery. Raises `UserError` if it cannot be read."""
+    gallery = load_gallery(arguments.gallery)
+    if arguments.json:
+        content = {
             "people": gallery.people,
             "threshold": gallery.threshold,
             "network": gallery.network,
             "checkpoint": str(gallery.checkpoint),
         }
-        return Told([json.dumps(known, indent=2, ensure_ascii=False)])
-    threshold = "none yet" if gallery.threshold is None else f"{gallery.threshold:.4f}"
-    return Told(
+        return CommandResult([json.dumps(content, indent=2, ensure_ascii=False)])
+    threshold = "none" if gallery.threshold is None else f"{gallery.threshold:.4f}"
+    return CommandResult(
         [
-            *(f"{name}: {count:,} vectors" for name, count in gallery.people.items()),
+            *(f"{name}: {count:,} embeddings" for name, count in gallery.people.items()),
             f"{len(gallery.people):,} people; threshold: {threshold}; network {gallery.network}, "
             f"{gallery.checkpoint}",
         ]
     )
 
 
-def remove(choice: RemoveChoice) -> Told:
-    """Remove somebody from a gallery. Raises `UserError` for a name or a file that is not there."""
-    _, gallery = change_gallery(choice.gallery, lambda gallery: gallery.removed(choice.name))
-    return Told([f"{choice.name} is removed; {len(gallery.people):,} people are left in {choice.gallery}"])
+def remove(arguments: RemoveArguments) -> CommandResult:
+    """Remove a person from a gallery. Raises `UserError` if the name or the file does not exist."""
+    _, gallery = update_gallery(arguments.gallery, lambda gallery: gallery.remove(arguments.name))
+    return CommandResult(
+        [f"removed {arguments.name}; {len(gallery.people):,} people left in {arguments.gallery}"]
+    )
 
 
 def find_recognizer(checkpoint: str | Path, runs: Path, device: Device) -> Recognizer:
-    """The network of a checkpoint's file, or of a run by its folder, name or number.
+    """Load the network of a checkpoint file, or of a run given by its folder, name or number.
 
     Raises:
-        UserError: there is none, or it is no classifier.
+        UserError: There is no such run or file, or it contains no classifier.
     """
     path = find_run_or_checkpoint(checkpoint, runs, "train_classifier.py FOLDER")
     from faces.recognition.recognizer import load_recognizer  # imports torch, which takes seconds
@@ -199,101 +209,101 @@ def find_recognizer(checkpoint: str | Path, runs: Path, device: Device) -> Recog
     return load_recognizer(path, device=device)
 
 
-def _open_gallery(path: Path, checkpoint: str | None, choice: LookingChoice) -> tuple[Gallery, Recognizer]:
-    """A gallery, and the network it is bound to. Raises `UserError` where they do not belong together."""
+def _open_gallery(path: Path, checkpoint: str | None, arguments: CropArguments) -> tuple[Gallery, Recognizer]:
+    """Load a gallery and its network. Raises `UserError` if they do not belong together."""
     gallery = load_gallery(path)
     if checkpoint is None and not is_file(gallery.checkpoint):
         raise UserError(
-            f"the network of {path} is no longer at {gallery.checkpoint}: say by --checkpoint where it is"
+            f"the network of {path} is no longer at {gallery.checkpoint}: give its path with --checkpoint"
         )
-    recognizer = find_recognizer(checkpoint or gallery.checkpoint, choice.runs, choice.device)
-    return load_gallery(path, recognizer.digest), recognizer
+    recognizer = find_recognizer(checkpoint or gallery.checkpoint, arguments.runs, arguments.device)
+    check_network(gallery, path, recognizer.digest)
+    return gallery, recognizer
 
 
-def _look(recognizer: Recognizer, choice: LookingChoice) -> Look:
-    if choice.whole_image:
-        return whole_images(recognizer.side, recognizer.settings.centre)
-    return faces_found(recognizer.side, choice.detector, choice.enlarge)
+def _make_cropper(recognizer: Recognizer, arguments: CropArguments) -> FaceCropper:
+    if arguments.whole_image:
+        return whole_image_cropper(recognizer.side, recognizer.settings.centre)
+    return detected_face_cropper(recognizer.side, arguments.detector, arguments.enlarge)
 
 
-def _one_face(look: Look, path: Path) -> NDArray[np.uint8]:
+def _single_face(cropper: FaceCropper, path: Path) -> NDArray[np.uint8]:
     try:
         with searching():
-            seen = look(path)
+            crops = cropper(path).crops
     except UnusableImageError as unusable:
         raise UserError(f"{path} cannot be enrolled: {unusable}; nothing was changed") from None
-    if len(seen.crops) != 1:
-        found = f"{len(seen.crops)} faces are found in it" if len(seen.crops) else "no face is found in it"
+    if len(crops) != 1:
         raise UserError(
-            f"{path} cannot be enrolled: {found}; give images of one face, or crops with --whole-image; "
-            "nothing was changed"
+            f"{path} cannot be enrolled: {len(crops) or 'no'} faces found; give images of one face, or crops "
+            "with --whole-image; nothing was changed"
         )
-    return seen.crops[0]
+    return crops[0]
 
 
-def _tell(
-    choice: TellingChoice,
+def _name_faces(
+    arguments: OutputArguments,
     photos: Photos,
     recognizer: Recognizer,
-    people: Sequence[str],
-    names: Callable[[NDArray[np.uint8]], list[tuple[str, float]]],
-    form: str,
-) -> Told:
-    """Name what is in each photo, one of `people`; write copies and a table.
+    possible_names: Sequence[str],
+    classify: Callable[[NDArray[np.uint8]], list[tuple[str, float]]],
+    score_format: str,
+) -> CommandResult:
+    """Name the faces in each photo; write annotated copies and a table.
 
-    A photo that cannot be read, or has no face, is told of at the end; all others are done.
+    A photo that cannot be read, or has no face, becomes one of the result's problems.
     """
-    look, labels = _look(recognizer, choice), find_labels(people if choice.copies else ())
-    copies = photos.copies() if choice.copies else {}
+    cropper = _make_cropper(recognizer, arguments)
+    labels = find_labels(possible_names if arguments.copies else ())
+    copies = photos.copies() if arguments.copies else {}
     rows: list[dict[str, object]] = []
     problems = [f"{name}: {reason}" for name, reason in photos.left_out]
-    numbered: dict[str, None] = {}
-    with report_write_errors(choice.output):
-        made = Made(choice.output, SCRIPT, [*copies.values(), TABLE])
-        for photo in tqdm(photos.files, "looking at photos", unit=" photos", disable=None):
+    illegible: list[str] = []
+    table = arguments.output / TABLE
+    with report_write_errors(arguments.output):
+        check_output(arguments.output, SCRIPT)
+        mark_output(arguments.output, SCRIPT)
+        for photo in tqdm(photos.files, "naming faces", unit=" photos", disable=None):
             try:
                 with searching():
-                    seen = look(photo)
+                    faces = cropper(photo)
             except UnusableImageError as unusable:
                 problems.append(f"{photo}: {unusable}")
                 continue
-            if not seen.boxes:
-                problems.append(f"{photo}: no face is found in it; --whole-image looks at all of it")
+            if not faces.boxes:
+                problems.append(f"{photo}: no face found; --whole-image skips face detection")
                 continue
-            named = names(seen.crops)
-            for face, (box, (name, score)) in enumerate(zip(seen.boxes, named, strict=True)):
+            predictions = classify(faces.crops)
+            for number, (box, (name, score)) in enumerate(zip(faces.boxes, predictions, strict=True)):
                 edges = [round(float(edge), 1) for edge in box]
-                values = (str(photo), face, *edges, name, round(score, 4))
+                values = (str(photo), number, *edges, name, round(score, 4))
                 rows.append(dict(zip(COLUMNS, values, strict=True)))
-            if choice.copies:
-                numbered |= dict.fromkeys(name for name, _ in named if name not in labels)
-                words = [
-                    (labels.get(name, Label(f"face {face}")), form.format(score))
-                    for face, (name, score) in enumerate(named)
+            if arguments.copies:
+                illegible += [name for name, _ in predictions if name not in labels]
+                captions = [
+                    (labels.get(name, Label(f"face {number}")), score_format.format(score))
+                    for number, (name, score) in enumerate(predictions)
                 ]
-                with made.atomic_write(copies[photo]) as path:
-                    save_png(path, draw_named(seen.photo, seen.boxes, words))
-        with made.atomic_write(TABLE) as path:
-            write_csv(path, COLUMNS, (row.values() for row in rows))
-    table = choice.output / TABLE
+                with atomic_write(arguments.output / copies[photo]) as path:
+                    save_png(path, draw_names(faces.photo, faces.boxes, captions))
+        write_csv(table, COLUMNS, (row.values() for row in rows))
     notes = [
-        f"no font is found for the letters of {name}, and copies show the face's number in "
-        f"{table}; {INSTALL_HINT}"
-        for name in list(numbered)[:1]
+        f"no installed font has the letters of {name}: copies show the face's number in {table}; "
+        f"{INSTALL_HINT}"
+        for name in illegible[:1]
     ]
-    lines = [*_table(rows, form), *_shares(rows), str(table)]
-    if choice.json:
-        lines = [json.dumps(rows, indent=2, ensure_ascii=False)]
-    return Told(lines, problems, notes, failed=not rows)
-
-
-def _table(rows: Sequence[dict[str, object]], form: str) -> list[str]:
-    return [f"{row['file']}, face {row['face']}: {row['name']} {form.format(row['score'])}" for row in rows]
-
-
-def _shares(rows: Sequence[dict[str, object]]) -> list[str]:
-    """How often each name was given, the most frequent first."""
-    names = [str(row["name"]) for row in rows]
-    counts = sorted(((names.count(name), name) for name in {*names}), key=lambda one: (-one[0], one[1]))
-    told = ", ".join(f"{name} {count:,} ({count / len(names):.1%})" for count, name in counts)
-    return [f"{len(names):,} faces: {told}"] if names else []
+    if arguments.json:
+        return CommandResult(
+            [json.dumps(rows, indent=2, ensure_ascii=False)], problems, notes, failed=not rows
+        )
+    lines = [
+        f"{row['file']}, face {row['face']}: {row['name']} {score_format.format(row['score'])}"
+        for row in rows
+    ]
+    if rows:
+        counts = sorted(
+            Counter(str(row["name"]) for row in rows).items(), key=lambda item: (-item[1], item[0])
+        )
+        shares = ", ".join(f"{name} {count:,} ({count / len(rows):.1%})" for name, count in counts)
+        lines.append(f"{len(rows):,} faces: {shares}")
+    return CommandResult([*lines, str(table)], problems, notes, failed=not rows)

@@ -1,4 +1,4 @@
-"""From photos to what a recogniser looks at: the faces in them, or all of each. No torch is imported here."""
+"""Face crops of photos, by detection or of the whole image. Nothing here imports torch."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from images.tiles import center_crop
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What is looked at in a photo.
+class FaceCrops:
+    """The faces of a photo.
 
     Attributes:
-        photo: all of it, uint8 [3, H, W], upright.
-        boxes: of N faces.
-        crops: of each, uint8 [N, 3, T, T].
+        photo: uint8 [3, H, W], upright.
+        boxes: Bounding boxes of N faces, in pixels of the photo.
+        crops: uint8 [N, 3, T, T].
     """
 
     photo: NDArray[np.uint8]
@@ -30,51 +30,51 @@ class Seen:
     crops: NDArray[np.uint8]
 
 
-Look = Callable[[Path], Seen]
-"""Looks at a photo; raises `images.decode.UnusableImageError` for one that cannot be read."""
+FaceCropper = Callable[[Path], FaceCrops]
+"""Crops the faces of a photo; raises `images.decode.UnusableImageError` if it cannot be read."""
 
 
-def whole_images(side: int, centre: float) -> Look:
-    """Look at the middle square of each photo, as training does.
+def whole_image_cropper(side: int, centre: float) -> FaceCropper:
+    """Crop the centre square of each photo, as in training.
 
     Args:
         side: T of the crops in pixels.
-        centre: share of the square's side, around its middle, that is kept.
+        centre: Share of the square's side, around its centre, to keep.
     """
 
-    def look(path: Path) -> Seen:
+    def crop(path: Path) -> FaceCrops:
         photo = decode_full(path)
-        large = decode(path, round(side / centre))
-        box = box_in_middle(photo, min(photo.shape[1:]) * side / large.shape[-1])
-        return Seen(photo, [box], center_crop(large, side)[None])
+        square = decode(path, round(side / centre))
+        box = box_in_middle(photo, min(photo.shape[1:]) * side / square.shape[-1])
+        return FaceCrops(photo, [box], center_crop(square, side)[None])
 
-    return look
+    return crop
 
 
-def faces_found(side: int, detector: Path | None, enlarge: float) -> Look:
-    """Look at the faces that a detector finds, cut out and turned as prepare_faces.py does.
+def detected_face_cropper(side: int, detector: Path | None, enlarge: float) -> FaceCropper:
+    """Crop and align the faces found by a detector, as prepare_faces.py does.
 
     Args:
         side: T of the crops in pixels.
-        detector: ONNX file of a YuNet; None for the cascades.
-        enlarge: side of a crop over the longer side of the face's box.
+        detector: ONNX file of a YuNet; None for OpenCV's cascades.
+        enlarge: Side of a crop over the longer side of the face's bounding box.
 
     Raises:
-        UserError: the detector cannot be loaded.
+        UserError: The detector cannot be loaded.
     """
     from faces.preparation.cropper import Cropper  # imports OpenCV
     from faces.preparation.options import PrepareChoice
 
     nowhere = Path()
-    # Small faces are scaled up rather than left out: a name for each face that is found.
+    # Small faces are scaled up rather than left out: every detected face gets a name.
     cropper = Cropper(
         PrepareChoice(nowhere, nowhere, size=side, smallest=1, enlarge=enlarge, detector=detector)
     )
 
-    def look(path: Path) -> Seen:
+    def crop(path: Path) -> FaceCrops:
         photo = decode_full(path)
         found = list(cropper.crops(photo))
         crops = np.stack([crop.image for crop in found]) if found else np.empty((0, 3, side, side), np.uint8)
-        return Seen(photo, [crop.found.box for crop in found], crops)
+        return FaceCrops(photo, [crop.found.box for crop in found], crops)
 
-    return look
+    return crop

@@ -1,4 +1,4 @@
-"""A folder with one sub-folder a class: its images, what each is of, and which are never trained on.
+"""Labelled images from a folder with one sub-folder per class, and their training split.
 
 Nothing here imports torch.
 """
@@ -23,50 +23,51 @@ from images.dataset import ImageDataset, load_folder
 from images.tiles import center_crop
 
 TRAIN, VALIDATE = "train", "validate"
-TABLE = "labels.csv"
-SPLITS = frozenset(
+LABELS_FILE = "labels.csv"
+SPLIT_NAMES = frozenset(
     {
         *("train", "training", "trn", "val", "valid", "validate", "validation"),
         *("dev", "test", "testing", "tst", "eval"),
     }
 )
-"""What people call the parts of a split, in any letter case."""
+"""Common names for the parts of a split, in lower case."""
 
 
 @dataclass(frozen=True)
-class Labelled(TrainingData):
-    """Images and what they are of.
+class LabelledImages(TrainingData):
+    """Images and their classes.
 
     Attributes:
-        labels: int64 [N], numbers of classes.
-        classes: their names, sorted.
-        given: whether the folder itself says what is held out.
+        labels: int64 [N], indices of `classes`.
+        classes: Names, sorted.
+        has_split: Whether the folder itself is split into `train` and `validate`.
     """
 
     labels: NDArray[np.int64]
     classes: tuple[str, ...]
-    given: bool
+    has_split: bool
 
     def facts(self) -> dict[str, Any]:
         """See `TrainingData`."""
-        own = {"classes": list(self.classes), "split": "given" if self.given else "by digest"}
+        own = {"classes": list(self.classes), "split": "given" if self.has_split else "by digest"}
         return super().facts() | own
 
-    def names(self) -> list[str]:
-        """Of each image the name of its class."""
+    def class_names(self) -> list[str]:
+        """The name of each image's class."""
         return [self.classes[label] for label in self.labels]
 
     def summary(self) -> str:
-        """One line: how many images of how many classes, how many are held out, what was left out."""
+        """One line with the numbers of images, classes, images left out and images held out."""
         counts = np.bincount(self.labels[self.trained], minlength=len(self.classes))
         return (
             f"{len(self.images):,} images of {len(self.classes):,} classes from {self.folder} "
-            f"({len(self.skipped):,} left out), {counts.min():,} to {counts.max():,} of a class to train on; "
-            f"{len(self.held_rows):,} images held out" + (f", as {VALIDATE}/ says" if self.given else "")
+            f"({len(self.skipped):,} left out), {counts.min():,} to {counts.max():,} training images per "
+            f"class; {len(self.held_rows):,} images held out"
+            + (f", from {VALIDATE}/" if self.has_split else "")
         )
 
 
-def load_labelled(
+def load_labelled_images(
     folder: Path,
     side: int,
     *,
@@ -75,53 +76,54 @@ def load_labelled(
     label: str | None = None,
     centre: float = 1.0,
     held_out: float = 0.0,
-) -> Labelled:
-    """Read a folder of classes.
+) -> LabelledImages:
+    """Load a folder of classes.
 
     Args:
-        folder: with one sub-folder a class; or with `train` and `validate` that hold those; or with files
-            whose classes `label` tells.
+        folder: Has one sub-folder per class; or `train` and `validate`, which have those; or files whose
+            classes come from `label`.
         side: T of the images in pixels.
-        cache: folder for decoded arrays; see `images.dataset.load_folder`.
-        workers: processes that decode; 0 decodes in this one.
-        label: a column of `labels.csv` in the folder, or a regular expression for the files' names,
-            whose first group is the class; None where sub-folders are.
-        centre: share of the images' side, around the middle, that is kept.
-        held_out: share of each class that is held out, where the folder does not say which; 0 for none.
+        cache: Folder for decoded arrays; see `images.dataset.load_folder`.
+        workers: Processes that decode; 0 decodes in this one.
+        label: A column of the folder's `labels.csv`, or a regular expression for the file names, whose first
+            group is the class; None for sub-folders.
+        centre: Share of the images' side, around the centre, to keep.
+        held_out: Share of each class to hold out, unless the folder is split; 0 for none.
 
     Raises:
-        UserError: no such folder, less than two classes, an empty class or, where images are held out, one
-            of a single image; the same image in two classes or on both sides of a given split; a split of
-            other names than `train` and `validate`; labels that cannot be read.
+        UserError: The folder does not exist; there are fewer than two classes, an empty class or, if images
+            are held out, a class with one image; two classes or both sides of a split contain the same image;
+            the folder is split into others than `train` and `validate`; the labels cannot be read.
     """
     faces = load_folder(folder, round(side / centre), cache=cache, workers=workers, progress=False)
-    given = label is None and _is_split(faces.folder)
-    named = (
-        _by_label(faces, label) if label is not None else [_class_folder(name, given) for name in faces.files]
-    )
-    left_out = f"no class by {label}" if label is not None else "in no class's folder"
-    skipped = [(file, left_out) for file, name in zip(faces.files, named, strict=True) if name is None]
-    rows = [row for row, name in enumerate(named) if name is not None]
-    names = [name for name in named if name is not None]
-    files, prints = [faces.files[row] for row in rows], [int(faces.fingerprints[row]) for row in rows]
+    has_split = label is None and _is_split(faces.folder)
+    if label is not None:
+        class_of_file, reason = _classes_by_label(faces, label), f"no class by {label}"
+    else:
+        class_of_file = [_class_folder(name, has_split) for name in faces.files]
+        reason = "not in a class folder"
+    skipped = [(file, reason) for file, name in zip(faces.files, class_of_file, strict=True) if name is None]
+    rows = [row for row, name in enumerate(class_of_file) if name is not None]
+    names = [name for name in class_of_file if name is not None]
+    files, fingerprints = [faces.files[row] for row in rows], [int(faces.fingerprints[row]) for row in rows]
     classes = tuple(sorted({*names}))
     if label is None:
-        _check_none_empty(faces, given)
+        _check_none_empty(faces, has_split)
     if len(classes) < 2:
         raise UserError(
-            f"{folder} must hold two classes or more, and holds {classes[0] if classes else 'none'}: make a "
-            "sub-folder for each class, or say by --label what tells them"
+            f"{folder} must have at least two classes, and has {classes[0] if classes else 'none'}: make a "
+            "sub-folder for each class, or give --label"
         )
-    _check_no_two_classes(names, files, prints)
-    if given:
+    _check_no_shared_images(names, files, fingerprints)
+    if has_split:
         held = np.array([name.startswith(f"{VALIDATE}/") for name in files])
-        _check_sides(names, files, prints, held)
+        _check_split(names, files, fingerprints, held)
     else:
-        held = hold_out(names, prints, held_out)
+        held = hold_out(names, fingerprints, held_out)
     labels = np.searchsorted(np.array(classes), np.array(names)).astype(np.int64)
     state = hashlib.blake2b(labels.tobytes() + held.tobytes(), digest_size=16)
     state.update("\0".join([faces.digest, str(centre), *classes]).encode(errors="surrogateescape"))
-    return Labelled(
+    return LabelledImages(
         images=center_crop(faces.images, side)[rows],
         labels=labels,
         classes=classes,
@@ -130,36 +132,36 @@ def load_labelled(
         skipped=sorted([*faces.skipped, *skipped]),
         digest=state.hexdigest(),
         folder=faces.folder,
-        given=given,
+        has_split=has_split,
     )
 
 
 def hold_out(names: Sequence[str], fingerprints: Sequence[int], share: float) -> NDArray[np.bool_]:
-    """Which images are held out: this share of each class, rounded, but one at least and never all.
+    """Select the images to hold out: a share of each class, but at least one and never all.
 
-    Images' own fingerprints decide, so that equal images are on one side, and all runs on a folder hold out
-    the same.
+    The images' fingerprints decide, so that equal images are on the same side, and all runs on a folder hold
+    out the same images.
 
     Args:
-        names: of each image its class.
-        fingerprints: of each image the digest of its pixels, as a number.
-        share: from 0, which holds out none, to 0.5.
+        names: The class of each image.
+        fingerprints: Digest of the pixels of each image, as a number.
+        share: From 0, which holds out none, to 0.5.
 
     Returns:
         bool [N].
 
     Raises:
-        UserError: a class has a single image, or several equal ones.
+        UserError: A class has one image, or several equal ones.
     """
-    chosen: set[int] = set()
     if share == 0:
         return np.zeros(len(names), bool)
+    chosen: set[int] = set()
     for name in sorted({*names}):
         own = {print_ for print_, other in zip(fingerprints, names, strict=True) if other == name}
         if len(own) < 2:
             raise UserError(
-                f"the class {name} has one image: it takes one to train on and another to score with; add "
-                "more, or leave the class out"
+                f"the class {name} has one image: training and scoring need one each; add more, or leave the "
+                "class out"
             )
         count = min(max(1, round(share * len(own))), len(own) - 1)
         chosen.update(sorted(own)[:count])
@@ -167,48 +169,47 @@ def hold_out(names: Sequence[str], fingerprints: Sequence[int], share: float) ->
 
 
 def _is_split(folder: Path) -> bool:
-    """Whether the folder's only sub-folders are train/ and validate/.
+    """Whether the only sub-folders are train/ and validate/.
 
     Raises:
-        UserError: there is a train/ with classes inside, and beside it something else than validate/, or a
-            split by other names; all of them would be taken for classes.
+        UserError: The folder is split in another way, which would be mistaken for classes.
     """
-    names = {path.name for path in _folders(folder)}
+    names = {path.name for path in _subfolders(folder)}
     if names == {TRAIN, VALIDATE}:
         return True
-    if TRAIN in names and _folders(folder / TRAIN):
+    if TRAIN in names and _subfolders(folder / TRAIN):
         others = ", ".join(f"{name}/" for name in sorted(names - {TRAIN})) or "nothing"
         raise UserError(
-            f"{folder / TRAIN} holds folders itself, and beside it is {others} where {VALIDATE}/ alone has "
-            f"to be: rename that and move the rest away, or give {folder / TRAIN} to have some of it held out"
+            f"{folder / TRAIN} has sub-folders, and beside it is {others} instead of {VALIDATE}/ alone: "
+            f"rename that and move the rest away, or give {folder / TRAIN} to have some of it held out"
         )
-    # Classes may be called so too, and may hold folders: it takes several, and all of them.
-    named = len(names) > 1 and {name.casefold() for name in names} <= SPLITS
-    if named and all(_folders(folder / name) for name in names):
+    # Classes may have such names too, and sub-folders: this takes several, and all of them.
+    common = len(names) > 1 and {name.casefold() for name in names} <= SPLIT_NAMES
+    if common and all(_subfolders(folder / name) for name in names):
+        parts = ", ".join(f"{name}/" for name in sorted(names))
         raise UserError(
-            f"{folder} is split into {', '.join(f'{name}/' for name in sorted(names))}, each with folders "
-            f"inside, and {TRAIN}/ and {VALIDATE}/ alone have to be there: rename what they are and move the "
-            "rest away, or give one of them to have some of it held out"
+            f"{folder} is split into {parts}, all with sub-folders, not into {TRAIN}/ and {VALIDATE}/ alone: "
+            "rename these and move the rest away, or give one of them to have some of it held out"
         )
     return False
 
 
-def _folders(folder: Path) -> list[Path]:
+def _subfolders(folder: Path) -> list[Path]:
     return [path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith(".")]
 
 
-def _class_folder(file: str, given: bool) -> str | None:
-    """The class of a file by the folder it lies in; None where it lies in none."""
-    parts = file.split("/")[1 if given else 0 :]
+def _class_folder(file: str, has_split: bool) -> str | None:
+    """The class folder of a file; None if it is in none."""
+    parts = file.split("/")[1 if has_split else 0 :]
     return parts[0] if len(parts) > 1 else None
 
 
-def _by_label(faces: ImageDataset, label: str) -> list[str | None]:
-    """The class of each file by a column of the table, or by its name; None where that tells none."""
-    table = faces.folder / TABLE
-    known = _column(table, label) if table.is_file() else None
-    if known is not None:
-        return [known.get(name) or None for name in faces.files]
+def _classes_by_label(faces: ImageDataset, label: str) -> list[str | None]:
+    """The class of each file by a column of the table, or by its name; None if there is none."""
+    table = faces.folder / LABELS_FILE
+    values = _read_column(table, label) if table.is_file() else None
+    if values is not None:
+        return [values.get(name) or None for name in faces.files]
     try:
         pattern = re.compile(label)
     except re.error as error:
@@ -217,12 +218,12 @@ def _by_label(faces: ImageDataset, label: str) -> list[str | None]:
         raise UserError(
             f"--label {label} is neither a column of {table} nor a regular expression with a group"
         )
-    found = [pattern.search(name) for name in faces.files]
-    return [(match[1] or None) if match else None for match in found]
+    matches = [pattern.search(name) for name in faces.files]
+    return [(match[1] or None) if match else None for match in matches]
 
 
-def _column(table: Path, name: str) -> dict[str, str] | None:
-    """A table's column by its files; None where it has no column of that name."""
+def _read_column(table: Path, name: str) -> dict[str, str] | None:
+    """The values of a column by file; None if there is no such column."""
     with open_csv(table) as file:
         reader = csv.DictReader(file, skipinitialspace=True)
         if not {"file", name} <= {*(reader.fieldnames or ())}:
@@ -230,46 +231,47 @@ def _column(table: Path, name: str) -> dict[str, str] | None:
         return {row["file"]: row[name] for row in reader}
 
 
-def _check_none_empty(faces: ImageDataset, given: bool) -> None:
-    used = {str(Path(name).parts[0]) if not given else "/".join(name.split("/")[:2]) for name in faces.files}
-    places = [faces.folder / TRAIN, faces.folder / VALIDATE] if given else [faces.folder]
-    for place in places:
-        for path in _folders(place):
+def _check_none_empty(faces: ImageDataset, has_split: bool) -> None:
+    depth = 2 if has_split else 1
+    used = {"/".join(name.split("/")[:depth]) for name in faces.files}
+    for parent in [faces.folder / TRAIN, faces.folder / VALIDATE] if has_split else [faces.folder]:
+        for path in _subfolders(parent):
             name = path.relative_to(faces.folder).as_posix()
             if name not in used:
-                why = next(
-                    (f" ({file}: {reason})" for file, reason in faces.skipped if file.startswith(f"{name}/")),
-                    "",
+                reasons = (f" ({file}: {why})" for file, why in faces.skipped if file.startswith(f"{name}/"))
+                raise UserError(
+                    f"the class {path} has no usable image{next(reasons, '')}: add some, or remove the folder"
                 )
-                raise UserError(f"the class {path} has no usable image{why}: add some, or remove the folder")
 
 
-def _check_no_two_classes(names: Sequence[str], files: Sequence[str], fingerprints: Sequence[int]) -> None:
-    first: dict[int, int] = {}
-    shared = []
-    for row, print_ in enumerate(fingerprints):
-        known = first.setdefault(print_, row)
-        if names[known] != names[row]:
-            shared.append((known, row))
-    if shared:
-        one, other = shared[0]
+def _check_no_shared_images(names: Sequence[str], files: Sequence[str], fingerprints: Sequence[int]) -> None:
+    first_rows: dict[int, int] = {}
+    pairs = []
+    for row, fingerprint in enumerate(fingerprints):
+        first = first_rows.setdefault(fingerprint, row)
+        if names[first] != names[row]:
+            pairs.append((first, row))
+    if pairs:
+        first, second = pairs[0]
         raise UserError(
-            f"the classes {names[one]} and {names[other]} hold the same image ({files[one]}, {files[other]}; "
-            f"{len(shared):,} such pairs in all): an image is of one class, so remove it from the other"
+            f"the classes {names[first]} and {names[second]} contain the same image ({files[first]}, "
+            f"{files[second]}; {len(pairs):,} such pairs in all): remove it from one of them"
         )
 
 
-def _check_sides(
+def _check_split(
     names: Sequence[str], files: Sequence[str], fingerprints: Sequence[int], held: NDArray[np.bool_]
 ) -> None:
+    sides = {*zip(names, held.tolist(), strict=True)}
     for name in sorted({*names}):
-        sides = {bool(side) for side, other in zip(held, names, strict=True) if other == name}
-        for side, place in ((False, TRAIN), (True, VALIDATE)):
-            if side not in sides:
+        for is_held, place in ((False, TRAIN), (True, VALIDATE)):
+            if (name, is_held) not in sides:
                 raise UserError(f"the class {name} has no image in {place}/: add some, or remove the class")
-    trained = {print_: file for print_, file, side in zip(fingerprints, files, held, strict=True) if not side}
-    for print_, file, side in zip(fingerprints, files, held, strict=True):
-        if side and print_ in trained:
+    images = [*zip(fingerprints, files, held, strict=True)]
+    trained = {fingerprint: file for fingerprint, file, is_held in images if not is_held}
+    for fingerprint, file, is_held in images:
+        if is_held and fingerprint in trained:
             raise UserError(
-                f"{trained[print_]} and {file} are the same image: a score on it would say nothing"
+                f"{trained[fingerprint]} and {file} are the same image: a score on a training image is "
+                "meaningless"
             )

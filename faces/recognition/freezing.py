@@ -1,4 +1,4 @@
-"""Which layers of a backbone learn, and which stay as they are; what frozen layers make of images."""
+"""Freezing layers of a backbone, and caching what the frozen layers compute."""
 
 from __future__ import annotations
 
@@ -12,80 +12,80 @@ from engine.device import exact_float32
 from faces.backbone import Backbone
 from images.tiles import to_float
 
-BATCH = 32
+BATCH_SIZE = 32
 
 
-def before_last_block(backbone: Backbone) -> str:
+def layer_before_last_block(backbone: Backbone) -> str:
     """The last layer before the last block of convolutions.
 
-    That begins with the last part of the body that has parts itself or, where all are single layers as in a
-    VGG, after the last pooling or stride.
+    The block starts with the last part of the body that contains other modules or, if all parts are single
+    layers as in a VGG, after the last pooling or strided convolution.
     """
-    names, children = backbone.layers, list(backbone.body.named_children())
+    names, children = backbone.layer_names, list(backbone.body.named_children())
     blocks = [name for name, part in children if name in names and list(part.children())]
     if blocks:
         return names[names.index(blocks[-1]) - 1]
-    last = max(place for place, (name, _) in enumerate(children) if name in names)
-    begin = max(place for place, (_, part) in enumerate(children[: last + 1]) if _makes_smaller(part))
-    return next(name for name, _ in reversed(children[:begin]) if name in names)
+    last = max(index for index, (name, _) in enumerate(children) if name in names)
+    start = max(index for index, (_, part) in enumerate(children[: last + 1]) if _downsamples(part))
+    return next(name for name, _ in reversed(children[:start]) if name in names)
 
 
-def _makes_smaller(part: nn.Module) -> bool:
+def _downsamples(part: nn.Module) -> bool:
     return isinstance(part, nn.MaxPool2d) or (isinstance(part, nn.Conv2d) and part.stride != (1, 1))
 
 
-def thaw(backbone: Backbone, stage: int, stages: int) -> None:
-    """Let the last layers learn: none in the first of the stages, and all in the last; in place.
+def unfreeze(backbone: Backbone, stage: int, stages: int) -> None:
+    """Make the last layers trainable: none in the first stage, all in the last one.
 
     Args:
-        backbone: of which a share of the parts that have weights is frozen.
-        stage: from 0.
-        stages: how many there are; with 1, all layers learn.
+        backbone: Changed in place.
+        stage: Stage of the run, from 0.
+        stages: Number of stages; with 1, all layers are trainable.
     """
-    names = backbone.layers
+    names = backbone.layer_names
     frozen = 0 if stages == 1 else round(len(names) * (1 - stage / (stages - 1)))
     backbone.freeze(names[frozen - 1] if frozen else None)
 
 
-class FrozenMaps:
-    """What the frozen layers make of images and of their mirror images, computed once.
+class FrozenFeatures:
+    """Outputs of the frozen layers for images and their mirror images, computed once.
 
     Args:
-        backbone: on its device.
-        last: its last frozen layer, one of its `layers`.
+        backbone: On its device.
+        last: The last frozen layer, one of `backbone.layer_names`.
         images: uint8 [N, 3, S, S].
 
     Attributes:
-        rest: the layers after those.
+        remaining_layers: The layers after the frozen ones.
     """
 
     @torch.inference_mode()
     def __init__(self, backbone: Backbone, last: str, images: NDArray[np.uint8]) -> None:
-        children = list(backbone.body.named_children())
-        weighty = backbone.layers
-        cut = next(place for place, (name, _) in enumerate(children) if name == last) + 1
-        # Poolings after the last frozen weights make the maps smaller, and learn nothing either.
-        while cut < len(children) and children[cut][0] not in weighty:
+        children, names = list(backbone.body.named_children()), backbone.layer_names
+        cut = next(index for index, (name, _) in enumerate(children) if name == last) + 1
+        # Include layers without weights: poolings make the features smaller.
+        while cut < len(children) and children[cut][0] not in names:
             cut += 1
         frozen = nn.Sequential(*(part for _, part in children[:cut]))
-        self.rest = nn.Sequential(*(part for _, part in children[cut:]))
+        self.remaining_layers = nn.Sequential(*(part for _, part in children[cut:]))
         device = next(backbone.parameters()).device
         training = backbone.training
         backbone.eval()
-        maps = []
+        features = []
+        starts = tqdm(range(0, len(images), BATCH_SIZE), "frozen layers", unit=" batches", disable=None)
         with exact_float32():
-            for first in tqdm(range(0, len(images), BATCH), "frozen layers", unit=" batches", disable=None):
-                batch = to_float(torch.from_numpy(np.array(images[first : first + BATCH])).to(device))
-                both = [frozen(backbone.normalised(view)).cpu() for view in (batch, batch.flip(-1))]
-                maps.append(torch.stack(both, 1))
+            for start in starts:
+                batch = to_float(torch.from_numpy(np.array(images[start : start + BATCH_SIZE])).to(device))
+                both = [frozen(backbone.normalize(view)).cpu() for view in (batch, batch.flip(-1))]
+                features.append(torch.stack(both, 1))
         backbone.train(training)
-        self._maps = torch.cat(maps)
+        self._features = torch.cat(features)
 
     def __call__(self, rows: NDArray[np.int64], mirrored: Tensor) -> Tensor:
-        """The maps of some images, float32 [B, C, H, W] on the CPU.
+        """Features of some images, float32 [B, C, H, W] on the CPU.
 
         Args:
             rows: int64 [B].
-            mirrored: bool [B], whether the mirror image's is taken.
+            mirrored: bool [B], whether to use the mirror image.
         """
-        return self._maps[torch.from_numpy(rows), mirrored.long().cpu()]
+        return self._features[torch.from_numpy(rows), mirrored.long().cpu()]

@@ -17,17 +17,17 @@ from engine.setup import Plan, Task, check_data
 from engine.setup import make_plan as make_task_plan
 from engine.worker_pool import worker_count
 from faces.backbone import Backbone, load_weights
-from faces.checkpoint import weights_in_use
-from faces.recognition.folder import Labelled, load_labelled
-from faces.recognition.freezing import before_last_block
+from faces.checkpoint import evaluation_weights
+from faces.recognition.folder import LabelledImages, load_labelled_images
+from faces.recognition.freezing import layer_before_last_block
 from faces.recognition.learner import KIND, ClassifierLearner
 from faces.recognition.networks import Classifier, FinetuneNetwork, make_network
 from faces.recognition.settings import (
-    NETWORK,
+    NETWORK_SETTINGS,
     ClassifierArguments,
     ClassifierSettings,
     check,
-    resolved,
+    resolve,
     tile_side,
 )
 from faces.settings import RESUMABLE, upgrade
@@ -44,7 +44,15 @@ def _absolute(settings: ClassifierSettings) -> ClassifierSettings:
 
 
 CLASSES = Task(
-    KIND, SCRIPT, ClassifierSettings, ClassifierArguments, check, NETWORK, RESUMABLE, upgrade, _absolute
+    KIND,
+    SCRIPT,
+    ClassifierSettings,
+    ClassifierArguments,
+    check,
+    NETWORK_SETTINGS,
+    RESUMABLE,
+    upgrade,
+    _absolute,
 )
 PARTS = {"body": "convolutions", "backbone": "convolutions", "hidden": "hidden layers", "norm": "embedding"}
 """What the parts of a network are called where that is not their own name."""
@@ -67,21 +75,21 @@ def make_plan(words: Sequence[str]) -> Plan[ClassifierSettings]:
     if settings.from_checkpoint is not None and plan.resumed is None:
         source = find_run_or_checkpoint(settings.from_checkpoint, settings.output, SCRIPT)
         settings = _like_source(settings, _read_source(source)[1])
-    settings = resolved(settings)
+    settings = resolve(settings)
     if settings.method == "finetune":
         settings = _with_frozen(settings)
     check(settings)
     return replace(plan, settings=settings)
 
 
-def load_data(plan: Plan[ClassifierSettings], folder: Path) -> Labelled:
+def load_data(plan: Plan[ClassifierSettings], folder: Path) -> LabelledImages:
     """Read the folder of classes.
 
     Raises:
         UserError: what is wrong with it; or it is not what a resumed run was trained on.
     """
     settings = plan.settings
-    data = load_labelled(
+    data = load_labelled_images(
         folder,
         tile_side(settings),
         cache=settings.cache,
@@ -94,7 +102,7 @@ def load_data(plan: Plan[ClassifierSettings], folder: Path) -> Labelled:
     return data
 
 
-def make_learner(plan: Plan[ClassifierSettings], data: Labelled) -> ClassifierLearner:
+def make_learner(plan: Plan[ClassifierSettings], data: LabelledImages) -> ClassifierLearner:
     """A learner at step 0, with the weights it is to begin with. Nothing is written yet.
 
     Raises:
@@ -126,7 +134,7 @@ def take_over(network: Classifier, path: Path, state: dict[str, Any], classes: t
     Raises:
         UserError: its convolutions are others.
     """
-    theirs, parts = weights_in_use(state), dict[str, list[str]]()
+    theirs, parts = evaluation_weights(state), dict[str, list[str]]()
     lacking: dict[str, str] = {}
     for name, weight in network.state_dict().items():
         part = name.partition(".")[0]
@@ -193,13 +201,13 @@ def _with_frozen(settings: ClassifierSettings) -> ClassifierSettings:
     learnt = settings.weights != "none" or settings.from_checkpoint is not None
     backbone = Backbone(settings.backbone)
     if settings.freeze is None and learnt:
-        settings = replace(settings, freeze=before_last_block(backbone))
+        settings = replace(settings, freeze=layer_before_last_block(backbone))
     if settings.freeze is not None and not learnt:
         raise UserError(
             "--freeze keeps layers as they are, and these have learnt nothing; see --weights, --from"
         )
-    if settings.once and settings.freeze not in backbone.layers:
+    if settings.once and settings.freeze not in backbone.layer_names:
         raise UserError(
-            f"--once needs frozen layers up to one of these, by --freeze: {', '.join(backbone.layers)}"
+            f"--once needs frozen layers up to one of these, by --freeze: {', '.join(backbone.layer_names)}"
         )
     return settings

@@ -17,14 +17,14 @@ from torch.nn import functional as F
 from engine.device import exact_float32
 from engine.errors import UserError
 from engine.settings import to_json
-from faces.recognition.augment import augment, centre_crop, geometric, photographic
-from faces.recognition.folder import Labelled
-from faces.recognition.freezing import FrozenMaps, thaw
+from faces.recognition.augment import augment, centre_crop, crop_and_colour, shift_and_zoom
+from faces.recognition.folder import LabelledImages
+from faces.recognition.freezing import FrozenFeatures, unfreeze
 from faces.recognition.networks import Classifier, EmbeddingNetwork, FinetuneNetwork
-from faces.recognition.optimizers import Rate, make_optimizer
+from faces.recognition.optimizers import LearningRate, make_classifier_optimizer
 from faces.recognition.scores import accuracy, balanced_accuracy, confusion_matrix
 from faces.recognition.settings import ClassifierSettings
-from faces.updater import WEIGHTS, Updater
+from faces.updater import WEIGHT_KEYS, Updater
 from images.sampler import batch_indices, step_seed
 from images.tiles import GRID_COLUMNS, tile, to_uint8
 
@@ -48,10 +48,10 @@ class ClassifierLearner:
     """
 
     ranked_by = "score/error"
-    weights = WEIGHTS
+    weights = WEIGHT_KEYS
 
     def __init__(
-        self, settings: ClassifierSettings, data: Labelled, network: Classifier, device: torch.device
+        self, settings: ClassifierSettings, data: LabelledImages, network: Classifier, device: torch.device
     ) -> None:
         assert settings.image_size is not None, "settings are resolved"
         self.settings, self.data = settings, data
@@ -61,19 +61,19 @@ class ClassifierLearner:
         self._rows = [np.flatnonzero(~data.held & (data.labels == one)) for one in range(len(data.classes))]
         self._random = torch.Generator(device)
         mirror = bool(settings.mirror)
-        self._how = photographic(mirror) if settings.method == "scratch" else geometric(mirror)
+        self._how = crop_and_colour(mirror) if settings.method == "scratch" else shift_and_zoom(mirror)
         network = network.to(device, memory_format=torch.channels_last)
-        self._rate = Rate(settings)
-        optimizer = make_optimizer(network, settings)
+        self._rate = LearningRate(settings)
+        optimizer = make_classifier_optimizer(network, settings)
         self._updater = Updater(network, optimizer, self._rate, settings.ema_half_life or 0.0)
         self._stage, self._stage_best = 0, float("inf")
         self._kept: dict[str, Tensor] | None = None
         self._thaw()
-        self._maps: FrozenMaps | None = None
+        self._maps: FrozenFeatures | None = None
         if settings.once:
             assert isinstance(network, FinetuneNetwork), "other methods have no frozen layers"
             assert settings.freeze is not None, "settings are resolved"
-            self._maps = FrozenMaps(network.backbone, settings.freeze, data.images)
+            self._maps = FrozenFeatures(network.backbone, settings.freeze, data.images)
         self._sparsity: dict[str, float] = {}
         self._gradients: dict[str, Tensor] = {}
 
@@ -132,7 +132,7 @@ class ClassifierLearner:
         confusion = confusion_matrix(labels, logits.argmax(1), len(self.data.classes))
         loss = float(F.cross_entropy(logits, labels))
         error = 1 - balanced_accuracy(confusion)
-        self._rate.score(loss)
+        self._rate.record_score(loss)
         if self.settings.stages != 1 and error < self._stage_best:
             self._stage_best, self._kept = error, copy.deepcopy(self.network.state_dict())
         return {
@@ -190,12 +190,12 @@ class ClassifierLearner:
         if self._kept is not None:
             self.network.load_state_dict(self._kept)
         self._stage, self._stage_best, self._kept = stage, float("inf"), None
-        self._rate.begin_anew()
+        self._rate.reset_best()
         self._thaw()
 
     def _thaw(self) -> None:
         if isinstance(self.network, EmbeddingNetwork):
-            thaw(self.network.backbone, self._stage, self.settings.stages or 1)
+            unfreeze(self.network.backbone, self._stage, self.settings.stages or 1)
 
     def _batch(self) -> NDArray[np.int64]:
         """The rows of this step's images."""
@@ -224,12 +224,14 @@ class ClassifierLearner:
     def _from_maps(self, network: nn.Module, rows: NDArray[np.int64], mirrored: Tensor) -> Tensor:
         assert self._maps is not None
         assert isinstance(network, FinetuneNetwork), "other methods have no frozen layers"
-        return network.from_map(self._maps.rest(self._maps(rows, mirrored).to(self._device)))
+        return network.features_from_map(
+            self._maps.remaining_layers(self._maps(rows, mirrored).to(self._device))
+        )
 
     @torch.no_grad()
     def _logits(self, rows: NDArray[np.int64]) -> Tensor:
         """Of images without variation, float32 [N, C], on the CPU."""
-        network = self._updater.judged([])
+        network = self._updater.evaluation_network([])
         assert isinstance(network, Classifier), "an average is of the network's own kind"
         found = []
         for first in range(0, len(rows), SCORING_BATCH):

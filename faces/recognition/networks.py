@@ -1,4 +1,4 @@
-"""The networks that tell classes: each turns an image into a vector of features, and that into logits."""
+"""Classifiers: networks that map an image to a feature vector, and that to logits."""
 
 from __future__ import annotations
 
@@ -11,70 +11,70 @@ from torch import Tensor, nn
 from faces.backbone import Backbone
 from faces.recognition.arcface import ArcFaceHead
 from faces.recognition.settings import ClassifierSettings
-from faces.updater import decaying
+from faces.updater import decayed_parameters
 
-WIDTHS = (32, 64, 128, 256)
-"""Channels after each convolution of the network for learning from scratch."""
-HIDDEN = (1024, 256)
-"""Units of its fully connected layers before the classes."""
-MOST_MAP = 4
-"""A larger map of features is averaged down to so many a side before the fully connected layer."""
+CHANNELS = (32, 64, 128, 256)
+"""Channels after each convolution of the network trained from scratch."""
+HIDDEN_UNITS = (1024, 256)
+"""Units of its hidden fully connected layers."""
+MAX_MAP_SIDE = 4
+"""Larger feature maps are average-pooled to this side before the fully connected layer."""
 HEAD_UNITS, DROPOUT = 256, 0.5
-"""Of the new head on a pretrained network."""
+"""The new head on a pretrained network."""
 
 
 class Classifier(nn.Module, ABC):
-    """A network that tells classes.
+    """A network that classifies images.
 
     Attributes:
-        length: D, values in the vector of features.
-        classes: C.
+        feature_size: D, values in the feature vector.
+        class_count: C.
     """
 
-    length: int
-    classes: int
+    feature_size: int
+    class_count: int
 
     @abstractmethod
     def features(self, images: Tensor) -> Tensor:
-        """Images, float [B, 3, S, S] in [-1, 1], to vectors, float [B, D]."""
+        """Map images, float [B, 3, S, S] in [-1, 1], to feature vectors, float [B, D]."""
 
     @abstractmethod
     def logits(self, features: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Vectors to logits, float [B, C]; the right classes, int64 [B], are for losses with a margin."""
+        """Map feature vectors to logits, float [B, C]; losses with a margin need the labels, int64 [B]."""
 
-    def decayed(self) -> list[nn.Parameter]:
-        """The weights on which weight decay acts: all but biases and norms."""
-        return decaying(self.parameters())
+    def decayed_parameters(self) -> list[nn.Parameter]:
+        """The parameters with weight decay: all but biases and norms."""
+        return decayed_parameters(self.parameters())
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images, float [B, 3, S, S] in [-1, 1], to logits, float [B, C]."""
+        """Map images, float [B, 3, S, S] in [-1, 1], to logits, float [B, C]."""
         return self.logits(self.features(images))
 
 
 class ScratchNetwork(Classifier):
-    """Four times a 3x3 convolution and a 3x3 max pooling that halves the size, then three connected layers.
+    """Four 3x3 convolutions, each with 3x3 max pooling of stride 2, and three fully connected layers.
 
-    10,088,544 weights at 96 pixels and 5 classes, biases not counted. Each image is standardised first.
+    It has 10,088,544 weights at 96 pixels and 5 classes, without biases. Each image is standardized first.
 
     Args:
-        classes: C.
-        size: side S of the images in pixels.
+        class_count: C.
+        size: Side S of the images in pixels.
     """
 
-    def __init__(self, classes: int, size: int) -> None:
+    def __init__(self, class_count: int, size: int) -> None:
         super().__init__()
-        self.classes, self.length = classes, HIDDEN[1]
+        self.class_count, self.feature_size = class_count, HIDDEN_UNITS[1]
         layers: list[nn.Module] = []
-        before = 3
-        for width in WIDTHS:
-            layers += [nn.Conv2d(before, width, 3, padding=1), nn.ReLU(), nn.MaxPool2d(3, 2, padding=1)]
-            before, size = width, math.ceil(size / 2)
+        previous = 3
+        for channels in CHANNELS:
+            layers += [nn.Conv2d(previous, channels, 3, padding=1), nn.ReLU(), nn.MaxPool2d(3, 2, padding=1)]
+            previous, size = channels, math.ceil(size / 2)
         self.body = nn.Sequential(*layers)
         self.hidden = nn.Sequential(
-            *(nn.Flatten(), nn.Linear(before * size**2, HIDDEN[0]), nn.ReLU()),
-            *(nn.Linear(*HIDDEN), nn.ReLU()),
+            *(nn.Flatten(), nn.Linear(previous * size**2, HIDDEN_UNITS[0]), nn.ReLU()),
+            *(nn.Linear(*HIDDEN_UNITS), nn.ReLU()),
         )
-        self.head = nn.Linear(HIDDEN[1], classes)
+        self.head = nn.Linear(HIDDEN_UNITS[1], class_count)
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d | nn.Linear) and layer is not self.head:
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
@@ -82,44 +82,44 @@ class ScratchNetwork(Classifier):
 
     def features(self, images: Tensor) -> Tensor:
         """See `Classifier`."""
-        return self.hidden(self.body(standardised(images)))
+        return self.hidden(self.body(standardize(images)))
 
     def logits(self, features: Tensor, labels: Tensor | None = None) -> Tensor:
         """See `Classifier`."""
         return self.head(features)
 
-    def decayed(self) -> list[nn.Parameter]:
+    def decayed_parameters(self) -> list[nn.Parameter]:
         """The weights of the two hidden layers."""
         return [layer.weight for layer in self.hidden if isinstance(layer, nn.Linear)]
 
 
 class FinetuneNetwork(Classifier):
-    """A backbone with a new head: 256 units, dropout of half of them, the classes.
+    """A backbone with a new head: 256 units, dropout of 0.5, and the classes.
 
     Args:
-        backbone: whose map of features is averaged down to at most 4 x 4.
-        classes: C.
-        size: side S of the images in pixels.
+        backbone: Its feature map is average-pooled to at most 4 x 4.
+        class_count: C.
+        size: Side S of the images in pixels.
     """
 
-    def __init__(self, backbone: Backbone, classes: int, size: int) -> None:
+    def __init__(self, backbone: Backbone, class_count: int, size: int) -> None:
         super().__init__()
-        self.classes, self.length, self.backbone = classes, HEAD_UNITS, backbone
+        self.class_count, self.feature_size, self.backbone = class_count, HEAD_UNITS, backbone
         channels, *sides = backbone.map_shape(size)
-        side = min(MOST_MAP, *sides)
+        side = min(MAX_MAP_SIDE, *sides)
         self.hidden = nn.Sequential(
             *(nn.AdaptiveAvgPool2d(side), nn.Flatten()),
             *(nn.Linear(channels * side**2, HEAD_UNITS), nn.ReLU()),
         )
-        self.dropout, self.head = nn.Dropout(DROPOUT), nn.Linear(HEAD_UNITS, classes)
+        self.dropout, self.head = nn.Dropout(DROPOUT), nn.Linear(HEAD_UNITS, class_count)
 
     def features(self, images: Tensor) -> Tensor:
         """See `Classifier`."""
-        return self.from_map(self.backbone(images))
+        return self.features_from_map(self.backbone(images))
 
-    def from_map(self, features: Tensor) -> Tensor:
-        """As `features`, from the backbone's map, float [B, C, H, W]."""
-        return self.hidden(features)
+    def features_from_map(self, feature_map: Tensor) -> Tensor:
+        """Map the backbone's output, float [B, C, H, W], to feature vectors, float [B, D]."""
+        return self.hidden(feature_map)
 
     def logits(self, features: Tensor, labels: Tensor | None = None) -> Tensor:
         """See `Classifier`."""
@@ -127,20 +127,20 @@ class FinetuneNetwork(Classifier):
 
 
 class EmbeddingNetwork(Classifier):
-    """A backbone, the mean of its map, and a vector of which the direction tells who it is.
+    """A backbone, global average pooling, and an embedding whose direction identifies a person.
 
     Args:
-        backbone: any.
-        length: D, values in the vector.
-        head: of D values to C classes: ArcFace's, or a linear layer for plain softmax.
+        backbone: Any.
+        feature_size: D, values in the embedding.
+        head: From D values to C classes: ArcFace's, or a linear layer for plain softmax.
     """
 
-    def __init__(self, backbone: Backbone, length: int, head: ArcFaceHead | nn.Linear) -> None:
+    def __init__(self, backbone: Backbone, feature_size: int, head: ArcFaceHead | nn.Linear) -> None:
         super().__init__()
-        self.length, self.classes = length, len(head.weight)
+        self.feature_size, self.class_count = feature_size, len(head.weight)
         self.backbone, self.head = backbone, head
-        self.embedding = nn.Linear(backbone.channels, length, bias=False)
-        self.norm = nn.BatchNorm1d(length)
+        self.embedding = nn.Linear(backbone.channels, feature_size, bias=False)
+        self.norm = nn.BatchNorm1d(feature_size)
 
     def features(self, images: Tensor) -> Tensor:
         """See `Classifier`."""
@@ -151,24 +151,24 @@ class EmbeddingNetwork(Classifier):
         return self.head(features, labels) if isinstance(self.head, ArcFaceHead) else self.head(features)
 
 
-def make_network(settings: ClassifierSettings, classes: int) -> Classifier:
-    """The network that resolved settings ask for, with random weights from torch's generator.
+def make_network(settings: ClassifierSettings, class_count: int) -> Classifier:
+    """Make the network of resolved settings, with random weights from torch's generator.
 
     Raises:
-        UserError: there is no backbone of that name.
+        UserError: There is no backbone of that name.
     """
     assert settings.image_size is not None, "settings are resolved"
     if settings.method == "scratch":
-        return ScratchNetwork(classes, settings.image_size)
+        return ScratchNetwork(class_count, settings.image_size)
     assert settings.backbone is not None, "settings are resolved"
     backbone = Backbone(settings.backbone)
     if settings.method == "finetune":
-        return FinetuneNetwork(backbone, classes, settings.image_size)
+        return FinetuneNetwork(backbone, class_count, settings.image_size)
     if settings.loss == "softmax":
-        return EmbeddingNetwork(backbone, settings.embedding, nn.Linear(settings.embedding, classes))
+        return EmbeddingNetwork(backbone, settings.embedding, nn.Linear(settings.embedding, class_count))
     head = ArcFaceHead(
         settings.embedding,
-        classes,
+        class_count,
         scale=settings.scale,
         margin=settings.margin,
         easy_margin=settings.easy_margin,
@@ -176,12 +176,12 @@ def make_network(settings: ClassifierSettings, classes: int) -> Classifier:
     return EmbeddingNetwork(backbone, settings.embedding, head)
 
 
-def standardised(images: Tensor) -> Tensor:
-    """Each image, [B, 3, H, W], less its mean and over its standard deviation.
+def standardize(images: Tensor) -> Tensor:
+    """Scale each image, [B, 3, H, W], to zero mean and unit standard deviation.
 
-    An even image is not blown up: the deviation counts as a level of 255 at least, over the root of the
-    number of values.
+    The standard deviation is at least one level of 255 over the root of the number of values, so that uniform
+    images are not amplified.
     """
     deviation, mean = torch.std_mean(images, (1, 2, 3), correction=0, keepdim=True)
-    least = 2 / 255 / images[0].numel() ** 0.5
-    return (images - mean) / deviation.clamp(min=least)
+    min_deviation = 2 / 255 / images[0].numel() ** 0.5
+    return (images - mean) / deviation.clamp(min=min_deviation)

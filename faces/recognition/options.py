@@ -1,4 +1,4 @@
-"""What the user of recognize.py can choose. Nothing here imports torch."""
+"""Command-line arguments of recognize.py. Nothing here imports torch."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from engine.settings import Device, at_least
 from faces.recognition.gallery import check_threshold
 
 ENLARGE = 1.2
-"""Side of a crop over the longer side of the face's box, as of prepare_faces.py."""
+"""Side of a crop over the longer side of the face's bounding box; the default of prepare_faces.py."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class LookingChoice:
-    """What is looked at in photos."""
+class CropArguments:
+    """How faces are cropped from photos."""
 
     whole_image: bool = False
-    """Look at the middle square of each image, as in training, instead of searching it for faces."""
+    """Use the centre square of each image, as in training, instead of detecting faces."""
     detector: Path | None = None
-    """ONNX file of a YuNet; without one OpenCV's frontal cascade finds the faces."""
+    """ONNX file of a YuNet face detector; OpenCV's frontal-face cascade if not given."""
     enlarge: float = ENLARGE
-    """Side of what is cut out over the longer side of the face's box; that of the training images."""
+    """Side of a crop over the longer side of the face's bounding box; use that of the training images."""
     device: Device = "auto"
-    """Where the network computes; auto takes CUDA, then Apple's MPS, then the CPU."""
+    """Device of the network; auto selects CUDA, then Apple's MPS, then the CPU."""
     runs: Path = Path("outputs/classifiers")
-    """Folder of runs, in which a run is sought by its name or number."""
+    """Folder of the runs that can be given by name or number."""
 
     def __post_init__(self) -> None:
         if not 0.5 <= self.enlarge <= 4:
@@ -37,11 +37,11 @@ class LookingChoice:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TellingChoice(LookingChoice):
-    """What is told of photos, and where."""
+class OutputArguments(CropArguments):
+    """Where and how the names are written."""
 
     output: Path = Path("outputs/recognized")
-    """Folder for copies of the photos with boxes and names, and for the table as CSV."""
+    """Folder for recognized.csv and for copies of the photos with boxes and names."""
     copies: bool = True
     """Write the copies."""
     json: bool = False
@@ -49,28 +49,28 @@ class TellingChoice(LookingChoice):
 
 
 @dataclass(frozen=True)
-class PredictChoice(TellingChoice):
+class PredictArguments(OutputArguments):
     """Name the class of each face, with its probability."""
 
     checkpoint: Annotated[str, Positional, arg(metavar="CHECKPOINT")]
-    """A run of train_classifier.py (folder, or name or number in --runs), or a checkpoint's file."""
+    """A run of train_classifier.py (folder, or name or number in --runs), or a checkpoint file."""
     photos: Annotated[tuple[Path, ...], Positional, arg(metavar="PHOTO...")]
     """Photos, and folders of photos."""
 
 
 @dataclass(frozen=True)
-class IdentifyChoice(TellingChoice):
-    """Find the faces of photos again in a gallery; who is not alike enough is unknown."""
+class IdentifyArguments(OutputArguments):
+    """Identify faces by a gallery; a face that resembles nobody enough is unknown."""
 
     gallery: Annotated[Path, Positional, arg(metavar="GALLERY")]
-    """The gallery's file."""
+    """Gallery file."""
     photos: Annotated[tuple[Path, ...], Positional, arg(metavar="PHOTO...")]
     """Photos, and folders of photos."""
     threshold: float | None = None
-    """Least cosine similarity, from -1 to 1, at which somebody is named; the gallery's own, which calibrate
-    writes, if not given."""
+    """Minimum cosine similarity, from -1 to 1, for a name; the gallery's own, set by calibrate, if not
+    given."""
     checkpoint: str | None = None
-    """The network; that which the gallery was made with, where it was then, if not given."""
+    """The gallery's network; its recorded path if not given."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -79,68 +79,68 @@ class IdentifyChoice(TellingChoice):
 
 
 @dataclass(frozen=True)
-class EnrollChoice(LookingChoice):
-    """Add somebody to a gallery, by a few images; nothing is trained."""
+class EnrollArguments(CropArguments):
+    """Add a person to a gallery, by a few images and without training."""
 
     gallery: Annotated[Path, Positional, arg(metavar="GALLERY")]
-    """The gallery's file; made where it is missing."""
+    """Gallery file; created if missing."""
     name: Annotated[str, Positional, arg(metavar="NAME")]
-    """Who it is. More images of somebody who is in it already are added to the others."""
+    """Name of the person. Images of a person already enrolled are added to theirs."""
     images: Annotated[tuple[Path, ...], Positional, arg(metavar="IMAGE...")]
     """Images, and folders of images, of one face each."""
     checkpoint: str | None = None
-    """The network, as for predict: needed for a new gallery."""
+    """The network, as for predict; required for a new gallery."""
 
 
 @dataclass(frozen=True)
-class ListChoice:
-    """Tell who is in a gallery."""
+class ListArguments:
+    """List the people in a gallery."""
 
     gallery: Annotated[Path, Positional, arg(metavar="GALLERY")]
-    """The gallery's file."""
+    """Gallery file."""
     json: bool = False
     """Print JSON instead of a table."""
 
 
 @dataclass(frozen=True)
-class RemoveChoice:
-    """Remove somebody from a gallery."""
+class RemoveArguments:
+    """Remove a person from a gallery."""
 
     gallery: Annotated[Path, Positional, arg(metavar="GALLERY")]
-    """The gallery's file."""
+    """Gallery file."""
     name: Annotated[str, Positional, arg(metavar="NAME")]
-    """Who."""
+    """Name of the person."""
 
 
 @dataclass(frozen=True)
-class CalibrateChoice:
-    """Find the threshold for a wanted false-accept rate, on a folder with one sub-folder a person.
+class CalibrateArguments:
+    """Find the threshold for a false-accept rate, on a folder with one sub-folder per person.
 
-    Best on people that the network was not trained on: those it knows look more unlike each other to it.
+    Use people that the network was not trained on: it separates those it knows better than others.
     """
 
     checkpoint: Annotated[str, Positional, arg(metavar="CHECKPOINT")]
-    """A run of train_classifier.py (folder, or name or number in --runs), or a checkpoint's file."""
+    """A run of train_classifier.py (folder, or name or number in --runs), or a checkpoint file."""
     folder: Annotated[Path, Positional, arg(metavar="FOLDER")]
-    """Images with one sub-folder a person, cropped as the training images were."""
+    """Images with one sub-folder per person, cropped as the training images were."""
     far: float = 0.01
-    """Wanted false-accept rate: the share of strangers' faces that may be named."""
+    """False-accept rate: the share of strangers' faces that may be given a name."""
     enrolled: int = 4
-    """Images of each person that are enrolled, the first by name; the rest are looked up."""
+    """Images to enroll of each person, the first by file name; the others are identified."""
     gallery: Path | None = None
-    """A gallery to write the threshold into."""
+    """Gallery to write the threshold to."""
     label: str | None = None
-    """As of train_classifier.py, where there are no sub-folders."""
+    """Source of the names if there are no sub-folders; see train_classifier.py."""
     output: Path = Path("outputs/calibration")
-    """Folder for the curves, as CSV and PNG, and the figures as JSON."""
+    """Folder for the curves, as CSV and PNG, and the scores as JSON."""
     cache: Path = Path("data/cache")
     """Folder of decoded images."""
     workers: int | None = None
-    """Processes that decode images; 0 is this one, none given one for each core."""
+    """Processes that decode images; 0 for this one, one per core if not given."""
     device: Device = "auto"
-    """Where the network computes."""
+    """Device of the network."""
     runs: Path = Path("outputs/classifiers")
-    """Folder of runs, in which a run is sought by its name or number."""
+    """Folder of the runs that can be given by name or number."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.far < 1:
@@ -150,11 +150,11 @@ class CalibrateChoice:
 
 
 Command = (
-    Annotated[PredictChoice, subcommand("predict")]
-    | Annotated[EnrollChoice, subcommand("enroll")]
-    | Annotated[ListChoice, subcommand("list")]
-    | Annotated[RemoveChoice, subcommand("remove")]
-    | Annotated[IdentifyChoice, subcommand("identify")]
-    | Annotated[CalibrateChoice, subcommand("calibrate")]
+    Annotated[PredictArguments, subcommand("predict")]
+    | Annotated[EnrollArguments, subcommand("enroll")]
+    | Annotated[ListArguments, subcommand("list")]
+    | Annotated[RemoveArguments, subcommand("remove")]
+    | Annotated[IdentifyArguments, subcommand("identify")]
+    | Annotated[CalibrateArguments, subcommand("calibrate")]
 )
-"""Everything that recognize.py can be asked for."""
+"""The commands of recognize.py."""

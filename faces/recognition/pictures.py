@@ -1,7 +1,4 @@
-"""Pictures of what a classifier does: charts of its tables, its mistakes, named faces on photos.
-
-Nothing here imports torch.
-"""
+"""Pictures of a classifier's results: charts, mistakes, and photos with names. Nothing here imports torch."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from engine.png import from_pillow, to_pillow
-from faces.recognition.calibration import FEWEST, Curve
+from faces.recognition.calibration import MIN_FALSE_ACCEPTS, RocCurve
 from faces.recognition.scores import ClassScore
 from images.fonts import Label
 from images.plots import new_figure, save_figure
@@ -24,51 +21,51 @@ from images.tiles import BACKGROUND, default_font, tile
 if TYPE_CHECKING:
     from matplotlib.axis import Axis
 
-COLUMNS, LEAST_SIDE = 6, 192
-"""Images in a row, and their side in pixels: smaller ones are magnified, so that words fit under them."""
-LINE, LETTERS, SMALLEST = 24, 17, 12
-"""Height in pixels of a line under an image, of its letters, and of those of a name that is long."""
-LONGEST = 24
-"""Letters of a name that charts show."""
+COLUMNS, MIN_IMAGE_SIDE = 6, 192
+"""Images per row, and their side in pixels: smaller ones are enlarged so that captions fit."""
+LINE_HEIGHT, FONT_SIZE, MIN_FONT_SIZE = 24, 17, 12
+"""Of a caption, in pixels; long names are written smaller."""
+MAX_NAME_LENGTH = 24
+"""Characters of a name in charts."""
 GREY = (110, 110, 110)
-MOST_NUMBERED = 30
-"""With more classes the cells of a confusion matrix are too small for numbers."""
-CELL, WIDEST = 0.3, 36.0
-"""Sides of a confusion matrix's cell, and of the whole, in inches: where there are too many cells for it they
-get smaller, as a canvas for thousands at full size takes gigabytes."""
-MOST_NAMED, UNNAMED = 280, 12.0
-"""With more classes the cells would be smaller than letters; the side of the whole in inches without them."""
-MOST_CELLS = 1000
-"""Of a row of a matrix: with more classes some share a cell, which shows the largest, as one would fade."""
-MOST_BARS = 100
-"""Classes in a chart of bars."""
+MAX_NUMBERED_CLASSES = 30
+"""With more classes, the cells of a confusion matrix are too small for numbers."""
+CELL_SIDE, MAX_MATRIX_SIDE = 0.3, 36.0
+"""Sides of a confusion matrix's cell and of the matrix, in inches. The matrix is limited because a canvas for
+thousands of classes takes gigabytes."""
+MAX_NAMED_CLASSES, UNNAMED_MATRIX_SIDE = 280, 12.0
+"""With more classes, the cells would be smaller than letters; side of the matrix without names, in inches."""
+MAX_CELLS = 1000
+"""Cells per row of a matrix. With more classes, a cell shows the maximum of several, as a mean would fade."""
+MAX_BARS = 100
+"""Classes in a bar chart."""
 
 
 @dataclass(frozen=True)
 class Mistake:
-    """A wrong answer: what an image shows, what was told of it, and how surely, as words."""
+    """A wrong prediction: the true and predicted class, and the probability as text."""
 
     true: Label
-    told: Label
+    predicted: Label
     score: str
 
 
-def mistakes_picture(images: NDArray[np.uint8], mistakes: Sequence[Mistake]) -> NDArray[np.uint8]:
-    """Images, uint8 [N, 3, S, S], with two lines under each, in rows of 6: one picture, uint8 [3, H, W]."""
+def draw_mistakes(images: NDArray[np.uint8], mistakes: Sequence[Mistake]) -> NDArray[np.uint8]:
+    """Tile images, uint8 [N, 3, S, S], with captions of two lines, in rows of 6: uint8 [3, H, W]."""
     return tile(
         np.stack([_captioned(image, mistake) for image, mistake in zip(images, mistakes, strict=True)]),
         min(COLUMNS, len(images)),
     )
 
 
-def draw_named(
+def draw_names(
     image: NDArray[np.uint8], boxes: Sequence[Sequence[float]], names: Sequence[tuple[Label, str]]
 ) -> NDArray[np.uint8]:
-    """A copy of a photo with boxes on it and, at each, a name and its score.
+    """Draw bounding boxes with names and scores on a copy of a photo.
 
     Args:
         image: uint8 [3, H, W].
-        boxes: N of left, top, right, bottom in pixels.
+        boxes: N times left, top, right, bottom in pixels.
         names: N names and scores.
     """
     canvas = to_pillow(image)
@@ -76,72 +73,73 @@ def draw_named(
     height = max(10, round(max(canvas.size) / 50))
     for (left, top, right, bottom), (name, score) in zip(boxes, names, strict=True):
         pen.rectangle((left, top, right - 1, bottom - 1), outline="yellow", width=max(1, height // 8))
-        letters, text = name.font(height), f"{name.text} {score}"
-        wide = pen.textlength(text, font=letters)
-        x = min(max(0.0, left), max(0.0, canvas.width - wide))
+        name_font, text = name.font(height), f"{name.text} {score}"
+        x = min(max(0.0, left), max(0.0, canvas.width - pen.textlength(text, font=name_font)))
         y = top - 1.3 * height if top >= 1.3 * height else min(bottom, canvas.height - 1.3 * height)
         pen.text(
-            (x, y), text, fill="white", font=letters, stroke_width=max(1, height // 8), stroke_fill="black"
+            (x, y), text, fill="white", font=name_font, stroke_width=max(1, height // 8), stroke_fill="black"
         )
     return from_pillow(canvas)
 
 
-def save_confusion_chart(path: Path, confusion: NDArray[np.int64], classes: Sequence[Label]) -> None:
-    """Draw a confusion matrix, int64 [C, C], rows true and scaled to 1, into a PNG.
+def save_confusion_chart(path: Path, confusion: NDArray[np.int64], labels: Sequence[Label]) -> None:
+    """Draw a confusion matrix, int64 [C, C], with rows of true classes scaled to 1, into a PNG.
 
-    With more than `MOST_NAMED` classes their rows in classes.csv stand beside it instead of names, and with
-    more than `MOST_CELLS` a cell shows the largest share of a few rows and columns.
+    With more than `MAX_NAMED_CLASSES` classes, their rows in classes.csv replace the names. With more than
+    `MAX_CELLS`, a cell shows the maximum of several rows and columns.
 
     Raises:
         UserError: matplotlib, the extra `plots`, is not installed.
     """
-    named = len(classes) <= MOST_NAMED
-    longest = max(len(_short(one.text)) for one in classes) if named else 0
-    cells = min(max(3.0, CELL * len(classes)), WIDEST) if named else UNNAMED
-    side = cells + 1 + 0.08 * longest
+    count = len(labels)
+    named = count <= MAX_NAMED_CLASSES
+    names = [_shorten(label.text) for label in labels] if named else []
+    cells = min(max(3.0, CELL_SIDE * count), MAX_MATRIX_SIDE) if named else UNNAMED_MATRIX_SIDE
+    side = cells + 1 + 0.08 * max(map(len, names), default=0)
     figure = new_figure("charts", side, side)
     axes = figure.subplots()
     shares = (confusion / confusion.sum(1, keepdims=True).clip(1)).astype(np.float32)
-    each = -(-len(classes) // MOST_CELLS)
-    starts = np.arange(0, len(classes), each)
-    shown = np.maximum.reduceat(np.maximum.reduceat(shares, starts, 0), starts, 1)
+    classes_per_cell = -(-count // MAX_CELLS)
+    starts = np.arange(0, count, classes_per_cell)
+    maxima = np.maximum.reduceat(np.maximum.reduceat(shares, starts, 0), starts, 1)
     first = -0.5 if named else 0.5  # rows are counted from 1
-    last = first + each * len(starts)
-    axes.imshow(shown, cmap="Blues", vmin=0, vmax=1, extent=(first, last, last, first))
+    last = first + classes_per_cell * len(starts)
+    axes.imshow(maxima, cmap="Blues", vmin=0, vmax=1, extent=(first, last, last, first))
     if named:
-        axes.set_xticks(range(len(classes)), [_short(one.text) for one in classes], rotation=90, fontsize=8)
-        axes.set_yticks(range(len(classes)), [_short(one.text) for one in classes], fontsize=8)
+        axes.set_xticks(range(count), names, rotation=90, fontsize=8)
+        axes.set_yticks(range(count), names, fontsize=8)
         for axis in (axes.xaxis, axes.yaxis):
-            _set_fonts(axis, classes)
-    rows = "" if named else ", rows of classes.csv" + f", {each} a cell" * (each > 1)
-    axes.set_xlabel(f"predicted{rows}")
-    axes.set_ylabel(f"true{rows}")
-    if len(classes) <= MOST_NUMBERED:
+            _set_fonts(axis, labels)
+    unit = "" if named else ", rows of classes.csv" + f", {classes_per_cell} a cell" * (classes_per_cell > 1)
+    axes.set_xlabel(f"predicted{unit}")
+    axes.set_ylabel(f"true{unit}")
+    if count <= MAX_NUMBERED_CLASSES:
         for row, column in zip(*np.nonzero(confusion), strict=True):
             colour = "white" if shares[row, column] > 0.5 else "black"
             axes.text(column, row, confusion[row, column], ha="center", va="center", color=colour, fontsize=8)
     save_figure(path, figure)
 
 
-def save_class_chart(path: Path, scores: Sequence[ClassScore], classes: Sequence[Label]) -> None:
+def save_class_chart(path: Path, scores: Sequence[ClassScore], labels: Sequence[Label]) -> None:
     """Draw recall and precision of each class as bars into a PNG. Raises `UserError` without matplotlib.
 
-    Of more than `MOST_BARS` classes those of the lowest recall are drawn, the lowest first.
+    With more than `MAX_BARS` classes, only those of the lowest recall are drawn, the lowest first.
     """
     count = len(scores)
-    if count > MOST_BARS:
-        lowest = np.argsort([one.recall for one in scores], kind="stable")[:MOST_BARS]  # nan comes last
-        scores, classes = [scores[row] for row in lowest], [classes[row] for row in lowest]
+    if count > MAX_BARS:
+        lowest = np.argsort([score.recall for score in scores], kind="stable")[:MAX_BARS]  # nan comes last
+        scores, labels = [scores[row] for row in lowest], [labels[row] for row in lowest]
     figure = new_figure("charts", 7, 1.2 + 0.35 * len(scores))
     axes = figure.subplots()
-    if count > MOST_BARS:
-        axes.set_xlabel(f"the {MOST_BARS} of {count:,} classes with the lowest recall")
-    places = np.arange(len(scores))
-    axes.barh(places - 0.2, [one.recall for one in scores], 0.4, label="recall")
-    axes.barh(places + 0.2, [one.precision for one in scores], 0.4, label="precision")
-    names = zip(classes, scores, strict=True)
-    axes.set_yticks(places, [f"{_short(one.text)} ({score.images:,})" for one, score in names], fontsize=8)
-    _set_fonts(axes.yaxis, classes)
+    if count > MAX_BARS:
+        axes.set_xlabel(f"the {MAX_BARS} of {count:,} classes with the lowest recall")
+    positions = np.arange(len(scores))
+    axes.barh(positions - 0.2, [score.recall for score in scores], 0.4, label="recall")
+    axes.barh(positions + 0.2, [score.precision for score in scores], 0.4, label="precision")
+    pairs = zip(labels, scores, strict=True)
+    names = [f"{_shorten(label.text)} ({score.images:,})" for label, score in pairs]
+    axes.set_yticks(positions, names, fontsize=8)
+    _set_fonts(axes.yaxis, labels)
     axes.set_ylim(len(scores) - 0.5, -0.5)
     axes.set_xlim(0, 1)
     axes.set_axisbelow(True)
@@ -150,69 +148,71 @@ def save_class_chart(path: Path, scores: Sequence[ClassScore], classes: Sequence
     save_figure(path, figure)
 
 
-def save_roc_chart(path: Path, curves: Mapping[str, tuple[Curve, int]]) -> None:
-    """Draw curves over a logarithmic axis into a PNG, pale where they rest on too few false accepts.
+def save_roc_chart(path: Path, curves: Mapping[str, tuple[RocCurve, int]]) -> None:
+    """Draw ROC curves into a PNG, pale where they rest on too few false accepts.
 
     Args:
-        path: of the PNG.
-        curves: by their names, each with the number of similarities of which its `far` is a share.
+        path: The PNG.
+        curves: By name, each with its number of impostor similarities.
 
     Raises:
         UserError: matplotlib, the extra `plots`, is not installed.
     """
     figure = new_figure("charts", 6, 4.5)
     axes = figure.subplots()
-    least = min(1 / count for _, count in curves.values())
-    for name, (whole, count) in curves.items():
-        curve = whole.thinned()
-        far = curve.far.clip(least / 2)
+    min_far = min(1 / count for _, count in curves.values())
+    for name, (full_curve, count) in curves.items():
+        curve = full_curve.thinned()
+        far = curve.far.clip(min_far / 2)
         (line,) = axes.plot(far, curve.tar, alpha=0.3, drawstyle="steps-post")
-        borne = slice(int(np.searchsorted(curve.far, (FEWEST - 1e-6) / count)), None)
-        told = f"{name} (of {count:,})"
-        axes.plot(far[borne], curve.tar[borne], label=told, drawstyle="steps-post", color=line.get_color())
+        first = int(np.searchsorted(curve.far, (MIN_FALSE_ACCEPTS - 1e-6) / count))
+        style = {"drawstyle": "steps-post", "color": line.get_color()}
+        axes.plot(far[first:], curve.tar[first:], label=f"{name} (of {count:,})", **style)
     axes.set_xscale("log")
     axes.set_xlabel("false-accept rate")
     axes.set_ylabel("true-accept rate")
     axes.set_ylim(0, 1.02)
     axes.grid(alpha=0.3)
-    axes.legend(title=f"pale: fewer than {FEWEST} false accepts")
+    axes.legend(title=f"pale: fewer than {MIN_FALSE_ACCEPTS} false accepts")
     save_figure(path, figure)
 
 
-def _short(name: str) -> str:
-    """A name of few letters, without what matplotlib would take for mathematics."""
-    shown = name if len(name) <= LONGEST else f"{name[: LONGEST - 3]}..."
-    return shown.replace("$", r"\$")
+def _shorten(name: str) -> str:
+    """Shorten a name, and escape what matplotlib would read as mathematics."""
+    short = name if len(name) <= MAX_NAME_LENGTH else f"{name[: MAX_NAME_LENGTH - 3]}..."
+    return short.replace("$", r"\$")
 
 
-def _set_fonts(axis: Axis, classes: Sequence[Label]) -> None:
-    for words, one in zip(axis.get_ticklabels(), classes, strict=True):
-        one.set_font(words)
+def _set_fonts(axis: Axis, labels: Sequence[Label]) -> None:
+    for text, label in zip(axis.get_ticklabels(), labels, strict=True):
+        label.set_font(text)
 
 
 def _captioned(image: NDArray[np.uint8], mistake: Mistake) -> NDArray[np.uint8]:
     picture = to_pillow(image)
-    times = -(-LEAST_SIDE // picture.width)
-    picture = picture.resize((picture.width * times, picture.height * times), Image.Resampling.BICUBIC)
-    canvas = Image.new("RGB", (picture.width, picture.height + 2 * LINE + LINE // 4), (BACKGROUND,) * 3)
+    scale = -(-MIN_IMAGE_SIDE // picture.width)
+    picture = picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.BICUBIC)
+    height = picture.height + 2 * LINE_HEIGHT + LINE_HEIGHT // 4
+    canvas = Image.new("RGB", (picture.width, height), (BACKGROUND,) * 3)
     canvas.paste(picture, (0, 0))
-    pen, usual = ImageDraw.Draw(canvas), default_font(LETTERS)
-    left = pen.textlength("true  ", font=usual)
-    for line, word, name, score in ((1, "true", mistake.true, ""), (2, "told", mistake.told, mistake.score)):
-        below = picture.height + line * LINE - LINE // 4
-        pen.text((2, below), word, fill=GREY, font=usual, anchor="ls")
-        text, size = _fitted(pen, name, score, canvas.width - left - 2)
-        pen.text((left, below), text, fill="black", font=name.font(size), anchor="ls")
+    pen, key_font = ImageDraw.Draw(canvas), default_font(FONT_SIZE)
+    left = pen.textlength("pred  ", font=key_font)
+    lines = (("true", mistake.true, ""), ("pred", mistake.predicted, mistake.score))
+    for line, (key, name, score) in enumerate(lines, 1):
+        baseline = picture.height + line * LINE_HEIGHT - LINE_HEIGHT // 4
+        pen.text((2, baseline), key, fill=GREY, font=key_font, anchor="ls")
+        text, size = _fit(pen, name, score, canvas.width - left - 2)
+        pen.text((left, baseline), text, fill="black", font=name.font(size), anchor="ls")
     return from_pillow(canvas)
 
 
-def _fitted(pen: ImageDraw.ImageDraw, name: Label, score: str, width: float) -> tuple[str, int]:
-    """A name and its score, in letters so small and cut so short that they fit into a width."""
-    size, kept, text = LETTERS, len(name.text), f"{name.text} {score}".strip()
-    while pen.textlength(text, font=name.font(size)) > width and kept > 1:
-        if size > SMALLEST:
+def _fit(pen: ImageDraw.ImageDraw, name: Label, score: str, width: float) -> tuple[str, int]:
+    """A name and its score, with the font size; reduced and then cut to fit into a width in pixels."""
+    size, length, text = FONT_SIZE, len(name.text), f"{name.text} {score}".strip()
+    while pen.textlength(text, font=name.font(size)) > width and length > 1:
+        if size > MIN_FONT_SIZE:
             size -= 1
         else:
-            kept -= 1
-            text = f"{name.text[:kept]}... {score}".strip()
+            length -= 1
+            text = f"{name.text[:length]}... {score}".strip()
     return text, size

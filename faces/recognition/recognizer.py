@@ -1,10 +1,10 @@
-"""A trained classifier, ready to use: what is on an image, with which probability, and its vector.
+"""A trained classifier for use: class probabilities and embeddings of images.
 
     recognizer = load_recognizer("outputs/classifiers/0001-people-96px")
     probabilities = recognizer.probabilities(images)      # uint8 [N, 3, S, S] to float32 [N, C]
-    vectors = recognizer.vectors(images)                  # to float32 [N, D], each of length 1
+    embeddings = recognizer.embeddings(images)            # to float32 [N, D], each of length 1
 
-Images are RGB and of any side S; they are scaled to what the network learnt from.
+Images are RGB and of any side S; they are scaled to the size of the training images.
 """
 
 from __future__ import annotations
@@ -23,30 +23,29 @@ from torch.nn import functional as F
 from engine.device import choose_device, exact_float32
 from engine.errors import UserError
 from engine.settings import Device, from_json
-from faces.checkpoint import load_trained, made_from, weights_in_use
+from faces.checkpoint import evaluation_weights, load_trained, report_network_mismatch
 from faces.recognition.augment import centre_crop
 from faces.recognition.learner import KIND
 from faces.recognition.networks import Classifier, make_network
 from faces.recognition.settings import ClassifierSettings, check, tile_side
 from faces.settings import upgrade
-from gan.metrics.features import FeatureSpace, callable_space, resized
 
-BATCH = 64
-PREPROCESSING = "antialiased to the tile, middle cut out, 1"
-"""Named in the digest: it changes whenever the same image comes to give another vector."""
+BATCH_SIZE = 64
+PREPROCESSING = "antialiased to the tile, center_crop cut out, 1"
+"""Part of the digest; change it whenever the same image gives another embedding."""
 
 
 @dataclass(frozen=True)
 class Recognizer:
-    """Tells what is on images.
+    """A trained classifier.
 
     Attributes:
-        network: in evaluation mode.
-        classes: their names, in the order of the probabilities.
-        settings: of its training, resolved.
-        device: where it computes.
-        checkpoint: the file it comes from.
-        step: of the training at which that was written.
+        network: The network, in evaluation mode.
+        classes: Class names, in the order of the probabilities.
+        settings: Resolved settings of its training.
+        device: Device of the network.
+        checkpoint: File it was loaded from.
+        step: Training step of that file.
         digest: 16 hex digits that change with the weights and with the preprocessing.
     """
 
@@ -60,71 +59,69 @@ class Recognizer:
 
     @property
     def side(self) -> int:
-        """Side in pixels at which images are best handed over; others are scaled to it."""
+        """Side in pixels of the images that the network was trained on; others are scaled to it."""
         return tile_side(self.settings)
 
     def probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Of images, uint8 [N, 3, S, S], the classes' probabilities, float32 [N, C]."""
-        return self._batched(images, lambda features: self.network.logits(features).softmax(1))
+        """Class probabilities, float32 [N, C], of images, uint8 [N, 3, S, S]."""
+        return self._in_batches(images, lambda features: self.network.logits(features).softmax(1))
 
-    def vectors(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Of images, uint8 [N, 3, S, S], vectors of length 1, float32 [N, D]; alike faces have near ones.
+    def embeddings(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Embeddings of length 1, float32 [N, D], of images, uint8 [N, 3, S, S].
 
         Raises:
-            UserError: all features of an image are 0, as an activation that has died makes them.
+            UserError: All features of an image are 0, as with dead activations.
         """
-        vectors = self._batched(images, F.normalize)
-        if not vectors.any(1).all():
+        embeddings = self._in_batches(images, F.normalize)
+        if not embeddings.any(1).all():
             raise UserError(
-                f"{self.checkpoint} makes no vector of an image, as all its features are 0: use another "
+                f"{self.checkpoint} gives no embedding of an image, as all its features are 0: use another "
                 "network, such as one of --method arcface"
             )
-        return vectors
+        return embeddings
 
-    def feature_space(self) -> FeatureSpace:
-        """The space of its features, before their lengths are divided out, to compare sets of images in."""
-        return callable_space("classifier", self.digest[:8], self._features, device=self.device)
-
-    def _batched(
-        self, images: NDArray[np.uint8], of_features: Callable[[Tensor], Tensor]
-    ) -> NDArray[np.float32]:
-        parts = []
-        with torch.inference_mode(), exact_float32():
-            for first in range(0, len(images), BATCH):
-                batch = torch.from_numpy(np.array(images[first : first + BATCH])).to(self.device)
-                parts.append(of_features(self._features(batch)).float().cpu().numpy())
-        return np.concatenate(parts)
-
-    def _features(self, images: Tensor) -> Tensor:
-        """Of uint8 [B, 3, S, S] on the device float [B, D]."""
+    def features(self, images: Tensor) -> Tensor:
+        """Feature vectors, not normalized, float [B, D], of images, uint8 [B, 3, S, S] on the device."""
         if images.shape[2:] != (self.side, self.side):
-            images = resized(images, self.side)
+            size = (self.side, self.side)
+            images = F.interpolate(images.float(), size, mode="bilinear", antialias=True, align_corners=False)
+            images = images.round().clamp(0, 255).byte()
         assert self.settings.image_size is not None, "settings are resolved"
         crops = centre_crop(images, self.settings.image_size)
         return self.network.features(crops.contiguous(memory_format=torch.channels_last))
 
+    def _in_batches(
+        self, images: NDArray[np.uint8], of_features: Callable[[Tensor], Tensor]
+    ) -> NDArray[np.float32]:
+        parts = []
+        with torch.inference_mode(), exact_float32():
+            for start in range(0, len(images), BATCH_SIZE):
+                batch = torch.from_numpy(np.array(images[start : start + BATCH_SIZE])).to(self.device)
+                parts.append(of_features(self.features(batch)).float().cpu().numpy())
+        return np.concatenate(parts)
+
 
 def load_recognizer(path: str | Path, *, device: Device = "cpu") -> Recognizer:
-    """The trained network of a run of train_classifier.py, or of one of its checkpoints.
+    """Load the trained network of a run of train_classifier.py, or of one of its checkpoints.
 
     Args:
-        path: of the run or of the file; see `faces.checkpoint.load_trained`.
-        device: where to compute.
+        path: A run's folder or a file; see `faces.checkpoint.load_trained`.
+        device: Device of the network.
 
     Raises:
-        UserError: there is no such file or folder, it is damaged, or it holds something else.
+        UserError: The file or folder does not exist, is damaged, or contains something else.
     """
     file, state = load_trained(path, KIND, "classifier; train_classifier.py makes one")
-    with made_from(file):
+    with report_network_mismatch(file):
         settings = from_json(upgrade(state["settings"]), ClassifierSettings)
         check(settings)
         classes = tuple(state["classes"])
         network = make_network(settings, len(classes))
-        network.load_state_dict(weights_in_use(state))
-    chosen = choose_device(device)
+        network.load_state_dict(evaluation_weights(state))
     digest = _digest(network, settings)
-    network = network.to(chosen, memory_format=torch.channels_last).eval()
-    return Recognizer(network, classes, settings, chosen, file, state["step"], digest)
+    torch_device = choose_device(device)
+    network = network.to(torch_device, memory_format=torch.channels_last).eval()
+    return Recognizer(network, classes, settings, torch_device, file, state["step"], digest)
 
 
 def _digest(network: Classifier, settings: ClassifierSettings) -> str:

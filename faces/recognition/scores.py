@@ -1,4 +1,4 @@
-"""How good a classifier is, from what it predicts. Nothing here imports torch."""
+"""Scores of a classifier from its predictions. Nothing here imports torch."""
 
 from __future__ import annotations
 
@@ -8,39 +8,39 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 
-def confusion_matrix(true: ArrayLike, predicted: ArrayLike, classes: int) -> NDArray[np.int64]:
-    """How often each class, a row, was taken for each, a column: int64 [C, C].
+def confusion_matrix(true: ArrayLike, predicted: ArrayLike, class_count: int) -> NDArray[np.int64]:
+    """Count how often each true class (row) was predicted as each class (column): int64 [C, C].
 
     Args:
         true: int [N].
         predicted: int [N].
-        classes: C.
+        class_count: C.
     """
-    cells = np.asarray(true) * classes + np.asarray(predicted)
-    return np.bincount(cells, minlength=classes**2).reshape(classes, classes)
+    cells = np.asarray(true) * class_count + np.asarray(predicted)
+    return np.bincount(cells, minlength=class_count**2).reshape(class_count, class_count)
 
 
 def accuracy(confusion: NDArray[np.int64]) -> float:
-    """The share of images whose class was told rightly."""
+    """The share of images that are classified correctly."""
     return float(confusion.trace() / confusion.sum())
 
 
 def balanced_accuracy(confusion: NDArray[np.int64]) -> float:
-    """The mean over the classes of the share of their images told rightly; classes without images apart."""
+    """The mean recall of the classes that have images."""
     counts = confusion.sum(1)
     return float((confusion.diagonal()[counts > 0] / counts[counts > 0]).mean())
 
 
 @dataclass(frozen=True)
 class ClassScore:
-    """How well one class is told.
+    """Scores of one class.
 
     Attributes:
-        name: of the class.
-        images: of it, in the test.
-        recall: share of those told rightly.
-        precision: share of what was taken for it that is of it; nan where nothing was.
-        f1: their harmonic mean; 0 where nothing was told rightly.
+        name: Name of the class.
+        images: Number of test images.
+        recall: Share of the class's images that are classified correctly; nan without images.
+        precision: Share of the predictions of this class that are correct; nan without predictions.
+        f1: Harmonic mean of the two; 0 if no prediction is correct.
     """
 
     name: str
@@ -51,18 +51,18 @@ class ClassScore:
 
 
 def class_scores(confusion: NDArray[np.int64], names: tuple[str, ...]) -> list[ClassScore]:
-    """Of each class its scores, in the matrix's order."""
+    """The scores of each class, in the order of the matrix."""
     scores = []
-    for number, name in enumerate(names):
-        right, images = int(confusion[number, number]), int(confusion[number].sum())
-        taken = int(confusion[:, number].sum())
+    for index, name in enumerate(names):
+        correct, images = int(confusion[index, index]), int(confusion[index].sum())
+        predictions = int(confusion[:, index].sum())
         scores.append(
             ClassScore(
                 name,
                 images,
-                right / images if images else float("nan"),
-                right / taken if taken else float("nan"),
-                2 * right / (images + taken) if right else 0.0,
+                correct / images if images else float("nan"),
+                correct / predictions if predictions else float("nan"),
+                2 * correct / (images + predictions) if correct else 0.0,
             )
         )
     return scores

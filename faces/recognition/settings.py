@@ -1,4 +1,4 @@
-"""Every setting of a training of classes, once; see `faces.settings`. Nothing here imports torch."""
+"""All settings of train_classifier.py; see `faces.settings`. Nothing here imports torch."""
 
 from __future__ import annotations
 
@@ -20,101 +20,102 @@ ScheduleName = Literal["constant", "cosine", "plateau"]
 
 @dataclass(frozen=True)
 class ClassifierSettings(TrainingSettings):
-    """Everything that describes a training of classes."""
+    """Everything that describes the training of a classifier."""
 
     folder: Folder = None
-    """Folder with one sub-folder a class, or with train/ and validate/ that hold those. Without one, faces
-    are drawn."""
+    """Folder with one sub-folder per class, or with train/ and validate/ that have those; drawn faces if not
+    given."""
     output: Path = Path("outputs/classifiers")
-    """Folder of runs."""
+    """Folder of the runs."""
     method: Method = "scratch"
     """scratch: a network of four convolutions (10 million weights); finetune: a new head on a pretrained
-    network; arcface: an embedding, which takes in new people without training."""
+    network; arcface: an embedding, by which new people can be enrolled without training."""
     label: str | None = None
-    """Where there are no sub-folders: the column of the folder's labels.csv that holds the classes, or a
-    regular expression that fits the files' names, whose first group is the class."""
+    """Without sub-folders: the column of the folder's labels.csv with the classes, or a regular expression
+    for the file names, whose first group is the class."""
     held_out: float = 0.2
-    """Share of each class that is never trained on, to score the network against."""
+    """Share of each class that is held out for scoring."""
     centre: float = 1.0
-    """Share of the images' side, around the middle, that is looked at: less than 1 for photos with much
+    """Share of the images' side, around the centre, that is used; less than 1 for photos with wide margins
     around the face."""
     balance: bool = True
-    """Show each class equally often, however many images it has."""
+    """Sample all classes equally often, whatever their numbers of images."""
 
     image_size: int | None = None
-    """Side in pixels of what the network sees: 96, for finetune 224, for arcface 112 if not given."""
+    """Side of the network's input in pixels; 96, for finetune 224, for arcface 112 if not given."""
     steps: int | None = None
     """Steps of the whole run; 1500, for finetune 800, for arcface 4000 if not given."""
     batch_size: int = 32
-    """Images a step."""
+    """Images per step."""
     backbone: str | None = None
-    """The convolutions of finetune (vgg16 if not given) and arcface (mobilenet_v2): a network of torchvision,
-    or small."""
+    """Backbone of finetune (vgg16 if not given) and arcface (mobilenet_v2): a network of torchvision, or
+    small."""
     weights: str | None = None
-    """What the backbone begins with: imagenet, none, or a file with a state dict of torchvision's; imagenet
-    if not given, and none with --from-checkpoint or the backbone small."""
+    """Initial weights of the backbone: imagenet, none, or a file with a state dict of torchvision; imagenet
+    if not given, but none with --from-checkpoint or the backbone small."""
     from_checkpoint: Annotated[Path | None, arg(aliases=("--from",))] = None
-    """Begin with the convolutions of any checkpoint of this project that looks at faces, and with the layers
-    after them that fit: a file, a run's folder, or a name or number in --output. Its backbone and image size
-    are taken over unless others are asked for."""
+    """Initialize the convolutions, and the layers after them that fit, from a checkpoint of
+    train_classifier.py or train_landmarks.py: a file, a run's folder, or a name or number in --output. Its
+    backbone and image size are the defaults."""
     freeze: str | None = None
-    """Of finetune: the last of the backbone's layers that stay as they are; all but the last block of
-    convolutions if not given, none where the backbone has learnt nothing."""
+    """For finetune: the last frozen layer of the backbone; the one before the last block of convolutions if
+    not given, or none if the backbone is not pretrained."""
     once: bool = False
-    """Of finetune: put each image and its mirror image through the frozen layers once, before training;
-    faster by far, but no other variation is left."""
+    """For finetune: run each image and its mirror image through the frozen layers once, before training; much
+    faster, but without any other augmentation."""
     stages: int | None = None
-    """Of arcface: parts of the run, in the first of which the head alone learns and in the last all layers;
-    4, or 1 where the backbone has learnt nothing, if not given."""
+    """For arcface: stages of the run, from training only the head to training all layers; 4, or 1 if the
+    backbone is not pretrained, if not given."""
     embedding: int = 128
-    """Of arcface: values in the vector of a face."""
+    """For arcface: values in an embedding."""
     loss: Loss = "arcface"
-    """Of arcface: its own loss, or plain softmax, to compare with."""
+    """For arcface: its own loss, or plain softmax for comparison."""
     scale: float = 30.0
-    """Of ArcFace: s, the factor on the cosines."""
+    """For the ArcFace loss: s, the factor on the cosines."""
     margin: float = 0.5
-    """Of ArcFace: m, added to the angle to the right class [radians]."""
+    """For the ArcFace loss: m, added to the angle to the true class [radians]."""
     easy_margin: bool = False
-    """Of ArcFace: add the margin only to angles below a right one."""
+    """For the ArcFace loss: add the margin only to angles below a right angle."""
 
     mirror: DisallowNone[bool | None] = None
     """Mirror half of the images; true, for arcface false if not given."""
     optimizer: OptimizerName | None = None
     """adam, for finetune sgd with momentum 0.9, for arcface adamw if not given."""
     learning_rate: float | None = None
-    """The highest; 1e-3, for finetune 1e-4 if not given."""
+    """Maximum learning rate; 1e-3, for finetune 1e-4 if not given."""
     schedule: ScheduleName | None = None
-    """Of the learning rate: constant; cosine, which rises over a twentieth of the steps and falls to 0; or
-    plateau, which takes 0.8 of it after 5 scores without a better one. cosine, for finetune constant, for
-    arcface plateau if not given."""
+    """Learning rate schedule: constant; cosine, with a warm-up of a twentieth of the steps; or plateau, which
+    multiplies it by 0.8 after 5 scores without an improvement. cosine, for finetune constant, for arcface
+    plateau if not given."""
     weight_decay: float | None = None
-    """Of scratch on the two hidden layers (0.004), of the others on all weights (0, for arcface 0.0005)."""
+    """Weight decay; for scratch on the two hidden layers (0.004), otherwise on all weights (0, for arcface
+    0.0005)."""
     ema_half_life: float | None = None
-    """Of scratch: images after which a weight counts half in the averaged network, which is the one that is
-    used; 5000 if not given, 0 for none."""
+    """For scratch: half-life of the moving average of the weights (EMA) in images, whose network is the one
+    that is scored and used; 5000 if not given, 0 for none."""
 
     log_every: int = 20
     """Steps between lines in metrics.jsonl and TensorBoard."""
     sample_every: int = 500
-    """Steps between pictures of what the network is shown in training."""
+    """Steps between pictures of augmented training images."""
     score_every: int = 100
-    """Steps between scores against the images held out; the best score's network is kept."""
+    """Steps between scores on the held-out images; the checkpoint with the best score is kept."""
     checkpoint_every: int = 100
     """Steps between checkpoints."""
 
 
 @dataclass(frozen=True)
 class ClassifierArguments(ClassifierSettings, RunOptions):
-    """Learn to tell who or what is on an image, from a folder with one sub-folder a class."""
+    """Train an image classifier on a folder with one sub-folder per class."""
 
 
-MOST_PIXELS = 800
-"""Side of what a network may see; the largest of torchvision's networks see 600."""
-TILE = 112 / 96
-"""Of scratch: side of the images that crops are cut from at random, over the side of the crops."""
+MAX_IMAGE_SIZE = 800
+"""The largest of torchvision's networks take 600 pixels."""
+TILE_RATIO = 112 / 96
+"""For scratch: side of the images that random crops are taken from, over the side of the crops."""
 
-NETWORK = ("method", "image_size", "backbone", "embedding", "loss")
-"""What two runs must share for one to start from the other's network, beside the classes."""
+NETWORK_SETTINGS = ("method", "image_size", "backbone", "embedding", "loss")
+"""Settings, beside the classes, in which two runs must agree for one to start from the other's network."""
 
 DEFAULTS: dict[Method, dict[str, Any]] = {
     "scratch": {
@@ -133,16 +134,16 @@ DEFAULTS: dict[Method, dict[str, Any]] = {
         **{"ema_half_life": 0.0, "mirror": False},
     },
 }
-"""What stands where the user says nothing."""
+"""Defaults that depend on the method."""
 
 
-def resolved(settings: ClassifierSettings) -> ClassifierSettings:
-    """The settings with the method's defaults where nothing was said."""
+def resolve(settings: ClassifierSettings) -> ClassifierSettings:
+    """Replace settings that are None by the method's defaults."""
     defaults = dict(DEFAULTS[settings.method])
-    begun = settings.from_checkpoint is not None
-    if begun or settings.backbone == "small":  # of which torchvision has no weights
+    from_checkpoint = settings.from_checkpoint is not None
+    if from_checkpoint or settings.backbone == "small":  # torchvision has no weights for it
         defaults["weights"] = "none"
-    if (settings.weights or defaults["weights"]) == "none" and not begun:
+    if (settings.weights or defaults["weights"]) == "none" and not from_checkpoint:
         defaults["stages"] = 1
     return replace(
         settings, **{name: value for name, value in defaults.items() if getattr(settings, name) is None}
@@ -150,25 +151,25 @@ def resolved(settings: ClassifierSettings) -> ClassifierSettings:
 
 
 def tile_side(settings: ClassifierSettings) -> int:
-    """Side in pixels of the images that crops are cut from; of resolved settings."""
+    """Side in pixels of the images that crops are taken from, by resolved settings."""
     assert settings.image_size is not None, "settings are resolved"
-    return round(settings.image_size * (TILE if settings.method == "scratch" else 1))
+    return round(settings.image_size * (TILE_RATIO if settings.method == "scratch" else 1))
 
 
 def check(settings: ClassifierSettings) -> None:
-    """Raise `UserError` for the first setting that is out of its range, or of another method."""
+    """Raise `UserError` for the first setting that is out of range, or belongs to another method."""
     check_supervised(settings)
     between(settings, 0, float("inf"), "learning_rate scale")
     at_least(settings, 0, "weight_decay ema_half_life margin")
     at_least(settings, 1, "stages embedding")
-    for name, most in (("image_size", MOST_PIXELS), ("embedding", MAX_WIDTH)):
-        if (getattr(settings, name) or 0) > most:
-            raise UserError(f"{flag(name)} must be at most {most}, not {getattr(settings, name)}")
+    for name, limit in (("image_size", MAX_IMAGE_SIZE), ("embedding", MAX_WIDTH)):
+        if (getattr(settings, name) or 0) > limit:
+            raise UserError(f"{flag(name)} must be at most {limit}, not {getattr(settings, name)}")
     if not 0.1 <= settings.centre <= 1:
         raise UserError(f"--centre must be 0.1 to 1, not {settings.centre}")
     if settings.margin >= 3.14:
         raise UserError(f"--margin must be less than pi, not {settings.margin}")
-    of_one = {
+    method_only = {
         "scratch": {"ema_half_life": (None, 0.0)},
         "finetune": {"freeze": (None,), "once": (False,)},
         "arcface": {
@@ -176,18 +177,18 @@ def check(settings: ClassifierSettings) -> None:
             **{name: (getattr(ClassifierSettings, name),) for name in ("embedding", "scale", "margin")},
         },
     }
-    for method, names in of_one.items():
-        for name, neutral in names.items():
-            if settings.method != method and getattr(settings, name) not in neutral:
-                raise UserError(f"{flag(name)} is of --method {method}, not of {settings.method}")
+    for method, defaults in method_only.items():
+        for name, allowed in defaults.items():
+            if settings.method != method and getattr(settings, name) not in allowed:
+                raise UserError(f"{flag(name)} is for --method {method}, not {settings.method}")
     if settings.method == "scratch":
         if settings.backbone is not None:
-            raise UserError("--backbone is of --method finetune and arcface; scratch has its own network")
+            raise UserError("--backbone is for --method finetune and arcface; scratch has its own network")
         if settings.weights not in (None, "none"):
-            raise UserError("--weights are of --method finetune and arcface; scratch begins with none")
+            raise UserError("--weights is for --method finetune and arcface; scratch is not pretrained")
         if settings.image_size is not None and settings.image_size % 16:
-            raise UserError(f"--image-size of scratch must be a multiple of 16, not {settings.image_size}")
+            raise UserError(f"--image-size must be a multiple of 16 for scratch, not {settings.image_size}")
     if settings.from_checkpoint is not None and settings.weights not in (None, "none"):
         raise UserError(
-            "--weights and --from, or --init-from, both say what to begin with: give one of the two"
+            "--weights and --from (or --init-from) both give initial weights: give one of the two"
         )

@@ -8,7 +8,7 @@ values depend on each other so much that a few directions would drown the rest, 
 projected to the 128 strongest directions in which drawn faces differ, each scaled to variance 1 on those.
 
 The weights are a file and never drawn anew, so that scores compare between versions of torch.
-benchmarks/random_features.py made it, from drawn faces alone.
+experiments/random_features.py made it, from drawn faces alone.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from engine.run_logger import RunLogger
 from engine.runs import best_path, checkpoints, sample_grids, step_of
 from engine.settings import TrainingSettings
 from faces.loop import SupervisedLoop
-from faces.updater import Updater, decaying, falling_rate, optimizer_of
+from faces.updater import Updater, decayed_parameters, make_optimizer, warmup_cosine_schedule
 from tests.run_contents import lines
 from tests.states import assert_equal
 
@@ -27,7 +27,7 @@ SETTINGS = TrainingSettings(
 
 def optimizer(kind, network: torch.nn.Module, weight_decay: float = 0.0) -> torch.optim.Optimizer:
     weights = list(network.parameters())
-    return optimizer_of(kind, weights, decaying(weights), weight_decay)
+    return make_optimizer(kind, weights, decayed_parameters(weights), weight_decay)
 
 
 class Line:
@@ -41,7 +41,9 @@ class Line:
         with torch.random.fork_rng():
             torch.manual_seed(settings.seed)
             network = torch.nn.Linear(1, 1)
-        self.updater = Updater(network, optimizer("adamw", network), falling_rate(0.3, settings.steps), 20)
+        self.updater = Updater(
+            network, optimizer("adamw", network), warmup_cosine_schedule(0.3, settings.steps), 20
+        )
         self.during = lambda: None
         self.told: list[float] = []
 
@@ -63,7 +65,7 @@ class Line:
     def scores(self) -> dict[str, float]:
         if self.told:
             return {"score/error": self.told.pop(0)}
-        return {"score/error": float((self.updater.judged([]).weight - 3).abs())}
+        return {"score/error": float((self.updater.evaluation_network([]).weight - 3).abs())}
 
     def picture(self) -> np.ndarray:
         return np.full((3, 8, 18), self.step_count, np.uint8)
@@ -161,7 +163,7 @@ def test_a_signal_finishes_the_step_and_saves_it_out_of_turn(tmp_path):
 def test_minutes_end_a_sitting_and_not_the_schedule(tmp_path):
     learner = Line(replace(SETTINGS, minutes=1e-6, steps=100))
     assert sitting(tmp_path, learner).step == 1
-    assert falling_rate(0.3, 100)(0) == pytest.approx(0.3 / 5)
+    assert warmup_cosine_schedule(0.3, 100)(0) == pytest.approx(0.3 / 5)
 
 
 def test_a_value_that_is_not_finite_ends_it_and_is_never_saved(tmp_path):
@@ -188,12 +190,12 @@ def test_a_folder_that_cannot_be_written_to_is_one_line(tmp_path, monkeypatch):
 
 
 def test_the_rate_rises_and_falls_to_nothing():
-    rate = falling_rate(0.2, 100)
+    rate = warmup_cosine_schedule(0.2, 100)
     assert [rate(0), rate(4), rate(5)] == pytest.approx([0.04, 0.2, 0.2])
     assert rate(5 + 95 / 2 - 0.5) == pytest.approx(0.1, rel=0.02)
     assert rate(100) == pytest.approx(0)
     assert rate(200) == pytest.approx(0)
-    assert falling_rate(0.2, 1)(0) == 0.2
+    assert warmup_cosine_schedule(0.2, 1)(0) == 0.2
 
 
 def test_sgd_by_hand():
@@ -208,7 +210,7 @@ def test_sgd_by_hand():
     assert told["loss/training"] == pytest.approx((1 + 0.9) / 2)
     assert told["gradient/norm"] == pytest.approx(1)
     assert told["nme/training"] == 0.5
-    assert updater.judged([]) is network
+    assert updater.evaluation_network([]) is network
 
 
 def test_going_on_takes_the_weight_decay_of_the_settings():

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import UserError
-from faces.photos import Photos, list_photos
+from faces.photos import Photos, check_output, list_photos, mark_output
 
 
 @pytest.fixture
@@ -90,3 +90,14 @@ def test_no_two_copies_share_a_name(stems):
     assert list(names) == photos
     assert len({name.casefold() for name in names.values()}) == len(photos)
     assert all(len(os.fsencode(name)) <= 255 for name in names.values())
+
+
+def test_output_folder_with_other_files_is_refused(tmp_path):
+    check_output(tmp_path / "new", "x.py")
+    (tmp_path / ".hidden").touch()
+    check_output(tmp_path, "x.py")
+    mark_output(tmp_path, "x.py")
+    (tmp_path / "a.png").touch()
+    check_output(tmp_path, "x.py")
+    with pytest.raises(UserError, match=r"contains files that y\.py did not write"):
+        check_output(tmp_path, "y.py")

@@ -124,7 +124,7 @@ def test_it_predicts_what_was_scored(predictor, landmark_run):
 
 
 def test_what_is_no_landmark_network_is_one_line(tiny_run, landmark_run, tmp_path):
-    with pytest.raises(UserError, match="holds no network of landmarks"):
+    with pytest.raises(UserError, match="contains no network of landmarks"):
         load_predictor(checkpoints(tiny_run)[-1])
     with pytest.raises(UserError, match="no checkpoint"):
         load_predictor(tmp_path)

@@ -9,15 +9,15 @@ from torch.nn import functional as F
 from faces.recognition.arcface import ArcFaceHead
 
 
-def head_of(rows: list[list[float]], **options) -> ArcFaceHead:
-    weight = torch.tensor(rows)
+def make_head(weight_rows: list[list[float]], **options) -> ArcFaceHead:
+    weight = torch.tensor(weight_rows)
     head = ArcFaceHead(weight.shape[1], len(weight), **options)
     with torch.no_grad():
         head.weight.copy_(weight)
     return head
 
 
-def at(*degrees: float) -> torch.Tensor:
+def unit_vectors(*degrees: float) -> torch.Tensor:
     angles = torch.tensor(degrees).deg2rad()
     return torch.stack([angles.cos(), angles.sin()], -1)
 
@@ -37,28 +37,28 @@ def cosine(degrees: float) -> float:
         (40, True, cosine(40 + 30)),
         (120, False, cosine(120 + 30)),
         (120, True, cosine(120)),
-        (160, False, cosine(160) - math.pi / 6 * 0.5),  # beyond 180 - 30: less m sin m, sin 30 being 1/2
+        (160, False, cosine(160) - math.pi / 6 * 0.5),  # beyond 180 - 30: minus m sin m, where sin 30 is 1/2
         (160, True, cosine(160)),
     ],
 )
-def test_the_margin_by_hand(angle, easy, expected):
-    head = head_of([[1.0, 0.0], [0.0, 1.0]], scale=10, margin=math.pi / 6, easy_margin=easy)
-    right, other = head(at(angle), torch.tensor([0]))[0].tolist()
-    assert right == pytest.approx(10 * expected, abs=1e-5)
+def test_margin_by_hand(angle, easy, expected):
+    head = make_head([[1.0, 0.0], [0.0, 1.0]], scale=10, margin=math.pi / 6, easy_margin=easy)
+    true, other = head(unit_vectors(angle), torch.tensor([0]))[0].tolist()
+    assert true == pytest.approx(10 * expected, abs=1e-5)
     assert other == pytest.approx(10 * cosine(90 - angle), abs=1e-5)
-    plain = head(at(angle))[0].tolist()
+    plain = head(unit_vectors(angle))[0].tolist()
     assert plain == pytest.approx([10 * cosine(angle), 10 * cosine(90 - angle)], abs=1e-5)
 
 
-def test_the_loss_by_hand():
-    head = head_of([[1.0, 0.0], [0.0, 1.0]], scale=2, margin=0.5)
+def test_loss_by_hand():
+    head = make_head([[1.0, 0.0], [0.0, 1.0]], scale=2, margin=0.5)
     angle = math.radians(30)
     right, wrong = 2 * math.cos(angle + 0.5), 2 * math.sin(angle)
     expected = -right + math.log(math.exp(right) + math.exp(wrong))
-    assert loss_of(head, at(30), torch.tensor([0])).item() == pytest.approx(expected, rel=1e-5)
+    assert loss_of(head, unit_vectors(30), torch.tensor([0])).item() == pytest.approx(expected, rel=1e-5)
 
 
-def test_each_vector_and_each_row_is_normalised_by_itself():
+def test_features_and_weights_are_normalized():
     torch.manual_seed(0)
     head, features, labels = ArcFaceHead(8, 5), torch.randn(6, 8), torch.tensor([0, 1, 2, 3, 4, 0])
     before = head(features, labels)
@@ -66,34 +66,34 @@ def test_each_vector_and_each_row_is_normalised_by_itself():
         head.weight.mul_(torch.tensor([0.1, 1.0, 3.0, 20.0, 400.0])[:, None])
     scaled = features * torch.tensor([0.01, 0.5, 1.0, 7.0, 90.0, 3.0])[:, None]
     torch.testing.assert_close(head(scaled, labels), before, atol=1e-4, rtol=1e-4)
-    # A neighbour in the batch changes nothing.
+    # The result does not depend on the rest of the batch.
     torch.testing.assert_close(head(features[:1], labels[:1]), before[:1], atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("easy", [False, True])
 @pytest.mark.parametrize("angle", [0.0, 180.0])
-def test_nothing_is_nan_at_cosines_of_one_and_minus_one(easy, angle):
-    head = head_of([[3.0, 0.0], [0.0, 1.0]], easy_margin=easy)
-    features = at(angle).mul(7).requires_grad_()
+def test_gradients_are_finite_at_cosines_of_one_and_minus_one(easy, angle):
+    head = make_head([[3.0, 0.0], [0.0, 1.0]], easy_margin=easy)
+    features = unit_vectors(angle).mul(7).requires_grad_()
     loss_of(head, features, torch.tensor([0])).backward()
     assert torch.isfinite(features.grad).all()
     assert torch.isfinite(head.weight.grad).all()
 
 
-def test_a_vector_of_zeros_is_finite_too():
+def test_gradients_of_a_zero_vector_are_finite():
     head, features = ArcFaceHead(4, 3), torch.zeros(2, 4, requires_grad=True)
     loss_of(head, features, torch.tensor([0, 2])).backward()
     assert torch.isfinite(features.grad).all()
 
 
 @given(st.floats(0, 3.0), st.floats(0, 179), st.floats(0.1, 1))
-def test_more_angle_is_never_a_larger_logit(margin, angle, more):
-    head = head_of([[1.0, 0.0]], scale=1, margin=margin)
-    both = head(at(angle, angle + more), torch.tensor([0, 0]))[:, 0].tolist()
-    assert both[1] <= both[0] + 1e-6
+def test_logit_falls_with_the_angle(margin, angle, increase):
+    head = make_head([[1.0, 0.0]], scale=1, margin=margin)
+    first, second = head(unit_vectors(angle, angle + increase), torch.tensor([0, 0]))[:, 0].tolist()
+    assert second <= first + 1e-6
 
 
-def test_without_margin_it_is_a_softmax_of_cosines():
+def test_without_margin_it_is_softmax_over_cosines():
     torch.manual_seed(1)
     head, features, labels = ArcFaceHead(8, 5, margin=0), torch.randn(6, 8), torch.arange(6) % 5
     logits = 30 * F.cosine_similarity(features[:, None], head.weight[None], dim=-1)
@@ -102,28 +102,32 @@ def test_without_margin_it_is_a_softmax_of_cosines():
     )
 
 
-@pytest.mark.parametrize("wrong", [{"scale": 0}, {"scale": math.nan}, {"margin": -0.1}, {"margin": math.pi}])
-def test_values_out_of_range_are_refused(wrong):
+@pytest.mark.parametrize(
+    "options", [{"scale": 0}, {"scale": math.nan}, {"margin": -0.1}, {"margin": math.pi}]
+)
+def test_options_out_of_range_raise(options):
     with pytest.raises(ValueError, match="must be positive"):
-        ArcFaceHead(4, 2, **wrong)
+        ArcFaceHead(4, 2, **options)
 
 
 @pytest.mark.parametrize("margin", [0.5, 0.2, 1.2])
-def test_loss_and_gradients_are_those_of_pytorch_metric_learning(margin):
-    losses = pytest.importorskip("pytorch_metric_learning.losses", reason="the oracle is not installed")
+def test_loss_and_gradients_match_pytorch_metric_learning(margin):
+    losses = pytest.importorskip(
+        "pytorch_metric_learning.losses", reason="pytorch-metric-learning is not installed"
+    )
     torch.manual_seed(2)
     features, labels = torch.randn(40, 16, dtype=torch.float64), torch.arange(40) % 7
-    oracle = losses.ArcFaceLoss(7, 16, margin=math.degrees(margin), scale=30.0).double()
-    ours = ArcFaceHead(16, 7, margin=margin).double()
+    reference = losses.ArcFaceLoss(7, 16, margin=math.degrees(margin), scale=30.0).double()
+    head = ArcFaceHead(16, 7, margin=margin).double()
     with torch.no_grad():
-        ours.weight.copy_(oracle.W.T)
-        # Some lie opposite to their class, where the margin would reach beyond 180 degrees.
-        features[:5] = -ours.weight[labels[:5]] + 0.01 * features[:5]
-    theirs = features.clone().requires_grad_()
+        head.weight.copy_(reference.W.T)
+        # Put some opposite to their class, where the margin reaches beyond 180 degrees.
+        features[:5] = -head.weight[labels[:5]] + 0.01 * features[:5]
+    reference_features = features.clone().requires_grad_()
     features.requires_grad_()
-    loss, expected = loss_of(ours, features, labels), oracle(theirs, labels)
+    loss, expected = loss_of(head, features, labels), reference(reference_features, labels)
     loss.backward()
     expected.backward()
     torch.testing.assert_close(loss, expected)
-    torch.testing.assert_close(features.grad, theirs.grad, atol=1e-7, rtol=1e-6)
-    torch.testing.assert_close(ours.weight.grad, oracle.W.grad.T, atol=1e-7, rtol=1e-6)
+    torch.testing.assert_close(features.grad, reference_features.grad, atol=1e-7, rtol=1e-6)
+    torch.testing.assert_close(head.weight.grad, reference.W.grad.T, atol=1e-7, rtol=1e-6)

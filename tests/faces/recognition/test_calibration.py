@@ -6,67 +6,67 @@ from hypothesis import strategies as st
 from engine.errors import UserError
 from faces.recognition.calibration import (
     Identification,
-    accepted,
-    identification,
-    is_borne,
+    accept_rate,
+    has_enough_trials,
     pair_similarities,
-    roc,
-    threshold_at,
+    roc_curve,
+    score_identification,
+    threshold_at_far,
 )
 
 SIMILARITIES = st.lists(st.floats(-1, 1), min_size=1, max_size=40)
 
 
-def test_a_curve_by_hand():
-    curve = roc(genuine=[0.9, 0.5], impostor=[0.5, 0.1, 0.0, -0.2])
+def test_roc_curve_by_hand():
+    curve = roc_curve(genuine=[0.9, 0.5], impostor=[0.5, 0.1, 0.0, -0.2])
     assert curve.thresholds.tolist() == [np.inf, 0.9, 0.5, 0.1, 0.0, -0.2]
     assert curve.far.tolist() == [0, 0, 0.25, 0.5, 0.75, 1]
     assert curve.tar.tolist() == [0, 0.5, 1, 1, 1, 1]
-    # Seven of the eight pairs are in the right order, and one is a draw.
+    # Seven of the eight pairs are in the right order, and one is a tie.
     assert curve.area() == pytest.approx(7.5 / 8)
 
 
-def test_a_thinned_curve_keeps_its_ends_and_its_strict_part():
+def test_thinned_curve_keeps_its_ends_and_its_strict_part():
     random = np.random.default_rng(1)
-    whole = roc(random.normal(0.6, 0.1, 20_000), random.normal(0, 0.2, 100_000))
-    thin = whole.thinned(100)
+    curve = roc_curve(random.normal(0.6, 0.1, 20_000), random.normal(0, 0.2, 100_000))
+    thin = curve.thinned(100)
     assert 60 <= len(thin.far) <= 100
-    for values, of in ((thin.far, whole.far), (thin.tar, whole.tar)):
-        assert (values[0], values[-1]) == (of[0], of[-1])
+    for values, full in ((thin.far, curve.far), (thin.tar, curve.tar)):
+        assert (values[0], values[-1]) == (full[0], full[-1])
         assert (np.diff(values) >= 0).all()
-    assert np.isin(thin.thresholds, whole.thresholds).all()
+    assert np.isin(thin.thresholds, curve.thresholds).all()
     strict = thin.far[(thin.far > 0) & (thin.far < 1e-3)]
     assert len(strict) >= 15, "two of the five decades"
     assert np.diff(thin.tar).max() < 0.05
     assert thin.thinned(100) is thin
 
 
-def test_a_threshold_by_hand():
+def test_threshold_by_hand():
     impostor = [0.5, 0.4, 0.3, 0.2, 0.1]
-    assert 0.4 < threshold_at(impostor, 0.2) < 0.4 + 1e-9
-    assert 0.4 < threshold_at(impostor, 0.39) < 0.4 + 1e-9
-    assert 0.5 < threshold_at(impostor, 0.0) < 0.5 + 1e-9
-    assert 0.3 < threshold_at([0.3] * 9 + [0.1], 0.5) < 0.3 + 1e-9, "equal ones are all refused"
-    assert threshold_at([1.0, 0.5], 0.0) == 1.0
+    assert 0.4 < threshold_at_far(impostor, 0.2) < 0.4 + 1e-9
+    assert 0.4 < threshold_at_far(impostor, 0.39) < 0.4 + 1e-9
+    assert 0.5 < threshold_at_far(impostor, 0.0) < 0.5 + 1e-9
+    assert 0.3 < threshold_at_far([0.3] * 9 + [0.1], 0.5) < 0.3 + 1e-9, "equal similarities are all rejected"
+    assert threshold_at_far([1.0, 0.5], 0.0) == 1.0
 
 
-def test_a_rate_is_borne_by_thirty_false_accepts():
-    assert [is_borne(0.1, count) for count in (299, 300)] == [False, True]
-    assert [is_borne(0.001, count) for count in (29_999, 30_000)] == [False, True]
-    assert not is_borne(0.0, 10**9)
+def test_rate_needs_thirty_false_accepts():
+    assert [has_enough_trials(0.1, count) for count in (299, 300)] == [False, True]
+    assert [has_enough_trials(0.001, count) for count in (29_999, 30_000)] == [False, True]
+    assert not has_enough_trials(0.0, 10**9)
 
 
 @given(SIMILARITIES, st.floats(0, 0.99))
-def test_no_more_than_wanted_pass_and_no_lower_threshold_would_do(impostor, far):
-    threshold = threshold_at(impostor, far)
+def test_threshold_is_the_lowest_at_the_requested_rate(impostor, far):
+    threshold = threshold_at_far(impostor, far)
     if threshold < 1:
-        assert accepted(impostor, threshold) <= far + 1e-9
-    assert accepted(impostor, np.nextafter(threshold, -np.inf)) > far - 1e-9 or threshold == -1
+        assert accept_rate(impostor, threshold) <= far + 1e-9
+    assert accept_rate(impostor, np.nextafter(threshold, -np.inf)) > far - 1e-9 or threshold == -1
 
 
 @given(SIMILARITIES, SIMILARITIES)
-def test_curves_rise_from_nothing_to_all(genuine, impostor):
-    curve = roc(genuine, impostor)
+def test_curves_rise_from_zero_to_one(genuine, impostor):
+    curve = roc_curve(genuine, impostor)
     assert (np.diff(curve.far) >= 0).all()
     assert (np.diff(curve.tar) >= 0).all()
     assert (curve.far[0], curve.tar[0], curve.far[-1], curve.tar[-1]) == (0, 0, 1, 1)
@@ -75,19 +75,19 @@ def test_curves_rise_from_nothing_to_all(genuine, impostor):
 
 
 @pytest.mark.parametrize("far", [-0.1, 1.0, float("nan")])
-def test_rates_that_are_none(far):
+def test_invalid_rates(far):
     with pytest.raises(UserError, match="false-accept rate must be"):
-        threshold_at([0.1], far)
+        threshold_at_far([0.1], far)
 
 
-def test_too_little_to_calibrate_on():
+def test_too_few_people():
     with pytest.raises(UserError, match="two people"):
-        roc([0.5], [])
+        roc_curve([0.5], [])
     with pytest.raises(UserError, match="two people"):
-        threshold_at([], 0.01)
+        threshold_at_far([], 0.01)
 
 
-def test_pairs_by_hand():
+def test_pair_similarities_by_hand():
     vectors = [[1, 0], [0, 1], [0.6, 0.8]]
     genuine, impostor = pair_similarities(vectors, ["a", "b", "a"])
     assert genuine.tolist() == [0.6]
@@ -96,23 +96,23 @@ def test_pairs_by_hand():
 
 def test_identification_by_hand():
     table = [[0.9, 0.2, 0.1], [0.3, 0.6, 0.7], [0.4, 0.5, 0.2], [0.0, 0.1, 0.8]]
-    found = identification(table, ["a", "c", "a", "c"], ["a", "b", "c"])
-    assert found.own.tolist() == [0.9, 0.7, 0.4, 0.8]
-    assert found.other.tolist() == [0.2, 0.6, 0.5, 0.1]
-    assert found.rank_1() == 0.75
-    assert found.balanced_rank_1() == 0.75, "a: one of two, c: both"
-    uneven = identification(table, ["c", "c", "a", "c"], ["a", "b", "c"])
+    result = score_identification(table, ["a", "c", "a", "c"], ["a", "b", "c"])
+    assert result.genuine.tolist() == [0.9, 0.7, 0.4, 0.8]
+    assert result.impostor.tolist() == [0.2, 0.6, 0.5, 0.1]
+    assert result.rank_1() == 0.75
+    assert result.balanced_rank_1() == 0.75, "a: one of two, c: both"
+    uneven = score_identification(table, ["c", "c", "a", "c"], ["a", "b", "c"])
     assert uneven.rank_1() == 0.5
     assert uneven.balanced_rank_1() == pytest.approx((2 / 3 + 0) / 2)
-    assert found.named(0.75) == 0.5
-    assert found.named(0.0) == 0.75
-    assert found.strangers_named(0.55) == 0.25
-    curve = found.curve()
+    assert result.identification_rate(0.75) == 0.5
+    assert result.identification_rate(0.0) == 0.75
+    assert result.false_accept_rate(0.55) == 0.25
+    curve = result.curve()
     at = curve.thresholds.tolist().index(0.5)
     assert (curve.far[at], curve.tar[at]) == (0.5, 0.75)
-    assert curve.tar[-1] == 0.75, "who is taken for another is never named rightly"
+    assert curve.tar[-1] == 0.75, "a face that is more similar to another person is never correct"
 
 
-def test_a_stranger_scores_as_if_not_enrolled():
-    found = Identification(own=np.array([1.0]), other=np.array([-0.5]), people=("a",))
-    assert found.strangers_named(0.0) == 0
+def test_false_accept_rate_ignores_the_enrolled_person():
+    result = Identification(genuine=np.array([1.0]), impostor=np.array([-0.5]), people=("a",))
+    assert result.false_accept_rate(0.0) == 0

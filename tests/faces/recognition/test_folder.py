@@ -6,11 +6,11 @@ import pytest
 from PIL import Image
 
 from engine.errors import UserError
-from faces.recognition.folder import hold_out, load_labelled
+from faces.recognition.folder import hold_out, load_labelled_images
 
 
 def write(path: Path, seed: int) -> None:
-    """A picture of 20 pixels a side, another one for each seed."""
+    """Write a random image of 20 x 20 pixels."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.random.default_rng(seed).integers(0, 256, (20, 20, 3), np.uint8)).save(path)
 
@@ -24,54 +24,54 @@ def folder(tmp_path) -> Path:
     return tmp_path / "data"
 
 
-def read(folder: Path, **options):
+def load(folder: Path, **options):
     options = {"cache": folder.parent / "cache", "workers": 0, "held_out": 0.2, **options}
-    return load_labelled(folder, options.pop("side", 16), **options)
+    return load_labelled_images(folder, options.pop("side", 16), **options)
 
 
-def refused(folder: Path, **options) -> str:
+def error_line(folder: Path, **options) -> str:
     with pytest.raises(UserError) as caught:
-        read(folder, **options)
+        load(folder, **options)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
-def test_a_sub_folder_is_a_class(folder):
-    data = read(folder)
+def test_sub_folder_is_a_class(folder):
+    data = load(folder)
     assert data.classes == ("cat", "dog dog", "бутылка")
     assert np.bincount(data.labels).tolist() == [4, 2, 10]
     assert data.images.shape == (16, 3, 16, 16)
-    assert [name.split("/")[0] for name in data.files] == data.names()
+    assert [name.split("/")[0] for name in data.files] == data.class_names()
     assert "16 images of 3 classes" in data.summary()
 
 
-def test_the_split_is_stratified_and_stays(folder):
-    data = read(folder)
+def test_split_is_stratified_and_reproducible(folder):
+    data = load(folder)
     held = np.bincount(data.labels[data.held], minlength=3)
     assert held.tolist() == [1, 1, 2]
     assert sorted([*data.trained, *data.held_rows]) == list(range(16))
-    again = read(folder)
+    again = load(folder)
     assert np.array_equal(data.held, again.held)
     assert data.digest == again.digest
-    assert data.digest != read(folder, held_out=0.5).digest
-    assert not read(folder, held_out=0).held.any()
+    assert data.digest != load(folder, held_out=0.5).digest
+    assert not load(folder, held_out=0).held.any()
 
 
-def test_equal_images_are_on_one_side():
-    prints = [7, 7, 7, 8, 9, 9]
-    held = hold_out(["a"] * 6, prints, 0.4)
+def test_equal_images_are_on_the_same_side():
+    fingerprints = [7, 7, 7, 8, 9, 9]
+    held = hold_out(["a"] * 6, fingerprints, 0.4)
     assert held.tolist() == [True, True, True, False, False, False]
     with pytest.raises(UserError, match="the class a has one image"):
-        hold_out(["a"] * 3, prints[:3], 0.4)
+        hold_out(["a"] * 3, fingerprints[:3], 0.4)
 
 
-def test_a_given_split(folder, tmp_path):
+def test_folder_with_train_and_validate(folder, tmp_path):
     split = tmp_path / "split"
     shutil.copytree(folder, split / "train")
     for seed, name in enumerate(("cat", "dog dog", "бутылка"), 1000):
         write(split / "validate" / name / "a.png", seed)
-    data = read(split)
-    assert data.given
+    data = load(split)
+    assert data.has_split
     assert data.classes == ("cat", "dog dog", "бутылка")
     assert [data.files[row] for row in data.held_rows] == [
         "validate/cat/a.png",
@@ -79,120 +79,122 @@ def test_a_given_split(folder, tmp_path):
         "validate/бутылка/a.png",
     ]
     shutil.copy(split / "train" / "cat" / "0.png", split / "validate" / "cat" / "again.png")
-    assert "train/cat/0.png and validate/cat/again.png are the same image" in refused(split)
+    assert "train/cat/0.png and validate/cat/again.png are the same image" in error_line(split)
     shutil.rmtree(split / "validate" / "cat")
-    assert "the class cat has no image in validate/" in refused(split)
+    assert "the class cat has no image in validate/" in error_line(split)
 
 
 @pytest.mark.parametrize("others", [("val",), ("validate", "test"), ()])
-def test_a_split_of_other_names_is_not_taken_for_classes(folder, tmp_path, others):
+def test_train_beside_other_folders_is_an_error(folder, tmp_path, others):
     split = tmp_path / "split"
     shutil.copytree(folder, split / "train")
     for seed, other in enumerate(others, 1000):
         write(split / other / "cat" / "a.png", seed)
-    line = refused(split)
-    assert f"beside it is {', '.join(f'{name}/' for name in sorted(others)) or 'nothing'} where val" in line
-    assert len(read(split / "train").classes) == 3
+    line = error_line(split)
+    assert (
+        f"beside it is {', '.join(f'{name}/' for name in sorted(others)) or 'nothing'} instead of val" in line
+    )
+    assert len(load(split / "train").classes) == 3
 
 
 @pytest.mark.parametrize(
     "parts", [("Train", "Test"), ("training", "validation"), ("val", "test"), ("TRAIN", "dev", "eval")]
 )
-def test_a_split_by_any_names_is_not_taken_for_classes(folder, tmp_path, parts):
+def test_split_with_other_names_is_an_error(folder, tmp_path, parts):
     split = tmp_path / "split"
     for part in parts:
         shutil.copytree(folder, split / part)
-    line = refused(split)
-    assert f"is split into {', '.join(f'{name}/' for name in sorted(parts))}, each with folders" in line
-    assert len(read(split / parts[0]).classes) == 3
+    line = error_line(split)
+    assert f"is split into {', '.join(f'{name}/' for name in sorted(parts))}, all with sub" in line
+    assert len(load(split / parts[0]).classes) == 3
 
 
-def test_classes_may_hold_folders_and_be_called_like_parts_of_a_split(folder):
+def test_classes_with_sub_folders_may_have_names_of_a_split(folder):
     for name in ("cat", "dog dog"):
         (folder / name).rename(folder / "moved")
         (folder / name).mkdir()
         (folder / "moved").rename(folder / name / "one week")
-    assert read(folder).classes == ("cat", "dog dog", "бутылка")
+    assert load(folder).classes == ("cat", "dog dog", "бутылка")
     (folder / "cat").rename(folder / "test")
     (folder / "dog dog").rename(folder / "Dev")
-    assert read(folder).classes == ("Dev", "test", "бутылка")
+    assert load(folder).classes == ("Dev", "test", "бутылка")
     shutil.rmtree(folder / "Dev" / "one week")
     (folder / "бутылка").rename(folder / "eval")
     for seed in range(3):
         write(folder / "Dev" / f"{seed}.png", 2000 + seed)
-    assert read(folder).classes == ("Dev", "eval", "test")
+    assert load(folder).classes == ("Dev", "eval", "test")
 
 
-def test_a_class_of_trains_is_one(folder):
+def test_class_may_be_called_train(folder):
     (folder / "cat").rename(folder / "train")
-    assert "train" in read(folder).classes
+    assert "train" in load(folder).classes
 
 
-def test_a_class_with_one_image(folder):
+def test_class_with_one_image(folder):
     (folder / "dog dog" / "1.png").unlink()
-    line = refused(folder)
+    line = error_line(folder)
     assert "the class dog dog has one image" in line
     assert "add more" in line
 
 
-def test_an_empty_class(folder):
+def test_empty_class(folder):
     (folder / "empty").mkdir()
-    assert f"the class {folder / 'empty'} has no usable image" in refused(folder)
+    assert f"the class {folder / 'empty'} has no usable image" in error_line(folder)
     (folder / "empty" / "broken.png").write_bytes(b"no image")
-    assert "(empty/broken.png: not a JPEG" in refused(folder)
+    assert "(empty/broken.png: not a JPEG" in error_line(folder)
 
 
-def test_two_classes_of_the_same_images(folder):
+def test_two_classes_with_the_same_images(folder):
     shutil.copytree(folder / "cat", folder / "kitty")
-    line = refused(folder)
-    assert "the classes cat and kitty hold the same image (cat/0.png, kitty/0.png; 4 such pairs" in line
+    line = error_line(folder)
+    assert "the classes cat and kitty contain the same image (cat/0.png, kitty/0.png; 4 such pairs" in line
 
 
-def test_a_corrupt_image_is_left_out_and_listed(folder):
+def test_corrupt_image_is_skipped(folder):
     (folder / "cat" / "2.png").write_bytes((folder / "cat" / "2.png").read_bytes()[:300])
-    data = read(folder)
+    data = load(folder)
     assert len(data.images) == 15
     assert [name for name, _ in data.skipped] == ["cat/2.png"]
 
 
-def test_images_beside_the_classes_are_left_out(folder):
+def test_image_outside_class_folders_is_skipped(folder):
     write(folder / "stray.png", 999)
-    assert ("stray.png", "in no class's folder") in read(folder).skipped
+    assert ("stray.png", "not in a class folder") in load(folder).skipped
 
 
-@pytest.mark.parametrize("kept", [0, 1])
-def test_less_than_two_classes(tmp_path, kept):
+@pytest.mark.parametrize("class_count", [0, 1])
+def test_fewer_than_two_classes(tmp_path, class_count):
     write(tmp_path / "data" / "loose.png", 1)
-    for index in range(3 * kept):
+    for index in range(3 * class_count):
         write(tmp_path / "data" / "one" / f"{index}.png", index + 2)
-    line = refused(tmp_path / "data")
-    assert ("holds one" if kept else "holds none") in line
+    line = error_line(tmp_path / "data")
+    assert ("has one" if class_count else "has none") in line
     assert "sub-folder for each class" in line
 
 
-def test_no_folder(tmp_path):
-    assert "no folder" in refused(tmp_path / "gone")
+def test_missing_folder(tmp_path):
+    assert "no folder" in error_line(tmp_path / "gone")
 
 
-def test_classes_by_a_column_or_by_names(tmp_path):
+def test_classes_by_column_or_file_name(tmp_path):
     flat = tmp_path / "flat"
     for index in range(6):
         write(flat / f"{20 + index}_{index % 2}_x.png", index)
-    data = read(flat, label=r"^\d+_([01])_")
+    data = load(flat, label=r"^\d+_([01])_")
     assert data.classes == ("0", "1")
     assert data.labels.tolist() == [0, 1, 0, 1, 0, 1]
-    blank = read(flat, label="^(?:22)?([0-9]*)_", held_out=0)
-    assert (blank.classes[0], blank.skipped[0][0]) == ("20", "22_0_x.png"), "no class has an empty name"
+    empty = load(flat, label="^(?:22)?([0-9]*)_", held_out=0)
+    assert (empty.classes[0], empty.skipped[0][0]) == ("20", "22_0_x.png"), "an empty name is no class"
     rows = "".join(f"{20 + index}_{index % 2}_x.png,{'ab'[index > 2]}\n" for index in range(5))
     (flat / "labels.csv").write_text("file,kind\n" + rows)
-    data = read(flat, label="kind")
+    data = load(flat, label="kind")
     assert (data.classes, data.labels.tolist()) == (("a", "b"), [0, 0, 0, 1, 1])
     assert data.skipped == [("25_1_x.png", "no class by kind")]
-    assert "neither a column of" in refused(flat, label="colour")
-    assert "no regular expression" in refused(flat, label="(")
+    assert "neither a column of" in error_line(flat, label="colour")
+    assert "no regular expression" in error_line(flat, label="(")
 
 
-def test_the_middle_alone(folder):
-    whole = read(folder, side=16).images
-    middle = read(folder, side=8, centre=0.5).images
-    assert np.array_equal(middle, whole[:, :, 4:12, 4:12])
+def test_centre_crop(folder):
+    whole = load(folder, side=16).images
+    centre = load(folder, side=8, centre=0.5).images
+    assert np.array_equal(centre, whole[:, :, 4:12, 4:12])

@@ -12,11 +12,11 @@ from engine.lock import locked
 from faces.recognition import gallery as module
 from faces.recognition.gallery import (
     Gallery,
-    change_gallery,
     check_threshold,
     empty_gallery,
     load_gallery,
-    unit,
+    unit_vectors,
+    update_gallery,
 )
 
 NETWORK = "0123456789abcdef"
@@ -26,44 +26,44 @@ NETWORK = "0123456789abcdef"
 def gallery(tmp_path) -> Gallery:
     """Ada along x and at 45 degrees, Bo along y."""
     empty = empty_gallery(NETWORK, tmp_path / "best.pt")
-    return empty.enrolled("Ada", [[2, 0], [3, 3]]).enrolled("Bo", [[0, 0.1]])
+    return empty.enroll("Ada", [[2, 0], [3, 3]]).enroll("Bo", [[0, 0.1]])
 
 
-def test_who_is_in_it(gallery):
+def test_enroll_and_remove_return_new_galleries(gallery):
     assert gallery.people == {"Ada": 2, "Bo": 1}
-    assert gallery.enrolled("Bo", [[1, 5]]).people == {"Ada": 2, "Bo": 2}
-    assert gallery.removed("Ada").people == {"Bo": 1}
-    assert gallery.removed("Ada").vectors.tolist() == [[0, 1]]
-    assert gallery.people == {"Ada": 2, "Bo": 1}, "a gallery is never changed in place"
-    np.testing.assert_allclose(np.linalg.norm(gallery.vectors, axis=1), 1, rtol=1e-6)
+    assert gallery.enroll("Bo", [[1, 5]]).people == {"Ada": 2, "Bo": 2}
+    assert gallery.remove("Ada").people == {"Bo": 1}
+    assert gallery.remove("Ada").embeddings.tolist() == [[0, 1]]
+    assert gallery.people == {"Ada": 2, "Bo": 1}, "not changed in place"
+    np.testing.assert_allclose(np.linalg.norm(gallery.embeddings, axis=1), 1, rtol=1e-6)
 
 
-def test_the_same_image_twice_is_there_once(gallery):
-    again = gallery.enrolled("Ada", [[4, 0], [1, 1.00001], [0, 1], [0, 3]])
+def test_duplicate_embeddings_are_skipped(gallery):
+    again = gallery.enroll("Ada", [[4, 0], [1, 1.00001], [0, 1], [0, 3]])
     assert again.people == {"Ada": 3, "Bo": 1}
-    assert again.vectors[-1].tolist() == [0, 1], "Bo's vector is new to Ada"
-    assert np.array_equal(gallery.enrolled("Bo", [[0, 1]]).vectors, gallery.vectors)
+    assert again.embeddings[-1].tolist() == [0, 1], "Bo's embedding is new to Ada"
+    assert np.array_equal(gallery.enroll("Bo", [[0, 1]]).embeddings, gallery.embeddings)
 
 
-def test_a_gallery_is_changed_by_one_process_at_a_time(gallery, tmp_path, monkeypatch):
+def test_update_locks_the_gallery(gallery, tmp_path, monkeypatch):
     path = tmp_path / "new" / "people.npz"
-    before, after = change_gallery(path, lambda it: it.removed("Bo"), gallery)
+    before, after = update_gallery(path, lambda it: it.remove("Bo"), gallery)
     assert (before.people, after.people) == ({"Ada": 2, "Bo": 1}, {"Ada": 2})
 
-    def meanwhile(read: Gallery) -> Gallery:
-        monkeypatch.setattr(module, "WAIT", 0.1)
+    def update_twice(loaded: Gallery) -> Gallery:
+        monkeypatch.setattr(module, "LOCK_TIMEOUT", 0.1)
         with pytest.raises(UserError, match=r"another process is changing people\.npz"):
-            change_gallery(path, lambda it: it.removed("Ada"))
-        return read.enrolled("Cy", [[1, 2]])
+            update_gallery(path, lambda it: it.remove("Ada"))
+        return loaded.enroll("Cy", [[1, 2]])
 
-    change_gallery(path, meanwhile, gallery)
+    update_gallery(path, update_twice, gallery)
     assert load_gallery(path).people == {"Ada": 2, "Cy": 1}
     with locked(path.parent):
-        change_gallery(path, lambda it: it.removed("Cy"))  # a run in the same folder is no hindrance
+        update_gallery(path, lambda it: it.remove("Cy"))  # a run in the same folder has another lock
 
 
-def test_the_best_cosine_names_by_hand(gallery):
-    # 30 degrees from x: 15 from Ada's second vector and 60 from Bo's.
+def test_identification_by_hand(gallery):
+    # 30 degrees from x: 15 from Ada's second embedding and 60 from Bo's.
     face = [[np.cos(np.pi / 6) * 9, np.sin(np.pi / 6) * 9]]
     np.testing.assert_allclose(gallery.similarities(face), [[np.cos(np.pi / 12), 0.5]], rtol=1e-6)
     (match,) = gallery.identify(face, 0.9)
@@ -74,103 +74,103 @@ def test_the_best_cosine_names_by_hand(gallery):
     assert gallery.identify([[0, 1], [-1, -1]], 0.5)[0].name == "Bo"
 
 
-def test_a_similarity_equal_to_the_threshold_is_enough(gallery):
+def test_similarity_equal_to_the_threshold_is_accepted(gallery):
     assert gallery.identify([[0, 1]], 1.0)[0].name == "Bo"
 
 
-def test_it_comes_back_from_its_file_which_holds_no_code(gallery, tmp_path):
+def test_save_and_load_without_pickle(gallery, tmp_path):
     path = tmp_path / "дом" / "people.npz"
-    full = gallery.enrolled("Zoë Ж", [[1, -1]]).with_threshold(0.25)
-    full.save(path)
-    back = load_gallery(path, NETWORK)
-    assert (back.names, back.threshold, back.checkpoint) == (full.names, 0.25, full.checkpoint)
-    assert np.array_equal(back.vectors, full.vectors)
+    saved = gallery.enroll("Zoë Ж", [[1, -1]]).with_threshold(0.25)
+    saved.save(path)
+    loaded = load_gallery(path, NETWORK)
+    assert (loaded.names, loaded.threshold, loaded.checkpoint) == (saved.names, 0.25, saved.checkpoint)
+    assert np.array_equal(loaded.embeddings, saved.embeddings)
     with np.load(path, allow_pickle=False) as stored:
         assert all(stored[name].dtype != object for name in stored)
     gallery.save(path)
     assert load_gallery(path).threshold is None
 
 
-def test_nobody_left_is_still_a_gallery(gallery, tmp_path):
-    nobody = gallery.removed("Ada").removed("Bo")
+def test_empty_gallery_is_usable(gallery, tmp_path):
+    nobody = gallery.remove("Ada").remove("Bo")
     nobody.save(tmp_path / "g.npz")
-    back = load_gallery(tmp_path / "g.npz", NETWORK)
-    assert back.people == {}
-    assert back.enrolled("Cy", [[1, 0, 0]]).vectors.shape == (1, 3)
+    loaded = load_gallery(tmp_path / "g.npz", NETWORK)
+    assert loaded.people == {}
+    assert loaded.enroll("Cy", [[1, 0, 0]]).embeddings.shape == (1, 3)
     with pytest.raises(UserError, match="nobody is in the gallery"):
-        back.identify([[1, 0]], 0)
+        loaded.identify([[1, 0]], 0)
 
 
-def test_another_network_is_refused(gallery, tmp_path):
+def test_other_network_is_an_error(gallery, tmp_path):
     gallery.save(tmp_path / "g.npz")
     with pytest.raises(UserError, match="gallery of another network"):
         load_gallery(tmp_path / "g.npz", "fedcba9876543210")
 
 
-def test_a_file_that_would_run_code_is_refused_and_runs_none(tmp_path):
-    class Evil:
+def test_pickled_code_is_not_run(tmp_path):
+    class Malicious:
         def __reduce__(self):
             return os.mkdir, (str(tmp_path / "ran"),)
 
-    np.savez(tmp_path / "evil.npz", format=np.array([Evil()], object))
-    (tmp_path / "evil.pkl").write_bytes(pickle.dumps(Evil()))
-    for name in ("evil.npz", "evil.pkl"):
+    np.savez(tmp_path / "malicious.npz", format=np.array([Malicious()], object))
+    (tmp_path / "malicious.pkl").write_bytes(pickle.dumps(Malicious()))
+    for name in ("malicious.npz", "malicious.pkl"):
         with pytest.raises(UserError, match="damaged, or no gallery"):
             load_gallery(tmp_path / name)
     assert not (tmp_path / "ran").exists()
 
 
-def test_files_that_are_none(gallery, tmp_path):
+def test_unreadable_files(gallery, tmp_path):
     with pytest.raises(UserError, match="cannot be opened: No such file"):
         load_gallery(tmp_path / "gone.npz")
     (tmp_path / "text.npz").write_text("hello")
     with pytest.raises(UserError, match="damaged, or no gallery"):
         load_gallery(tmp_path / "text.npz")
-    whole = tmp_path / "whole.npz"
-    gallery.save(whole)
-    for length in range(0, whole.stat().st_size, 97):
-        (tmp_path / "cut.npz").write_bytes(whole.read_bytes()[:length])
+    gallery.save(tmp_path / "g.npz")
+    content = (tmp_path / "g.npz").read_bytes()
+    for length in range(0, len(content), 97):
+        (tmp_path / "cut.npz").write_bytes(content[:length])
         with pytest.raises(UserError, match="damaged, or no gallery"):
             load_gallery(tmp_path / "cut.npz")
 
 
-def test_a_file_in_which_bytes_have_changed_is_one_line(gallery, tmp_path):
+def test_corrupt_bytes_raise_only_user_errors(gallery, tmp_path):
     gallery.save(tmp_path / "g.npz")
-    whole, unharmed = (tmp_path / "g.npz").read_bytes(), 0
-    places = range(0, len(whole), 5)
-    for place in places:
-        broken = bytearray(whole)
-        broken[place] ^= 0xFF
-        (tmp_path / "g.npz").write_bytes(broken)
-        # What nobody checks, such as a date, does no harm.
+    content, loadable = (tmp_path / "g.npz").read_bytes(), 0
+    offsets = range(0, len(content), 5)
+    for offset in offsets:
+        corrupt = bytearray(content)
+        corrupt[offset] ^= 0xFF
+        (tmp_path / "g.npz").write_bytes(corrupt)
+        # Some bytes, such as a date, do not matter.
         with contextlib.suppress(UserError):
             load_gallery(tmp_path / "g.npz")
-            unharmed += 1
-    assert unharmed < len(places) / 2
+            loadable += 1
+    assert loadable < len(offsets) / 2
 
 
-def test_changing_what_is_not_there_leaves_nothing(tmp_path):
+def test_update_of_a_missing_file_leaves_no_files(tmp_path):
     with pytest.raises(UserError, match="cannot be opened: No such file"):
-        change_gallery(tmp_path / "new" / "gone.npz", lambda it: it)
+        update_gallery(tmp_path / "new" / "gone.npz", lambda it: it)
     assert not list(tmp_path.iterdir())
 
 
-def test_a_write_that_fails_leaves_the_old_one(gallery, tmp_path, monkeypatch):
+def test_failed_save_keeps_the_old_file(gallery, tmp_path, monkeypatch):
     path = tmp_path / "g.npz"
     gallery.save(path)
 
-    def full(*_: object, **__: object) -> None:
+    def disk_full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(np, "savez_compressed", full)
+    monkeypatch.setattr(np, "savez_compressed", disk_full)
     with pytest.raises(UserError, match="No space left"):
-        gallery.removed("Bo").save(path)
+        gallery.remove("Bo").save(path)
     assert load_gallery(path).people == gallery.people
-    assert [left.name for left in tmp_path.iterdir()] == ["g.npz"]
+    assert [file.name for file in tmp_path.iterdir()] == ["g.npz"]
 
 
 @pytest.mark.parametrize("threshold", [-1.01, 1.01, float("nan"), float("inf")])
-def test_thresholds_outside_of_cosines(gallery, threshold):
+def test_invalid_thresholds(gallery, threshold):
     with pytest.raises(UserError, match="from -1 to 1"):
         gallery.identify([[1, 0]], threshold)
     with pytest.raises(UserError, match="from -1 to 1"):
@@ -179,9 +179,9 @@ def test_thresholds_outside_of_cosines(gallery, threshold):
 
 
 @pytest.mark.parametrize("name", ["", "  ", "\u3000", "two\nlines", "two\u2028lines"])
-def test_names_that_are_none(gallery, name):
+def test_invalid_names(gallery, name):
     with pytest.raises(UserError, match="is no name"):
-        gallery.enrolled(name, [[1, 0]])
+        gallery.enroll(name, [[1, 0]])
 
 
 @pytest.mark.parametrize(
@@ -191,30 +191,34 @@ def test_names_that_are_none(gallery, name):
         *("Zoë\u3000Ünal", "Zoë\u00a0Ünal\u2009"),
     ],
 )
-def test_a_name_that_looks_the_same_is_the_same(gallery, name):
-    known = gallery.enrolled("Zoë Ünal", [[1, 2]]).enrolled(name, [[2, 1]])
-    assert known.people == {"Ada": 2, "Bo": 1, "Zoë Ünal": 2}
-    assert known.removed(name).people == gallery.people
+def test_names_that_look_the_same_are_the_same(gallery, name):
+    enrolled = gallery.enroll("Zoë Ünal", [[1, 2]]).enroll(name, [[2, 1]])
+    assert enrolled.people == {"Ada": 2, "Bo": 1, "Zoë Ünal": 2}
+    assert enrolled.remove(name).people == gallery.people
 
 
-def test_who_has_a_vector(gallery):
-    both = gallery.enrolled("Cy", [[0, 1], [1, 0.2]])
-    assert [both.holders(vector) for vector in unit([[0, 3], [9, 0], [1, -1]])] == [["Bo", "Cy"], ["Ada"], []]
-    assert empty_gallery(NETWORK, gallery.checkpoint).holders([1, 0]) == []
+def test_people_with_an_embedding(gallery):
+    both = gallery.enroll("Cy", [[0, 1], [1, 0.2]])
+    assert [both.people_with(vector) for vector in unit_vectors([[0, 3], [9, 0], [1, -1]])] == [
+        ["Bo", "Cy"],
+        ["Ada"],
+        [],
+    ]
+    assert empty_gallery(NETWORK, gallery.checkpoint).people_with([1, 0]) == []
 
 
-def test_who_is_not_there_cannot_be_removed(gallery):
+def test_remove_of_a_missing_name(gallery):
     with pytest.raises(UserError, match="Cy is not in the gallery; there are: Ada, Bo"):
-        gallery.removed("Cy")
+        gallery.remove("Cy")
 
 
 @pytest.mark.parametrize("vectors", [[[0, 0]], [[np.nan, 1]], [1, 0], [[1, 0, 0]]])
-def test_vectors_that_are_none(gallery, vectors):
+def test_invalid_embeddings(gallery, vectors):
     with pytest.raises(ValueError, match="vector"):
-        gallery.enrolled("Cy", vectors)
+        gallery.enroll("Cy", vectors)
 
 
 @given(st.lists(st.lists(st.floats(-5, 5), min_size=3, max_size=3), min_size=1, max_size=9))
-def test_lengths_say_nothing(rows):
+def test_unit_vectors_ignore_the_length(rows):
     vectors = np.array(rows) + np.array([10, 0, 0])
-    np.testing.assert_allclose(unit(vectors), unit(vectors * 7), atol=1e-6)
+    np.testing.assert_allclose(unit_vectors(vectors), unit_vectors(vectors * 7), atol=1e-6)

@@ -1,4 +1,4 @@
-"""What a classifier takes over of another network."""
+"""Initialization of a classifier from another network."""
 
 from pathlib import Path
 
@@ -9,26 +9,25 @@ from faces.recognition.networks import ScratchNetwork
 from tests.states import assert_equal
 
 
-def test_parts_that_do_not_fit_as_a_whole_are_new(capsys):
-    def network(seed: int, size: int) -> ScratchNetwork:
+def test_only_parts_that_fit_are_initialized(capsys):
+    def make_network(seed: int, size: int) -> ScratchNetwork:
         torch.manual_seed(seed)
-        made = ScratchNetwork(3, size)
-        for weight in made.parameters():  # biases, which begin at zero, are to differ
+        network = ScratchNetwork(3, size)
+        for weight in network.parameters():  # biases, which start at zero, must differ too
             torch.nn.init.normal_(weight)
-        return made
+        return network
 
     classes = ("a", "b", "c")
-    theirs = network(0, 32)
-    state = {"network": theirs.state_dict(), "average": None, "classes": classes}
-    for size, names, told in (
+    source = make_network(0, 32)
+    state = {"network": source.state_dict(), "average": None, "classes": classes}
+    for size, names, parts in (
         (48, classes, "convolutions"),
         (32, ("a", "b", "d"), "convolutions and hidden layers"),
         (32, classes, "network"),
     ):
-        ours, fresh = network(1, size), network(1, size)
-        take_over(ours, Path("x.pt"), state, names)
-        assert capsys.readouterr().out == f"beginning with the {told} of x.pt\n"
+        network, unchanged = make_network(1, size), make_network(1, size)
+        take_over(network, Path("x.pt"), state, names)
+        assert capsys.readouterr().out == f"beginning with the {parts} of x.pt\n"
         for part in ("body", "hidden", "head"):
-            taken = part == "body" or told == "network" or part in told
-            from_ = (theirs if taken else fresh).get_submodule(part)
-            assert_equal(ours.get_submodule(part).state_dict(), from_.state_dict())
+            expected = source if part == "body" or parts == "network" or part in parts else unchanged
+            assert_equal(network.get_submodule(part).state_dict(), expected.get_submodule(part).state_dict())

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from faces.recognition.learner import balanced_batch
-from faces.recognition.report import grey
+from faces.recognition.report import to_grey
 from faces.recognition.scores import accuracy, balanced_accuracy, class_scores, confusion_matrix
 
 TRUE = [0, 0, 0, 0, 1, 1, 2]
@@ -25,10 +25,10 @@ def test_scores_by_hand():
     assert math.isnan(none.recall)
 
 
-def test_every_class_is_shown_equally_often_and_every_image_of_it():
+def test_balanced_batches_sample_classes_and_their_images_equally_often():
     rows = [np.arange(0, 100), np.arange(100, 103), np.array([103])]
-    shown = np.concatenate([balanced_batch(rows, 8, step, 4) for step in range(150)])
-    counts = np.bincount(shown, minlength=104)
+    sampled = np.concatenate([balanced_batch(rows, 8, step, 4) for step in range(150)])
+    counts = np.bincount(sampled, minlength=104)
     assert [counts[own].sum() for own in rows] == [400, 400, 400]
     assert counts[:100].tolist() == [4] * 100
     assert np.ptp(counts[100:103]) <= 1
@@ -36,7 +36,7 @@ def test_every_class_is_shown_equally_often_and_every_image_of_it():
     assert not np.array_equal(balanced_batch(rows, 8, 7, 4), balanced_batch(rows, 8, 7, 5))
 
 
-def test_grey_copies_by_hand():
+def test_to_grey_by_hand():
     image = np.zeros((1, 3, 1, 3), np.uint8)
     image[0, :, 0, 0], image[0, 0, 0, 1], image[0, :, 0, 2] = 77, 255, (10, 20, 30)
-    assert grey(image)[0, :, 0].tolist() == [[77, 76, 18]] * 3
+    assert to_grey(image)[0, :, 0].tolist() == [[77, 76, 18]] * 3

@@ -1,28 +1,28 @@
-"""What a command line may say, and what stands where it says nothing."""
+"""Settings from the command line, and their defaults."""
 
 import pytest
 
 from engine.cli import parse_arguments
 from faces.landmarks.settings import LandmarkArguments
-from faces.recognition.settings import ClassifierArguments, ClassifierSettings, resolved
+from faces.recognition.settings import ClassifierArguments, ClassifierSettings, resolve
 
 
-@pytest.mark.parametrize("kind", [ClassifierArguments, LandmarkArguments])
-@pytest.mark.parametrize(("flag", "wanted"), [("--mirror", True), ("--no-mirror", False)])
-def test_mirror_images_are_asked_for_or_refused_by_a_flag_alone(kind, flag, wanted):
-    assert parse_arguments([flag, "FOLDER"], kind).mirror is wanted
-    assert parse_arguments(["FOLDER", flag], kind, parse_arguments([], kind)).mirror is wanted
+@pytest.mark.parametrize("arguments", [ClassifierArguments, LandmarkArguments])
+@pytest.mark.parametrize(("flag", "mirror"), [("--mirror", True), ("--no-mirror", False)])
+def test_mirror_flags_take_no_value(arguments, flag, mirror):
+    assert parse_arguments([flag, "FOLDER"], arguments).mirror is mirror
+    assert parse_arguments(["FOLDER", flag], arguments, parse_arguments([], arguments)).mirror is mirror
 
 
 @pytest.mark.parametrize("method", ["finetune", "arcface"])
-def test_the_small_backbone_has_no_weights_to_wait_for(method):
-    small = resolved(ClassifierSettings(method=method, backbone="small"))
+def test_small_backbone_has_no_pretrained_weights(method):
+    small = resolve(ClassifierSettings(method=method, backbone="small"))
     assert (small.weights, small.stages) == ("none", 1)
-    assert resolved(ClassifierSettings(method=method)).weights == "imagenet"
+    assert resolve(ClassifierSettings(method=method)).weights == "imagenet"
 
 
-@pytest.mark.parametrize(("method", "wanted"), [("scratch", True), ("finetune", True), ("arcface", False)])
-def test_where_nothing_is_said_of_them_the_method_decides(method, wanted):
+@pytest.mark.parametrize(("method", "mirror"), [("scratch", True), ("finetune", True), ("arcface", False)])
+def test_mirror_defaults_to_the_method(method, mirror):
     assert parse_arguments([], ClassifierArguments).mirror is None
-    assert resolved(ClassifierSettings(method=method)).mirror is wanted
-    assert resolved(ClassifierSettings(method=method, mirror=not wanted)).mirror is not wanted
+    assert resolve(ClassifierSettings(method=method)).mirror is mirror
+    assert resolve(ClassifierSettings(method=method, mirror=not mirror)).mirror is not mirror

@@ -1,15 +1,14 @@
-"""Make gan/metrics/random_features.npz, the weights of the random feature space, anew.
+"""Make gan/metrics/random_features.npz, the weights of the random feature space.
 
-    python benchmarks/random_features.py FILE
+    python -m experiments.random_features FILE
 
-The weights are fixed: another file is another space, in which no earlier score holds. They follow from a
-seed and from 2,000 drawn faces, by which each layer's answers are brought to mean 0 and variance 1 and
-the features are whitened; no photo has a part in them. (Another version of torch may draw others.)
+The weights are fixed: with another file, earlier scores no longer compare. They follow from a seed and from
+2,000 drawn faces, on which the responses of each layer are scaled to mean 0 and variance 1 and the features
+are whitened; no photo is involved. Another version of torch may draw other weights.
 """
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -20,8 +19,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 from tyro.conf import Positional, arg
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from engine.cli import parse
 from engine.errors import run_script
@@ -34,8 +31,8 @@ from gan.metrics.random_network import LAYERS, SIDE, RandomNetwork, convolve, to
 SEED = 0
 FACES_SEED = 7
 FACES = 2000
-MEASURED = 300
-"""Faces of which the layers' answers are measured."""
+CALIBRATION_FACES = 300
+"""Faces on which the responses of the layers are scaled."""
 CHANNELS = (3, 24, 48, 96, 128)
 FILTER_SIDES = (7, 5, 3, 3)
 FEATURES = 128
@@ -43,7 +40,7 @@ CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
-class FileChoice:
+class FileArguments:
     """Where to write."""
 
     file: Annotated[Path, Positional, arg(metavar="FILE")]
@@ -51,36 +48,38 @@ class FileChoice:
 
 
 def main() -> None:
-    """Draw, measure, write."""
-    choice = parse(FileChoice, description=__doc__)
+    """Draw faces, make the weights, write them."""
+    arguments = parse(FileArguments, description=__doc__)
     arrays = make(drawn_faces())
-    # Of a path alone NumPy would make another, where it does not end in .npz.
-    with report_write_errors(choice.file), atomic_write(choice.file) as path, path.open("wb") as file:
+    # Given a path, NumPy would append .npz.
+    with report_write_errors(arguments.file), atomic_write(arguments.file) as path, path.open("wb") as file:
         np.savez_compressed(file, **arrays)
-    print(f"{choice.file}: {choice.file.stat().st_size / 1e3:.0f} kB")
+    print(f"{arguments.file}: {arguments.file.stat().st_size / 1e3:.0f} kB")
 
 
 def drawn_faces() -> NDArray[np.uint8]:
-    """The faces to measure on, uint8 [2000, 3, 96, 96]."""
+    """Drawn faces, uint8 [2000, 3, 96, 96]."""
     numbers = tqdm(range(FACES), "drawing", unit=" faces")
     faces = np.stack([draw_face(sample_face(FACES_SEED, number), SIDE)[0] for number in numbers])
     return np.ascontiguousarray(np.moveaxis(faces, -1, 1))
 
 
 def make(images: NDArray[np.uint8]) -> dict[str, NDArray]:
-    """The network's arrays, measured on images, uint8 [N, 3, 96, 96]."""
+    """The network's arrays, scaled on images uint8 [N, 3, 96, 96]."""
     arrays: dict[str, NDArray] = {}
-    measured = torch.from_numpy(images[:MEASURED])
+    calibration = torch.from_numpy(images[:CALIBRATION_FACES])
     for index, filters in enumerate(random_filters(torch.Generator().manual_seed(SEED))):
         network = RandomNetwork(arrays, CPU)
-        responses = convolve([to_input(measured), *network.layers(to_input(measured), index)][-1], filters)
+        responses = convolve(
+            [to_input(calibration), *network.layers(to_input(calibration), index)][-1], filters
+        )
         deviation, mean = torch.std_mean(responses, (0, 2, 3))
         arrays[f"filters_{index}"] = (filters / deviation[:, None, None, None]).numpy().astype(np.float16)
         arrays[f"bias_{index}"] = (-mean / deviation).numpy()
     network = RandomNetwork(arrays, CPU)
     batches = torch.from_numpy(images).split(100)
     descriptors = torch.cat([network.descriptors(batch) for batch in batches]).double()
-    # First each value to variance 1, as colours, means and deviations have no common unit.
+    # Scale each value to variance 1 first: colours, means and deviations have no common unit.
     deviation, centre = torch.std_mean(descriptors, 0)
     strengths, directions = torch.linalg.eigh(torch.cov(((descriptors - centre) / deviation).T))
     whitening = (directions / strengths.sqrt())[:, -FEATURES:].flip(1)
@@ -90,7 +89,7 @@ def make(images: NDArray[np.uint8]) -> dict[str, NDArray]:
 
 
 def random_filters(generator: torch.Generator) -> list[Tensor]:
-    """Each layer's filters, float32 [C', C, K, K]: orthogonal, and in the first blind to flat colour."""
+    """Orthogonal filters of each layer, float32 [C', C, K, K]; those of the first ignore flat colour."""
     layers = []
     for index in range(LAYERS):
         channels, side = CHANNELS[index], FILTER_SIDES[index]

@@ -1,4 +1,4 @@
-"""benchmarks/recognition.py: who is trained on and who is tested, what is measured, what is trained once."""
+"""The recognition experiment: splits, measurements, reuse of runs."""
 
 import shutil
 from dataclasses import replace
@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import recognition, recognition_runs
-from benchmarks.recognition import Choice, open_set, split
-from benchmarks.recognition_runs import link, train
 from engine.errors import UserError
 from engine.runs import checkpoints
+from experiments import recognition, running
+from experiments.recognition import RecognitionArguments, open_set, split_people
+from experiments.recognition_runs import link, train
 from faces.recognition import report
 from tests.in_process import succeed
 
@@ -22,7 +22,7 @@ SMALL = (*TINY, "--backbone", "small", "--weights", "none")
 
 @pytest.fixture(scope="module")
 def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Seven images of noise of each of fourteen people, of whom nothing is to be learnt; do not change it."""
+    """Seven images of noise of each of fourteen people; do not change them."""
     folder, random = tmp_path_factory.mktemp("measured") / "people", np.random.default_rng(0)
     for person in range(14):
         (folder / f"person-{person:02d}").mkdir(parents=True)
@@ -32,35 +32,36 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def called(script: str, *words: object, quiet: bool = False) -> None:
-    """As `recognition_runs.call`, in this process."""
-    told = succeed(script, *words)
-    print("" if quiet else "\n".join(told.lines))
+def call_in_process(script: str, *arguments: object, out: object = None, success: object = ()) -> None:
+    """As `running.call_script`, in this process."""
+    output = succeed(script, *arguments)
+    if out is None:
+        print("\n".join(output.lines))
 
 
 @pytest.fixture
-def tiny(people, tmp_path, monkeypatch) -> Choice:
-    """The benchmark in seconds: fewer steps, and without a process for each training."""
+def tiny(people, tmp_path, monkeypatch) -> RecognitionArguments:
+    """The experiment in seconds: fewer steps, and no process for each training."""
     names = sorted(path.name for path in people.iterdir())
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(report, "_draw", lambda *_: [])
-    monkeypatch.setattr(recognition_runs, "call", called)
+    monkeypatch.setattr(running, "call_script", call_in_process)
     for name, value in {
-        "PAIR": (names[0], names[1]),
-        "MANY": tuple(names[2:4]),
-        "TRAINED_OF_MANY": 5,
-        "FEW": (2, 4),
+        "TRANSFER_PEOPLE": (names[0], names[1]),
+        "FREQUENT_PEOPLE": tuple(names[2:4]),
+        "TRAINED_PER_PERSON": 5,
+        "TRANSFER_COUNTS": (2, 4),
         "SIDE": 32,
         "SCRATCH": TINY,
         "EMBEDDING": ("--method", "arcface", "--centre", 0.6, *SMALL),
         "TRANSFER": {"from arcface": ("--method", "finetune", "--steps", 2, "--device", "cpu")},
     }.items():
         monkeypatch.setattr(recognition, name, value)
-    return Choice(people, seeds=(0,), output=Path("out"))
+    return RecognitionArguments(people, seeds=(0,), output=Path("out"))
 
 
-def test_all_parts_print_tables_and_train_nothing_twice(tiny, people, capsys, monkeypatch):
-    parts = (recognition.scratch, recognition.arcface, recognition.finetune)
+def test_all_parts_print_tables_and_reuse_runs(tiny, people, capsys, monkeypatch):
+    parts = (recognition.measure_scratch, recognition.measure_embeddings, recognition.measure_transfer)
     for part in parts:
         part(tiny)
     first = capsys.readouterr().out
@@ -71,13 +72,13 @@ def test_all_parts_print_tables_and_train_nothing_twice(tiny, people, capsys, mo
         *("images of each", "---", "2", "4"),
     ]
     assert len({row.count("|") for row in rows[3:9]}) == 1
-    monkeypatch.setattr(recognition_runs, "call", None)
+    monkeypatch.setattr(running, "call_script", None)
     for part in parts:
         part(tiny)
         again = capsys.readouterr().out
-        assert again.partition("|")[2] in first, "tables stand in one piece, whatever is trained before"
+        assert again.partition("|")[2] in first, "a table is printed in one piece, after all trainings"
 
-    trained, newcomers, strangers = split(people)
+    trained, newcomers, strangers = split_people(people)
     assert sorted([*trained, *newcomers, *strangers]) == sorted(path.name for path in people.iterdir())
     files = {
         place: {path.resolve() for path in (tiny.output / "splits" / place).rglob("*.png")}
@@ -87,25 +88,25 @@ def test_all_parts_print_tables_and_train_nothing_twice(tiny, people, capsys, mo
     assert files["two-2/train"] < files["two-4/train"]
     assert files["two-2/validate"] == files["two-4/validate"]
     for place in ("forty", "two-4/train"):
-        assert not files[place] & files["two-4/validate"], "never trained on what is tested"
+        assert not files[place] & files["two-4/validate"], "no test image is trained on"
 
 
-def test_generated_faces_are_labelled_and_measured(tiny, people, tiny_run, tmp_path, monkeypatch, capsys):
+def test_generated_faces_are_labelled_and_evaluated(tiny, people, tiny_run, tmp_path, monkeypatch, capsys):
     faces, run = tmp_path / "faces", shutil.copytree(tiny_run, tmp_path / "generator")
     faces.mkdir()
     for number, file in enumerate(sorted(people.rglob("*.png"))[:20]):
         shutil.copy(file, faces / f"{20 + number}_{number % 2}_x.png")
     calls = []
 
-    def but_for_evaluate(script: str, *words: object, quiet: bool = False) -> None:
-        calls.append((script, *words))
-        if script != "evaluate.py":  # which takes long, and is tested with these features elsewhere
-            called(script, *words, quiet=quiet)
+    def skip_evaluate(script: str, *arguments: object, **options: object) -> None:
+        calls.append((script, *arguments))
+        if script != "evaluate.py":  # takes long, and is tested with these features elsewhere
+            call_in_process(script, *arguments, **options)
 
-    monkeypatch.setattr(recognition, "call", but_for_evaluate)
+    monkeypatch.setattr(recognition, "call_script", skip_evaluate)
     monkeypatch.setattr(recognition, "GENERATED", 16)
     monkeypatch.setattr(recognition, "GENDER", ("--label", recognition.LABEL, *TINY))
-    recognition.generated(replace(tiny, faces=faces, run=run))
+    recognition.label_generated(replace(tiny, faces=faces, run=run))
     out = capsys.readouterr().out
     assert "on 4 faces held out" in out
     assert "| class | real | real, as labelled | 16 generated, as labelled |" in out
@@ -122,26 +123,26 @@ def test_generated_faces_are_labelled_and_measured(tiny, people, tiny_run, tmp_p
     assert {path.name for path in (tiny.output / "labels").iterdir()} == {"recognized.csv", ".recognize.made"}
 
 
-def test_a_link_of_an_earlier_split_is_gone(people, tmp_path):
-    one, other = sorted(people.iterdir())[:2]
-    photos = {person.name: sorted(person.iterdir()) for person in (one, other)}
+def test_links_of_an_earlier_split_are_removed(people, tmp_path):
+    first, second = sorted(people.iterdir())[:2]
+    photos = {person.name: sorted(person.iterdir()) for person in (first, second)}
     folder = tmp_path / "split"
     link(folder, {name: (files[:6], files[6:]) for name, files in photos.items()})
-    link(folder, {one.name: (photos[one.name][:2], photos[one.name][2:])})
-    assert sorted(path.resolve() for path in (folder / "train").rglob("*.png")) == photos[one.name][:2]
+    link(folder, {first.name: (photos[first.name][:2], photos[first.name][2:])})
+    assert sorted(path.resolve() for path in (folder / "train").rglob("*.png")) == photos[first.name][:2]
     assert {path.name for path in folder.iterdir()} == {"train", "validate"}
-    assert not (folder / "train" / other.name).exists()
-    link(folder, {one.name: (photos[one.name], ())})
-    assert [path.name for path in folder.iterdir()] == [one.name]
-    assert all(path.is_file() for path in photos[other.name]), "links go, never what they lead to"
+    assert not (folder / "train" / second.name).exists()
+    link(folder, {first.name: (photos[first.name], ())})
+    assert [path.name for path in folder.iterdir()] == [first.name]
+    assert all(path.is_file() for path in photos[second.name]), "only links are removed"
 
 
-def test_a_run_of_other_settings_is_not_taken(tiny, people):
-    trained, _, _ = split(people)
+def test_a_run_with_other_settings_is_refused(tiny, people):
+    trained, _, _ = split_people(people)
     folder = link(Path("of two"), {name: (sorted((people / name).iterdir()), ()) for name in trained[:2]})
     run = train(tiny.output, "one", (folder, *TINY), 0)
     assert train(tiny.output, "one", (folder, *TINY), 0) == run
-    with pytest.raises(UserError, match="was trained with another --seed than is measured now"):
+    with pytest.raises(UserError, match="was trained with another --seed;"):
         train(tiny.output, "one", (folder, *TINY, "--seed", 1), 0)
 
 
@@ -156,32 +157,32 @@ def test_open_set_by_hand(tmp_path, monkeypatch):
     class People:
         def __init__(self, *names: str) -> None:
             self.classes = tuple(sorted({*names}))
-            self.names = lambda: list(names)
+            self.class_names = lambda: list(names)
 
     # Ada is enrolled at 0 degrees and looked up at 10, 50, 20; Bo at 90 and 40, which is nearer to Ada.
-    new, theirs = at([0, 10, 50, 20, 90, 40]), People("Ada", "Ada", "Ada", "Ada", "Bo", "Bo")
-    # One of Cy's images is as like Ada as Bo's is, at 40 degrees or less; Di's is like nobody.
-    found = open_set(new, theirs, at([30, 45, 240]), People("Cy", "Cy", "Di"))
-    assert found["rank-1"] == 0.5
-    assert found["rank-1, balanced"] == pytest.approx((2 / 3 + 0) / 2)
-    # Ada's are judged by Bo's 40 degrees, Bo's by Ada's: 40 degrees too, as 50 is that far from 90.
-    assert found["newcomers named"] == pytest.approx((2 / 3 + 0) / 2)
-    assert found["strangers refused"] == pytest.approx((1 / 2 + 1) / 2)
+    new, names = at([0, 10, 50, 20, 90, 40]), People("Ada", "Ada", "Ada", "Ada", "Bo", "Bo")
+    # One of Cy's images is as near to Ada as Bo's is, at 40 degrees or less; Di's is near to nobody.
+    scores = open_set(new, names, at([30, 45, 240]), People("Cy", "Cy", "Di"))
+    assert scores["rank-1"] == 0.5
+    assert scores["rank-1, balanced"] == pytest.approx((2 / 3 + 0) / 2)
+    # Ada's threshold is set on Bo's 40 degrees, Bo's on Ada's: 40 degrees too, as 50 is that far from 90.
+    assert scores["newcomers named"] == pytest.approx((2 / 3 + 0) / 2)
+    assert scores["strangers refused"] == pytest.approx((1 / 2 + 1) / 2)
 
 
-def test_eigenfaces_are_the_directions_of_the_most_variance():
+def test_eigenfaces_are_directions_of_maximal_variance():
     random = np.random.default_rng(0)
     base = np.full((40, 3, 8, 8), 128, np.uint8)
     base[:, :, 2, 2] = random.integers(0, 256, (40, 1))
     project = recognition.eigenfaces(base, whiten=False)
     images = np.full((2, 3, 8, 8), 128, np.uint8)
     images[0, :, 2, 2], images[1, :, 2, 2] = 255, 0
-    one, other = project(images)
-    assert abs(one[0]) == pytest.approx(1, abs=1e-3)
-    assert one @ other == pytest.approx(-1, abs=1e-3)
+    brighter, darker = project(images)
+    assert abs(brighter[0]) == pytest.approx(1, abs=1e-3)
+    assert brighter @ darker == pytest.approx(-1, abs=1e-3)
 
 
-def test_a_folder_without_these_people_is_one_line(people):
+def test_a_folder_without_these_people_is_refused(people):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.argv", ["recognition.py", str(people)])
         with pytest.raises(UserError, match="has no folder Colin_Powell"):
