@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from engine.cli import parse
 from engine.errors import UserError, run_script
-from engine.runs import report_write_errors, samples
+from engine.runs import report_write_errors, sample_grids
 from gan.options import RunArguments
 from images import VideoFormat
 
@@ -85,7 +85,7 @@ def make_film(run: Path, arguments: PlotArguments) -> Path:
     """Write a film of a run's sample grids and return its path."""
     from images.video import read_frames, save_video
 
-    grids = samples(run)
+    grids = sample_grids(run)
     if len(grids) < 2:
         raise UserError(f"{run / 'samples'} contains {len(grids)} sample grids; a film needs 2 or more")
     frames = read_frames(grids, arguments.shrink, hold=round(arguments.hold * arguments.fps))

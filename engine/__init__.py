@@ -1,1 +1,30 @@
-"""TODO."""
+"""What every training needs, whatever the network: runs, checkpoints, logging, devices, processes, signals.
+
+Settings and errors:
+    errors: `UserError`, a user's mistake in one line, and `run_script`, which prints it.
+    settings: settings as dataclasses: checked, compared, stored as JSON, listed in a table.
+    cli: command lines made from those dataclasses.
+
+Files:
+    files: atomic writes, safe names, digests.
+    png: PNG files with text chunks.
+    runs: numbered run folders, and where everything in them is.
+    lock: one process per run.
+    checkpoint: saving and loading, without running code from a file.
+    run_logger: TensorBoard, metrics.jsonl and sample grids.
+
+Training:
+    setup, loop: from a command line to a trained network.
+    budget, signals: when a training stops.
+    best: which checkpoint has the best score.
+    finite: NaN and infinity, detected without synchronising with the device.
+    ema: exponential moving averages of the weights.
+
+Hardware:
+    device: choice of device and precision.
+    cuda_graph: a training step as one CUDA graph.
+    distributed, sync_batch_norm: training in several processes.
+    worker_pool: CPU work in several processes.
+
+errors, settings, cli, files, png, runs, lock, best, budget, signals and worker_pool work without torch.
+"""

@@ -1,4 +1,4 @@
-"""Time and steps of one sitting of a training against what its settings allow, and how it ended."""
+"""How long a training may take, in steps and minutes."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from tqdm import tqdm
 
 
 class Budget(Protocol):
-    """The settings of a training that say when it ends."""
+    """The settings that decide when a training ends."""
 
     @property
     def steps(self) -> int | None:
-        """Steps in all; None for no limit."""
+        """Number of steps, including those before a resume; None for no limit."""
 
     @property
     def minutes(self) -> float | None:
-        """Minutes of a sitting; None for no limit."""
+        """Minutes since the start or the resume; None for no limit."""
 
     @property
     def batch_size(self) -> int:
-        """Images a step."""
+        """Images per step."""
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """How a sitting ended."""
+class TrainingResult:
+    """How a training ended."""
 
     step: int
     seconds: float
@@ -38,65 +38,65 @@ class Outcome:
 
 
 class BudgetTimer:
-    """Follows a sitting that begins now, at a step.
+    """Measures steps and time from now on, starting or resuming at a step.
 
     Attributes:
-        longest_turn: seconds of the longest step with all that was done after it; None before the first
-            has ended. The first, in which libraries choose their ways, counts only until there is a second.
+        longest_step: seconds of the longest step, including everything done after it; None before the first
+            one ends. The first, in which libraries choose algorithms, counts only until the second ends.
     """
 
     def __init__(self, settings: Budget, step: int) -> None:
         self._settings = settings
-        self._start = time.monotonic()
-        self._first_step = step
-        self._marked_step, self._marked_time = step, self._start
-        self.longest_turn: float | None = None
-        self._turns, self._turned = 0, self._start
+        self._start = self._last_rate_time = self._last_step_time = time.monotonic()
+        self._first_step = self._last_rate_step = step
+        self._steps_ended = 0
+        self.longest_step: float | None = None
 
     def seconds(self) -> float:
-        """Since the beginning."""
+        """Seconds since the start or the resume."""
         return time.monotonic() - self._start
 
     def roll_back(self, steps: int) -> None:
-        """Take note that so many steps are to be made again."""
+        """Record that this many steps will be repeated."""
         self._first_step -= steps
-        self._marked_step -= steps
+        self._last_rate_step -= steps
 
-    def turn(self) -> None:
-        """Take note that a step has ended, with all that is done after it."""
+    def end_step(self) -> None:
+        """Record that a step has ended, with everything done after it."""
         now = time.monotonic()
-        seconds, self._turned = now - self._turned, now
-        self.longest_turn = max(seconds, self.longest_turn or 0.0) if self._turns > 1 else seconds
-        self._turns += 1
+        seconds, self._last_step_time = now - self._last_step_time, now
+        self.longest_step = max(seconds, self.longest_step or 0.0) if self._steps_ended > 1 else seconds
+        self._steps_ended += 1
 
-    def over(self, step: int) -> bool:
-        """Whether the steps or the minutes are used up."""
+    def is_exhausted(self, step: int) -> bool:
+        """Whether no steps or no minutes are left."""
         steps, minutes = self._settings.steps, self._settings.minutes
         return (steps is not None and step >= steps) or (
             minutes is not None and self.seconds() >= 60 * minutes
         )
 
     def images_per_second(self, step: int) -> float:
-        """Since the last call, everything included."""
+        """The rate since the last call, with everything included."""
         now = time.monotonic()
-        rate = (step - self._marked_step) * self._settings.batch_size / max(now - self._marked_time, 1e-9)
-        self._marked_step, self._marked_time = step, now
+        images = (step - self._last_rate_step) * self._settings.batch_size
+        rate = images / max(now - self._last_rate_time, 1e-9)
+        self._last_rate_step, self._last_rate_time = step, now
         return rate
 
     def expected_steps(self, step: int) -> int | None:
-        """The step at which the run will end, as far as can be told; None before the first step."""
+        """An estimate of the step at which training will end; None if unknown before the first step."""
         steps, minutes = self._settings.steps, self._settings.minutes
         if minutes is None:
             return steps
-        done = step - self._first_step
-        if done == 0:
+        completed = step - self._first_step
+        if completed == 0:
             return None
-        left = max(0.0, 60 * minutes - self.seconds())
-        expected = step + round(left * done / self.seconds())
+        seconds_left = max(0.0, 60 * minutes - self.seconds())
+        expected = step + round(seconds_left * completed / self.seconds())
         return expected if steps is None else min(expected, steps)
 
-    def progress(self, step: int, *, shown: bool = True) -> tqdm:
-        """A progress bar over steps that stands at this one."""
+    def progress_bar(self, step: int, *, shown: bool = True) -> tqdm:
+        """A progress bar over steps, at this step."""
         return tqdm(
             initial=step,
             total=self.expected_steps(step),

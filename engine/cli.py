@@ -1,4 +1,4 @@
-"""Command lines made from dataclasses: a field is a flag, the string below it the flag's help.
+"""Command lines made from dataclasses: each field is a flag, and the string below it is the flag's help.
 
 Nothing here imports torch, so --help and most mistakes are answered at once.
 """
@@ -16,113 +16,115 @@ from typing import Any, TypeVar
 import tyro
 
 from engine.errors import UserError
+from engine.runs import NEWEST
 from engine.settings import AnySettings
 
-NEWEST = "newest"
-Choices = TypeVar("Choices")
+Options = TypeVar("Options")
 
-_FRAME = "╭╮╰╯│─ "
+_BOX_DRAWING = "╭╮╰╯│─ "
 
 
 def parse(
-    choices: type[Choices],
+    options: type[Options],
     arguments: Sequence[str] | None = None,
     *,
-    default: Choices | None = None,
+    default: Options | None = None,
     description: str | None = None,
-) -> Choices:
-    """The user's choices as an instance of the dataclass `choices`.
+) -> Options:
+    """Parse a command line into an instance of the dataclass `options`.
 
     Args:
-        choices: dataclass whose fields are the flags.
-        arguments: the words of the command line; those of this process if None.
-        default: instance whose values stand where the user says nothing.
+        options: dataclass whose fields are the flags.
+        arguments: the command line; that of this process if None.
+        default: instance with the defaults; those of the dataclass if None.
         description: what the script does, for --help; the dataclass's docstring if None.
 
     Raises:
-        UserError: the words do not fit; the first thing that is wrong, in one line.
+        UserError: the arguments are invalid; the message is the first problem, in one line.
         SystemExit: with code 0, after --help was printed.
     """
-    words = sys.argv[1:] if arguments is None else list(arguments)
-    told = io.StringIO()
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    output = io.StringIO()
     try:
-        # tyro tells mistakes in a framed paragraph; this project tells every mistake in one line.
-        with contextlib.redirect_stderr(told):
+        # tyro reports mistakes in a framed paragraph; this project reports them in one line.
+        with contextlib.redirect_stderr(output):
             if default is None:
-                return tyro.cli(choices, args=words, description=description)
-            return tyro.cli(choices, args=words, description=description, default=default)
+                return tyro.cli(options, args=arguments, description=description)
+            return tyro.cli(options, args=arguments, description=description, default=default)
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
-        raise UserError(_first_paragraph(told.getvalue())) from None
+        raise UserError(_first_paragraph(output.getvalue())) from None
 
 
 def _first_paragraph(framed: str) -> str:
-    """The text of tyro's framed message down to its first rule or blank line, on one line."""
+    """The text of tyro's framed message down to its first rule or blank line, in one line."""
     lines: list[str] = []
     for line in framed.splitlines()[1:]:
-        text = line.strip(_FRAME)
-        if text.strip("-"):  # a rule is made of hyphens where the terminal knows no other lines
+        text = line.strip(_BOX_DRAWING)
+        if text.strip("-"):  # a rule consists of hyphens if the terminal cannot draw boxes
             lines.append(text)
         elif lines:
             break
-    return f"{' '.join(lines).strip(' .')}; --help lists what there is"
+    return f"{' '.join(lines).strip(' .')}; --help lists all flags"
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """Where a training begins."""
+    """How a training starts."""
 
     resume: str | None = None
-    """Go on with a run (its folder, name or number; the newest if none is named), bit for bit."""
+    """Resume a run (its folder, name or number; without a value, the newest), bit for bit."""
     init_from: str | None = None
-    """Begin a new run with the networks of another one (fine-tuning)."""
+    """Start a new run with the networks of another run (fine-tuning)."""
     force: bool = False
-    """Resume although settings or data changed that alter the mathematics."""
+    """Resume although settings or data that change the mathematics are different."""
     dry_run: bool = False
     """Print networks, parameters, memory and data, and stop."""
 
 
 AnyArguments = TypeVar("AnyArguments", bound=RunOptions)
-"""A class of settings with a `RunOptions`."""
+"""A dataclass of settings that is also a `RunOptions`."""
 
 
-def parse_arguments(words: Sequence[str], kind: type[AnyArguments], default: Any = None) -> AnyArguments:
-    """Read a command line.
+def parse_arguments(
+    arguments: Sequence[str], arguments_type: type[AnyArguments], default: Any = None
+) -> AnyArguments:
+    """Parse the command line of a training.
 
     Args:
-        words: of the command line.
-        default: settings where the words say nothing; those of `kind` if None.
-        kind: of request.
+        arguments: the command line.
+        arguments_type: dataclass whose fields are the flags.
+        default: settings with the defaults; those of `arguments_type` if None.
 
     Raises:
-        UserError: words that do not fit.
-        SystemExit: with code 0, after --help.
+        UserError: the arguments are invalid.
+        SystemExit: with code 0, after --help was printed.
     """
-    start = kind(**_values(default, type(default))) if default else kind()
-    request = parse(kind, _with_named_run(words), default=start)
-    for name, run in (("--resume", request.resume), ("--init-from", request.init_from)):
+    defaults = arguments_type(**_values(default, type(default))) if default else arguments_type()
+    parsed = parse(arguments_type, _with_newest_run(arguments), default=defaults)
+    for flag, run in (("--resume", parsed.resume), ("--init-from", parsed.init_from)):
         if run == "":
-            raise UserError(f"{name} is given an empty name of a run")
-    if request.resume and request.init_from:
-        raise UserError("--resume goes on with a run and --init-from begins a new one: give one of the two")
-    return request
+            raise UserError(f"{flag} has an empty value: give a run")
+    if parsed.resume and parsed.init_from:
+        raise UserError("--resume continues a run and --init-from starts a new one: give only one of them")
+    return parsed
 
 
-def settings_of(request: Any, kind: type[AnySettings]) -> AnySettings:
-    """The settings, an instance of `kind`, that are part of a request."""
-    return kind(**_values(request, kind))
+def settings_of(arguments: Any, settings_type: type[AnySettings]) -> AnySettings:
+    """The settings, an instance of `settings_type`, among parsed arguments."""
+    return settings_type(**_values(arguments, settings_type))
 
 
-def _values(settings: Any, kind: type) -> dict[str, Any]:
-    return {field.name: getattr(settings, field.name) for field in fields(kind)}
+def _values(settings: Any, settings_type: type) -> dict[str, Any]:
+    return {field.name: getattr(settings, field.name) for field in fields(settings_type)}
 
 
-def _with_named_run(words: Sequence[str]) -> list[str]:
-    """Name the newest run after a --resume that names none."""
-    named: list[str] = []
-    for word, following in pairwise([*words, "-"]):
-        named.append(word)
-        if word == "--resume" and following.startswith("-"):
-            named.append(NEWEST)
-    return named
+def _with_newest_run(arguments: Sequence[str]) -> list[str]:
+    """Add the value NEWEST to a --resume without a value."""
+    complete: list[str] = []
+    for argument, following in pairwise([*arguments, "-"]):
+        complete.append(argument)
+        if argument == "--resume" and following.startswith("-"):
+            complete.append(NEWEST)
+    return complete

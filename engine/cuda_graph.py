@@ -1,7 +1,7 @@
 """A training step as one CUDA graph: recorded once, then replayed with a single launch.
 
-A step of a small network is a thousand kernels or more, of a few microseconds each, which a processor cannot
-launch as fast as a GPU runs them. A graph holds them all.
+A step of a small network consists of a thousand or more kernels of a few microseconds each. A CPU cannot
+launch them as fast as a GPU runs them.
 """
 
 from __future__ import annotations
@@ -11,24 +11,24 @@ from collections.abc import Callable
 import torch
 
 WARM_UP = 3
-"""Calls that are made as they are before one is recorded: in the first, libraries choose their algorithms
-and optimizers allocate their state, and a graph may hold neither."""
+"""Calls before the recording. In the first ones, libraries choose their algorithms and optimizers allocate
+their state; a graph may contain neither."""
 
 
 class CaptureError(Exception):
-    """The GPU, or a library, refused the recording; the function's work was not done."""
+    """The GPU or a library refused the recording; the function has had no effect."""
 
 
 class GraphedStep:
-    """Calls a function on a GPU: at first as it is, then as a CUDA graph.
+    """Calls a function on a GPU: directly at first, then as a CUDA graph.
 
-    The function may neither read a value back nor depend on anything but tensors that stay where they are:
-    whatever else it looks at keeps the value it had at the recording. Where such a thing is to change (a
-    learning rate, the place of a tensor), a new one has to be made.
+    The function must not read a value back and must depend only on tensors that stay in place: anything else
+    keeps the value it had at the recording. If it changes (a learning rate, the place of a tensor), create a
+    new `GraphedStep`.
 
     Args:
-        function: does the same work at every call, and nothing that matters beside work on the GPU.
-        random: what it draws from. A replay draws what a call would: seed it before each.
+        function: does the same work at every call, and has no side effects other than on the GPU.
+        random: the generator it draws from. A replay draws what a call would: seed it before each.
     """
 
     def __init__(self, function: Callable[[], None], random: torch.Generator) -> None:
@@ -38,34 +38,34 @@ class GraphedStep:
         self._graph: torch.cuda.CUDAGraph | None = None
 
     def __call__(self) -> None:
-        """Do the function's work; it may still be under way when this returns.
+        """Run the function, asynchronously.
 
         Raises:
-            CaptureError: from then on neither this nor `random` can be used.
+            CaptureError: neither this object nor `random` can be used any more.
         """
         if self._calls < WARM_UP:
-            self._call_aside()
+            self._call_on_side_stream()
         else:
             self._graph = self._graph or self._record()
             self._graph.replay()
         self._calls += 1
 
-    def _call_aside(self) -> None:
-        # On the default stream, autograd would bind what it keeps to a stream that cannot be recorded.
-        here = torch.cuda.current_stream()
-        self._stream.wait_stream(here)
+    def _call_on_side_stream(self) -> None:
+        # On the default stream, autograd would bind its state to a stream that cannot be recorded.
+        current = torch.cuda.current_stream()
+        self._stream.wait_stream(current)
         with torch.cuda.stream(self._stream):
             self._function()
-        here.wait_stream(self._stream)
+        current.wait_stream(self._stream)
 
     def _record(self) -> torch.cuda.CUDAGraph:
-        graph, here = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
+        graph, current = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
         try:
             graph.register_generator_state(self._random)
-            # Of this thread alone: others, such as NCCL's watchdog, may call the GPU meanwhile.
+            # Only of this thread: others, such as NCCL's watchdog, may call the GPU meanwhile.
             with torch.cuda.graph(graph, capture_error_mode="thread_local"):
                 self._function()
         except RuntimeError as error:
-            torch.cuda.set_stream(here)  # older versions of torch stay on the graph's
+            torch.cuda.set_stream(current)  # older versions of torch stay on the graph's stream
             raise CaptureError(str(error).partition("\n")[0]) from error
         return graph

@@ -1,4 +1,4 @@
-"""The machine: where to compute, in which precision, and what repetition bit for bit depends on."""
+"""The hardware: where to compute, in which precision, and what bit-for-bit reproduction depends on."""
 
 from __future__ import annotations
 
@@ -16,46 +16,46 @@ import torch
 from engine.errors import UserError, is_out_of_memory
 from engine.settings import Device, Precision
 
-MALLOC = {"M_MMAP_MAX": (-4, 0), "M_TRIM_THRESHOLD": (-1, 2**31 - 1)}
-"""Parameters of glibc's mallopt (malloc.h): no block by mmap, and up to 2 GiB at the heap's end kept."""
-PROBE_SIDE = 1024
-PROBE_GAIN = 1.3
-"""How much faster bfloat16 must prove than float32 to be worth its coarser numbers."""
+MALLOPT = {"M_MMAP_MAX": (-4, 0), "M_TRIM_THRESHOLD": (-1, 2**31 - 1)}
+"""Parameters of glibc's mallopt (malloc.h): no blocks from mmap; keep up to 2 GiB at the end of the heap."""
+MATMUL_SIZE = 1024
+MIN_BFLOAT16_SPEEDUP = 1.3
+"""Over float32, to be worth the lower precision."""
 
 
-def choose_device(wanted: Device) -> torch.device:
-    """The device of that kind; for `auto` CUDA, then Apple's MPS, then the CPU, whichever is there.
+def choose_device(name: Device) -> torch.device:
+    """The device of this name; for `auto`, the first available of CUDA, Apple's MPS and the CPU.
 
     Raises:
         UserError: the machine, or the installed torch, has no such device.
     """
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if wanted == "auto":
-        return torch.device(next(kind for kind, usable in there.items() if usable))
-    if not there.get(wanted):
-        usable = ", ".join(kind for kind, usable in there.items() if usable)
-        raise UserError(f"--device {wanted} is not to be had on this machine; there is: {usable}")
-    return torch.device(wanted)
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    usable = [kind for kind, is_available in available.items() if is_available]
+    if name == "auto":
+        return torch.device(usable[0])
+    if name not in usable:
+        raise UserError(f"--device {name} is not available on this machine; available: {', '.join(usable)}")
+    return torch.device(name)
 
 
-def choose_precision(wanted: Precision, device: torch.device) -> Precision:
-    """The precision of the networks' arithmetic; for `auto` the one that proves faster.
+def choose_precision(precision: Precision, device: torch.device) -> Precision:
+    """The precision for the networks' arithmetic; `auto` becomes the faster one.
 
-    Many processors take bfloat16 and emulate it slowly, so on a CPU both are timed on a matrix
-    product. A GPU is asked whether it has units for it; MPS stays with float32.
+    Many CPUs emulate bfloat16 slowly, so on a CPU a matrix product is timed in both. A GPU reports whether it
+    supports bfloat16; MPS uses float32.
     """
-    if wanted != "auto":
-        return wanted
+    if precision != "auto":
+        return precision
     if device.type == "cuda":
         return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
     if device.type != "cpu":
         return "float32"
-    gain = _product_seconds(torch.float32) / _product_seconds(torch.bfloat16)
-    return "bfloat16" if gain >= PROBE_GAIN else "float32"
+    speedup = _matmul_seconds(torch.float32) / _matmul_seconds(torch.bfloat16)
+    return "bfloat16" if speedup >= MIN_BFLOAT16_SPEEDUP else "float32"
 
 
 def exact_float32() -> contextlib.AbstractContextManager[None]:
-    """In this context float32 convolutions on a GPU are float32, not the shorter TF32 that cuDNN prefers."""
+    """A context in which float32 convolutions on a GPU do not use TF32, which cuDNN prefers."""
     cudnn = torch.backends.cudnn
     return cudnn.flags(
         enabled=cudnn.enabled,
@@ -66,12 +66,12 @@ def exact_float32() -> contextlib.AbstractContextManager[None]:
 
 
 def enable_cudnn_benchmark(device: torch.device) -> None:
-    """On a GPU, have cuDNN time its algorithms for each shape of convolution it meets, and keep the fastest.
+    """On a GPU, let cuDNN time its algorithms for each new shape of convolution and use the fastest.
 
-    By default it guesses, worst for numbers of channels as odd as those of the preset `light`. Timing pays
-    where few shapes come again and again, as in a training; it is over before a step is recorded as a
-    graph. Which algorithm wins is chance where two are about as fast, so two runs on a GPU may differ in
-    their last bits; nothing promises that they do not.
+    Its heuristics are worst for unusual numbers of channels, such as those of the preset `light`. Timing pays
+    in a training, where few shapes recur; it ends before a step is recorded as a CUDA graph. Of two
+    algorithms that are about equally fast, either may win, so two runs on a GPU may differ in their last
+    bits.
     """
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = True
@@ -79,32 +79,32 @@ def enable_cudnn_benchmark(device: torch.device) -> None:
 
 @contextlib.contextmanager
 def report_out_of_memory() -> Iterator[None]:
-    """Have too little memory, of a GPU or of the processor, told in one line (`UserError`)."""
+    """Turn a lack of memory, on a GPU or the CPU, into a one-line `UserError`."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
         raise UserError(
-            "there is not enough memory: a smaller --batch-size takes less, or --accumulate 2 or more, or "
-            "smaller networks; checkpoints are as they were"
+            "not enough memory: a smaller --batch-size takes less, or --accumulate 2 or more, or smaller "
+            "networks; the checkpoints are intact"
         ) from error
 
 
 def keep_freed_memory() -> None:
-    """Have this process keep the memory that it frees, where glibc manages it.
+    """Let this process keep the memory that it frees, if the C library is glibc.
 
-    By default glibc gives large blocks back to the system at once. On a CPU every step frees and asks for
-    the same blocks, and having them zeroed page by page each time takes a fifth of it.
+    By default, glibc returns large blocks to the system at once. On a CPU, every step frees and requests the
+    same blocks, and zeroing them page by page takes a fifth of the step.
     """
     if platform.libc_ver()[0] == "glibc":
         library = ctypes.CDLL(None)
-        for parameter, value in MALLOC.values():
+        for parameter, value in MALLOPT.values():
             library.mallopt(parameter, value)
 
 
 def describe_environment(device: torch.device, processes: int = 1) -> dict[str, Any]:
-    """What repetition bit for bit depends on beside the settings."""
+    """What bit-for-bit reproduction depends on beside the settings."""
     on_gpu = device.type == "cuda"
     return {
         "python": platform.python_version(),
@@ -119,27 +119,27 @@ def describe_environment(device: torch.device, processes: int = 1) -> dict[str, 
     }
 
 
+def print_environment_changes(before: dict[str, Any], now: dict[str, Any]) -> None:
+    """Print how an earlier result of `describe_environment` differs from this one."""
+    for name, value in before.items():
+        if now.get(name) != value:
+            print(f"note: {name} was {value} and is now {now.get(name)}; steps may differ in the last bits")
+
+
 def _instruction_set() -> str:
-    """What torch's kernels are chosen by, and the units for bfloat16 that oneDNN's are chosen by as well."""
-    units = {"AMX": "_is_amx_tile_supported", "bfloat16": "_is_avx512_bf16_supported"}
-    # torch has no public name for them that version 2.11 knows.
-    found = [unit for unit, asked in units.items() if getattr(torch.cpu, asked, bool)()]
-    return " + ".join([torch.backends.cpu.get_cpu_capability(), *found])
+    """What torch and oneDNN choose their kernels by: vector instructions and bfloat16 units."""
+    # torch 2.11 has no public functions for the latter.
+    probes = {"AMX": "_is_amx_tile_supported", "bfloat16": "_is_avx512_bf16_supported"}
+    units = [unit for unit, probe in probes.items() if getattr(torch.cpu, probe, bool)()]
+    return " + ".join([torch.backends.cpu.get_cpu_capability(), *units])
 
 
-def print_environment_changes(then: dict[str, Any], here: dict[str, Any]) -> None:
-    """Print in what this machine's `environment` differs from an earlier one."""
-    for what, was in then.items():
-        if here.get(what) != was:
-            print(f"note: {what} was {was} and is now {here.get(what)}; steps may differ in the last bits")
-
-
-def _product_seconds(precision: torch.dtype) -> float:
-    """The shortest of a few matrix products, after one to warm up."""
-    left = torch.ones(PROBE_SIDE, PROBE_SIDE, dtype=precision)
+def _matmul_seconds(dtype: torch.dtype) -> float:
+    """The shortest of three matrix products, after one to warm up."""
+    matrix = torch.ones(MATMUL_SIZE, MATMUL_SIZE, dtype=dtype)
     seconds: list[float] = []
     for _ in range(4):
         start = time.perf_counter()
-        left @ left
+        matrix @ matrix
         seconds.append(time.perf_counter() - start)
     return min(seconds[1:])

@@ -1,14 +1,13 @@
-"""Several processes that train one pair of networks: `torchrun --nproc-per-node N train_gan.py FOLDER`.
+"""Several processes that train the same networks: `torchrun --nproc-per-node N train_gan.py FOLDER`.
 
-Each process has the same networks and a share of every batch; gradients are summed over all of them. The
-first process, of rank 0, alone decides, writes and prints; the others follow. A training by one process is
-a world of one, in which all of this does nothing.
+Each process has a copy of the networks and a shard of every batch; gradients are summed over all processes.
+Only rank 0 decides, writes and prints. In a single process, none of this has an effect.
 
-Gradients are summed when they are complete, both networks' and the step's statistics in one piece. torch's
-DistributedDataParallel gives the same gradients for the passes that a step is made of (it was tried), and
-sums them during the backward pass. It was left out because it weighs all processes alike, whereas shares
-of a batch may differ by an image; because it has to be told of every part that is accumulated; and because a
-step could then be recorded as a CUDA graph only under its rules. docs/scale.md tells what that costs.
+Gradients are summed once they are complete: both networks' and the step's statistics in one all-reduce.
+DistributedDataParallel gives the same gradients and sums them during the backward pass. It is not used
+because it weights all processes equally, although shards may differ by an image; because it needs to know of
+every accumulated part; and because it restricts how a step can be recorded as a CUDA graph. docs/scale.md
+gives the cost.
 """
 
 from __future__ import annotations
@@ -33,29 +32,33 @@ from engine.runs import checkpoints
 
 Result = TypeVar("Result")
 
-LOST = 4
+EXIT_PROCESS_LOST = 4
 """Exit code of a process whose training ended because another process was lost."""
-PATIENCE = timedelta(days=7)
-"""For which processes wait for what the first one does alone: decoding millions of images takes hours."""
-JOINING = timedelta(minutes=5)
-"""For which processes wait for each other at the start."""
-TELLING = timedelta(seconds=5)
-LAUNCH = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-"""What torchrun, and whatever else starts processes that belong together, puts into the environment."""
+RANK_ZERO_TIMEOUT = timedelta(days=7)
+"""For what rank 0 does alone: decoding millions of images takes hours."""
+JOIN_TIMEOUT = timedelta(minutes=5)
+"""For all processes to start."""
+REPORT_TIMEOUT = timedelta(seconds=5)
+"""For one process to print the error of all."""
+LAUNCH_VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+"""Environment variables that torchrun and other launchers set."""
 
 
 class ProcessLostError(Exception):
-    """Another process of the training has ended, or cannot be reached. The message is one line."""
+    """Another process of the training has ended or is unreachable. The message is one line."""
 
 
 class World:
-    """The processes that train together, seen from one of them; of one process unless `joined` made it.
+    """The processes that train together, as seen by one of them; only that one unless `join_world` made it.
+
+    Every method that communicates raises `ProcessLostError` if another process is gone.
 
     Attributes:
-        rank: of this process, from 0.
+        rank: this process's rank, from 0.
         size: number of processes.
-        local_size: of those on this machine.
-        launched: whether something like torchrun started this process, which passes on signals to it.
+        local_rank: this process's rank on its machine.
+        local_size: number of processes on this machine.
+        launched: whether a launcher such as torchrun, which forwards signals, started this process.
     """
 
     def __init__(self) -> None:
@@ -63,11 +66,11 @@ class World:
         self.local_rank, self.local_size = 0, 1
         self.launched = False
         self._control: dist.ProcessGroup | None = None
-        self._launch: dist.Store | None = None
-        self._leading = False
+        self._launch_store: dist.Store | None = None
+        self._is_alone = False
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        # A copy of a network is of the same world.
+        # A copy of a network belongs to the same world.
         return self
 
     @property
@@ -77,181 +80,177 @@ class World:
 
     @property
     def is_single(self) -> bool:
-        """Whether there is no other process, or none that takes part in what this one does just now."""
-        return self.size == 1 or self._leading
+        """Whether there is no other process, or this one is working alone in `on_rank_zero`."""
+        return self.size == 1 or self._is_alone
 
     def shard(self, batch_size: int) -> slice:
-        """This process's share of a batch; shares differ by one image at most."""
+        """This process's rows of a batch; sizes differ by one image at most."""
         return slice(self.rank * batch_size // self.size, (self.rank + 1) * batch_size // self.size)
 
     def all_reduce_sum(self, tensors: Sequence[Tensor]) -> None:
-        """Replace float32 tensors, on one device, by their sums over all processes: the same bits in each.
-
-        Raises:
-            ProcessLostError: another process is gone; so for all methods below.
-        """
+        """Replace float32 tensors, on one device, with their sums over all processes, equal bit for bit."""
         if self.is_single:
             return
-        together = torch.cat([tensor.flatten() for tensor in tensors])
-        with _noticing_loss():
-            dist.all_reduce(together)
-        sums = together.split([tensor.numel() for tensor in tensors])
-        for tensor, part in zip(tensors, sums, strict=True):
-            tensor.copy_(part.view_as(tensor))
+        flat = torch.cat([tensor.flatten() for tensor in tensors])
+        with _detect_lost_process():
+            dist.all_reduce(flat)
+        sums = flat.split([tensor.numel() for tensor in tensors])
+        for tensor, total in zip(tensors, sums, strict=True):
+            tensor.copy_(total.view_as(tensor))
 
     def all_gather(self, values: Tensor) -> Tensor:
-        """The values [...] of all processes, in the order of their ranks: [size, ...]."""
+        """The values [...] of all processes, ordered by rank: [size, ...]."""
         if self.is_single:
             return values[None]
         parts = [torch.empty_like(values) for _ in range(self.size)]
-        with _noticing_loss():
+        with _detect_lost_process():
             dist.all_gather(parts, values.contiguous())
         return torch.stack(parts)
 
     def all_reduce_max(self, *numbers: int) -> list[int]:
-        """The largest of each of these numbers over all processes, nothing on a GPU being waited for."""
+        """The maximum of each number over all processes, without waiting for the GPU."""
         if self.is_single:
             return list(numbers)
-        largest = torch.tensor(numbers)
-        with _noticing_loss():
-            dist.all_reduce(largest, dist.ReduceOp.MAX, group=self._control)
-        return largest.tolist()
+        maxima = torch.tensor(numbers)
+        with _detect_lost_process():
+            dist.all_reduce(maxima, dist.ReduceOp.MAX, group=self._control)
+        return maxima.tolist()
 
     def on_rank_zero(self, work: Callable[[], Result]) -> Result:
-        """Have the first process do some work alone; all get its result, or the exception it ended with."""
+        """Run `work` on rank 0 only; all processes return its result or raise its exception."""
         if self.is_single:
             return work()
-        outcome: list[Any] = [None, None]
+        result_and_error: list[Any] = [None, None]
         if self.is_rank_zero:
-            self._leading = True
+            self._is_alone = True
             try:
-                outcome[0] = work()
+                result_and_error[0] = work()
             except Exception as error:
-                outcome[1] = error
+                result_and_error[1] = error
             finally:
-                self._leading = False
-        with _noticing_loss():
-            dist.broadcast_object_list(outcome, src=0, group=self._control)
-        result, error = outcome
+                self._is_alone = False
+        with _detect_lost_process():
+            dist.broadcast_object_list(result_and_error, src=0, group=self._control)
+        result, error = result_and_error
         if error is not None:
             raise error
         return result
 
     def rank_zero_first(self, work: Callable[[], Result]) -> Result:
-        """Have all do the same work: the first process, then one on every other machine, then the rest.
+        """Run `work` in all processes: first on rank 0, then once on every other machine, then in the rest.
 
-        So what is to be decoded is decoded once, or once for each machine where they share no disk, and
-        found in the cache by all others.
+        So images are decoded once, or once per machine if the machines share no disk, and all other processes
+        find them in the cache.
 
         Raises:
-            UserError: any process had one; the same in all.
+            UserError: in all processes, if any process raised one.
         """
         if self.is_single:
             return work()
-        mine = 0 if self.is_rank_zero else 1 if self.local_rank == 0 else 2
-        for turn in range(3):
+        own_round = 0 if self.is_rank_zero else 1 if self.local_rank == 0 else 2
+        for current_round in range(3):
             problem: str | None = None
-            if turn == mine:
+            if current_round == own_round:
                 try:
                     result = work()
                 except UserError as error:
                     problem = str(error)
-            self._agree_that_all_is_well(problem)
+            self._raise_any_problem(problem)
         return result
 
     def broadcast(self, tensors: Sequence[Tensor]) -> None:
-        """Give all processes the first one's values of these tensors, in place."""
+        """Copy the values of these tensors from rank 0 to all processes, in place."""
         if self.is_single:
             return
-        with _noticing_loss():
+        with _detect_lost_process():
             for tensor in tensors:
                 dist.broadcast(tensor, src=0)
 
-    def check_equal(self, value: str, mistake: str) -> None:
-        """Raise `UserError`, in all processes, where one has another value than the first."""
+    def check_equal(self, value: str, message: str) -> None:
+        """Raise `UserError` in all processes if the value of any of them differs from that of rank 0."""
         if self.is_single:
             return
-        firsts = self.on_rank_zero(lambda: value)
-        self._agree_that_all_is_well(None if value == firsts else f"{mistake} (rank {self.rank})")
+        expected = self.on_rank_zero(lambda: value)
+        self._raise_any_problem(None if value == expected else f"{message} (rank {self.rank})")
 
     def store_run(self, run: Path) -> None:
-        """Have a restart of this launch's processes find the run that it makes."""
-        if self._launch is not None and self.is_rank_zero:
-            with _noticing_loss():
-                self._launch.set("run", str(run.absolute()))
+        """Let the processes find this run if the launcher restarts them."""
+        if self._launch_store is not None and self.is_rank_zero:
+            with _detect_lost_process():
+                self._launch_store.set("run", str(run.absolute()))
 
     def stored_run(self) -> Path | None:
-        """The run that the processes of this launch were at before they were restarted; None if none."""
-        if self._launch is None:
+        """The run that these processes trained before the launcher restarted them; None if there is none."""
+        if self._launch_store is None:
             return None
-        with _noticing_loss():
-            return Path(self._launch.get("run").decode()) if self._launch.check(["run"]) else None
+        with _detect_lost_process():
+            return Path(self._launch_store.get("run").decode()) if self._launch_store.check(["run"]) else None
 
-    def _agree_that_all_is_well(self, problem: str | None) -> None:
+    def _raise_any_problem(self, problem: str | None) -> None:
         problems: list[str | None] = [None] * self.size
-        with _noticing_loss():
+        with _detect_lost_process():
             dist.all_gather_object(problems, problem, group=self._control)
-        for told in problems:
-            if told is not None:
-                raise UserError(told)
+        for message in problems:
+            if message is not None:
+                raise UserError(message)
 
 
 @contextlib.contextmanager
 def join_world() -> Iterator[World]:
-    """The world this process belongs to, as torchrun tells it; one of its own where it was started by hand.
+    """Join the other processes that the launcher started; a world of one without a launcher.
 
-    In all processes but the first, nothing that the block prints is shown. A `UserError` in any of
-    them is told once and ends all with exit code 2, the loss of a process with `LOST`. A process that
-    cannot join the others, or waits longer than `JOINING` for them, says so in a line and ends with
-    `LOST` too.
+    Only rank 0 shows what the block prints. A `UserError` in any process is printed once and ends all with
+    exit code 2. If a process is lost, or cannot join the others within `JOIN_TIMEOUT`, a line is printed and
+    the exit code is `EXIT_PROCESS_LOST`.
 
     Raises:
-        SystemExit: after a mistake was told.
+        SystemExit: after a `UserError` was printed.
     """
     world = World()
-    if not all(name in os.environ for name in LAUNCH):
+    if not all(name in os.environ for name in LAUNCH_VARIABLES):
         yield world
         return
     try:
-        with _ending_unless_joined():
-            told = _join(world)
-    except ProcessLostError as error:
-        _tell(f"{_who()} cannot join the others: {error}")
-        _leave_at_once(LOST)
+        with _limit_join_time():
+            store = _join(world)
+    except (ValueError, RuntimeError) as error:
+        _print_error(f"{_describe_process()} cannot join the others: {_first_line(error)}")
+        _exit_at_once(EXIT_PROCESS_LOST)
     try:
         with contextlib.ExitStack() as stack:
             if not world.is_rank_zero:
-                nowhere = stack.enter_context(Path(os.devnull).open("w"))
-                stack.enter_context(contextlib.redirect_stdout(nowhere))
-                stack.enter_context(contextlib.redirect_stderr(nowhere))
+                devnull = stack.enter_context(Path(os.devnull).open("w"))
+                stack.enter_context(contextlib.redirect_stdout(devnull))
+                stack.enter_context(contextlib.redirect_stderr(devnull))
             yield world
     except UserError as error:
-        _tell_once(told, str(error))
+        _print_error_once(store, str(error))
         dist.destroy_process_group()
         raise SystemExit(2) from None
     except ProcessLostError as error:
-        _tell_once(told, f"{error}{_how_to_go_on(world)}")
-        _leave_at_once(LOST)
+        _print_error_once(store, f"{error}{_resume_hint(world)}")
+        _exit_at_once(EXIT_PROCESS_LOST)
     except Exception:
         traceback.print_exc()
-        _leave_at_once(1)
+        _exit_at_once(1)
     else:
         dist.destroy_process_group()
 
 
 @contextlib.contextmanager
-def _ending_unless_joined() -> Iterator[None]:
-    """End the process if the block takes longer than `JOINING`.
+def _limit_join_time() -> Iterator[None]:
+    """Exit if the block takes longer than `JOIN_TIMEOUT`.
 
-    torch has such limits for some of its waits; it then writes its own stack to the terminal. With what
-    answers at that place but is no store, it waits for ever.
+    torch's own timeouts print a stack trace and cover only some of its waits: if something else answers at
+    the store's address, torch waits forever.
     """
 
-    def end() -> None:
-        _tell(f"{_who()} waited {JOINING.total_seconds():g} seconds for the others to join, in vain")
-        _leave_at_once(LOST)
+    def give_up() -> None:
+        seconds = JOIN_TIMEOUT.total_seconds()
+        _print_error(f"{_describe_process()} waited {seconds:g} seconds for the others to join")
+        _exit_at_once(EXIT_PROCESS_LOST)
 
-    timer = threading.Timer(JOINING.total_seconds(), end)
+    timer = threading.Timer(JOIN_TIMEOUT.total_seconds(), give_up)
     timer.daemon = True
     timer.start()
     try:
@@ -261,77 +260,76 @@ def _ending_unless_joined() -> Iterator[None]:
 
 
 def _join(world: World) -> dist.Store:
-    """Take up the world's place among the others; the store that they share."""
-    try:
-        return _joined_store(world)
-    except (ValueError, RuntimeError) as error:
-        raise ProcessLostError(_first_line(error)) from error
+    """Set the world's rank and size, and connect to the others.
 
+    Returns:
+        A store that all processes share, until a restart.
 
-def _joined_store(world: World) -> dist.Store:
+    Raises:
+        ValueError, RuntimeError: the environment is invalid, or torch cannot connect.
+    """
     environment = os.environ
     world.launched = True
     world.rank, world.size, port = (int(environment[name]) for name in ("RANK", "WORLD_SIZE", "MASTER_PORT"))
     if not (0 <= world.rank < world.size and 0 < port < 2**16):
-        raise ValueError("there is no such rank or port")
+        raise ValueError("rank or port out of range")
     world.local_rank = int(environment.get("LOCAL_RANK", world.rank))
     world.local_size = int(environment.get("LOCAL_WORLD_SIZE", world.size))
-    # torchrun's own store outlives the processes that it restarts; what else starts some has none.
-    hosted = environment.get("TORCHELASTIC_USE_AGENT_STORE") == str(True)
+    # torchrun hosts a store that outlives the processes it restarts; other launchers do not.
+    is_hosted = environment.get("TORCHELASTIC_USE_AGENT_STORE") == str(True)
     store = dist.TCPStore(
         environment["MASTER_ADDR"],
         port,
-        is_master=world.is_rank_zero and not hosted,
-        timeout=10 * JOINING,  # this process ends before
+        is_master=world.is_rank_zero and not is_hosted,
+        timeout=10 * JOIN_TIMEOUT,  # never reached: see _limit_join_time
     )
-    world._launch = dist.PrefixStore("face-lab", store)
-    attempt = dist.PrefixStore(environment.get("TORCHELASTIC_RESTART_COUNT", "0"), world._launch)
+    world._launch_store = dist.PrefixStore("face-lab", store)
+    attempt = dist.PrefixStore(environment.get("TORCHELASTIC_RESTART_COUNT", "0"), world._launch_store)
     gpus = torch.cuda.device_count() if dist.is_nccl_available() else 0
     if gpus:
         torch.cuda.set_device(world.local_rank % gpus)
     dist.init_process_group(
         "cpu:gloo,cuda:nccl" if gpus else "gloo", store=attempt, rank=world.rank, world_size=world.size
     )
-    world._control = dist.new_group(backend="gloo", timeout=PATIENCE)
+    world._control = dist.new_group(backend="gloo", timeout=RANK_ZERO_TIMEOUT)
     return attempt
 
 
 @contextlib.contextmanager
-def _noticing_loss() -> Iterator[None]:
-    """Tell what gloo and NCCL raise when another process is gone from a mistake in the call."""
+def _detect_lost_process() -> Iterator[None]:
+    """Raise `ProcessLostError` for what gloo and NCCL raise if another process is gone."""
     try:
         yield
     except RuntimeError as error:
         if isinstance(error, dist.DistError) or "gloo/" in str(error):
-            raise ProcessLostError(
-                f"another process of this training has ended ({_reason(error)})"
-            ) from error
+            # The first sentence, without the location in the source of gloo or NCCL.
+            reason = re.sub(r"^\[[^]]*] ?", "", _first_line(error)).partition(". ")[0]
+            raise ProcessLostError(f"another process of this training has ended ({reason})") from error
         raise
 
 
-def _tell_once(store: dist.Store, message: str) -> None:
-    """Print a mistake in one process of those that come here with one."""
+def _print_error_once(store: dist.Store, message: str) -> None:
+    """Print an error in only one of the processes that call this."""
     try:
-        first = store.add("telling", 1) == 1
+        is_first = store.add("error reports", 1) == 1
     except dist.DistError:
-        first = True
-    if first:
-        _tell(message)
+        is_first = True
+    if is_first:
+        _print_error(message)
     with contextlib.suppress(dist.DistError):
-        # torchrun ends all processes as soon as one has ended: that may not be before it is told.
-        if first:
-            store.set("told", "")
+        # torchrun ends all processes as soon as one has ended, so all wait until the error is printed.
+        if is_first:
+            store.set("error printed", "")
         else:
-            store.wait(["told"], TELLING)
+            store.wait(["error printed"], REPORT_TIMEOUT)
 
 
-def _tell(message: str) -> None:
+def _print_error(message: str) -> None:
     print(f"error: {' '.join(message.split())}", file=sys.stderr, flush=True)
 
 
-def _who() -> str:
-    """This process, as the environment has it."""
-    rank, size, address, port = (os.environ[name] for name in LAUNCH)
+def _describe_process() -> str:
+    rank, size, address, port = (os.environ[name] for name in LAUNCH_VARIABLES)
     return f"process {rank} of {size}, at {address}:{port},"
 
 
@@ -339,22 +337,17 @@ def _first_line(error: BaseException) -> str:
     return str(error).partition("\n")[0]
 
 
-def _reason(error: BaseException) -> str:
-    """What gloo or NCCL says first, without the place in its source."""
-    return re.sub(r"^\[[^]]*] ?", "", _first_line(error)).partition(". ")[0]
-
-
-def _how_to_go_on(world: World) -> str:
+def _resume_hint(world: World) -> str:
     with contextlib.suppress(ProcessLostError):
         if run := world.stored_run():
             if checkpoints(run):
-                return f"; what {run}/checkpoints holds is whole: --resume {run} goes on from there"
-            return f"; {run} has no checkpoint yet, so it has to begin anew"
+                return f"; its checkpoints are intact: --resume {run} continues from the newest"
+            return f"; {run} has no checkpoint yet, so training has to start again"
     return ""
 
 
-def _leave_at_once(exit_code: int) -> NoReturn:
-    """End without waiting for anything: what is on a GPU may wait for ever for the other processes."""
+def _exit_at_once(exit_code: int) -> NoReturn:
+    """Exit without waiting: work on a GPU may wait forever for the other processes."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(exit_code)

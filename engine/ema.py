@@ -1,4 +1,4 @@
-"""Averaged networks: an exponential moving average of the weights, with batch-norm statistics of its own."""
+"""Exponential moving averages of a network's weights, and batch-norm statistics for them."""
 
 from __future__ import annotations
 
@@ -10,57 +10,58 @@ from torch import Tensor, nn
 
 from engine.device import exact_float32
 
-RAMP = 0.1
-"""The half-life is never more than this share of the images seen: early averages forget the start."""
+RAMP_UP_RATIO = 0.1
+"""Maximum half-life as a fraction of the images seen, so that early averages forget the initial weights."""
 
 
 class AveragedNetwork:
-    """An exponential moving average of a network's weights, kept in float32.
+    """An exponential moving average (EMA) of a network's weights, in float32.
 
-    Its half-life is given in images, so that it means the same for every batch size (Karras et al.
-    2023, "Analyzing and Improving the Training Dynamics of Diffusion Models").
+    Its half-life is in images, so that it is independent of the batch size (Karras et al. 2023, "Analyzing
+    and Improving the Training Dynamics of Diffusion Models").
 
     Args:
-        network: the one to follow; the average starts as a copy of it.
-        half_life: images after which a weight's share of the average has halved.
+        network: the network to average; the average starts as a copy of it.
+        half_life: number of images after which a weight's contribution has halved.
     """
 
     def __init__(self, network: nn.Module, half_life: float) -> None:
         self.half_life = half_life
         self.network = copy.deepcopy(network).requires_grad_(False)
 
-    def share(self, batch_size: int, images_seen: float) -> float:
-        """How far in (0, 1) of the way to the network a step takes the average.
+    def lerp_weight(self, batch_size: int, images_seen: float) -> float:
+        """The network's weight in the average's next update, in (0, 1).
 
         Args:
             batch_size: images in this step.
-            images_seen: images in all steps so far, this one included; infinity for an average that began as
-                one already.
+            images_seen: images in all steps so far, including this one; infinity if the average started from
+                another average.
         """
-        half_life = min(self.half_life, RAMP * images_seen)
+        half_life = min(self.half_life, RAMP_UP_RATIO * images_seen)
         return 1 - 0.5 ** (batch_size / half_life)
 
     @torch.no_grad()
-    def update(self, network: nn.Module, share: float | Tensor) -> None:
-        """Move the average towards `network` by a share of the way.
+    def update(self, network: nn.Module, lerp_weight: float | Tensor) -> None:
+        """Interpolate from the average to `network`.
 
         Args:
-            network: the one followed.
-            share: what `share` tells; in a step that is recorded once and replayed, where a number would stay
-                what it was at the recording, as a tensor, float32 [].
+            network: the network to average.
+            lerp_weight: the result of `lerp_weight`; a tensor, float32 [], if the step is recorded as a CUDA
+                graph, which would keep a number constant.
         """
         for average, weight in zip(self.network.parameters(), network.parameters(), strict=True):
-            average.lerp_(weight, share)
+            average.lerp_(weight, lerp_weight)
 
 
 @torch.no_grad()
 def estimate_batch_norm_statistics(network: nn.Module, inputs: Iterable[Tensor]) -> None:
-    """Give the batch norms that are in training the plain mean of these inputs' statistics, in place.
+    """Set the statistics of a network's batch norms to their mean over some batches, in place.
+
+    Layers that `train()` leaves in evaluation mode, such as frozen ones, keep their statistics.
 
     Args:
-        network: in whatever mode; it is left in that. What `train()` leaves as it is, such as frozen
-            layers, keeps its statistics.
-        inputs: batches as the network takes them, on its device, all of one size.
+        network: in either mode, which is restored.
+        inputs: batches of equal size for the network, on its device.
     """
     was_training = network.training
     network.train()
@@ -68,7 +69,7 @@ def estimate_batch_norm_statistics(network: nn.Module, inputs: Iterable[Tensor])
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum = None  # the plain mean over the batches below
+        norm.momentum = None  # a plain mean over the batches
     with exact_float32():
         for batch in inputs:
             network(batch)

@@ -1,4 +1,4 @@
-"""What a user can get wrong, told in one line; anything else is a bug and keeps its traceback."""
+"""Mistakes of the user, reported in one line. Anything else is a bug and keeps its traceback."""
 
 from __future__ import annotations
 
@@ -9,38 +9,41 @@ import sys
 import time
 from collections.abc import Callable
 
-OUT_OF_MEMORY = (
-    "there is not enough memory: ask for fewer or smaller images, or --device cpu where a GPU is full"
-)
+OUT_OF_MEMORY = "not enough memory: request fewer or smaller images, or --device cpu if a GPU is full"
 
 
 class UserError(Exception):
-    """A mistake of the user's. The message is one line: what is wrong, where, and what to do."""
+    """A mistake of the user. The message is one line: what is wrong, where, and what to do."""
 
 
-def missing_extra(what: str, extra: str, missing: Exception) -> UserError:
-    """The mistake to raise where `what`, such as "an MP4 needs", wants an extra that is not installed."""
+def missing_extra(subject: str, extra: str, error: Exception) -> UserError:
+    """The error to raise if an optional dependency is not installed.
+
+    Args:
+        subject: what needs it, with the verb: "an MP4 needs".
+        extra: the extra of this package that installs it.
+        error: the import error.
+    """
     return UserError(
-        f"{what} the extra '{extra}': pip install -e '.[{extra}]', or uv sync --extra {extra} ({missing})"
+        f"{subject} the extra '{extra}': pip install -e '.[{extra}]', or uv sync --extra {extra} ({error})"
     )
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error tells of too little memory, of the processor or of a GPU. Nothing is imported."""
-    # Of the processor's memory torch tells by a plain RuntimeError.
-    named = type(error).__name__ == "OutOfMemoryError" or "DefaultCPUAllocator" in str(error)
-    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and named)
+    """Whether the CPU or a GPU ran out of memory. Imports nothing."""
+    # torch raises a plain RuntimeError if the CPU's memory is exhausted.
+    is_torch = type(error).__name__ == "OutOfMemoryError" or "DefaultCPUAllocator" in str(error)
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and is_torch)
 
 
 def run_script(main: Callable[[], int | None]) -> None:
-    """Run a script's `main` and leave the interpreter with its exit code.
+    """Run a script's `main` and exit with the code it returns.
 
-    A `UserError` is printed as one line on standard error and becomes exit code 2, and so does too little
-    memory; Ctrl-C, where a script does nothing better with it, becomes exit code 130. Of several processes
-    the first prints it.
+    A `UserError` or a lack of memory is printed as one line on standard error and exits with code 2; Ctrl-C
+    exits with code 130. If torchrun started several processes, only rank 0 prints the error.
     """
     for stream in (sys.stdout, sys.stderr):
-        # A path with letters that a redirected stream's encoding lacks must not end the run.
+        # A path with characters that a redirected stream cannot encode must not end the run.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
@@ -48,11 +51,11 @@ def run_script(main: Callable[[], int | None]) -> None:
     except (UserError, MemoryError, RuntimeError) as error:
         if not isinstance(error, UserError) and not is_out_of_memory(error):
             raise
-        told = str(error) if isinstance(error, UserError) else OUT_OF_MEMORY
+        message = str(error) if isinstance(error, UserError) else OUT_OF_MEMORY
         if os.environ.get("RANK", "0") == "0":
-            print(f"error: {' '.join(told.split())}", file=sys.stderr)
-        else:  # one of several processes, all of which torchrun ends when one has ended
-            time.sleep(1)
+            print(f"error: {' '.join(message.split())}", file=sys.stderr)
+        else:
+            time.sleep(1)  # torchrun ends all processes once one has ended: let rank 0 print first
         code = 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

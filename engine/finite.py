@@ -1,4 +1,4 @@
-"""Notice values that stop being finite without reading them back from the device at every step."""
+"""Detect NaN and infinity without synchronising with the device at every step."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ EXIT_DIVERGED = 3
 
 
 class DivergedError(Exception):
-    """A value stopped being finite. The message is one line and names the step."""
+    """A value is no longer finite. The message is one line and contains the step."""
 
 
 class FiniteCheck:
-    """Remembers on the device the first step at which a watched value was NaN or infinite.
+    """Records on the device the first step at which a watched value was NaN or infinite.
 
-    Looking costs a transfer, so it is done only when something is logged or saved; the step found is
-    right all the same.
+    Reading it back costs a transfer, so `check` is called only before logging or saving; the step is exact
+    nevertheless.
     """
 
     def __init__(self, device: torch.device) -> None:
-        self._first = torch.full((), -1, dtype=torch.int64, device=device)
+        self._first_bad_step = torch.full((), -1, dtype=torch.int64, device=device)
 
     def watch(self, step: int | Tensor, values: Tensor) -> None:
-        """Look at a step's losses and gradient norms, float [K], without reading them back.
+        """Inspect a step's losses and gradient norms without reading them back.
 
         Args:
-            step: its number; as a tensor, int64 [], where the step is recorded once and replayed.
-            values: what must be finite, on the device.
+            step: the step's number; a tensor, int64 [], if the step is recorded as a CUDA graph.
+            values: what must be finite, float [K] on the device.
         """
-        bad = ~torch.isfinite(values).all() & (self._first < 0)
-        self._first.copy_(torch.where(bad, step, self._first))
+        is_first = ~torch.isfinite(values).all() & (self._first_bad_step < 0)
+        self._first_bad_step.copy_(torch.where(is_first, step, self._first_bad_step))
 
     def check(self) -> None:
-        """Raise `DivergedError` if any step so far was not finite."""
-        step = int(self._first)
+        """Raise `DivergedError` if a value was not finite in any step so far."""
+        step = int(self._first_bad_step)
         if step >= 0:
             raise DivergedError(f"a loss or gradient was NaN or infinite at step {step}")

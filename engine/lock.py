@@ -1,4 +1,4 @@
-"""One process to a run, or a file: two that work on the same would spoil each other's records."""
+"""One process per run or file, so that two never write to the same one."""
 
 from __future__ import annotations
 
@@ -9,26 +9,28 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from engine.errors import UserError
+from engine.runs import report_write_errors
 
 
 @contextmanager
-def locked(run: Path, doing: str = "training", *, name: str = ".lock", wait: float = 0.0) -> Iterator[None]:
-    """While the block runs, no other process has this run; a process that dies lets go of it.
+def locked(
+    folder: Path, activity: str = "training", *, name: str = ".lock", timeout: float = 0.0
+) -> Iterator[None]:
+    """Lock a folder while the block runs. The lock of a process that dies is released.
 
     Args:
-        run: its folder.
-        doing: what the other process is told to be doing there.
-        name: of the lock's file in that folder, where not all of the folder is meant.
-        wait: seconds until the other process is told of.
+        folder: the folder, such as that of a run.
+        activity: what processes do there, for the error message.
+        name: of the lock file, to lock only a part of the folder.
+        timeout: seconds to wait for another process.
 
     Raises:
-        UserError: another process has it, or its folder cannot be written to.
+        UserError: another process holds the lock, or the folder cannot be written to.
     """
-    try:
-        lock = FileLock(run / name, timeout=wait).acquire()
-    except Timeout:
-        raise UserError(f"another process is {doing} in {run}: stop it first") from None
-    except OSError as error:
-        raise UserError(f"{run} cannot be written to: {error.strerror}") from None
+    with report_write_errors(folder):
+        try:
+            lock = FileLock(folder / name, timeout=timeout).acquire()
+        except Timeout:
+            raise UserError(f"another process is {activity} in {folder}: stop it first") from None
     with lock:
         yield

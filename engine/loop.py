@@ -5,26 +5,23 @@ What a training computes is up to its `Trainer`; the loop only knows steps.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from engine.best import BestTracker
-from engine.budget import BudgetTimer, Outcome
+from engine.budget import BudgetTimer, TrainingResult
 from engine.checkpoint import save, save_as_best
 from engine.distributed import World
-from engine.errors import UserError
 from engine.finite import DivergedError
 from engine.run_logger import RunLogger
 from engine.settings import TrainingSettings
-from engine.signals import SignalHandler, exit_code, patience
-
-Result = TypeVar("Result")
+from engine.signals import SignalHandler, exit_code, grace_period
 
 
 class Trainer(Protocol):
@@ -105,7 +102,7 @@ class TrainingLoop:
         self.world = world or World()
         self.saved: Path | None = None
 
-    def train(self) -> Outcome:
+    def train(self) -> TrainingResult:
         """Train, and return how it ended.
 
         Raises:
@@ -115,26 +112,28 @@ class TrainingLoop:
         """
         trainer, world = self.trainer, self.world
         self.timer = timer = BudgetTimer(trainer.settings, trainer.step_count)
-        signals = SignalHandler((lambda: patience(timer.longest_turn)) if world.launched else None)
-        with signals, timer.progress(trainer.step_count, shown=world.is_rank_zero) as self.bar:
+        signals = SignalHandler((lambda: grace_period(timer.longest_step)) if world.launched else None)
+        with signals, timer.progress_bar(trainer.step_count, shown=world.is_rank_zero) as self.bar:
             if trainer.step_count == 0:
-                self.on_rank_zero(self.log_start)
+                self.world.on_rank_zero(self.log_start)
             stopping = False
             while not stopping:
                 trainer.step()
                 self.bar.update()
                 # Neither the time nor a signal reaches all processes at the same step.
-                over, number = world.all_reduce_max(timer.over(trainer.step_count), signals.received or 0)
+                over, number = world.all_reduce_max(
+                    timer.is_exhausted(trainer.step_count), signals.received or 0
+                )
                 stopping = bool(over or number)
                 due = self.due(trainer.step_count, stopping=stopping)
-                problem = self.on_rank_zero(lambda: self.record(due)) if due.anything else None  # noqa: B023
+                problem = self.world.on_rank_zero(lambda: self.record(due)) if due.anything else None  # noqa: B023
                 if problem is not None:
                     self.recover(problem)
                     stopping = False
-                timer.turn()
+                timer.end_step()
         saved = world.on_rank_zero(lambda: self.saved)
         assert saved is not None, "the last step is always saved"
-        return Outcome(trainer.step_count, timer.seconds(), saved, exit_code(number))
+        return TrainingResult(trainer.step_count, timer.seconds(), saved, exit_code(number))
 
     def due(self, step: int, *, stopping: bool) -> Due:
         """What has to be done after a step.
@@ -215,17 +214,3 @@ class TrainingLoop:
             if is_best:
                 save_as_best(self.saved)
         return None
-
-    def on_rank_zero(self, work: Callable[[], Result]) -> Result:
-        """Have rank 0 evaluate or write something, and all processes get the result."""
-
-        def report_errors() -> Result:
-            try:
-                return work()
-            except OSError as error:
-                raise UserError(
-                    f"{self.logger.run} cannot be written to: {error.strerror or error}; "
-                    "its checkpoints are as they were"
-                ) from None
-
-        return self.world.on_rank_zero(report_errors)

@@ -1,4 +1,4 @@
-"""PNG files with text chunks, and images as Pillow knows them. Nothing here imports torch."""
+"""PNG files with text chunks, and conversion to and from Pillow images. Nothing here imports torch."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def save_png(
 ) -> None:
     """Write one image, uint8 [3, H, W], with `text` in the file's text chunks, sorted by key.
 
-    The same image and text always give the same bytes. Values are written with `str`, in any
-    language; what UTF-8 cannot hold, such as a file's name in another code, becomes an escape.
-    Keys are Latin, 1 to 79 characters long. For `durable` see `engine.files.atomic_write`.
+    The same image and text always give the same bytes. Values are converted with `str` and may be in any
+    language; what UTF-8 cannot encode, such as a file name in another encoding, is escaped. Keys are Latin-1,
+    1 to 79 characters long. For `durable`, see `engine.files.atomic_write`.
 
     Raises:
-        OSError: the file cannot be written; an earlier one of that name is untouched.
+        OSError: the file cannot be written; an existing one is unchanged.
     """
     chunks = PngInfo()
     for key, value in sorted((text or {}).items()):
@@ -47,20 +47,20 @@ def save_png(
 
 
 def load_png(path: str | Path) -> NDArray[np.uint8]:
-    """Read an image file back as uint8 [3, H, W].
+    """Read an image file as uint8 [3, H, W].
 
     Raises:
-        OSError: there is no such file, or it is no whole image.
+        OSError: the file is missing, truncated or not an image.
     """
     with Image.open(path) as image:
         return from_pillow(image)
 
 
 def read_text(path: str | Path) -> dict[str, str]:
-    """The text chunks that `save_png` wrote into a PNG.
+    """Read the text chunks of a PNG.
 
     Raises:
-        OSError: there is no such file, or it is no whole PNG.
+        OSError: the file is missing, truncated or not a PNG.
     """
     with Image.open(path, formats=["PNG"]) as image:
         image.load()

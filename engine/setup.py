@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from engine.best import BestTracker
-from engine.budget import Outcome
+from engine.budget import TrainingResult
 from engine.checkpoint import load_newest, load_newest_and_report, save, save_as_best
 from engine.cli import NEWEST, RunOptions, parse_arguments, settings_of
 from engine.device import choose_device, describe_environment, print_environment_changes
@@ -25,7 +25,7 @@ from engine.lock import locked
 from engine.loop import TrainingLoop
 from engine.run_logger import RunLogger
 from engine.runs import (
-    UNNAMED,
+    DEFAULT_KIND,
     RunInfo,
     create_run,
     find_run,
@@ -86,8 +86,8 @@ class Task(Generic[Settings]):
             UserError: the run has no usable checkpoint, or one of another task.
         """
         path, state, _ = load_newest(run)
-        if state.get("kind", UNNAMED) != self.name:
-            raise UserError(f"{path} is of another kind: {state.get('kind', UNNAMED)}, not {self.name}")
+        if state.get("kind", DEFAULT_KIND) != self.name:
+            raise UserError(f"{path} is of another kind: {state.get('kind', DEFAULT_KIND)}, not {self.name}")
         return self.read_settings(state["settings"])
 
     def find_run(self, run: str | None, output: Path) -> Path:
@@ -226,14 +226,14 @@ def open_run(
             return run, load_newest_and_report(run) if plan.resumed else None
 
         def write() -> None:
+            if newest and plan.force:
+                # The settings differ from here on, and the process may be killed before the next checkpoint.
+                results = settings_affecting_results(settings, plan.task.resumable)
+                state = newest[1] | {"settings": newest[1].get("settings", {}) | results}
+                save(run, step(), state, settings.keep, networks=())
+            loggers.append(stack.enter_context(closing(RunLogger(run, step()))))
+            environment = describe_environment(plan.device, world.size)
             with report_write_errors(run):
-                if newest and plan.force:
-                    # The settings differ from here on, and a kill may come before the next checkpoint.
-                    results = settings_affecting_results(settings, plan.task.resumable)
-                    state = newest[1] | {"settings": newest[1].get("settings", {}) | results}
-                    save(run, step(), state, settings.keep, networks=())
-                loggers.append(stack.enter_context(closing(RunLogger(run, step()))))
-                environment = describe_environment(plan.device, world.size)
                 write_info(run, RunInfo(settings, data, environment, plan.task.name))
                 write_files(loggers[0])
 
@@ -259,7 +259,7 @@ def open_run(
 
 def run_loop(
     loop: TrainingLoop, run: Path, output: Path, failure: type[Exception] = DivergedError
-) -> Outcome | None:
+) -> TrainingResult | None:
     """Train in a run folder, and print where it is and how the training ended.
 
     Args:

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGHUP: the first asks the training to finish its step, the second ends it at once."""
+"""Ctrl-C, SIGTERM and SIGHUP: the first lets training finish its step, the second exits at once."""
 
 from __future__ import annotations
 
@@ -10,91 +10,91 @@ from collections.abc import Callable, Iterator
 from types import FrameType, TracebackType
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
-"""Ctrl-C, a polite kill, and a terminal that was closed, where the system has that."""
-PATIENCE = 20.0
-"""Seconds that one of several processes has to end well, beside twice its longest turn."""
-UNMEASURED = 60.0
-"""Seconds of a turn, as long as none has ended."""
+"""Ctrl-C, `kill`, and a closed terminal, as far as the system has them."""
+GRACE_SECONDS = 20.0
+"""Grace period of a process, beside twice its longest step."""
+DEFAULT_STEP_SECONDS = 60.0
+"""Assumed length of a step before the first one ends."""
 
 
-def patience(longest_turn: float | None) -> float:
-    """Seconds after which a process that was asked to end, and has not, is taken to wait for ever.
+def grace_period(longest_step: float | None) -> float:
+    """Seconds after a signal until a process of several is assumed to hang.
 
-    One that is well needs what is left of a turn, at the end of which it learns of the signal, and then
-    saves. torchrun itself kills after 30 s, or what its --shutdown-timeout says, if the signal was for it.
+    A process that does not hang learns of the signal at the end of its step and then saves. torchrun kills
+    after 30 s, or its --shutdown-timeout, if it received the signal itself.
 
     Args:
-        longest_turn: seconds of the longest step so far with all that was done after it; None before the
-            first has ended.
+        longest_step: seconds of the longest step so far, including everything done after it; None before the
+            first one ends.
     """
-    return PATIENCE + 2 * (UNMEASURED if longest_turn is None else longest_turn)
+    return GRACE_SECONDS + 2 * (DEFAULT_STEP_SECONDS if longest_step is None else longest_step)
 
 
 def exit_code(received: int | None) -> int:
-    """128 plus a signal's number, as shells have it: 130, 143 or 129; 0 where there was none."""
+    """128 plus the signal's number, as in shells: 130, 143 or 129; 0 without a signal."""
     return 128 + received if received else 0
 
 
 class SignalHandler:
-    """While its block runs, remembers the first of `SIGNALS` instead of dying of it.
+    """A context that records the first of `SIGNALS` in `received` instead of ending the process.
 
-    From then on all have their usual effect again, so that a second one leaves at once.
+    After the first, all have their default effect again, so that a second one ends the process at once.
 
     Args:
-        patience: for a process that torchrun started, which may get each signal twice, from the terminal and
-            from torchrun, and may be waiting for a process that is gone: it does not heed a second
-            signal but ends, whatever it is at, so many seconds after the first as this tells then.
+        grace_period: for a process started by torchrun, returns the seconds from the first signal until the
+            process exits, whatever it is doing. Such a process ignores a second signal: the terminal and
+            torchrun may each send one. It needs a time limit, as it may wait for a process that is gone.
     """
 
-    def __init__(self, patience: Callable[[], float] | None = None) -> None:
+    def __init__(self, grace_period: Callable[[], float] | None = None) -> None:
         self.received: signal.Signals | None = None
-        self._patience = patience
+        self._grace_period = grace_period
 
     def __enter__(self) -> SignalHandler:
-        # What is ignored stays so: that is how nohup keeps a run going.
-        heeded = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
-        self._before = {number: signal.signal(number, self._remember) for number in heeded}
-        self._watch = contextlib.ExitStack()
-        if self._patience is not None:
-            self._watch.enter_context(_ending_late(self._patience))
+        # Signals that are ignored stay ignored: nohup relies on that.
+        handled = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+        self._previous = {number: signal.signal(number, self._receive) for number in handled}
+        self._stack = contextlib.ExitStack()
+        if self._grace_period is not None:
+            self._stack.enter_context(_exit_after_signal(self._grace_period))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._watch.close()
-        for number, handler in self._before.items():
-            if handler is not None:  # one that was not set from Python cannot be set again
+        self._stack.close()
+        for number, handler in self._previous.items():
+            if handler is not None:  # a handler that was not set from Python cannot be restored
                 signal.signal(number, handler)
 
-    def _remember(self, number: int, frame: FrameType | None) -> None:
+    def _receive(self, number: int, frame: FrameType | None) -> None:
         self.received = self.received or signal.Signals(number)
-        if self._patience is None:
-            for other in self._before:
-                signal.signal(other, signal.SIG_DFL)
+        if self._grace_period is None:
+            for handled in self._previous:
+                signal.signal(handled, signal.SIG_DFL)
 
 
 @contextlib.contextmanager
-def _ending_late(patience: Callable[[], float]) -> Iterator[None]:
-    """End the process when patience is over after its first signal, unless the block has ended by then.
+def _exit_after_signal(grace_period: Callable[[], float]) -> Iterator[None]:
+    """Exit when the grace period after the first signal is over, unless the block ends earlier.
 
-    A handler of Python's would wait for a library's call that never returns; a thread does not.
+    A Python signal handler would wait for a library call that never returns; a thread does not.
     """
-    over = threading.Event()
-    reading, writing = os.pipe()
-    os.set_blocking(writing, False)
-    before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    block_ended = threading.Event()
+    read_end, write_end = os.pipe()
+    os.set_blocking(write_end, False)
+    previous = signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
 
     def watch() -> None:
-        told = os.read(reading, 1)
-        if told and not over.wait(patience()):
-            os._exit(128 + told[0])
-        os.close(reading)
+        received = os.read(read_end, 1)
+        if received and not block_ended.wait(grace_period()):
+            os._exit(128 + received[0])
+        os.close(read_end)
 
     threading.Thread(target=watch, daemon=True).start()
     try:
         yield
     finally:
-        over.set()
-        signal.set_wakeup_fd(before)
-        os.close(writing)
+        block_ended.set()
+        signal.set_wakeup_fd(previous)
+        os.close(write_end)

@@ -1,6 +1,6 @@
-"""Batch norm whose statistics are over the batches of all processes, on CPUs as on GPUs.
+"""Batch norm with statistics over the batches of all processes, on CPUs and GPUs.
 
-torch's own SyncBatchNorm has only kernels for GPUs.
+torch's own SyncBatchNorm supports only GPUs.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ from torch import Tensor, nn
 
 from engine.distributed import World
 
-PIXELS = (0, 2, 3)
-"""Dimensions of [B, C, H, W] over which a channel's statistics are taken."""
+REDUCED_DIMS = (0, 2, 3)
+"""Of [B, C, H, W], for statistics per channel."""
 
 
 class SyncBatchNorm2d(nn.BatchNorm2d):
-    """Batch norm (Ioffe and Szegedy 2015) over what all processes are given, each a share of one batch.
+    """Batch norm (Ioffe and Szegedy 2015) over a batch that is sharded over several processes.
 
-    It does the same as plain batch norm does with the whole batch: outputs, running statistics and the
-    gradients of its inputs. The gradients of weight and bias are of this process's share and, summed over
-    all, those of the batch. Where this process works alone, or with stored statistics, it is plain.
+    Outputs, running statistics and input gradients equal those of plain batch norm over the whole batch. The
+    gradients of weight and bias are those of this process's shard; their sum over all processes is that of
+    the batch. In a single process, or in evaluation mode, this is plain batch norm.
 
     Args:
-        norm: the one whose weights, statistics and settings it takes over; with weight and bias.
+        norm: the layer whose weights, statistics and settings to use; it must have weight and bias.
         world: the processes.
     """
 
@@ -35,11 +35,13 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
         self.world = world
 
     def forward(self, input: Tensor) -> Tensor:
-        """Activations [B, C, H, W] of this process's share of the batch to the same, normalised."""
+        """Normalise activations [B, C, H, W], this process's shard of the batch."""
         if not self.training or self.world.is_single:
             return super().forward(input)
-        assert self.momentum is not None, "a mean over all batches is asked for in a process alone"
-        output, mean, variance, count = _Normalised.apply(input, self.weight, self.bias, self.eps, self.world)
+        assert self.momentum is not None, "a plain mean over batches is supported in a single process only"
+        output, mean, variance, count = _SyncBatchNormFunction.apply(
+            input, self.weight, self.bias, self.eps, self.world
+        )
         with torch.no_grad():
             self.num_batches_tracked.add_(1)
             self.running_mean.lerp_(mean, self.momentum)
@@ -48,15 +50,15 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
 
 
 def convert_sync_batchnorm(network: nn.Module, world: World) -> None:
-    """Replace a network's batch norms by synchronised ones with the same weights, in place."""
+    """Replace a network's batch norms with synchronised ones with the same weights, in place."""
     for parent in list(network.modules()):
         for name, norm in list(parent.named_children()):
             if type(norm) is nn.BatchNorm2d:
                 setattr(parent, name, SyncBatchNorm2d(norm, world))
 
 
-class _Normalised(torch.autograd.Function):
-    """The outputs and, not to be differentiated, the statistics: mean, biased variance, number of values."""
+class _SyncBatchNormFunction(torch.autograd.Function):
+    """Returns the outputs and, without gradients, mean, biased variance and number of values."""
 
     @staticmethod
     def forward(ctx, inputs: Tensor, weight: Tensor, bias: Tensor, eps: float, world: World):
@@ -69,35 +71,36 @@ class _Normalised(torch.autograd.Function):
     @staticmethod
     def backward(ctx, gradient: Tensor, *_: Tensor):
         inputs, weight, mean, scale, count = ctx.saved_tensors
-        # With the statistics of all: the sums of gradient * normalised input, and of the gradient.
-        _, of_weight, of_bias = torch.ops.aten.native_batch_norm_backward(
+        # Sums of gradient * normalised input, and of the gradient, over this shard.
+        _, weight_gradient, bias_gradient = torch.ops.aten.native_batch_norm_backward(
             gradient, inputs, weight, None, None, mean, scale, True, 0.0, [False, True, True]
         )
-        sums = [of_weight.clone(), of_bias.clone()]
+        sums = [weight_gradient.clone(), bias_gradient.clone()]
         ctx.world.all_reduce_sum(sums)
         slope = -weight * scale * scale * sums[0] / count
         offset = -weight * scale * sums[1] / count - slope * mean
         per_channel = [values[:, None, None] for values in (weight * scale, slope, offset)]
-        of_inputs = _wide(gradient) * per_channel[0] + (_wide(inputs) * per_channel[1] + per_channel[2])
-        return of_inputs.to(inputs.dtype), of_weight, of_bias, None, None
+        scaled_inputs = _to_float32(inputs) * per_channel[1] + per_channel[2]
+        input_gradient = _to_float32(gradient) * per_channel[0] + scaled_inputs
+        return input_gradient.to(inputs.dtype), weight_gradient, bias_gradient, None, None
 
 
 def _statistics(inputs: Tensor, world: World) -> tuple[Tensor, Tensor, Tensor]:
     """Mean and biased variance [C] over all processes, and the number of values, float32 [].
 
-    Means and variances are combined, not sums of squares, in which a small variance would be lost beside
-    a large mean (Chan et al. 1979).
+    Means and variances are combined (Chan et al. 1979): sums of squares would lose a small variance beside a
+    large mean.
     """
-    own_variance, own_mean = torch.var_mean(_wide(inputs), PIXELS, correction=0)
-    own_count = own_mean.new_full((1,), inputs.numel() // inputs.shape[1])
-    all_of = world.all_gather(torch.cat([own_mean, own_variance, own_count]))
-    means, variances, counts = all_of.split([len(own_mean), len(own_mean), 1], dim=1)
+    local_variance, local_mean = torch.var_mean(_to_float32(inputs), REDUCED_DIMS, correction=0)
+    local_count = local_mean.new_full((1,), inputs.numel() // inputs.shape[1])
+    gathered = world.all_gather(torch.cat([local_mean, local_variance, local_count]))
+    means, variances, counts = gathered.split([len(local_mean), len(local_mean), 1], dim=1)
     count = counts.sum()
     mean = (means * counts).sum(0) / count
     variance = ((variances + (means - mean) ** 2) * counts).sum(0) / count
     return mean, variance, count
 
 
-def _wide(values: Tensor) -> Tensor:
-    """In float32 what comes in bfloat16, whose sums would be rounded."""
+def _to_float32(values: Tensor) -> Tensor:
+    """Convert bfloat16, in which sums would be rounded; float32 and float64 stay."""
     return values.float() if values.dtype == torch.bfloat16 else values

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from engine.checkpoint import load_from
+from engine.checkpoint import load_path
 from engine.errors import UserError
 
 
@@ -28,7 +28,7 @@ def load_trained(path: str | Path, kind: str, missing: str) -> tuple[Path, dict[
     Raises:
         UserError: The file or folder does not exist, is damaged, or is of another kind.
     """
-    file, state = load_from(Path(path))
+    file, state = load_path(Path(path))
     if state.get("kind") != kind:
         raise UserError(f"{file} contains no {missing}")
     return file, state

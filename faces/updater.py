@@ -70,7 +70,7 @@ class Updater:
         self._optimizer.zero_grad(set_to_none=True)
         self.step_count += 1
         if self._average:
-            self._average.update(self.network, self._average.share(images, self.step_count * images))
+            self._average.update(self.network, self._average.lerp_weight(images, self.step_count * images))
         logged = {"loss/training": loss, "gradient/norm": norm}
         logged |= {name.replace("__", "/"): value for name, value in values.items()}
         for name, value in logged.items():

@@ -14,7 +14,7 @@ from engine.checkpoint import DamagedCheckpointError, load, restore_best
 from engine.finite import DivergedError
 from engine.loop import Due, TrainingLoop
 from engine.run_logger import RunLogger
-from engine.runs import STOPPED, checkpoints, step_of
+from engine.runs import STOPPED, checkpoints, report_write_errors, step_of
 from engine.settings import settings_affecting_results
 from gan import losses
 from gan.config import RESUMABLE
@@ -134,16 +134,16 @@ class GanLoop(TrainingLoop):
                 that.
         """
         from_step = self.trainer.step_count
-        self.rollback, state = self.on_rank_zero(lambda: self._find_rollback(problem))
+        self.rollback, state = self.world.on_rank_zero(lambda: self._find_rollback(problem))
         self.trainer.roll_back(self.rollback, state)
         self.best.roll_back(state and state["course"]["best"])
         self.monitor = self._new_monitor()
         if state is not None:
             self.monitor.load_state(state["course"]["watch"])
         self.timer.roll_back(from_step - self.trainer.step_count)
-        self.on_rank_zero(self._report_rollback)
+        self.world.on_rank_zero(self._report_rollback)
         if state is None:
-            self.on_rank_zero(self.log_start)
+            self.world.on_rank_zero(self.log_start)
 
     def _new_monitor(self) -> Monitor:
         """A monitor with the patience that the current learning rate requires."""
@@ -198,4 +198,5 @@ def _remove_newer(paths: Iterable[Path], step: int) -> None:
     """Remove the checkpoints from after a step: they may contain the trouble."""
     for path in paths:
         if step_of(path) > step:
-            path.unlink()
+            with report_write_errors(path):
+                path.unlink()

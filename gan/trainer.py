@@ -143,7 +143,7 @@ class Trainer:
         self._number.fill_(number)
         if self.average:
             images_seen = inf if self._average_warm else number * settings.batch_size
-            self._ema_weight.fill_(self.average.share(settings.batch_size, images_seen))
+            self._ema_weight.fill_(self.average.lerp_weight(settings.batch_size, images_seen))
         order = batch_indices(len(self._indices), settings.batch_size, self.step_count, self._seed)
         chosen = self._indices[order[self._needed]]
         host = torch.from_numpy(chosen if self._images_on_device is not None else self._images[chosen])

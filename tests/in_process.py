@@ -1,4 +1,4 @@
-"""Calling a script of the project in this process, where torch is loaded already."""
+"""Run the scripts in this process, where torch is already loaded."""
 
 from __future__ import annotations
 
@@ -15,61 +15,61 @@ from unittest import mock
 ROOT = Path(__file__).resolve().parent.parent
 
 
-class Told(NamedTuple):
-    """What a script told."""
+class ScriptResult(NamedTuple):
+    """How a script ended."""
 
     code: int
     lines: list[str]
-    """Of standard output."""
+    """Standard output."""
     error: str
     """Standard error."""
 
 
-def call(script: str, *words: object) -> Told:
-    """Run a script as its user does, but for the process."""
+def call(script: str, *arguments: object) -> ScriptResult:
+    """Run a script with these arguments."""
     out, error = io.StringIO(), io.StringIO()
     with (
-        mock.patch.object(sys, "argv", [script, *map(str, words)]),
+        mock.patch.object(sys, "argv", [script, *map(str, arguments)]),
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(error),
     ):
         try:
             runpy.run_path(str(ROOT / script), run_name="__main__")
-        except SystemExit as end:
-            return Told(end.code, out.getvalue().splitlines(), error.getvalue())
-    raise AssertionError(f"{script} did not leave with an exit code")
+        except SystemExit as stop:
+            return ScriptResult(stop.code, out.getvalue().splitlines(), error.getvalue())
+    raise AssertionError(f"{script} did not exit")
 
 
-def succeed(script: str, *words: object) -> Told:
-    """As `call`; fails unless all went well."""
-    told = call(script, *words)
-    assert told.code == 0, told.error
-    return told
+def succeed(script: str, *arguments: object) -> ScriptResult:
+    """Run a script; fail unless its exit code is 0."""
+    result = call(script, *arguments)
+    assert result.code == 0, result.error
+    return result
 
 
-def refusal(script: str, *words: object) -> str:
-    """The one line in which a script tells a user's mistake; fails unless it ends with that."""
-    told = call(script, *words)
-    assert told.code == 2, told
-    assert "Traceback" not in told.error
-    (line,) = (line for line in told.error.splitlines() if line.startswith("error: "))
+def refusal(script: str, *arguments: object) -> str:
+    """Run a script and return its one error line; fail unless its exit code is 2."""
+    result = call(script, *arguments)
+    assert result.code == 2, result
+    assert "Traceback" not in result.error
+    (line,) = (line for line in result.error.splitlines() if line.startswith("error: "))
     return line
 
 
 @contextlib.contextmanager
-def after_steps(learner: type, steps: Collection[int], what: Callable[[], object]) -> Iterator[None]:
-    """In this block something happens to learners of a class right after these steps."""
-    whole = learner.step
+def after_steps(learner: type, steps: Collection[int], callback: Callable[[], object]) -> Iterator[None]:
+    """In this block, call `callback` after these steps of learners of this class."""
+    original = learner.step
 
-    def disturbed(self: Any) -> None:
-        whole(self)
+    def step(self: Any) -> None:
+        original(self)
         if self.step_count in steps:
-            what()
+            callback()
 
-    with mock.patch.object(learner, "step", disturbed):
+    with mock.patch.object(learner, "step", step):
         yield
 
 
 def dying(learner: type, step: int) -> contextlib.AbstractContextManager[None]:
-    """In this block learners of a class end the process after this step, as a kill does."""
+    """In this block, exit after this step of learners of this class, as if killed."""
     return after_steps(learner, {step}, partial(sys.exit, 1))

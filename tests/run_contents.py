@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from engine.checkpoint import load
 from engine.png import load_png
-from engine.runs import checkpoints, samples, step_of
+from engine.runs import checkpoints, sample_grids, step_of
 from tests.states import assert_equal
 
 
@@ -36,6 +38,15 @@ def steps(paths: list[Path]) -> list[int]:
     return [step_of(path) for path in paths]
 
 
+def count_event_file_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let TensorBoard read event files in the order of creation.
+
+    It sorts them by name, which contains the second and an unpadded counter: 10 would come before 9.
+    """
+    clock = SimpleNamespace(time=itertools.count(1_700_000_000).__next__)
+    monkeypatch.setattr("tensorboard.summary.writer.event_file_writer.time", clock)
+
+
 def assert_same_training(run: Path, other: Path) -> None:
     """The same checkpoint and curves, whatever the runs are called."""
     one, two = (load(checkpoints(each)[-1]) for each in (run, other))
@@ -49,8 +60,8 @@ def assert_same_run(run: Path, other: Path) -> None:
     """The same weights of all networks, optimizers, losses, samples and curves, each step once."""
     assert_equal(load(checkpoints(run)[-1]), load(checkpoints(other)[-1]))
     assert lines(run) == lines(other)
-    assert steps(samples(run)) == steps(samples(other))
-    for one, two in zip(samples(run), samples(other), strict=True):
+    assert steps(sample_grids(run)) == steps(sample_grids(other))
+    for one, two in zip(sample_grids(run), sample_grids(other), strict=True):
         assert np.array_equal(load_png(one), load_png(two))
     for one in (run, other):
         board = EventAccumulator(str(one), {"scalars": 0, "images": 0}).Reload()
@@ -58,4 +69,4 @@ def assert_same_run(run: Path, other: Path) -> None:
             points = [(point.step, point.value) for point in board.Scalars(name)]
             told = [(line["step"], pytest.approx(line[name], rel=1e-6)) for line in lines(one)]
             assert sorted(points) == told
-        assert sorted(image.step for image in board.Images("samples")) == steps(samples(one))
+        assert sorted(image.step for image in board.Images("samples")) == steps(sample_grids(one))

@@ -83,7 +83,7 @@ class TestMistakes:
             (("--features",), "one or more"),
             (("--weights", "a.pth"), "add --features inception"),
             (("--checkpoint", 123456), "no checkpoint 123456"),
-            (("nowhere",), "nowhere is no run"),
+            (("nowhere",), "nowhere is not a run"),
         ],
     )
     def test_words_that_do_not_fit(self, run, words, message):

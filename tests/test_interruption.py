@@ -1,4 +1,4 @@
-"""A run that is killed, or asked to end by a signal, and goes on bit for bit."""
+"""A run that is killed or stopped by a signal, and resumes bit for bit."""
 
 import os
 import signal
@@ -10,49 +10,47 @@ from pathlib import Path
 
 import pytest
 
-from engine.runs import checkpoints, samples, step_of
+from engine.runs import checkpoints, sample_grids, step_of
 from gan.trainer import Trainer
 from tests.conftest import FORMS, ROOT, TINY
-from tests.run_contents import assert_same_run, config, lines, newest, steps
+from tests.run_contents import assert_same_run, config, count_event_file_times, lines, newest, steps
 
-UNEVEN = (
-    *("--batch-size", 7, "--log-every", 3, "--sample-every", 6, "--checkpoint-every", 5),
-    *(),
-)
-"""Of 24 images: no save at a log, nor at the end of an epoch."""
+UNEVEN = ("--batch-size", 7, "--log-every", 3, "--sample-every", 6, "--checkpoint-every", 5)
+"""With 24 images: no checkpoint coincides with a log or the end of an epoch."""
 
 RUN = "import train_gan; from engine.errors import run_script; run_script(train_gan.main)"
-"""What train_gan.py does when it is called."""
+"""What train_gan.py does."""
 
 
 class Killed(BaseException):
-    """The end of a process, as far as a test in one process can have it."""
+    """Stands for the end of the process."""
 
 
-def kill_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the training die in the middle of a step, once."""
-    whole = Trainer.step
+def kill_at(kill_step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Interrupt the training in this step, once."""
+    original = Trainer.step
 
-    def dying(self: Trainer) -> None:
-        whole(self)
-        if self.step_count == step:
-            monkeypatch.setattr(Trainer, "step", whole)
+    def step(self: Trainer) -> None:
+        original(self)
+        if self.step_count == kill_step:
+            monkeypatch.setattr(Trainer, "step", original)
             raise Killed
 
-    monkeypatch.setattr(Trainer, "step", dying)
+    monkeypatch.setattr(Trainer, "step", step)
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_killed_run_goes_on_bit_for_bit(pictures, train, monkeypatch, form):
-    words = (pictures, *FORMS[form], *UNEVEN, "--steps", 16)
-    train(*words, "--name", "straight")
+def test_a_killed_run_resumes_bit_for_bit(pictures, train, monkeypatch, form):
+    count_event_file_times(monkeypatch)
+    arguments = (pictures, *FORMS[form], *UNEVEN, "--steps", 16)
+    train(*arguments, "--name", "straight")
     kill_at(14, monkeypatch)
     with pytest.raises(Killed):
-        train(*words, "--name", "killed")
+        train(*arguments, "--name", "killed")
     straight, killed = sorted(Path("outputs").iterdir())
     assert steps(checkpoints(killed)) == [5, 10]
-    assert lines(killed)[-1]["step"] == 12  # beyond the checkpoint: to be cut
-    assert steps(samples(killed)) == [0, 6, 12]
+    assert lines(killed)[-1]["step"] == 12  # after the checkpoint: to be removed
+    assert steps(sample_grids(killed)) == [0, 6, 12]
     with (killed / "metrics.jsonl").open("a") as file:
         file.write('{"step": 13, "loss/dis')
     assert train("--resume") == 0
@@ -60,11 +58,11 @@ def test_a_killed_run_goes_on_bit_for_bit(pictures, train, monkeypatch, form):
     assert config(killed)["settings"] == config(straight)["settings"] | {"name": "killed"}
 
 
-def started(*words: object, folder: Path, program: str | None = None) -> subprocess.Popen[str]:
-    """Start train_gan.py in another process."""
-    command = [sys.executable, *(["-c", program] if program else [ROOT / "train_gan.py"]), *map(str, words)]
+def start(*arguments: object, folder: Path, program: str | None = None) -> subprocess.Popen[str]:
+    """Start train_gan.py in a process of its own."""
+    script = ["-c", program] if program else [ROOT / "train_gan.py"]
     return subprocess.Popen(
-        command,
+        [sys.executable, *script, *map(str, arguments)],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
@@ -73,13 +71,13 @@ def started(*words: object, folder: Path, program: str | None = None) -> subproc
     )
 
 
-def wait_until(seen: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
     for _ in range(6_000):
-        if seen():
+        if condition():
             return
         assert process.poll() is None, process.communicate()
         time.sleep(0.02)
-    raise AssertionError("it does not come")
+    raise AssertionError("timed out")
 
 
 def run_in(folder: Path) -> Path | None:
@@ -87,55 +85,55 @@ def run_in(folder: Path) -> Path | None:
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_200_steps_and_100_with_a_kill_9_and_a_resume_are_the_same(pictures, train, tmp_path, precision):
-    words = (pictures, *UNEVEN, "--sample-every", 80, "--precision", precision)
-    words = (*words, "--checkpoint-every", 100, "--steps", 200)
+def test_kill_9_and_a_resume_give_the_same_run(pictures, train, tmp_path, precision):
+    arguments = (pictures, *UNEVEN, "--sample-every", 80, "--precision", precision)
+    arguments = (*arguments, "--checkpoint-every", 100, "--steps", 200)
     program = f"from gan import generator; generator.STATISTICS_BATCHES = 1; {RUN}"  # as `train` has it
-    process = started(*TINY, *words, folder=tmp_path, program=program)
+    process = start(*TINY, *arguments, folder=tmp_path, program=program)
 
-    def beyond_the_checkpoint() -> bool:
+    def is_past_the_checkpoint() -> bool:
         run = run_in(tmp_path)
         if run is None or not checkpoints(run):
             return False
         logged = (run / "metrics.jsonl").read_text().rpartition('{"step": ')[2].partition(",")[0]
         return logged.isdigit() and int(logged) > 100
 
-    wait_until(beyond_the_checkpoint, process)
+    wait_until(is_past_the_checkpoint, process)
     process.kill()
     assert process.wait() == -signal.SIGKILL
     process.communicate()
     killed = run_in(tmp_path)
     assert steps(checkpoints(killed)) == [100]
     assert train("--resume", killed) == 0
-    assert train(*words) == 0
+    assert train(*arguments) == 0
     assert_same_run(newest(), killed)
     assert steps(checkpoints(killed)) == [100, 200]
     assert not list((killed / "checkpoints").glob(".*"))
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_ctrl_c_and_sigterm_finish_the_step_save_and_say_where(pictures, train, tmp_path, number, code):
-    process = started(pictures, *TINY, "--checkpoint-every", 100_000, "--steps", 100_000, folder=tmp_path)
-    wait_until(lambda: (run := run_in(tmp_path)) is not None and bool(samples(run)), process)
+def test_ctrl_c_and_sigterm_finish_the_step_and_save(pictures, train, tmp_path, number, code):
+    process = start(pictures, *TINY, "--checkpoint-every", 100_000, "--steps", 100_000, folder=tmp_path)
+    wait_until(lambda: (run := run_in(tmp_path)) is not None and bool(sample_grids(run)), process)
     process.send_signal(number)
     out, error = process.communicate(timeout=60)
     assert process.returncode == code
     assert "Traceback" not in error
     run = run_in(tmp_path)
-    (saved,) = checkpoints(run)
-    assert f"saved in {saved.relative_to(tmp_path)}" in out
-    assert step_of(saved) == steps(samples(run))[-1]
-    assert train("--resume", run, "--steps", step_of(saved) + 1) == 0
-    assert step_of(checkpoints(run)[-1]) == step_of(saved) + 1
+    (checkpoint,) = checkpoints(run)
+    assert f"saved in {checkpoint.relative_to(tmp_path)}" in out
+    assert step_of(checkpoint) == steps(sample_grids(run))[-1]
+    assert train("--resume", run, "--steps", step_of(checkpoint) + 1) == 0
+    assert step_of(checkpoints(run)[-1]) == step_of(checkpoint) + 1
 
 
-def test_a_second_ctrl_c_leaves_at_once(pictures, tmp_path):
+def test_a_second_ctrl_c_exits_at_once(pictures, tmp_path):
     program = (
         "import time; from pathlib import Path; from gan.trainer import Trainer\n"
         "def step(self): Path('stepping').touch(); time.sleep(600)\n"
         f"Trainer.step = step; {RUN}"
     )
-    process = started(pictures, *TINY, folder=tmp_path, program=program)
+    process = start(pictures, *TINY, folder=tmp_path, program=program)
     wait_until((tmp_path / "stepping").exists, process)
     process.send_signal(signal.SIGINT)
     with pytest.raises(subprocess.TimeoutExpired):

@@ -367,7 +367,7 @@ def test_evaluate_in_the_features_of_a_classifier(arcface_run, tiny_run, strange
     assert result.code == 0, result.error
     digest = load_recognizer(arcface_run).digest[:8]
     assert any(f"features: classifier (digest {digest}, 32 values)" in line for line in result.lines)
-    for checkpoint, message in ((7, "7 is no run"), (tiny_run, "contains no classifier")):
+    for checkpoint, message in ((7, "7 is not a run"), (tiny_run, "contains no classifier")):
         assert message in call("evaluate.py", "run", *flags, *features, checkpoint).error
     for words in (("--features", "classifier"), ("--classifier", arcface_run)):
         result = call("evaluate.py", "run", *words)

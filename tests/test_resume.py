@@ -12,7 +12,7 @@ from PIL import Image
 from engine.checkpoint import load
 from engine.errors import UserError
 from engine.lock import locked
-from engine.runs import checkpoint_path, checkpoints, find_checkpoint, samples, step_of
+from engine.runs import checkpoint_path, checkpoints, find_checkpoint, sample_grids, step_of
 from gan.config import read_info
 from gan.loop import GanLoop
 from tests.in_process import call
@@ -185,7 +185,7 @@ def test_a_new_run_begins_with_anothers_networks(run, train, pictures, tmp_path,
             if name.endswith("weight") and weight.dim() > 1:
                 assert (after[network][name] - weight).abs().max() <= 1.001e-4  # one step of Adam
     assert after["generator_optimizer"]["state"][0]["step"] == 1
-    assert steps(samples(begun)) == [0, 1]
+    assert steps(sample_grids(begun)) == [0, 1]
     assert contents(run) == before
 
 

@@ -1,4 +1,4 @@
-"""train_gan.py under torchrun: by its own agent, whose processes are forked so that torch is loaded once."""
+"""train_gan.py under torchrun's agent, with forked processes so that torch is loaded only once."""
 
 from __future__ import annotations
 
@@ -18,43 +18,44 @@ from engine.errors import run_script
 from engine.runs import checkpoints
 from gan.trainer import Trainer
 from tests.conftest import ROOT, TINY
+from tests.processes import warm_up
 from tests.run_contents import assert_same_run, config, steps
-from tests.together import warm_up
 
-WORDS = (*TINY, "--steps", 9)
+FLAGS = (*TINY, "--steps", 9)
 
 
-def die_at(step: int, rank: int) -> None:
-    """Let this process, if it has that rank, be killed in the middle of a step of its first life."""
-    whole = Trainer.step
+def die_at(kill_step: int, rank: int) -> None:
+    """Kill the process of this rank before this step, unless it was restarted."""
+    original = Trainer.step
 
-    def dying(self: Trainer) -> None:
-        if (self.step_count, self.world.rank, os.environ["TORCHELASTIC_RESTART_COUNT"]) == (step, rank, "0"):
+    def step(self: Trainer) -> None:
+        is_restarted = os.environ["TORCHELASTIC_RESTART_COUNT"] != "0"
+        if (self.step_count, self.world.rank) == (kill_step, rank) and not is_restarted:
             os.kill(os.getpid(), signal.SIGKILL)
-        whole(self)
+        original(self)
 
-    Trainer.step = dying
+    Trainer.step = step
 
 
-def launched(*words: object, restarts: int = 0, die: tuple[int, int] | None = None) -> None:
-    """Have torchrun's agent run the script in two processes, which write what they tell to files."""
+def launch(*arguments: object, restarts: int = 0, die: tuple[int, int] | None = None) -> None:
+    """Let torchrun's agent run the script in two processes, which write their output to files."""
 
     def entry() -> None:
         import train_gan
 
         name = "-".join(os.environ[name] for name in ("TORCHELASTIC_RESTART_COUNT", "RANK"))
-        sys.stdout = Path(f"{name}.out").open("w", buffering=1)  # noqa: SIM115, for all that follows
+        sys.stdout = Path(f"{name}.out").open("w", buffering=1)  # noqa: SIM115, until the process exits
         sys.stderr = Path(f"{name}.err").open("w", buffering=1)  # noqa: SIM115
         if die:
             die_at(*die)
-        sys.argv = ["train_gan.py", *map(str, words)]
+        sys.argv = ["train_gan.py", *map(str, arguments)]
         try:
             run_script(train_gan.main)
-        except SystemExit as end:
-            if end.code:
-                os._exit(end.code)
+        except SystemExit as stop:
+            if stop.code:
+                os._exit(stop.code)
 
-    started = LaunchConfig(
+    launch_config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
         nproc_per_node=2,
@@ -66,58 +67,56 @@ def launched(*words: object, restarts: int = 0, die: tuple[int, int] | None = No
         logs_specs=DefaultLogsSpecs("logs"),
     )
     warm_up()
-    elastic_launch(started, entry)()
+    elastic_launch(launch_config, entry)()
 
 
-def told_of_mistakes() -> list[str]:
-    """Lines that any process in any of its lives wrote of a mistake."""
+def error_lines() -> list[str]:
+    """The error lines of all processes, before and after restarts."""
     lines = [line for path in Path().glob("*.err") for line in path.read_text().splitlines()]
     return [line for line in lines if line.startswith("error: ")]
 
 
 @pytest.fixture
-def here(tmp_path, monkeypatch) -> Path:
+def working_directory(tmp_path, monkeypatch) -> Path:
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
-def test_a_killed_process_ends_all_in_a_line_and_a_restart_goes_on_bit_for_bit(pictures, here):
-    launched(pictures, *WORDS, "--name", "straight")
-    launched(pictures, *WORDS, "--name", "killed", restarts=1, die=(7, 0))
+def test_a_restart_after_a_kill_resumes_bit_for_bit(pictures, working_directory):
+    launch(pictures, *FLAGS, "--name", "straight")
+    launch(pictures, *FLAGS, "--name", "killed", restarts=1, die=(7, 0))
     straight, killed = sorted(Path("outputs").iterdir())
     assert_same_run(straight, killed)
     assert steps(checkpoints(killed))[-1] == 9
     assert config(killed)["environment"]["processes"] == 2
-    (line,) = told_of_mistakes()
+    (line,) = error_lines()
     assert "another process of this training has ended" in line
-    assert f"--resume {killed.absolute()} goes on" in line
-    assert f"going on with {killed.absolute()}" in (here / "1-0.out").read_text()
-    assert not (here / "1-1.out").read_text()
+    assert f"--resume {killed.absolute()} continues" in line
+    assert f"resuming {killed.absolute()}" in (working_directory / "1-0.out").read_text()
+    assert not (working_directory / "1-1.out").read_text()
 
 
-def test_without_restarts_it_ends_soon_with_a_good_checkpoint(pictures, here, train, capsys):
+def test_a_kill_without_restarts_ends_all_soon(pictures, working_directory, train, capsys):
     start = time.monotonic()
     with pytest.raises(ChildFailedError):
-        launched(pictures, *WORDS, "--no-sync-batch-norm", "--accumulate", 2, die=(5, 1))
-    assert time.monotonic() - start < 30  # of which not even a second goes into the end
+        launch(pictures, *FLAGS, die=(5, 1))
+    assert time.monotonic() - start < 30  # of which the end takes less than one
     (run,) = Path("outputs").iterdir()
-    assert len(told_of_mistakes()) == 1
+    assert len(error_lines()) == 1
     assert steps(checkpoints(run))[-1] == 4
     capsys.readouterr()
     assert train("--resume", "--steps", 6) == 0
-    told = capsys.readouterr().out
-    assert "processes was 2 and is now 1" in told
-    assert "batch norm's statistics are now over 4 images, each part of a process's share" in told
+    assert "processes was 2 and is now 1" in capsys.readouterr().out
     assert steps(checkpoints(run))[-1] == 6
 
 
-def test_mistakes_are_one_line(tmp_path):
-    """By the command itself; a mistake in the words is found before torch is loaded."""
+def test_an_invalid_argument_is_one_line(tmp_path):
+    """With the command itself, as torch is not loaded before the error."""
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", ROOT / "train_gan.py"]
     command += ["--stpes", "3"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    process = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    lines = [line for line in process.stderr.splitlines() if line.startswith("error: ")]
     assert len(lines) == 1
     assert "--stpes" in lines[0]
-    assert done.returncode == 1  # torchrun's own
-    assert "exitcode  : 2" in done.stderr
+    assert process.returncode == 1  # torchrun's own
+    assert "exitcode  : 2" in process.stderr

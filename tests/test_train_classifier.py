@@ -14,7 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from engine.checkpoint import load
 from engine.png import load_png
-from engine.runs import best_path, checkpoints, samples, step_of
+from engine.runs import best_path, checkpoints, sample_grids, step_of
 from faces.recognition import report
 from faces.recognition.folder import load_labelled_images
 from faces.recognition.learner import ClassifierLearner
@@ -120,7 +120,7 @@ def test_tensorboard_content(scratch_run):
         assert {name.partition("/")[2] for name in histograms if name.startswith(f"{kind}/")} == weights
     assert {point.step for point in board.Histograms("gradient/head.weight")} == {20, 40}
     assert [image.step for image in board.Images("samples")] == [0, 40]
-    assert load_png(samples(scratch_run)[0]).shape[0] == 3
+    assert load_png(sample_grids(scratch_run)[0]).shape[0] == 3
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -263,7 +263,7 @@ def test_initialization_from_other_checkpoints_is_an_error(folder, tiny_run, lan
         assert "is of another kind: gan, not classifier; --from begins with a network that" in line
     line = error_line(folder, *SHORT_RUN, "--from", landmark_run)
     assert "is of another kind: landmarks, not classifier; its convolutions are for --method fin" in line
-    assert "gone.pt is no run" in error_line(folder, *SHORT_RUN, "--from", "gone.pt")
+    assert "gone.pt is not a run" in error_line(folder, *SHORT_RUN, "--from", "gone.pt")
 
 
 def test_training_on_cached_features(drawn_people, arcface_run, tmp_path, monkeypatch):

@@ -11,7 +11,7 @@ from PIL import Image
 
 from engine.errors import UserError
 from engine.png import load_png
-from engine.runs import checkpoint_path, checkpoints, create_run, sample_path, samples, step_of
+from engine.runs import checkpoint_path, checkpoints, create_run, sample_grids, sample_path, step_of
 from gan.generator import load_generator
 from gan.latent.vectors import draw
 from gan.trainer import Trainer
@@ -28,7 +28,7 @@ def test_what_a_run_leaves(pictures, train, capsys):
         *(".lock", "checkpoints", "config.json", "metrics.jsonl", "real.png", "samples", "skipped.txt")
     ]
     assert len(list(run.glob("events.out.tfevents.*"))) == 1
-    assert steps(samples(run)) == [0, 2, 4, 5]
+    assert steps(sample_grids(run)) == [0, 2, 4, 5]
     assert steps(checkpoints(run)) == [2, 4, 5]
     assert [line["step"] for line in lines(run)] == [1, 2, 3, 4, 5]
     info = config(run)
@@ -45,7 +45,7 @@ def test_what_a_run_leaves(pictures, train, capsys):
 def test_sample_every_step_and_minutes(pictures, train):
     assert train(pictures, "--minutes", 0.004, "--sample-every", 1) == 0
     last = step_of(checkpoints(newest())[-1])
-    assert steps(samples(newest())) == list(range(last + 1))
+    assert steps(sample_grids(newest())) == list(range(last + 1))
 
 
 def test_two_starts_never_share_a_folder_and_a_seed_makes_them_equal(pictures, train):
@@ -86,7 +86,7 @@ def test_dry_run_tells_and_writes_no_run(pictures, train, capsys):
 @pytest.mark.parametrize("faster", ["float32", "bfloat16"])
 def test_auto_says_which_precision_proved_faster(pictures, train, monkeypatch, capsys, faster):
     seconds = {torch.float32: 1.0, torch.bfloat16: 1.0, getattr(torch, faster): 0.1}
-    monkeypatch.setattr("engine.device._product_seconds", seconds.get)
+    monkeypatch.setattr("engine.device._matmul_seconds", seconds.get)
     assert train(pictures, "--precision", "auto", "--dry-run") == 0
     assert f"; cpu, {faster}\n" in capsys.readouterr().out
 
@@ -106,7 +106,7 @@ def test_image_sizes_train_sample_and_resume(pictures, train, tmp_path, size, fo
     assert train("--resume", "--steps", 2) == 0
     run = newest()
     assert run.name.endswith(f"{size}px")
-    assert load_png(samples(run)[-1]).shape == (3, 8 * (size + 2) - 2, 8 * (size + 2) - 2)
+    assert load_png(sample_grids(run)[-1]).shape == (3, 8 * (size + 2) - 2, 8 * (size + 2) - 2)
     generator = load_generator(run)
     assert (generator.step, generator.weights) == (2, "ema" if form == "default" else "raw")
     assert generator.images(draw(2, 100, 0)).shape == (2, 3, size, size)
@@ -197,7 +197,7 @@ def test_a_run_that_diverges_ends_with_its_own_code_and_resumes_from_before(
 def test_mistakes_are_one_line_and_code_2(pictures, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for words, said in [
-        ((pictures, "--resume", "nowhere"), "nowhere is no run"),
+        ((pictures, "--resume", "nowhere"), "nowhere is not a run"),
         ((tmp_path / "no faces",), "no faces"),
         ((pictures, "--image-size", "33"), "32 or 48"),
         ((pictures, "--stpes", "3"), "--stpes"),

@@ -13,7 +13,7 @@ from PIL import Image
 
 from engine.checkpoint import load
 from engine.png import load_png
-from engine.runs import best_path, checkpoints, samples, step_of
+from engine.runs import best_path, checkpoints, sample_grids, step_of
 from faces.landmarks.annotations import read_annotations, write_landmarks
 from faces.landmarks.learner import LandmarkLearner
 from faces.landmarks.point_set import load_point_set
@@ -65,7 +65,7 @@ def test_what_a_run_leaves(landmark_run):
     assert left == {".lock", "checkpoints", "config.json", "metrics.jsonl", "samples", "skipped.txt"}
     assert len(list(landmark_run.glob("events.out.tfevents.*"))) == 1
     assert best_path(landmark_run).is_file()
-    assert load_png(samples(landmark_run)[-1]).shape == (3, 3 * 98 - 2, 8 * 98 - 2)
+    assert load_png(sample_grids(landmark_run)[-1]).shape == (3, 3 * 98 - 2, 8 * 98 - 2)
     keys = set().union(*lines(landmark_run))
     assert {"loss/training", "nme/training", "gradient/norm", "rate/learning"} <= keys
     assert {"score/nme", "score/mse", "score/failures"} <= keys
@@ -81,7 +81,7 @@ def test_a_killed_run_goes_on_bit_for_bit(folder, more):
     assert step_of(checkpoints(killed)[-1]) == 4
     assert any("going on from" in line for line in train("--resume"))
     assert_same_training(straight, killed)
-    for left, right in zip(samples(straight), samples(killed), strict=True):
+    for left, right in zip(sample_grids(straight), sample_grids(killed), strict=True):
         assert np.array_equal(load_png(left), load_png(right))
 
 
@@ -283,7 +283,7 @@ def test_mistakes_are_one_line(folder):
         ((folder, "--image-size", 16), "--image-size must be 32 or more"),
         ((folder, "--person", "(.).*"), "of 1 people: too few"),
         ((folder, "--points", "nothing.json"), "nothing.json (No such file or directory); give a JSON file"),
-        (("--resume", "7"), "7 is no run"),
+        (("--resume", "7"), "7 is not a run"),
         (("--resume",), "train_landmarks.py FOLDER"),
     ]:
         assert said in refused(*(() if "--resume" in words else FEW), *words), words

@@ -235,7 +235,7 @@ def update_gallery(
     """
     if new is None:
         load_gallery(path)  # before the lock file is created
-    with locked(path.parent, f"changing {path.name}", name=f".{path.name}.lock", wait=LOCK_TIMEOUT):
+    with locked(path.parent, f"changing {path.name}", name=f".{path.name}.lock", timeout=LOCK_TIMEOUT):
         before = new if new is not None and not gallery_exists(path) else load_gallery(path)
         after = change(before)
         after.save(path)

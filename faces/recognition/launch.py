@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
-from engine.checkpoint import load_from
+from engine.checkpoint import load_path
 from engine.errors import UserError
-from engine.runs import UNNAMED, find_run_or_checkpoint
+from engine.runs import DEFAULT_KIND, find_run_or_checkpoint
 from engine.setup import Plan, Task, check_data
 from engine.setup import make_plan as make_task_plan
 from engine.worker_pool import worker_count
@@ -168,10 +168,10 @@ def _begin(network: Classifier, settings: ClassifierSettings, classes: tuple[str
 
 def _read_source(path: Path) -> tuple[Path, dict[str, Any]]:
     """The file and contents of a checkpoint to begin from: a run's best, or the file itself."""
-    file, state = load_from(path)
+    file, state = load_path(path)
     if "network" not in state or "image_size" not in state.get("settings", {}):
         raise UserError(
-            f"{file} is of another kind: {state.get('kind', UNNAMED)}, not {KIND}; --from begins with a "
+            f"{file} is of another kind: {state.get('kind', DEFAULT_KIND)}, not {KIND}; --from begins with a "
             "network that looks at faces, as train_classifier.py and train_landmarks.py make them"
         )
     return file, state

@@ -1,4 +1,4 @@
-"""Steps that are recorded once and replayed: what a graph would do on a GPU, as far as a CPU can tell."""
+"""Recording and replaying a step, emulated on a CPU."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from tests.states import assert_equal
 
 
 class Tape(TorchDispatchMode):
-    """Notes every operation on tensors while a function runs, and repeats them, as a CUDA graph does.
+    """Records every operation on tensors while a function runs, and replays them, as a CUDA graph does.
 
-    Numbers stay what they were; tensors made on the way are made again; all others are those that they were.
+    Numbers stay constant, intermediate tensors are computed again, and all other tensors stay in place.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self._noted: list[tuple[Callable, Any, Any, Any]] = []
+        self._operations: list[tuple[Callable, Any, Any, Any]] = []
 
     def __torch_dispatch__(self, function, types, arguments=(), options=None):
         result = function(*arguments, **(options or {}))
-        # A tensor that were let go could leave its id to another.
-        self._noted.append((function, arguments, options or {}, result))
+        # Keep the result: the id of a freed tensor could be reused.
+        self._operations.append((function, arguments, options or {}, result))
         return result
 
     def record(self, function: Callable[[], None]) -> None:
@@ -43,15 +43,15 @@ class Tape(TorchDispatchMode):
 
     @torch.no_grad()
     def replay(self) -> None:
-        made: dict[int, torch.Tensor] = {}
+        new_tensors: dict[int, torch.Tensor] = {}
 
-        def now(value: Any) -> Any:
-            return made.get(id(value), value) if isinstance(value, torch.Tensor) else value
+        def current(value: Any) -> Any:
+            return new_tensors.get(id(value), value) if isinstance(value, torch.Tensor) else value
 
-        for function, arguments, options, before in self._noted:
-            result = function(*tree_map(now, arguments), **tree_map(now, options))
-            for old, new in zip(_tensors(before), _tensors(result), strict=True):
-                made[id(old)] = new
+        for function, arguments, options, recorded_result in self._operations:
+            result = function(*tree_map(current, arguments), **tree_map(current, options))
+            for old, new in zip(_tensors(recorded_result), _tensors(result), strict=True):
+                new_tensors[id(old)] = new
 
 
 def _tensors(value: Any) -> list[torch.Tensor]:
@@ -60,7 +60,7 @@ def _tensors(value: Any) -> list[torch.Tensor]:
     return [tensor for part in value for tensor in _tensors(part)] if isinstance(value, list | tuple) else []
 
 
-FORMS = {
+VARIANTS = {
     "default": {},
     "batch norm": {"normalisation": "batch"},
     "plain": {"plain": True},
@@ -68,20 +68,20 @@ FORMS = {
 }
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_a_recorded_step_is_every_step_to_the_last_bit(form):
-    straight, replayed = (trainer(**FORMS[form], ema_half_life=20.0) for _ in range(2))
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_replayed_steps_equal_direct_ones_bit_for_bit(variant):
+    direct, replayed = (trainer(**VARIANTS[variant], ema_half_life=20.0) for _ in range(2))
     tape = Tape()
-    for step in range(6):  # into the second epoch, and past where the average's half-life grows
-        straight.step()
+    for step in range(6):  # into the second epoch, and past the ramp-up of the average
+        direct.step()
         if step == 1:
             with mock.patch.object(replayed, "_run", partial(tape.record, replayed._step_on_device)):
                 replayed.step()
         else:
             with mock.patch.object(replayed, "_run", tape.replay if step > 1 else replayed._run):
                 replayed.step()
-    assert_equal(replayed.state(), straight.state())
-    assert replayed.statistics() == straight.statistics()
+    assert_equal(replayed.state(), direct.state())
+    assert replayed.statistics() == direct.statistics()
     with torch.no_grad():
         replayed.generator.project.weight[0, 0] = float("nan")
     with mock.patch.object(replayed, "_run", tape.replay):
@@ -92,98 +92,98 @@ def test_a_recorded_step_is_every_step_to_the_last_bit(form):
 
 @pytest.fixture
 def gpu(monkeypatch) -> Iterator[list[str]]:
-    """What is asked of a GPU that is not there: its graphs are tapes."""
-    asked: list[str] = []
+    """Emulate CUDA graphs with tapes, and log the calls."""
+    calls: list[str] = []
 
     class Graph(Tape):
         def register_generator_state(self, random: torch.Generator) -> None:
-            asked.append("registered")
+            calls.append("registered")
 
         def replay(self) -> None:
-            asked.append("replayed")
+            calls.append("replayed")
             super().replay()
 
     @contextmanager
     def recording(graph: Graph, capture_error_mode: str) -> Iterator[None]:
-        asked.append("recorded")
+        calls.append("recorded")
         with graph:
             yield
 
     @contextmanager
-    def aside(stream: object) -> Iterator[None]:
-        asked.append("aside")
+    def side_stream(stream: object) -> Iterator[None]:
+        calls.append("called")
         yield
 
-    for name, fake in [("CUDAGraph", Graph), ("graph", recording), ("stream", aside)]:
+    for name, fake in [("CUDAGraph", Graph), ("graph", recording), ("stream", side_stream)]:
         monkeypatch.setattr(torch.cuda, name, fake)
     monkeypatch.setattr(torch.cuda, "Stream", mock.Mock)
     monkeypatch.setattr(torch.cuda, "current_stream", mock.Mock)
-    monkeypatch.setattr(torch.cuda, "set_stream", lambda stream: asked.append("stream set back"))
-    return asked
+    monkeypatch.setattr(torch.cuda, "set_stream", lambda stream: calls.append("stream set back"))
+    return calls
 
 
-def test_a_few_steps_are_made_as_they_are_then_one_is_recorded_and_replayed(gpu):
-    seen = []
-    add = GraphedStep(lambda: seen.append(torch.ones(2).add_(1)), torch.Generator())
+def test_a_few_direct_calls_precede_the_recording(gpu):
+    results = []
+    add = GraphedStep(lambda: results.append(torch.ones(2).add_(1)), torch.Generator())
     for _ in range(WARM_UP + 3):
         add()
-    assert gpu == [*["aside"] * WARM_UP, "registered", "recorded", *["replayed"] * 3]
-    assert len(seen) == WARM_UP + 1
+    assert gpu == [*["called"] * WARM_UP, "registered", "recorded", *["replayed"] * 3]
+    assert len(results) == WARM_UP + 1
 
 
-def recorded(made: Trainer) -> Trainer:
-    """As it would be on a GPU."""
-    made._run = GraphedStep(made._step_on_device, made._random)
-    return made
+def with_graph(graphed: Trainer) -> Trainer:
+    """Let a trainer record its step, as on a GPU."""
+    graphed._run = GraphedStep(graphed._step_on_device, graphed._random)
+    return graphed
 
 
-def test_a_gpu_that_refuses_is_told_of_once_and_the_training_is_the_same(gpu, monkeypatch, capsys):
+def test_a_refused_recording_is_reported_once_and_training_continues(gpu, monkeypatch, capsys):
     @contextmanager
     def refused(graph: object, **_: object) -> Iterator[None]:
         yield
         raise RuntimeError("operation not permitted\nand much more")
 
-    def work_that_is_not_done(self: Trainer) -> None:
-        """A recording runs the code, which leaves gradients behind, but no work on the device."""
+    def record_without_effect(self: Trainer) -> None:
+        """A recording runs the code, which leaves gradients behind, but does no work on the device."""
         for weight in self.generator.parameters():
             weight.grad = torch.full_like(weight, 1e3)
 
     monkeypatch.setattr(torch.cuda, "graph", refused)
-    straight, tried = trainer(), recorded(trainer())
-    body = tried._step_on_device
+    direct, graphed = trainer(), with_graph(trainer())
+    body = graphed._step_on_device
     for step in range(WARM_UP + 3):
-        straight.step()
+        direct.step()
         if step == WARM_UP:
-            tried._run._function = lambda: work_that_is_not_done(tried)
-        tried.step()
-    assert tried._run == body
-    assert_equal(tried.state(), straight.state())
+            graphed._run._function = lambda: record_without_effect(graphed)
+        graphed.step()
+    assert graphed._run == body
+    assert_equal(graphed.state(), direct.state())
     assert capsys.readouterr().err == "note: no CUDA graph, which costs speed: operation not permitted\n"
 
 
-def test_after_going_back_or_loading_it_is_recorded_anew(monkeypatch):
-    """The learning rate is then another, the optimizers' state is elsewhere."""
-    tried = trainer()
-    tried.cuda_graph = True
+def test_a_rollback_or_load_records_again(monkeypatch):
+    """The learning rate and the place of the optimizers' state have changed."""
+    graphed = trainer()
+    graphed.cuda_graph = True
     monkeypatch.setattr("gan.trainer.FiniteCheck", mock.Mock())
-    made = []
-    monkeypatch.setattr("gan.trainer.GraphedStep", lambda *given: made.append(given) or len(made))
+    graphs = []
+    monkeypatch.setattr("gan.trainer.GraphedStep", lambda *args: graphs.append(args) or len(graphs))
     for times in (1, 2):
-        tried.apply_rollback(Rollback(times))
-        assert tried._run == times
-    tried.cuda_graph = False
-    tried.apply_rollback(Rollback(3))
-    assert tried._run == tried._step_on_device
+        graphed.apply_rollback(Rollback(times))
+        assert graphed._run == times
+    graphed.cuda_graph = False
+    graphed.apply_rollback(Rollback(3))
+    assert graphed._run == graphed._step_on_device
 
 
-def test_a_refused_recording_has_the_first_line_of_its_reason(gpu, monkeypatch):
-    def failing() -> None:
+def test_a_capture_error_is_one_line(gpu, monkeypatch):
+    def fail() -> None:
         if gpu[-1] == "recorded":
             raise RuntimeError("no\nand why")
 
-    tried = GraphedStep(failing, torch.Generator())
+    step = GraphedStep(fail, torch.Generator())
     for _ in range(WARM_UP):
-        tried()
+        step()
     with pytest.raises(CaptureError, match=r"^no$"):
-        tried()
+        step()
     assert gpu[-1] == "stream set back"

@@ -8,7 +8,7 @@ from gan.generator import estimate_batch_norm
 from gan.networks import Generator
 
 MANY = 1_000_000
-"""Images seen, enough for the half-life to be the one asked for."""
+"""Images seen: enough for the ramp-up to be over."""
 
 
 def make(seed: int = 0) -> Generator:
@@ -23,7 +23,7 @@ def fill(network: Generator, value: float) -> None:
 
 
 def value_of(average: AveragedNetwork) -> float:
-    """The one value of all weights."""
+    """The value that all weights have."""
     low = min(weight.min().item() for weight in average.network.parameters())
     high = max(weight.max().item() for weight in average.network.parameters())
     assert low == pytest.approx(high, abs=1e-6)
@@ -31,11 +31,11 @@ def value_of(average: AveragedNetwork) -> float:
 
 
 def update(average: AveragedNetwork, generator: Generator, batch_size: int, images_seen: int) -> None:
-    average.update(generator, torch.tensor(average.share(batch_size, images_seen)))
+    average.update(generator, torch.tensor(average.lerp_weight(batch_size, images_seen)))
 
 
 def from_0_to_1(half_life: float) -> tuple[AveragedNetwork, Generator]:
-    """An average of zeros that follows a generator of ones."""
+    """An average of zeros, and a generator of ones."""
     generator = make()
     fill(generator, 0)
     average = AveragedNetwork(generator, half_life)
@@ -43,7 +43,7 @@ def from_0_to_1(half_life: float) -> tuple[AveragedNetwork, Generator]:
     return average, generator
 
 
-def test_after_a_half_life_half_of_the_way_is_gone():
+def test_after_a_half_life_the_average_is_halfway():
     average, generator = from_0_to_1(half_life=1000)
     expected = {1000: 1 / 2, 2000: 3 / 4, 3000: 7 / 8}
     for step in range(1, 31):
@@ -53,7 +53,7 @@ def test_after_a_half_life_half_of_the_way_is_gone():
     assert all((weight == 1).all() for weight in generator.parameters())
 
 
-def test_the_batch_size_makes_no_difference():
+def test_the_average_is_independent_of_the_batch_size():
     values = []
     for batch_size in (24, 96, 480):
         average, generator = from_0_to_1(half_life=700)
@@ -64,8 +64,8 @@ def test_the_batch_size_makes_no_difference():
     assert values == pytest.approx([1 - 0.5 ** (480 / 700)] * 3, abs=1e-5)
 
 
-def test_early_averages_forget_the_start():
-    """The half-life is a tenth of the images seen at most: 10 after 100, 20 after 200, and so on."""
+def test_early_averages_forget_the_initial_weights():
+    """The half-life is at most a tenth of the images seen: 10 after 100, 20 after 200."""
     average, generator = from_0_to_1(half_life=25)
     update(average, generator, 100, 100)
     assert value_of(average) == pytest.approx(1 - 2**-10, abs=1e-6)
@@ -73,31 +73,31 @@ def test_early_averages_forget_the_start():
     update(average, generator, 100, 200)
     assert value_of(average) == pytest.approx((1 - 2**-10) * 2**-5, abs=1e-6)
     fill(generator, 1)
-    update(average, generator, 50, 250)  # from here on 25
+    update(average, generator, 50, 250)  # the half-life stays 25 from here on
     before = (1 - 2**-10) * 2**-5
     assert value_of(average) == pytest.approx(before + (1 - before) * (1 - 2**-2), abs=1e-6)
     update(average, generator, 50, 10_000)
     assert value_of(average) == pytest.approx(1 - (1 - before) * 2**-4, abs=1e-6)
 
 
-def test_the_average_starts_as_a_copy_that_needs_no_gradients():
+def test_the_average_starts_as_a_copy_without_gradients():
     generator = make()
     average = AveragedNetwork(generator, 1000)
-    for own, theirs in zip(average.network.parameters(), generator.parameters(), strict=True):
-        assert torch.equal(own, theirs)
-        assert own.data_ptr() != theirs.data_ptr()
-        assert own.dtype == torch.float32
-        assert not own.requires_grad
-        assert theirs.requires_grad
+    for averaged, weight in zip(average.network.parameters(), generator.parameters(), strict=True):
+        assert torch.equal(averaged, weight)
+        assert averaged.data_ptr() != weight.data_ptr()
+        assert averaged.dtype == torch.float32
+        assert not averaged.requires_grad
+        assert weight.requires_grad
 
 
 def latents_of(seed: int) -> torch.Tensor:
-    """The 500 latent vectors of a seed, spelt out."""
+    """The 500 latent vectors that a seed gives."""
     draws = torch.Generator().manual_seed(seed)
     return torch.cat([torch.rand(100, 8, generator=draws) * 2 - 1 for _ in range(5)])
 
 
-def test_statistics_are_those_of_the_latents_images():
+def test_statistics_of_the_first_layer():
     network = make()
     estimate_batch_norm(network, seed=4)
     z = latents_of(4).numpy().astype(np.float64)
@@ -105,25 +105,25 @@ def test_statistics_are_those_of_the_latents_images():
     features = (z @ weight.T).reshape(5, 100, 6, 2, 2)
     first = network.layers[0]
     np.testing.assert_allclose(first.running_mean, features.mean((0, 1, 3, 4)), atol=1e-6)
-    # The estimate is the mean of five batches' unbiased variances, which 500 at once come close to.
+    # The mean of five batches' unbiased variances, close to that of all 500.
     by_batch = features.var((1, 3, 4), ddof=1).mean(0)
     np.testing.assert_allclose(first.running_var, by_batch, rtol=1e-5)
     np.testing.assert_allclose(first.running_var, features.var((0, 1, 3, 4)), rtol=0.01)
 
 
-def test_every_layer_gets_the_statistics_of_what_it_is_given():
+def test_statistics_of_every_layer_are_those_of_its_inputs():
     network = make()
-    given: dict[nn.Module, list[np.ndarray]] = {}
+    inputs_of: dict[nn.Module, list[np.ndarray]] = {}
     norms = [layer for layer in network.layers if isinstance(layer, nn.BatchNorm2d)]
     for norm in norms:
-        given[norm] = []
-        norm.register_forward_pre_hook(lambda norm, inputs: given[norm].append(inputs[0].numpy().copy()))
+        inputs_of[norm] = []
+        norm.register_forward_pre_hook(lambda norm, args: inputs_of[norm].append(args[0].numpy().copy()))
     estimate_batch_norm(network, seed=4)
     assert len(norms) == 4
     for norm in norms:
-        seen = np.stack(given[norm]).astype(np.float64)
-        np.testing.assert_allclose(norm.running_mean, seen.mean((0, 1, 3, 4)), atol=1e-6)
-        np.testing.assert_allclose(norm.running_var, seen.var((1, 3, 4), ddof=1).mean(0), rtol=1e-5)
+        inputs = np.stack(inputs_of[norm]).astype(np.float64)
+        np.testing.assert_allclose(norm.running_mean, inputs.mean((0, 1, 3, 4)), atol=1e-6)
+        np.testing.assert_allclose(norm.running_var, inputs.var((1, 3, 4), ddof=1).mean(0), rtol=1e-5)
 
 
 @pytest.mark.parametrize("training", [False, True])
@@ -141,28 +141,17 @@ def test_only_the_statistics_change(training):
     assert all(weight.grad is None for weight in network.parameters())
 
 
-def test_statistics_depend_on_weights_and_seed_alone():
-    one, other = make(), make()
-    estimate_batch_norm(one, seed=7)
-    other.train()(torch.rand(16, 8) * 5)  # a past of its own
+def test_statistics_depend_only_on_weights_and_seed():
+    first, second = make(), make()
+    estimate_batch_norm(first, seed=7)
+    second.train()(torch.rand(16, 8) * 5)  # other statistics before
     torch.manual_seed(99)
-    drawn = torch.get_rng_state()
-    estimate_batch_norm(other, seed=7)
-    assert torch.equal(torch.get_rng_state(), drawn)
-    statistics = [name for name in one.state_dict() if "running" in name]
+    state = torch.get_rng_state()
+    estimate_batch_norm(second, seed=7)
+    assert torch.equal(torch.get_rng_state(), state)
+    statistics = [name for name in first.state_dict() if "running" in name]
     assert len(statistics) == 8
     for name in statistics:
-        assert torch.equal(one.state_dict()[name], other.state_dict()[name])
-    estimate_batch_norm(other, seed=8)
-    assert not torch.equal(one.layers[0].running_mean, other.layers[0].running_mean)
-
-
-def test_statistics_of_a_copy_do_not_fit_the_average():
-    """Why they are estimated: after training moved the weights, the old ones are far off."""
-    network = make()
-    estimate_batch_norm(network, seed=0)
-    old = network.layers[0].running_var.clone()
-    with torch.no_grad():
-        network.project.weight *= 3
-    estimate_batch_norm(network, seed=0)
-    torch.testing.assert_close(network.layers[0].running_var, 9 * old)
+        assert torch.equal(first.state_dict()[name], second.state_dict()[name])
+    estimate_batch_norm(second, seed=8)
+    assert not torch.equal(first.layers[0].running_mean, second.layers[0].running_mean)

@@ -6,16 +6,15 @@ import sys
 
 import pytest
 
-from engine.errors import UserError, run_script
 from engine.files import atomic_write, remove_partial_files, sha256_of, shorten_stem
 
 
-def only(folder) -> list[str]:
+def names_in(folder) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
 @pytest.mark.parametrize("old", [None, "old"])
-def test_what_is_written_takes_the_place(tmp_path, old):
+def test_the_new_file_replaces_the_old(tmp_path, old):
     path = tmp_path / "ein Ort" / "顔.json"
     if old:
         path.parent.mkdir()
@@ -26,19 +25,19 @@ def test_what_is_written_takes_the_place(tmp_path, old):
         temporary.write_text("new")
         assert not path.exists() if old is None else path.read_text() == "old"
     assert path.read_text() == "new"
-    assert only(path.parent) == ["顔.json"]
+    assert names_in(path.parent) == ["顔.json"]
 
 
 @pytest.mark.parametrize("stem", ["x" * 250, "顔" * 83, "😀" * 62])
-def test_a_name_as_long_as_a_file_system_allows(tmp_path, stem):
+def test_the_longest_name_of_a_file_system(tmp_path, stem):
     path = tmp_path / f"{stem}.png"
     with atomic_write(path) as temporary:
         assert temporary.suffix == ".png"
         temporary.write_text("new")
-    assert only(tmp_path) == [path.name]
+    assert names_in(tmp_path) == [path.name]
 
 
-def test_a_long_name_is_cut_between_letters_and_stays_one_of_its_own():
+def test_a_long_name_is_cut_between_characters_and_stays_unique():
     names = ["é" * 120 + end for end in "aAb"]
     short = [shorten_stem(name) for name in names]
     assert len({name.casefold() for name in short}) == 3
@@ -48,7 +47,7 @@ def test_a_long_name_is_cut_between_letters_and_stays_one_of_its_own():
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
-def test_after_an_exception_the_old_file_is_there_alone(tmp_path, error):
+def test_an_exception_keeps_the_old_file(tmp_path, error):
     path = tmp_path / "a.txt"
     path.write_text("old")
 
@@ -60,11 +59,11 @@ def test_after_an_exception_the_old_file_is_there_alone(tmp_path, error):
     with pytest.raises(error):
         write()
     assert path.read_text() == "old"
-    assert only(tmp_path) == ["a.txt"]
+    assert names_in(tmp_path) == ["a.txt"]
 
 
-def test_a_failing_write_leaves_the_old_file(tmp_path):
-    resource = pytest.importorskip("resource", reason="limits on file sizes are of Unix")
+def test_a_failed_write_keeps_the_old_file(tmp_path):
+    resource = pytest.importorskip("resource", reason="only Unix limits file sizes")
     path = tmp_path / "a.bin"
     path.write_bytes(b"old")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -77,19 +76,19 @@ def test_a_failing_write_leaves_the_old_file(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         signal.signal(signal.SIGXFSZ, handler)
     assert path.read_bytes() == b"old"
-    assert only(tmp_path) == ["a.bin"]
+    assert names_in(tmp_path) == ["a.bin"]
 
 
-def test_a_move_that_fails_leaves_nothing_behind(tmp_path):
+def test_a_failed_move_leaves_no_file(tmp_path):
     path = tmp_path / "taken"
     path.mkdir()
     with pytest.raises(OSError, match="directory"), atomic_write(path) as temporary:
         temporary.write_text("new")
-    assert only(tmp_path) == ["taken"]
+    assert names_in(tmp_path) == ["taken"]
 
 
 @pytest.mark.parametrize("name", ["a.txt", "a [1] *?.b.txt", "no ending", "ü" * 110 + ".jpg"])
-def test_a_kill_leaves_the_old_file_and_what_can_be_removed(tmp_path, name):
+def test_a_kill_keeps_the_old_file_and_leaves_a_removable_one(tmp_path, name):
     path = tmp_path / name
     path.write_text("old")
     others = {".a-0123456789ab.png", ".a-0123456789a.txt", ".a-b-0123456789ab.txt", "a-0123456789ab.txt"}
@@ -106,16 +105,16 @@ def test_a_kill_leaves_the_old_file_and_what_can_be_removed(tmp_path, name):
     assert path.read_text() == "old"
     assert len(list(tmp_path.iterdir())) == len(others) + 2
     remove_partial_files([path])
-    assert {found.name for found in tmp_path.iterdir()} == others | {name}
+    assert {other.name for other in tmp_path.iterdir()} == others | {name}
 
 
-def test_where_there_is_no_folder_nothing_is_unfinished(tmp_path):
+def test_a_missing_folder_has_no_partial_files(tmp_path):
     remove_partial_files([tmp_path / "nowhere" / "a.txt"])
 
 
-@pytest.mark.skipif(os.name == "nt", reason="permissions are of Unix")
+@pytest.mark.skipif(os.name == "nt", reason="only Unix has these permissions")
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
-def test_a_result_is_as_readable_as_any_new_file(tmp_path, umask, mode):
+def test_permissions_are_those_of_a_new_file(tmp_path, umask, mode):
     before = os.umask(umask)
     try:
         with atomic_write(tmp_path / "a") as temporary:
@@ -126,57 +125,19 @@ def test_a_result_is_as_readable_as_any_new_file(tmp_path, umask, mode):
     assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == mode
 
 
-def test_only_a_file_that_must_outlast_a_loss_of_power_waits_for_the_disk(tmp_path, monkeypatch):
-    waits = []
-    monkeypatch.setattr(os, "fsync", waits.append)
+def test_only_durable_files_are_flushed_to_disk(tmp_path, monkeypatch):
+    flushes = []
+    monkeypatch.setattr(os, "fsync", flushes.append)
     with atomic_write(tmp_path / "a", durable=False) as temporary:
         temporary.write_text("new")
     assert (tmp_path / "a").read_text() == "new"
-    assert waits == []
+    assert flushes == []
     with atomic_write(tmp_path / "a") as temporary:
         temporary.write_text("newer")
-    assert len(waits) == 1
+    assert len(flushes) == 1
 
 
-def leave(main) -> int:
-    with pytest.raises(SystemExit) as stop:
-        run_script(main)
-    return stop.value.code
-
-
-def test_a_mistake_is_one_line_and_code_2(capsys):
-    def main():
-        raise UserError("no such run:\n  give\tanother")
-
-    assert leave(main) == 2
-    told = capsys.readouterr()
-    assert told.err == "error: no such run: give another\n"
-    assert told.out == ""
-
-
-@pytest.mark.parametrize(("given", "code"), [(None, 0), (0, 0), (130, 130)])
-def test_the_code_of_a_script_is_what_its_main_gives(given, code, capsys):
-    assert leave(lambda: given) == code
-    assert capsys.readouterr().err == ""
-
-
-def test_a_bug_keeps_its_traceback():
-    def main():
-        raise KeyError("a bug")
-
-    with pytest.raises(KeyError):
-        run_script(main)
-
-
-def test_a_digest_tells_of_the_bytes_and_is_empty_where_there_are_none(tmp_path):
+def test_the_digest_of_a_missing_file_is_empty(tmp_path):
     (tmp_path / "a").write_bytes(b"abc")  # the example of FIPS 180-2, appendix B.1
     assert sha256_of(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert sha256_of(tmp_path) == sha256_of(tmp_path / "missing") == ""
-
-
-def test_too_little_memory_is_one_line_and_code_2(capsys):
-    def greedy() -> None:
-        bytearray(2**62)
-
-    assert leave(greedy) == 2
-    assert capsys.readouterr().err.startswith("error: there is not enough memory: ask for fewer")

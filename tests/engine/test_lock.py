@@ -9,9 +9,11 @@ from engine.lock import locked
 from tests.conftest import ROOT
 
 
-def test_a_run_is_written_by_one_process_at_a_time(tmp_path):
+def test_one_process_at_a_time(tmp_path):
+    (tmp_path / "other").mkdir()
     with (
         locked(tmp_path),
+        locked(tmp_path / "other"),
         pytest.raises(UserError, match=f"another process is training in {tmp_path}"),
         locked(tmp_path),
     ):
@@ -20,23 +22,17 @@ def test_a_run_is_written_by_one_process_at_a_time(tmp_path):
         pass
 
 
-def test_other_runs_are_free_meanwhile(tmp_path):
-    (tmp_path / "other").mkdir()
-    with locked(tmp_path), locked(tmp_path / "other"):
-        pass
-
-
-def test_an_error_lets_go_of_it_and_stays_what_it_is(tmp_path):
+def test_an_error_releases_the_lock_and_stays_unchanged(tmp_path):
     with pytest.raises(TimeoutError, match="mine"), locked(tmp_path):
         raise TimeoutError("mine")
     with locked(tmp_path):
         pass
 
 
-def test_a_killed_process_holds_nothing(tmp_path):
+def test_a_killed_process_releases_the_lock(tmp_path):
     program = (
         "import sys; from pathlib import Path; from engine.lock import locked\n"
-        "with locked(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
+        "with locked(Path(sys.argv[1])): print('locked', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(
         [sys.executable, "-c", program, tmp_path],
@@ -44,17 +40,17 @@ def test_a_killed_process_holds_nothing(tmp_path):
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-    ) as other:
-        assert other.stdout.readline() == "held\n"
+    ) as process:
+        assert process.stdout.readline() == "locked\n"
         with pytest.raises(UserError, match="another process"), locked(tmp_path):
             pass
-        other.kill()
-        assert other.wait() == -signal.SIGKILL
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
     with locked(tmp_path):
         pass
 
 
-def test_a_run_that_is_no_folder_is_one_line(tmp_path):
+def test_a_file_instead_of_a_folder_is_one_line(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="cannot be written to: "), locked(tmp_path / "file"):
         pass

@@ -1,4 +1,4 @@
-"""Signals to a process that torchrun started; what they do to one alone is in tests/test_interruption.py."""
+"""Signals to a process that torchrun started; for a single process see tests/test_interruption.py."""
 
 from __future__ import annotations
 
@@ -11,13 +11,11 @@ from collections.abc import Callable
 
 import pytest
 
-from engine.signals import SignalHandler, patience
-
-LONG = 60.0
+from engine.signals import SignalHandler, grace_period
 
 
-def code_of(work: Callable[[], None]) -> int | None:
-    """The exit code of a process that does this."""
+def exit_code_of(work: Callable[[], None]) -> int | None:
+    """Run this in a process of its own."""
     process = multiprocessing.get_context("fork").Process(target=work)
     process.start()
     process.join(20)
@@ -27,46 +25,46 @@ def code_of(work: Callable[[], None]) -> int | None:
     return process.exitcode
 
 
-def hit(*numbers: signal.Signals) -> None:
-    for number in numbers:
+def send(*signals: signal.Signals) -> None:
+    for number in signals:
         os.kill(os.getpid(), number)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_it_ends_late_whatever_it_waits_for(number):
-    def waiting_for_ever() -> None:
-        with SignalHandler(patience=lambda: 0.2):
-            hit(number, number)
+def test_a_process_that_hangs_exits_after_the_grace_period(number):
+    def hang() -> None:
+        with SignalHandler(grace_period=lambda: 0.2):
+            send(number, number)
             threading.Event().wait()
 
     start = time.monotonic()
-    assert code_of(waiting_for_ever) == 128 + number
+    assert exit_code_of(hang) == 128 + number
     assert time.monotonic() - start < 10
 
 
-def test_the_first_signal_counts_and_more_do_no_harm():
-    def ending_well() -> None:
-        with SignalHandler(patience=lambda: LONG) as interrupt:
-            hit(signal.SIGTERM, signal.SIGINT, signal.SIGTERM)
+def test_only_the_first_signal_counts():
+    def finish() -> None:
+        with SignalHandler(grace_period=lambda: 60.0) as interrupt:
+            send(signal.SIGTERM, signal.SIGINT, signal.SIGTERM)
         os._exit(int(interrupt.received or 0))
 
-    assert code_of(ending_well) == signal.SIGTERM
+    assert exit_code_of(finish) == signal.SIGTERM
 
 
-def test_a_block_that_ended_is_let_be():
-    def going_on() -> None:
-        with SignalHandler(patience=lambda: 0.1):
-            hit(signal.SIGTERM)
+def test_the_process_lives_on_after_the_block():
+    def live_on() -> None:
+        with SignalHandler(grace_period=lambda: 0.1):
+            send(signal.SIGTERM)
         before = signal.set_wakeup_fd(-1)
-        with SignalHandler(patience=lambda: 0.1):
+        with SignalHandler(grace_period=lambda: 0.1):
             pass
         time.sleep(0.5)
         os._exit(7 if before == signal.set_wakeup_fd(-1) == -1 else 8)
 
-    assert code_of(going_on) == 7
+    assert exit_code_of(live_on) == 7
 
 
-def test_patience_is_longer_than_two_turns_and_a_slow_first_step_has_some():
-    assert patience(0.01) == pytest.approx(20, abs=1)
-    assert patience(30.0) > 2 * 30 + 15
-    assert patience(None) > 60
+def test_the_grace_period_is_longer_than_two_steps():
+    assert grace_period(0.01) == pytest.approx(20, abs=1)
+    assert grace_period(30.0) > 2 * 30 + 15
+    assert grace_period(None) > 60

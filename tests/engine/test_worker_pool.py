@@ -8,7 +8,7 @@ from engine.errors import UserError
 from engine.worker_pool import parallel_map, worker_count
 
 
-def test_one_worker_for_each_core_this_process_may_use(monkeypatch):
+def test_one_worker_per_available_core(monkeypatch):
     assert worker_count(0) == 0
     assert worker_count(5) == 5
     monkeypatch.setattr(os, "cpu_count", lambda: 64)
@@ -21,22 +21,22 @@ def test_one_worker_for_each_core_this_process_may_use(monkeypatch):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_results_come_in_the_order_of_the_jobs(workers):
+def test_results_are_in_order(workers):
     assert list(parallel_map(abs, [-3, 1, -2, *range(30)], workers)) == [3, 1, 2, *range(30)]
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_no_jobs_have_no_results(workers):
+def test_no_jobs(workers):
     assert list(parallel_map(abs, [], workers)) == []
 
 
 def test_workers_are_not_forked(monkeypatch):
-    """Threads that hold a lock at that moment would leave it locked in the child for ever."""
+    """A lock that another thread holds during a fork would stay locked in the child forever."""
     monkeypatch.delattr(os, "fork", raising=False)
     assert list(parallel_map(abs, [-1, -2], 2)) == [1, 2]
 
 
-def test_a_worker_that_dies_is_told_in_one_line():
+def test_a_dead_worker_is_one_line():
     with pytest.raises(UserError, match="--workers 0"):
         list(parallel_map(os._exit, [1, 1], 1))
 

@@ -13,7 +13,7 @@ from engine.errors import UserError
 from engine.finite import DivergedError
 from engine.png import load_png
 from engine.run_logger import RunLogger
-from engine.runs import best_path, checkpoints, samples, step_of
+from engine.runs import best_path, checkpoints, sample_grids, step_of
 from engine.settings import TrainingSettings
 from faces.loop import SupervisedLoop
 from faces.updater import Updater, decayed_parameters, make_optimizer, warmup_cosine_schedule
@@ -93,8 +93,8 @@ def test_what_is_due_is_done(tmp_path):
     outcome = sitting(tmp_path, learner, best)
     assert (outcome.step, outcome.exit_code) == (12, 0)
     assert outcome.checkpoint == checkpoints(tmp_path)[-1]
-    assert [step_of(path) for path in samples(tmp_path)] == [0, 6, 12]
-    assert load_png(samples(tmp_path)[1])[0, 0, 0] == 6
+    assert [step_of(path) for path in sample_grids(tmp_path)] == [0, 6, 12]
+    assert load_png(sample_grids(tmp_path)[1])[0, 0, 0] == 6
     logged = {line["step"]: line for line in lines(tmp_path)}
     assert list(logged) == [3, 4, 6, 8, 9, 12]
     assert "score/error" in logged[4]
@@ -138,7 +138,7 @@ def test_a_sitting_that_was_killed_goes_on_bit_for_bit(tmp_path, end):
     assert_equal(load(checkpoints(straight)[-1]), load(checkpoints(stopped)[-1]))
     assert_equal(load(best_path(straight)), load(best_path(stopped)))
     assert lines(straight) == lines(stopped)
-    assert [path.name for path in samples(straight)] == [path.name for path in samples(stopped)]
+    assert [path.name for path in sample_grids(straight)] == [path.name for path in sample_grids(stopped)]
 
 
 def test_a_signal_finishes_the_step_and_saves_it_out_of_turn(tmp_path):

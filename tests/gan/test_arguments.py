@@ -139,8 +139,8 @@ def test_every_mistake_is_one_plain_line(words, named, columns, encoding, monkey
     monkeypatch.setenv("COLUMNS", columns)
     told = refused(*words)
     assert named in told
-    assert told.endswith("; --help lists what there is")
-    assert len(told) > len("; --help lists what there is") + len(named)
+    assert told.endswith("; --help lists all flags")
+    assert len(told) > len("; --help lists all flags") + len(named)
     out.flush()
     assert out.buffer.getvalue() == b""
 
@@ -181,7 +181,7 @@ def test_help_tells_every_flag_with_its_meaning(monkeypatch, capsys):
     for meaning in (
         "Side of the images in pixels: a multiple of 16 from 32 to 256. (default: 96)",
         "Stop this many minutes after the start.",
-        "Go on with a run (its folder, name or number; the newest if none is named), bit for bit.",
+        "Resume a run (its folder, name or number; without a value, the newest), bit for bit.",
         "Print networks, parameters, memory and data, and stop.",
     ):
         assert meaning in told.out

@@ -12,13 +12,13 @@ import pytest
 import torch
 
 from engine import budget as clock
-from engine.budget import Outcome
+from engine.budget import TrainingResult
 from engine.checkpoint import load, load_newest
 from engine.errors import UserError
 from engine.png import load_png
 from engine.run_logger import RunLogger
-from engine.runs import checkpoints, sample_path, samples, step_of
-from engine.signals import PATIENCE, SignalHandler
+from engine.runs import checkpoints, sample_grids, sample_path, step_of
+from engine.signals import GRACE_SECONDS, SignalHandler
 from gan.config import preset_settings
 from gan.loop import GanLoop
 from gan.monitor import Alarm, Monitor
@@ -58,7 +58,7 @@ def plain(**changes) -> Trainer:
     return Disturbed(None, -1, **changes)
 
 
-def run_loop(trainer: Trainer, run: Path) -> Outcome:
+def run_loop(trainer: Trainer, run: Path) -> TrainingResult:
     run.mkdir(exist_ok=True)
     logger = RunLogger(run, trainer.step_count)
     try:
@@ -76,7 +76,7 @@ def saved(run: Path) -> list[int]:
 
 
 def sampled(run: Path) -> list[int]:
-    return [step_of(path) for path in samples(run)]
+    return [step_of(path) for path in sample_grids(run)]
 
 
 def test_each_thing_is_done_at_its_steps_and_the_last_is_sampled_and_saved(tmp_path):
@@ -134,9 +134,9 @@ def test_a_process_of_torchruns_has_as_long_to_end_as_its_turns_take(tmp_path, m
     asked = []
 
     class Watched(SignalHandler):
-        def __init__(self, patience) -> None:
-            super().__init__(patience)
-            asked.append(patience)
+        def __init__(self, grace_period) -> None:
+            super().__init__(grace_period)
+            asked.append(grace_period)
 
     monkeypatch.setattr("engine.loop.SignalHandler", Watched)
     run_loop(slow(steps=3), tmp_path / "alone")
@@ -145,7 +145,7 @@ def test_a_process_of_torchruns_has_as_long_to_end_as_its_turns_take(tmp_path, m
     run_loop(launched, tmp_path / "launched")
     alone, patient = asked
     assert alone is None
-    assert patient() == PATIENCE + 2 * 25
+    assert patient() == GRACE_SECONDS + 2 * 25
 
 
 def test_of_steps_and_minutes_the_first_ends_the_run(tmp_path):

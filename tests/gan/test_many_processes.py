@@ -12,17 +12,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from engine.budget import Outcome
+from engine.budget import TrainingResult
 from engine.checkpoint import load
 from engine.distributed import World
 from engine.run_logger import RunLogger
-from engine.runs import checkpoints, samples, step_of
+from engine.runs import checkpoints, sample_grids, step_of
 from gan.loop import GanLoop
 from gan.trainer import Trainer
 from images.tiles import to_float
+from tests.processes import run_processes
 from tests.small_trainer import IMAGES, batches_of, first_gradients, relative, trainer, weights
 from tests.states import assert_equal
-from tests.together import together
 
 FORMS = {
     "default, unequal shares": {"batch_size": 7, "negatives": 0.5},
@@ -45,7 +45,7 @@ def test_two_processes_make_the_steps_of_one_and_have_equal_weights(tmp_path, fo
         average = weights_of(made.average.network) if made.average else []
         return result | {"weights": weights(made), "average": average}
 
-    first, second = together(work, tmp_path).results
+    first, second = run_processes(work, tmp_path).results
     assert_equal(first, second)
     alone = trainer(seed=1, **options)
     alone.step()
@@ -62,7 +62,7 @@ def test_all_begin_with_the_weights_of_the_first(tmp_path):
     def work(world: World) -> list[torch.Tensor]:
         return weights(trainer(world=world, seed=world.rank))
 
-    first, second = together(work, tmp_path).results
+    first, second = run_processes(work, tmp_path).results
     assert_equal(first, second)
     assert_equal(first, weights(trainer(seed=0)))
 
@@ -77,7 +77,7 @@ def test_no_image_is_seen_twice_in_an_epoch(tmp_path):
             made.step()
         return [image.numpy().tobytes() for batch in batches for image in batch.real]
 
-    first, second = together(work, tmp_path).results
+    first, second = run_processes(work, tmp_path).results
     assert len(first) == len(second) == 15
     every_image = to_float(torch.from_numpy(IMAGES))
     assert sorted(first + second) == sorted(image.numpy().tobytes() for image in every_image)
@@ -107,7 +107,7 @@ def test_a_state_goes_on_with_another_number_of_processes(tmp_path, before, afte
 
 def done(work, folder: Path, size: int) -> dict:
     """Its result, by so many processes."""
-    return work(World()) if size == 1 else together(work, folder, size).results[0]
+    return work(World()) if size == 1 else run_processes(work, folder, size).results[0]
 
 
 LOOP = {"log_every": 3, "sample_every": 4, "checkpoint_every": 5, "keep": 10}
@@ -129,7 +129,7 @@ class Disturbed(Trainer):
             self.what()
 
 
-def looped(made: Trainer, run: Path) -> Outcome:
+def looped(made: Trainer, run: Path) -> TrainingResult:
     """The training loop, with a logger in the first process alone, as `open_run` has it."""
     logger = RunLogger(run, 0) if made.world.is_rank_zero else None
     try:
@@ -142,14 +142,14 @@ def looped(made: Trainer, run: Path) -> Outcome:
 def made_by(run: Path) -> tuple[list[int], list[int], list[int]]:
     """Steps of checkpoints, samples and log lines."""
     logged = [json.loads(line)["step"] for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [step_of(path) for path in checkpoints(run)], [step_of(path) for path in samples(run)], logged
+    return [step_of(path) for path in checkpoints(run)], [step_of(path) for path in sample_grids(run)], logged
 
 
 def test_a_signal_to_any_process_ends_all_after_the_same_step(tmp_path):
     run = tmp_path / "run"
     run.mkdir()
 
-    def work(world: World) -> tuple[Outcome, list[torch.Tensor]]:
+    def work(world: World) -> tuple[TrainingResult, list[torch.Tensor]]:
         def hit() -> None:
             if world.rank == 1:
                 # As from the terminal, and once more from torchrun.
@@ -159,7 +159,7 @@ def test_a_signal_to_any_process_ends_all_after_the_same_step(tmp_path):
         made = Disturbed(world, hit, 7, steps=50)
         return looped(made, run), weights(made)
 
-    ended = together(work, tmp_path)
+    ended = run_processes(work, tmp_path)
     assert ended.codes == [0, 0]
     for outcome, _ in ended.results:
         assert (outcome.step, outcome.exit_code) == (7, 130)
@@ -172,7 +172,7 @@ def test_all_go_back_together_and_only_the_first_writes(tmp_path):
     run = tmp_path / "run"
     run.mkdir()
 
-    def work(world: World) -> tuple[Outcome, int, list[torch.Tensor]]:
+    def work(world: World) -> tuple[TrainingResult, int, list[torch.Tensor]]:
         def poison() -> None:
             if world.rank == 1:
                 with torch.no_grad():
@@ -181,7 +181,7 @@ def test_all_go_back_together_and_only_the_first_writes(tmp_path):
         made = Disturbed(world, poison, 7, steps=12)
         return looped(made, run), made.step_count, weights(made)
 
-    ended = together(work, tmp_path)
+    ended = run_processes(work, tmp_path)
     assert ended.codes == [0, 0]
     (outcome, steps, first), (_, _, second) = ended.results
     assert outcome.step == steps == 12
@@ -202,7 +202,7 @@ def test_a_disk_that_fails_the_first_ends_all_with_one_line(tmp_path, monkeypatc
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(RunLogger, "log_scalars", full)
-    ended = together(lambda world: looped(Disturbed(world, None, -1, steps=9), run), tmp_path)
+    ended = run_processes(lambda world: looped(Disturbed(world, None, -1, steps=9), run), tmp_path)
     assert ended.codes == [2, 2]
     lines = [line for line in ended.errors.splitlines() if line.startswith("error: ")]
     assert lines == [

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from engine.budget import Outcome
+from engine.budget import TrainingResult
 from engine.checkpoint import load, save_as_best
 from engine.run_logger import RunLogger
-from engine.runs import best_path, checkpoints, gave_up, samples, step_of
+from engine.runs import best_path, checkpoints, gave_up, sample_grids, step_of
 from gan import generator, loop
 from gan.config import preset_settings
 from gan.loop import GanLoop
@@ -98,7 +98,7 @@ def frozen(trainer: Trainer, weights: list[torch.Tensor]) -> None:
             weight.copy_(was)
 
 
-def run_loop(trainer: Trainer, run: Path) -> tuple[Outcome, GanLoop]:
+def run_loop(trainer: Trainer, run: Path) -> tuple[TrainingResult, GanLoop]:
     run.mkdir(exist_ok=True)
     logger = RunLogger(run, 0)
     training = GanLoop(trainer, logger, IMAGES)
@@ -154,7 +154,7 @@ def test_after_going_back_each_step_stands_once_and_nothing_of_the_trouble_is_le
     run_loop(Troubled(partial(poisoned, at=20), steps=32), tmp_path)
     lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == list(range(2, 33, 2))
-    assert [step_of(path) for path in samples(tmp_path)] == list(range(0, 33, 8))
+    assert [step_of(path) for path in sample_grids(tmp_path)] == list(range(0, 33, 8))
     assert [step_of(path) for path in checkpoints(tmp_path)] == [8, 16, 24, 32]
     assert not gave_up(tmp_path)
 

@@ -19,8 +19,8 @@ from gan.training_step import STATISTICS, Batch
 from images.sampler import batch_indices
 from images.tiles import to_float
 from tests.gan.other_losses import LOSSES, reference_losses
+from tests.processes import run_processes
 from tests.small_trainer import IMAGES, batches_of, first_gradients, lively, relative, trainer, weights
-from tests.together import together
 
 SMOOTH = 2
 """A seed with which no value comes so near a kink of a ReLU that float32 takes its other side."""
@@ -121,7 +121,7 @@ def test_two_processes_take_the_gradients_of_the_definition(loss, normalisation,
     reference, batches = Reference(alone, loss), batches_of(alone)
     alone.step()
     truth, _ = reference.step(batches[0])
-    for gradients in (*together(work, tmp_path).results, first_gradients(alone)):
+    for gradients in (*run_processes(work, tmp_path).results, first_gradients(alone)):
         for gradient, true in zip(gradients, truth, strict=True):
             assert relative(gradient, true) < 1e-3
 

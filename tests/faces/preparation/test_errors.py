@@ -128,7 +128,7 @@ def test_landmarks_by_run_number(tmp_path, photos, monkeypatch):
     run = tmp_path / "outputs" / "landmarks" / "0003-mine"
     run.mkdir(parents=True)
     (run / "config.json").write_text("{}")
-    for number, message in ((3, "0003-mine"), (4, "4 is no run")):
+    for number, message in ((3, "0003-mine"), (4, "4 is not a run")):
         output = call("prepare_faces.py", photos, tmp_path / "out", "--landmarks", number)
         assert output.code == 2
         assert message in output.error.splitlines()[-1]

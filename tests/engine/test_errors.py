@@ -1,0 +1,54 @@
+import time
+
+import pytest
+
+from engine.errors import UserError, run_script
+
+
+def exit_code_of(main) -> int:
+    with pytest.raises(SystemExit) as stop:
+        run_script(main)
+    return stop.value.code
+
+
+def test_a_user_error_is_one_line_and_code_2(capsys):
+    def main():
+        raise UserError("no such run:\n  give\tanother")
+
+    assert exit_code_of(main) == 2
+    output = capsys.readouterr()
+    assert output.err == "error: no such run: give another\n"
+    assert output.out == ""
+
+
+@pytest.mark.parametrize(("result", "code"), [(None, 0), (0, 0), (130, 130)])
+def test_the_exit_code_is_the_result_of_main(result, code, capsys):
+    assert exit_code_of(lambda: result) == code
+    assert capsys.readouterr().err == ""
+
+
+def test_a_bug_keeps_its_traceback():
+    def main():
+        raise KeyError("a bug")
+
+    with pytest.raises(KeyError):
+        run_script(main)
+
+
+def test_a_lack_of_memory_is_one_line_and_code_2(capsys):
+    def exhaust_memory() -> None:
+        bytearray(2**62)
+
+    assert exit_code_of(exhaust_memory) == 2
+    assert capsys.readouterr().err.startswith("error: not enough memory: request fewer")
+
+
+def test_only_rank_0_prints_the_error(monkeypatch, capsys):
+    def main():
+        raise UserError("no such flag")
+
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    for rank, lines in (("0", 1), ("1", 0)):
+        monkeypatch.setenv("RANK", rank)
+        assert exit_code_of(main) == 2
+        assert capsys.readouterr().err.count("error: no such flag") == lines
