@@ -86,7 +86,7 @@ def report_out_of_memory() -> Iterator[None]:
         if not is_out_of_memory(error):
             raise
         raise UserError(
-            "not enough memory: a smaller --batch-size takes less, or --accumulate 2 or more, or smaller "
+            "not enough memory: a smaller --batch-size takes less, or smaller "
             "networks; the checkpoints are intact"
         ) from error
 

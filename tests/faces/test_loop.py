@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch.utils.tensorboard import SummaryWriter
 
 from engine.best import BestTracker
 from engine.checkpoint import load
@@ -184,7 +185,7 @@ def test_a_folder_that_cannot_be_written_to_is_one_line(tmp_path, monkeypatch):
     def full(*args: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(RunLogger, "log_scalars", full)
+    monkeypatch.setattr(SummaryWriter, "add_scalar", full)
     with pytest.raises(UserError, match="cannot be written to: No space left"):
         sitting(tmp_path, Line())
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.utils.tensorboard import SummaryWriter
 
 from engine import budget as clock
 from engine.budget import TrainingResult
@@ -221,12 +222,12 @@ def test_a_batch_that_is_not_finite_is_found(tmp_path):
     assert checkpoints(tmp_path) == []
 
 
-@pytest.mark.parametrize("method", ["log_scalars", "log_samples", "flush"])
+@pytest.mark.parametrize("method", ["add_scalar", "add_image", "flush"])
 def test_a_full_disk_stops_the_run_in_a_line_whatever_was_being_written(tmp_path, monkeypatch, method):
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    trainer = Disturbed(lambda _: monkeypatch.setattr(RunLogger, method, full), 6, steps=50)
+    trainer = Disturbed(lambda _: monkeypatch.setattr(SummaryWriter, method, full), 6, steps=50)
     with pytest.raises(UserError, match="cannot be written to: No space left on device"):
         run_loop(trainer, tmp_path)
     assert load_newest(tmp_path)[1]["step"] == 5

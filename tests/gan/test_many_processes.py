@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.utils.tensorboard import SummaryWriter
 
 from engine.budget import TrainingResult
 from engine.checkpoint import load
@@ -201,10 +202,10 @@ def test_a_disk_that_fails_the_first_ends_all_with_one_line(tmp_path, monkeypatc
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(RunLogger, "log_scalars", full)
+    monkeypatch.setattr(SummaryWriter, "add_scalar", full)
     ended = run_processes(lambda world: looped(Disturbed(world, None, -1, steps=9), run), tmp_path)
     assert ended.codes == [2, 2]
     lines = [line for line in ended.errors.splitlines() if line.startswith("error: ")]
     assert lines == [
-        f"error: {run} cannot be written to: No space left on device; its checkpoints are as they were"
+        f"error: {run} cannot be written to: No space left on device; its checkpoints are intact"
     ]
