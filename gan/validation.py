@@ -13,11 +13,11 @@ from gan.metrics.pixels import ONE_LEVEL, distances
 from gan.trainer import SAMPLES, Trainer
 
 MAX_IMAGES = 500
-"""Real and generated images that are compared: enough to rank checkpoints, and quick."""
+"""Real and generated images that are compared: enough to rank checkpoints, while still fast."""
 MAX_DISCRIMINATED = 200
 """Training and held-out images that D is evaluated on."""
 MIN_IMAGES = 16
-"""Held-out images below which a score would be chance."""
+"""Held-out images below which a score would be noise."""
 NEIGHBOURS = 5
 
 

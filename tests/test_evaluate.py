@@ -120,7 +120,7 @@ class TestMistakes:
         config = json.loads((run / "config.json").read_text(encoding="utf-8"))
         config["settings"]["image_size"] = 48
         (run / "config.json").write_text(json.dumps(config), encoding="utf-8")
-        assert "contains networks of another shape" in self.refused(run, *FEW)
+        assert "contains networks whose shapes differ" in self.refused(run, *FEW)
 
     @pytest.mark.parametrize("folder", [None, 7, "a\0b"])
     def test_a_config_that_names_no_folder_of_images(self, run, folder):

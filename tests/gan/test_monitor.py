@@ -111,7 +111,7 @@ def test_d_wins_for_good():
     assert [(alarm.step, alarm.certain) for alarm in alarms] == [(260, False), (310, True), (320, True)]
     assert {(alarm.name, alarm.since) for alarm in alarms} == {("D wins", 200)}
     assert alarms[1].message == (
-        "D wins: D(G(z)) is below 0.005 since step 200, at step 310 0.0006, and G's loss is 7.4"
+        "D wins: D(G(z)) has been below 0.005 since step 200, at step 310 0.0006, and G's loss is 7.4"
     )
 
 
@@ -122,7 +122,7 @@ def test_d_fails_for_good():
     assert [(alarm.step, alarm.certain) for alarm in alarms] == [(260, False), (310, True)]
     assert {(alarm.name, alarm.since) for alarm in alarms} == {("D fails", 200)}
     assert alarms[1].message == (
-        "D fails: its loss is above 5 since step 200, at step 310 45; guessing has 1.39"
+        "D fails: its loss has been above 5 since step 200, at step 310 45; guessing gives 1.39"
     )
     assert alarms_about(monitored, range(320, 400, 10), discriminator=1.4) == []
 
