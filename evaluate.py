@@ -110,7 +110,7 @@ def main() -> None:
     find_checkpoint(run, choice.checkpoint)
     # These import torch, which takes seconds.
     from gan.generator import load_generator
-    from gan.metrics.compare import images_a_side
+    from gan.metrics.compare import set_size
     from gan.metrics.evaluate import evaluate
     from gan.metrics.references import load_reference
     from gan.metrics.report import conditions_of, save, table
@@ -118,7 +118,7 @@ def main() -> None:
     spaces = choice.spaces()
     generator = load_generator(run, choice.checkpoint, raw=choice.raw, device=choice.device)
     reference = load_reference(read_info(run), choice.real, only_held_out=choice.only_held_out)
-    count = images_a_side(len(reference.faces.pool), choice.count, choice.k)
+    count = set_size(len(reference.faces.pool), choice.count, choice.k)
 
     def generate(seed: int) -> NDArray[np.uint8]:
         images = make_images(generator, draw(count, generator.latent_size, seed))

@@ -24,7 +24,7 @@ from engine.errors import UserError, run_script
 from gan.config import read_info
 from gan.generator import load_generator
 from gan.latent.vectors import draw
-from gan.metrics.pixels import checkerboard_to_real, nearest_to_real
+from gan.metrics.pixels import checkerboard_ratio, min_distance_ratio
 from gan.metrics.references import load_reference
 from gan.options import RunArguments
 
@@ -57,7 +57,7 @@ def main() -> None:
         real, others = images[np.sort(order[:FACES])], images[np.sort(order[FACES : 2 * FACES])]
         faces = generator.images(draw(FACES, generator.latent_size, seed))
         for name, judged in zip(rows, (others, faces), strict=True):
-            rows[name].append((nearest_to_real(judged, real), checkerboard_to_real(judged, real)))
+            rows[name].append((min_distance_ratio(judged, real), checkerboard_ratio(judged, real)))
     print(f"step {generator.step:,}, {generator.weights} weights, {DRAWS} draws of {FACES} faces\n")
     print("| | nearest two, to real | checkerboard, to real |\n|---|---|---|")
     for name, pairs in rows.items():

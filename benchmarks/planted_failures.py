@@ -35,9 +35,9 @@ from engine.settings import at_least
 from engine.worker_pool import worker_count
 from faces.drawn import default_folder
 from gan.config import Settings, check
-from gan.metrics.compare import better, compare, copies, images_a_side, sample
+from gan.metrics.compare import compare, direction, extract_features, memorization_scores, set_size
 from gan.metrics.features import FeatureSpace, inception_space, random_space
-from gan.metrics.report import with_spread
+from gan.metrics.report import format_mean_std
 from images.dataset import ImageDataset, load_folder
 
 Images = NDArray[np.uint8]
@@ -147,23 +147,25 @@ def measure_failures(
     quarter = len(images) // 4
     splits = [np.random.default_rng([seed, draw]).permutation(len(images)) for draw in range(draws)]
     others = min(int((~matched[order[2 * quarter :]]).sum()) for order in splits)
-    count = images_a_side(2 * min(quarter, others), count, k)
+    count = set_size(2 * min(quarter, others), count, k)
     rows: Rows = {}
     for draw, order in enumerate(tqdm(splits, "draws")):
         random = np.random.default_rng([seed, draw, 1])
         known, unknown, rest = np.split(order, [quarter, 2 * quarter])
-        train, unseen, real = (sample(spaces, images[part[:count]]) for part in (known, unknown, rest))
+        train, unseen, real = (
+            extract_features(spaces, images[part[:count]]) for part in (known, unknown, rest)
+        )
         judged = {
             FLOOR: real,
-            "few": real.some(np.resize(np.arange(min(FEW, count // 4)), count)),
-            **{name: sample(spaces, spoil(real.images, random)) for name, spoil in SPOILED.items()},
-            "copies": train.some(random.permutation(count)),
+            "few": real.subset(np.resize(np.arange(min(FEW, count // 4)), count)),
+            **{name: extract_features(spaces, spoil(real.images, random)) for name, spoil in SPOILED.items()},
+            "copies": train.subset(random.permutation(count)),
         }
         if matched.any():
-            judged["missing"] = sample(spaces, images[rest[~matched[rest]][:count]])
+            judged["missing"] = extract_features(spaces, images[rest[~matched[rest]][:count]])
         for failure, what in judged.items():
             scores = compare(train, what, k=k, seed=seed + draw)
-            for space, shares in copies(what, train, unseen, seed=seed + draw).items():
+            for space, shares in memorization_scores(what, train, unseen, seed=seed + draw).items():
                 scores[space] |= {name: share.value for name, share in shares.items()}
             for space, named in scores.items():
                 for name, value in named.items():
@@ -174,7 +176,7 @@ def measure_failures(
 def moved(name: str, values: Sequence[float], floor: Sequence[float]) -> float:
     """How many of the floor's standard deviations a score is worse than its floor; below 0, better."""
     distance = mean(values) - mean(floor)
-    way = better(name)
+    way = direction(name)
     worse = {"lower": distance, "higher": -distance, "floor": abs(distance)}[way]
     # Where the floor never varies, as a share of none, any difference is a great one.
     return worse / max(stdev(floor), 1e-9)
@@ -186,7 +188,7 @@ def table(rows: Rows) -> str:
     lines = [f"| score | {' | '.join(failures)} |", "|---" * (len(failures) + 1) + "|"]
     for (space, name), by_failure in rows.items():
         floor = by_failure[FLOOR]
-        cells = [with_spread(mean(floor), stdev(floor))]
+        cells = [format_mean_std(mean(floor), stdev(floor))]
         for failure in failures[1:]:
             distance = moved(name, by_failure[failure], floor)
             mark = "**" if distance >= CAUGHT else "*" if distance <= -CAUGHT else ""

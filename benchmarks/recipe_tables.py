@@ -16,17 +16,25 @@ from engine.checkpoint import load
 from engine.runs import BEST, NEWEST, best_path
 from gan.generator import LoadedGenerator, load_generator
 from gan.latent.vectors import draw
-from gan.metrics.compare import CLOSE, COPYING, Sample, compare, copies, copies_of_held_out, sample
+from gan.metrics.compare import (
+    CLOSE_TO_TRAINING,
+    NEARER_TO_TRAINING,
+    ImageSet,
+    compare,
+    extract_features,
+    memorization_floor,
+    memorization_scores,
+)
 from gan.metrics.features import random_space
-from gan.metrics.memorization import Share
-from gan.metrics.report import with_spread
+from gan.metrics.memorization import Proportion
+from gan.metrics.report import format_mean_std
 from images.dataset import ImageDataset
 from images.plots import Metrics, new_figure, read_metrics, save_figure
 
 MEASURED = ("KID", "coverage")
 """In the features of the random network that comes with the project."""
 IN_PIXELS = ("checkerboard", "nearest two")
-COPIED = (COPYING, CLOSE)
+COPIED = (NEARER_TO_TRAINING, CLOSE_TO_TRAINING)
 DRAWS = 3
 """Over which the spread of a score is taken: seeds of the latent vectors, and images for the floor."""
 LAST_PART = 5
@@ -37,7 +45,7 @@ SMOOTHED = 3
 Images = NDArray[np.uint8]
 Scores = dict[str, list[float]]
 """By name, the values of all draws."""
-Shares = dict[str, list[Share]]
+Shares = dict[str, list[Proportion]]
 Found = dict[str, tuple[Scores, Scores | None]]
 """By the name of a run, the scores of its end and of its best."""
 
@@ -55,7 +63,7 @@ class Judge:
     def __init__(self, data: ImageDataset) -> None:
         self._data = data
         self._space = random_space()
-        self._held_out = sample([self._space], data.images[np.flatnonzero(data.held)])
+        self._held_out = extract_features([self._space], data.images[np.flatnonzero(data.held)])
         self.count = min(len(self._held_out.images), len(data.trained))
 
     def conditions(self) -> str:
@@ -85,40 +93,41 @@ class Judge:
         """The shares of copies of these rows, told by all images of the folder that are not among them."""
         known, unseen = self._sides(trained)
 
-        def found(seed: int) -> Mapping[str, Share]:
-            fakes = sample([self._space], self._drawn(generator, seed), mirrored=True)
-            return copies(fakes, known, unseen, seed=seed)[self._space.name]
+        def found(seed: int) -> Mapping[str, Proportion]:
+            fakes = extract_features([self._space], self._drawn(generator, seed), mirrored=True)
+            return memorization_scores(fakes, known, unseen, seed=seed)[self._space.name]
 
         return _by_name(found)
 
     def copying_floor(self, trained: NDArray[np.int64]) -> Shares:
         """The same of those images themselves, each against the others."""
         known, unseen = self._sides(trained)
-        return _by_name(lambda seed: copies_of_held_out(known, unseen, seed=seed)[self._space.name])
+        return _by_name(lambda seed: memorization_floor(known, unseen, seed=seed)[self._space.name])
 
     @cached_property
-    def _everyone(self) -> Sample:
-        return sample([self._space], self._data.images, mirrored=True, progress="real images")
+    def _everyone(self) -> ImageSet:
+        return extract_features([self._space], self._data.images, mirrored=True, progress="real images")
 
-    def _sides(self, trained: NDArray[np.int64]) -> tuple[Sample, Sample]:
+    def _sides(self, trained: NDArray[np.int64]) -> tuple[ImageSet, ImageSet]:
         """Those trained on, and of all others each once: its like would be the nearest of all to it."""
         prints = self._data.fingerprints
         others = np.flatnonzero(~np.isin(prints, prints[trained]))
         _, first = np.unique(prints[others], return_index=True)
-        return self._everyone.some(trained), self._everyone.some(others[np.sort(first)])
+        return self._everyone.subset(trained), self._everyone.subset(others[np.sort(first)])
 
     def _drawn(self, generator: LoadedGenerator, seed: int) -> Images:
         return generator.images(draw(self.count, generator.latent_size, seed))
 
     def _scores(self, images: Callable[[int], Images]) -> Scores:
         found = [
-            compare(self._held_out, sample([self._space], images(seed)), seed=seed) for seed in range(DRAWS)
+            compare(self._held_out, extract_features([self._space], images(seed)), seed=seed)
+            for seed in range(DRAWS)
         ]
         spaces = [(self._space.name, MEASURED), ("", IN_PIXELS)]
         return {name: [scores[space][name] for scores in found] for space, names in spaces for name in names}
 
 
-def _by_name(shares: Callable[[int], Mapping[str, Share]]) -> Shares:
+def _by_name(shares: Callable[[int], Mapping[str, Proportion]]) -> Shares:
     found = [shares(seed) for seed in range(DRAWS)]
     return {name: [named[name] for named in found] for name in COPIED}
 
@@ -196,7 +205,7 @@ def print_ends(rows: Sequence[Row], found: Found, floor: Scores) -> None:
             continue
         worse, errors = worse_by(best["KID"], last["KID"], mean(floor["KID"]))
         steps = [f"{row.last.step:,}", f"{row.best.step:,}"]
-        told = [with_spread(mean(kid), stdev(kid)) for kid in (best["KID"], last["KID"])]
+        told = [format_mean_std(mean(kid), stdev(kid)) for kid in (best["KID"], last["KID"])]
         print(_line([row.name, *steps, *told, f"{worse:+.1%}", f"{errors:+.1f}"]))
 
 
@@ -252,7 +261,7 @@ def print_copying(judge: Judge, rows: Sequence[Row], found: Found) -> None:
             told.add(count)
             print(_line(["real images", f"{count:,}", "", *_share_cells(judge.copying_floor(row.trained))]))
         coverage = found[row.name][0]["coverage"]
-        cells = [with_spread(mean(coverage), stdev(coverage))]
+        cells = [format_mean_std(mean(coverage), stdev(coverage))]
         cells += _share_cells(judge.copying(row.last, row.trained))
         print(_line([row.name, f"{count:,}", *cells]), flush=True)
 
@@ -286,7 +295,7 @@ def _losses(metrics: Metrics) -> list[str]:
 
 
 def _cells(scores: Scores) -> list[str]:
-    return [with_spread(mean(values), stdev(values)) for values in scores.values()]
+    return [format_mean_std(mean(values), stdev(values)) for values in scores.values()]
 
 
 def _share_cells(shares: Shares) -> list[str]:
@@ -294,7 +303,7 @@ def _share_cells(shares: Shares) -> list[str]:
     for found in shares.values():
         ends = [mean(getattr(share, end) for share in found) for end in ("low", "high")]
         values = [share.value for share in found]
-        cells.append(f"{with_spread(mean(values), stdev(values))} [{ends[0]:.3f}, {ends[1]:.3f}]")
+        cells.append(f"{format_mean_std(mean(values), stdev(values))} [{ends[0]:.3f}, {ends[1]:.3f}]")
     return cells
 
 

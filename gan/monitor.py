@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.finite import DivergedError
-from gan.metrics.pixels import distances
+from gan.metrics.pixels import pairwise_distances
 
 EXIT_CODE = 3
 """Of a script whose training went wrong beyond repair."""
@@ -121,7 +121,7 @@ class Watch:
 
     def __init__(self, real: NDArray[np.uint8], limits: Limits | None = None) -> None:
         self.limits = limits or Limits()
-        self._real_distance = float(distances(real).mean())
+        self._real_distance = float(pairwise_distances(real).mean())
         self._winning = _Spell()
         self._failing = _Spell()
         self._vanished = _Spell()
@@ -150,7 +150,7 @@ class Watch:
             As `observe`.
         """
         limits, real = self.limits, self._real_distance
-        distance = float(distances(samples).mean())
+        distance = float(pairwise_distances(samples).mean())
         if step < limits.grace:
             return None
         one = distance < limits.one_share * real

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from gan.latent.vectors import draw
 from gan.metrics.distribution import kid, precision_recall_density_coverage
 from gan.metrics.features import extract, random_space
-from gan.metrics.pixels import ONE_LEVEL, distances
+from gan.metrics.pixels import QUANTIZATION_STEP, pairwise_distances
 from gan.trainer import SAMPLES, Trainer
 
 MOST = 500
@@ -43,7 +43,7 @@ class Scorer:
         self._trained = _some_of(images, ~held, self._judged)
         self._space = random_space(device=device or torch.device("cpu"))
         self._held_features = extract(self._space, self._held)
-        self._spread = float(distances(self._held[:SAMPLES]).mean())
+        self._spread = float(pairwise_distances(self._held[:SAMPLES]).mean())
 
     def scores(self, trainer: Trainer) -> dict[str, float]:
         """The names and values of all scores, as they stand in the curves.
@@ -68,8 +68,8 @@ class Scorer:
             "probability/trained": trainer.belief(self._trained),
             "probability/held_out": trainer.belief(self._held[: self._judged]),
         }
-        if self._spread > ONE_LEVEL:
-            scores["score/diversity"] = float(distances(fakes[:SAMPLES]).mean()) / self._spread
+        if self._spread > QUANTIZATION_STEP:
+            scores["score/diversity"] = float(pairwise_distances(fakes[:SAMPLES]).mean()) / self._spread
         return scores
 
 

@@ -13,7 +13,7 @@ from faces.drawn import write_folder
 from gan.metrics import compare as comparison
 from gan.metrics.distribution import kid
 from gan.metrics.features import extract, random_space
-from gan.metrics.ms_ssim import mean_similarity
+from gan.metrics.ms_ssim import mean_ms_ssim
 from images.dataset import load_folder
 from tests.in_process import ROOT
 
@@ -48,8 +48,8 @@ def rows(faces):
         patch.setattr(planted_failures, "NOISE", 20)
         patch.setattr(planted_failures, "BLUR", 2 / 96)
         # These would take most of the time.
-        patch.setattr(comparison, "PIXELS_OF", 50)
-        patch.setattr(comparison, "mean_similarity", partial(mean_similarity, pairs=2))
+        patch.setattr(comparison, "MAX_PIXEL_IMAGES", 50)
+        patch.setattr(comparison, "mean_ms_ssim", partial(mean_ms_ssim, pairs=2))
         nobody = np.zeros(4 * COUNT, bool)
         found, count = measure_failures(faces[0], nobody, [random_space()], count=COUNT, draws=3, k=3, seed=0)
     assert count == COUNT
@@ -101,7 +101,7 @@ def test_a_kind_that_is_missing_is_not_among_the_images_judged(monkeypatch):
     images = np.broadcast_to(levels[:, None, None, None], (40, 3, 32, 32)).astype(np.uint8)
     judged = []
     monkeypatch.setattr(planted_failures, "compare", lambda real, what, **_: judged.append(what) or {})
-    monkeypatch.setattr(planted_failures, "copies", lambda *_, **__: {})
+    monkeypatch.setattr(planted_failures, "memorization_scores", lambda *_, **__: {})
     measure_failures(images, levels % 3 == 0, [], count=8, draws=1, k=3, seed=0)
     assert len(judged) == 7
     assert not (judged[-1].images % 3 == 0).all((1, 2, 3)).any()

@@ -16,7 +16,7 @@ import pytest
 from engine.errors import UserError
 from engine.png import load_png
 from gan.metrics import compare as comparison
-from gan.metrics.ms_ssim import mean_similarity
+from gan.metrics.ms_ssim import mean_ms_ssim
 from images.dataset import load_folder
 from tests.conftest import TINY, run_training
 from tests.in_process import ROOT
@@ -35,8 +35,8 @@ def compare(many_pictures, train, monkeypatch):
     monkeypatch.setattr(recipe_tables, "DRAWS", 2)
     monkeypatch.setitem(recipes.RECIPES, "plain", ("--plain", *TINY))
     # These would take most of the time.
-    monkeypatch.setattr(comparison, "PIXELS_OF", 10)
-    monkeypatch.setattr(comparison, "mean_similarity", partial(mean_similarity, pairs=2))
+    monkeypatch.setattr(comparison, "MAX_PIXEL_IMAGES", 10)
+    monkeypatch.setattr(comparison, "mean_ms_ssim", partial(mean_ms_ssim, pairs=2))
 
     def call(training, *words: object, folder: Path = many_pictures) -> None:
         load_folder(folder, 32, cache="data/cache", workers=0)  # or two processes would be started for it

@@ -28,7 +28,7 @@ from faces.recognition.augment import centre_crop
 from faces.recognition.learner import KIND
 from faces.recognition.networks import Classifier, make_network
 from faces.recognition.settings import ClassifierSettings, check, tile_side
-from gan.metrics.features import FeatureSpace, callable_space, resized
+from gan.metrics.features import FeatureSpace, callable_space, resize
 
 BATCH = 64
 PREPROCESSING = "antialiased to the tile, middle cut out, 1"
@@ -97,7 +97,7 @@ class Recognizer:
     def _features(self, images: Tensor) -> Tensor:
         """Of uint8 [B, 3, S, S] on the device float [B, D]."""
         if images.shape[2:] != (self.side, self.side):
-            images = resized(images, self.side)
+            images = resize(images, self.side)
         assert self.settings.image_size is not None, "settings are resolved"
         crops = centre_crop(images, self.settings.image_size)
         return self.network.features(crops.contiguous(memory_format=torch.channels_last))

@@ -18,27 +18,27 @@ from torch import Tensor
 from engine.errors import UserError
 from gan.metrics.distribution import fid, kid, precision_recall_density_coverage
 from gan.metrics.features import FeatureSpace, extract
-from gan.metrics.memorization import Copying, Share, copying, copying_of_held_out
-from gan.metrics.ms_ssim import mean_similarity
-from gan.metrics.pixels import checkerboard_to_real, nearest_to_real
+from gan.metrics.memorization import Copying, Proportion, copying, copying_of_held_out
+from gan.metrics.ms_ssim import mean_ms_ssim
+from gan.metrics.pixels import checkerboard_ratio, min_distance_ratio
 from gan.metrics.swd import sliced_wasserstein
 
 Images = NDArray[np.uint8]
-Better = Literal["lower", "higher", "floor"]
+Direction = Literal["lower", "higher", "floor"]
 
-SLICED = "sliced Wasserstein"
-COPYING, CLOSE = "nearer to training", "close to training"
+SLICED_WASSERSTEIN = "sliced Wasserstein"
+NEARER_TO_TRAINING, CLOSE_TO_TRAINING = "nearer to training", "close to training"
 
-SCORES: dict[str, Better] = {
+SCORES: dict[str, Direction] = {
     "FID": "lower",
     "KID": "lower",
     "precision": "higher",
     "recall": "higher",
     "density": "higher",
     "coverage": "higher",
-    COPYING: "lower",
-    CLOSE: "lower",
-    SLICED: "lower",
+    NEARER_TO_TRAINING: "lower",
+    CLOSE_TO_TRAINING: "lower",
+    SLICED_WASSERSTEIN: "lower",
     "MS-SSIM": "floor",
     "checkerboard": "floor",
     "nearest two": "higher",
@@ -47,13 +47,13 @@ SCORES: dict[str, Better] = {
 
 FEWEST = 4
 """Images that the scores need on each side, whatever k is."""
-PIXELS_OF = 500
+MAX_PIXEL_IMAGES = 500
 """Images at most by which textures and the two nearest are judged: with 5,000 this would take most of the
 time and of the memory."""
 
 
 @dataclass(frozen=True)
-class Sample:
+class ImageSet:
     """A set of images and its features.
 
     Attributes:
@@ -65,24 +65,24 @@ class Sample:
     images: Images
     features: dict[str, Tensor]
 
-    def some(self, rows: NDArray[np.int64], *, images: bool = True) -> Sample:
+    def subset(self, rows: NDArray[np.int64], *, images: bool = True) -> ImageSet:
         """The images of these rows, as a set of their own; or their features alone.
 
         A set that was trained on may not fit into memory.
         """
         chosen = torch.from_numpy(rows)
         features = {name: views[:, chosen] for name, views in self.features.items()}
-        return Sample(self.images[rows if images else slice(0)], features)
+        return ImageSet(self.images[rows if images else slice(0)], features)
 
 
-def better(name: str) -> Better:
+def direction(name: str) -> Direction:
     """Which way a score of `compare` or `copies` is better."""
-    return SCORES[SLICED if name.startswith(SLICED) else name]
+    return SCORES[SLICED_WASSERSTEIN if name.startswith(SLICED_WASSERSTEIN) else name]
 
 
-def sample(
+def extract_features(
     spaces: Sequence[FeatureSpace], images: Images, *, mirrored: bool = False, progress: str | None = None
-) -> Sample:
+) -> ImageSet:
     """Extract the features of images, uint8 [N, 3, S, S], in each space; if `mirrored`, of both views.
 
     `progress` is written beside a progress bar; without it there is none.
@@ -93,10 +93,10 @@ def sample(
         told = [progress and f"{progress}, {space.name}{also}" for also in ("", " mirrored")]
         extracted = [extract(space, view, progress=text) for view, text in zip(views, told, strict=False)]
         features[space.name] = torch.stack(extracted)
-    return Sample(images, features)
+    return ImageSet(images, features)
 
 
-def images_a_side(pool: int, count: int, k: int) -> int:
+def set_size(pool: int, count: int, k: int) -> int:
     """How many images each side of a comparison has: `count`, or half of a pool too small for that.
 
     Raises:
@@ -111,7 +111,7 @@ def images_a_side(pool: int, count: int, k: int) -> int:
     return found
 
 
-def compare(real: Sample, judged: Sample, *, k: int = 5, seed: int = 0) -> dict[str, dict[str, float]]:
+def compare(real: ImageSet, judged: ImageSet, *, k: int = 5, seed: int = 0) -> dict[str, dict[str, float]]:
     """The scores of one set against another of as many real images.
 
     Returns:
@@ -119,7 +119,7 @@ def compare(real: Sample, judged: Sample, *, k: int = 5, seed: int = 0) -> dict[
         the empty name the scores that need no network: sliced Wasserstein for each level of the pyramid,
         `MS-SSIM` (mean similarity of two images of the judged set), `checkerboard` (energy of the highest
         frequencies over that of the real ones) and `nearest two` (the smallest distance of two images
-        over a small one of real images). All but `MS-SSIM` are of the first `PIXELS_OF` images.
+        over a small one of real images). All but `MS-SSIM` are of the first `MAX_PIXEL_IMAGES` images.
     """
     scores = {}
     for name in real.features:
@@ -133,18 +133,20 @@ def compare(real: Sample, judged: Sample, *, k: int = 5, seed: int = 0) -> dict[
             "density": around.density,
             "coverage": around.coverage,
         }
-    few_real, few = real.images[:PIXELS_OF], judged.images[:PIXELS_OF]
+    few_real, few = real.images[:MAX_PIXEL_IMAGES], judged.images[:MAX_PIXEL_IMAGES]
     levels = sliced_wasserstein(few_real, few, seed=seed)
     scores[""] = {
-        **{f"{SLICED} {side} px": distance for side, distance in levels.items()},
-        "MS-SSIM": mean_similarity(judged.images, seed=seed),
-        "checkerboard": checkerboard_to_real(few, few_real),
-        "nearest two": nearest_to_real(few, few_real),
+        **{f"{SLICED_WASSERSTEIN} {side} px": distance for side, distance in levels.items()},
+        "MS-SSIM": mean_ms_ssim(judged.images, seed=seed),
+        "checkerboard": checkerboard_ratio(few, few_real),
+        "nearest two": min_distance_ratio(few, few_real),
     }
     return scores
 
 
-def copies(judged: Sample, train: Sample, held_out: Sample, *, seed: int = 0) -> dict[str, dict[str, Share]]:
+def memorization_scores(
+    judged: ImageSet, train: ImageSet, held_out: ImageSet, *, seed: int = 0
+) -> dict[str, dict[str, Proportion]]:
     """The shares of copies among generated images, for each feature space by its name.
 
     See `gan.metrics.memorization`. Of `judged`, mirror images count too where they have features.
@@ -155,7 +157,9 @@ def copies(judged: Sample, train: Sample, held_out: Sample, *, seed: int = 0) ->
     }
 
 
-def copies_of_held_out(train: Sample, held_out: Sample, *, seed: int = 0) -> dict[str, dict[str, Share]]:
+def memorization_floor(
+    train: ImageSet, held_out: ImageSet, *, seed: int = 0
+) -> dict[str, dict[str, Proportion]]:
     """The same of the held-out images, each against all others of them."""
     return {
         name: _named(copying_of_held_out(views, train.features[name][0], views[0], seed=seed))
@@ -163,5 +167,5 @@ def copies_of_held_out(train: Sample, held_out: Sample, *, seed: int = 0) -> dic
     }
 
 
-def _named(shares: Copying) -> dict[str, Share]:
-    return {COPYING: shares.nearer, CLOSE: shares.close}
+def _named(shares: Copying) -> dict[str, Proportion]:
+    return {NEARER_TO_TRAINING: shares.nearer, CLOSE_TO_TRAINING: shares.close}

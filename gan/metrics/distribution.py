@@ -23,7 +23,7 @@ ROWS = 1000
 
 
 @dataclass(frozen=True)
-class KernelDistance:
+class KID:
     """A kernel inception distance.
 
     Attributes:
@@ -36,7 +36,7 @@ class KernelDistance:
 
 
 @dataclass(frozen=True)
-class Neighbourhoods:
+class PRDC:
     """Fidelity and diversity apart, each from 0; two halves of one real set show what can be had.
 
     Attributes:
@@ -78,7 +78,7 @@ def fid(real: Tensor, fake: Tensor) -> float:
     return max(0.0, float(metric.compute()))
 
 
-def kid(real: Tensor, fake: Tensor, *, seed: int = 0) -> KernelDistance:
+def kid(real: Tensor, fake: Tensor, *, seed: int = 0) -> KID:
     """The kernel distance of two sets of features (Bińkowski et al. 2018), as torchmetrics has it.
 
     The squared maximum mean discrepancy under the kernel (x·y / F + 1)^3, without bias, over 100 pairs of
@@ -103,10 +103,10 @@ def kid(real: Tensor, fake: Tensor, *, seed: int = 0) -> KernelDistance:
         metric.update(real.double(), real=True)
         metric.update(fake.double(), real=False)
         mean, spread = metric.compute()
-    return KernelDistance(float(mean), float(spread))
+    return KID(float(mean), float(spread))
 
 
-def precision_recall_density_coverage(real: Tensor, fake: Tensor, k: int = 5) -> Neighbourhoods:
+def precision_recall_density_coverage(real: Tensor, fake: Tensor, k: int = 5) -> PRDC:
     """Four shares of neighbourhoods: balls around each image that reach to its k-th nearest of the same set.
 
     Precision and recall by Kynkäänniemi et al. (2019), density and coverage by Naeem et al. (2020). Only
@@ -132,7 +132,7 @@ def precision_recall_density_coverage(real: Tensor, fake: Tensor, k: int = 5) ->
         covered.append(inside.any(1))
         recalled.append((squared <= fake_radii).any(1))
     neighbourhoods = torch.stack(within_real).sum(0)
-    return Neighbourhoods(
+    return PRDC(
         precision=_share(neighbourhoods > 0),
         recall=_share(torch.cat(recalled)),
         density=float(neighbourhoods.double().mean()) / k,

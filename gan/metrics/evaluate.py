@@ -15,19 +15,26 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from gan.metrics.compare import Images, Sample, compare, copies, copies_of_held_out, sample
+from gan.metrics.compare import (
+    Images,
+    ImageSet,
+    compare,
+    extract_features,
+    memorization_floor,
+    memorization_scores,
+)
 from gan.metrics.features import FeatureSpace
-from gan.metrics.memorization import Share, nearest
+from gan.metrics.memorization import Proportion, nearest
 
 SUSPECTS, NEIGHBOURS = 8, 5
-"""Generated faces on the sheet of suspects, and training faces shown with each."""
+"""Generated faces on the sheet of likely_copies, and training faces shown with each."""
 
-Measured = dict[str, dict[str, float | Share]]
+Measured = dict[str, dict[str, float | Proportion]]
 """Scores by the name of the feature space, empty for none, and by their own."""
 
 
 @dataclass(frozen=True)
-class RealFaces:
+class RealImages:
     """The real images, and what each of them is there for.
 
     Attributes:
@@ -43,7 +50,7 @@ class RealFaces:
     held_out: NDArray[np.int64]
 
     @property
-    def tell_copies(self) -> bool:
+    def can_detect_copies(self) -> bool:
         """Whether there are faces of both kinds, by which copies are told."""
         return len(self.train) > 0 and len(self.held_out) > 1
 
@@ -94,20 +101,20 @@ class Evaluation:
             (`gan.metrics.compare.SCORES`).
         generated: images of the first draw, uint8 [N, 3, S, S].
         real: those they were compared with, uint8 [N, 3, S, S].
-        suspects: of the first draw's images the 8 that look most like copies, the worst first, each before
-            its 5 nearest training images, uint8 [8, 6, 3, S, S], or as many as there are; None where it is
-            not known what was trained on. Nearest in the first feature space, mirrored or not.
+        likely_copies: of the first draw's images the 8 that look most like copies, the worst first, each
+            before its 5 nearest training images, uint8 [8, 6, 3, S, S], or as many as there are; None where
+            it is not known what was trained on. Nearest in the first feature space, mirrored or not.
     """
 
     scores: dict[str, dict[str, Score]]
     generated: Images
     real: Images
-    suspects: Images | None
+    likely_copies: Images | None
 
 
 def evaluate(
     generate: Callable[[int], Images],
-    real: RealFaces,
+    real: RealImages,
     spaces: Sequence[FeatureSpace],
     *,
     count: int,
@@ -124,37 +131,39 @@ def evaluate(
         generate: from a seed to N images, uint8 [N, 3, S, S].
         real: what to compare with; the pool holds at least 2 N images.
         spaces: feature spaces of different names, at least one.
-        count: N, as `gan.metrics.compare.images_a_side` gives it.
+        count: N, as `gan.metrics.compare.set_size` gives it.
         k: neighbours of precision, recall, density and coverage; less than N.
         seed: of the first draw's latent vectors, and with the draw's number of all else; the next draws'
             latent vectors have the next ones.
         draws: at least 2, for the spread.
     """
-    everyone = sample(spaces, real.images, progress="real images")
-    train = everyone.some(real.train, images=False)
-    held_out = sample(spaces, real.images[real.held_out], mirrored=True, progress="held-out images")
+    everyone = extract_features(spaces, real.images, progress="real images")
+    train = everyone.subset(real.train, images=False)
+    held_out = extract_features(spaces, real.images[real.held_out], mirrored=True, progress="held-out images")
     measured: list[tuple[Measured, Measured]] = []
     for draw in range(draws):
         told, random = f"draw {draw + 1} of {draws}", np.random.default_rng([seed, draw])
         order = random.permutation(real.pool)
-        reference, others = (everyone.some(order[first : first + count]) for first in (0, count))
-        fakes = sample(spaces, generate(seed + draw), mirrored=True, progress=told)
+        reference, others = (everyone.subset(order[first : first + count]) for first in (0, count))
+        fakes = extract_features(spaces, generate(seed + draw), mirrored=True, progress=told)
         with tqdm(total=2, desc=f"{told}, scores", unit=" sets") as bar:
             found: Measured = compare(reference, fakes, k=k, seed=seed + draw)
             bar.update()
             floor: Measured = compare(reference, others, k=k, seed=seed + draw)
-            if real.tell_copies:
-                _add(found, copies(fakes, train, held_out, seed=seed + draw))
-                _add(floor, copies_of_held_out(train, held_out, seed=seed + draw))
+            if real.can_detect_copies:
+                _add(found, memorization_scores(fakes, train, held_out, seed=seed + draw))
+                _add(floor, memorization_floor(train, held_out, seed=seed + draw))
             bar.update()
         measured.append((found, floor))
         if draw == 0:
-            suspects = _suspects(fakes, real, train, held_out, spaces[0].name) if len(real.train) else None
-            shown = fakes.images, reference.images, suspects
+            likely_copies = (
+                _suspects(fakes, real, train, held_out, spaces[0].name) if len(real.train) else None
+            )
+            shown = fakes.images, reference.images, likely_copies
     return Evaluation(_scores(measured), *shown)
 
 
-def _add(measured: Measured, shares: Mapping[str, Mapping[str, Share]]) -> None:
+def _add(measured: Measured, shares: Mapping[str, Mapping[str, Proportion]]) -> None:
     for space, named in shares.items():
         measured[space].update(named)
 
@@ -170,23 +179,23 @@ def _scores(measured: Sequence[tuple[Measured, Measured]]) -> dict[str, dict[str
     }
 
 
-def _score(found: Sequence[float | Share], floors: Sequence[float | Share]) -> Score:
+def _score(found: Sequence[float | Proportion], floors: Sequence[float | Proportion]) -> Score:
     values, intervals = zip(*map(_value_and_interval, (found, floors)), strict=True)
     return Score(*values, *intervals)
 
 
 def _value_and_interval(
-    measured: Sequence[float | Share],
+    measured: Sequence[float | Proportion],
 ) -> tuple[tuple[float, ...], tuple[float, float] | None]:
-    shares = [share for share in measured if isinstance(share, Share)]
+    shares = [share for share in measured if isinstance(share, Proportion)]
     if not shares:
         return tuple(measured), None
     ends = mean(share.low for share in shares), mean(share.high for share in shares)
     return tuple(share.value for share in shares), ends
 
 
-def _suspects(fakes: Sample, real: RealFaces, train: Sample, held_out: Sample, space: str) -> Images:
-    """The sheet of suspects; where no image is held out, of those that are nearest to a training image."""
+def _suspects(fakes: ImageSet, real: RealImages, train: ImageSet, held_out: ImageSet, space: str) -> Images:
+    """The sheet of likely copies; without held-out images, those nearest to a training image."""
     views, known = fakes.features[space], train.features[space][0]
     distances, numbers = nearest(views, known, min(NEIGHBOURS, len(known)))
     to_train = distances[:, 0]

@@ -171,7 +171,7 @@ def inception_space(weights: Path | None = None, *, device: torch.device = CPU) 
 
     def function(images: Tensor) -> Tensor:
         if max(images.shape[2:]) > INCEPTION_SIDE:
-            images = resized(images, INCEPTION_SIDE)
+            images = resize(images, INCEPTION_SIDE)
         (features,) = network(images)
         return features
 
@@ -179,7 +179,7 @@ def inception_space(weights: Path | None = None, *, device: torch.device = CPU) 
     return FeatureSpace("inception", digest, 2048, function, device)
 
 
-def resized(images: Tensor, side: int) -> Tensor:
+def resize(images: Tensor, side: int) -> Tensor:
     """Images of that side, antialiased: of uint8 [B, 3, S, S] uint8 [B, 3, side, side]."""
     scaled = F.interpolate(images.float(), (side, side), mode="bilinear", antialias=True, align_corners=False)
     return scaled.round().clamp(0, 255).byte()

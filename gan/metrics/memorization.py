@@ -24,7 +24,7 @@ INTERVAL = 1.96
 
 
 @dataclass(frozen=True)
-class Share:
+class Proportion:
     """A share in [0, 1] and the interval of 95% around it."""
 
     value: float
@@ -45,8 +45,8 @@ class Copying:
         references: R.
     """
 
-    nearer: Share
-    close: Share
+    nearer: Proportion
+    close: Proportion
     references: int
 
 
@@ -139,13 +139,13 @@ def _judge(
     return Copying(nearer, close, references)
 
 
-def _with_interval(value: float, error: float, count: int) -> Share:
+def _with_interval(value: float, error: float, count: int) -> Proportion:
     """A share of `count` faces, and the wider of the two intervals on each side."""
     shrunk = 1 + INTERVAL**2 / count
     middle = (value + INTERVAL**2 / (2 * count)) / shrunk
     half = INTERVAL / shrunk * math.sqrt(value * (1 - value) / count + (INTERVAL / (2 * count)) ** 2)
     low, high = min(value - INTERVAL * error, middle - half), max(value + INTERVAL * error, middle + half)
-    return Share(value, max(low, 0.0), min(high, 1.0))
+    return Proportion(value, max(low, 0.0), min(high, 1.0))
 
 
 def _present(count: int, random: torch.Generator) -> Tensor:

@@ -20,7 +20,7 @@ BATCH = 50
 """Pairs that are compared at once."""
 
 
-def mean_similarity(images: NDArray[np.uint8], *, pairs: int = PAIRS, seed: int = 0) -> float:
+def mean_ms_ssim(images: NDArray[np.uint8], *, pairs: int = PAIRS, seed: int = 0) -> float:
     """The mean MS-SSIM of pairs of different images of a set (Odena et al. 2017), by torchmetrics.
 
     From 0, nothing in common, to 1, all the same; 1 minus it is a distance. It takes as many of the five

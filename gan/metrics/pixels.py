@@ -7,13 +7,13 @@ from numpy.typing import NDArray
 
 HIGHEST_BAND = 7 / 16
 """In cycles a pixel; 1/2 is the highest there is, that of a checkerboard of single pixels."""
-ONE_LEVEL = 1 / 127.5
+QUANTIZATION_STEP = 1 / 127.5
 """Of 256, in the range from -1 to 1: real images that differ by less are the same but for rounding."""
-ROUNDING = ONE_LEVEL**2 / 36
+ROUNDING = QUANTIZATION_STEP**2 / 36
 """The checkerboard energy of rounding alone: a twelfth of a squared level, in the mean of three channels."""
 
 
-def distances(images: NDArray[np.uint8]) -> NDArray[np.float64]:
+def pairwise_distances(images: NDArray[np.uint8]) -> NDArray[np.float64]:
     """The distance of every pair of images.
 
     Args:
@@ -47,21 +47,22 @@ def checkerboard_energy(images: NDArray[np.uint8]) -> float:
     return float(power[:, rows[:, None] | columns[None]].mean())
 
 
-def nearest_to_real(images: NDArray[np.uint8], real: NDArray[np.uint8]) -> float:
+def min_distance_ratio(images: NDArray[np.uint8], real: NDArray[np.uint8]) -> float:
     """The smallest distance of two images over the 1st percentile of distances among as many real ones.
 
     Below 1 the set holds a pair more alike than all but one in a hundred pairs of real images: a sign
-    that the generator repeats itself. Where more of the real ones are the same, it is over `ONE_LEVEL`.
+    that the generator repeats itself. Where more of the real ones are the same, it is over
+    `QUANTIZATION_STEP`.
 
     Args:
         images: uint8 [N, 3, H, W], N of at least 2.
         real: uint8 [N or more, 3, H, W], of which the first N are taken.
     """
-    small = float(np.percentile(distances(real[: len(images)]), 1))
-    return float(distances(images).min()) / max(small, ONE_LEVEL)
+    small = float(np.percentile(pairwise_distances(real[: len(images)]), 1))
+    return float(pairwise_distances(images).min()) / max(small, QUANTIZATION_STEP)
 
 
-def checkerboard_to_real(images: NDArray[np.uint8], real: NDArray[np.uint8]) -> float:
+def checkerboard_ratio(images: NDArray[np.uint8], real: NDArray[np.uint8]) -> float:
     """`checkerboard_energy` of generated images, uint8 [N, 3, H, W], over that of real ones.
 
     Over `ROUNDING` where the real images have less, as flat ones do.

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from engine.errors import UserError
 from engine.runs import RunInfo
 from engine.worker_pool import worker_count
-from gan.metrics.evaluate import RealFaces
+from gan.metrics.evaluate import RealImages
 from images.dataset import ImageDataset, load_folder
 
 
@@ -26,7 +26,7 @@ class Reference:
         copying: what copies are told by, or why they are not; one line.
     """
 
-    faces: RealFaces
+    faces: RealImages
     folder: Path
     digest: str
     copying: str
@@ -52,14 +52,14 @@ def load_reference(info: RunInfo, folder: Path | None, *, only_held_out: bool = 
     if real.folder == trained_folder or real.digest == info.data.get("digest"):
         rows = np.arange(len(real.images))
         held_out = _once(np.flatnonzero(real.held), real.fingerprints)
-        faces, trained_digest = RealFaces(real.images, rows, real.trained, held_out), real.digest
+        faces, trained_digest = RealImages(real.images, rows, real.trained, held_out), real.digest
     else:
         faces, trained_digest = _with_training_images(real, info, trained_folder)
     if only_held_out:
         pool = np.intersect1d(faces.pool, faces.held_out)
         if not len(pool):
             raise UserError(f"{real.folder} holds none but images trained on; give another --real")
-        faces = RealFaces(faces.images, pool, faces.train, faces.held_out)
+        faces = RealImages(faces.images, pool, faces.train, faces.held_out)
     changed = trained_digest != info.data.get("digest")
     return Reference(faces, real.folder, real.digest, _told(faces, trained_folder, changed=changed))
 
@@ -83,7 +83,7 @@ def _load(info: RunInfo, folder: Path) -> ImageDataset:
     )
 
 
-def _with_training_images(real: ImageDataset, info: RunInfo, trained_folder: Path) -> tuple[RealFaces, str]:
+def _with_training_images(real: ImageDataset, info: RunInfo, trained_folder: Path) -> tuple[RealImages, str]:
     """The images of another folder, followed by those of the one the run was trained on, if it is there.
 
     And the digest of the latter, empty if it is not.
@@ -93,10 +93,10 @@ def _with_training_images(real: ImageDataset, info: RunInfo, trained_folder: Pat
     try:
         own = _load(info, trained_folder)
     except UserError:
-        return RealFaces(real.images, pool, train=nothing, held_out=nothing), ""
+        return RealImages(real.images, pool, train=nothing, held_out=nothing), ""
     known = np.isin(real.fingerprints, own.fingerprints[own.trained])
     held_out = np.concatenate([pool[~known], len(pool) + np.flatnonzero(own.held)])
-    faces = RealFaces(
+    faces = RealImages(
         images=np.concatenate([real.images, own.images]),
         pool=pool,
         train=len(pool) + own.trained,
@@ -111,10 +111,10 @@ def _once(rows: NDArray[np.int64], fingerprints: NDArray[np.uint64]) -> NDArray[
     return rows[np.sort(first)]
 
 
-def _told(faces: RealFaces, trained_folder: Path, *, changed: bool) -> str:
+def _told(faces: RealImages, trained_folder: Path, *, changed: bool) -> str:
     if not len(faces.train):
         return f"not told, as the images trained on are no longer in {trained_folder}"
-    if not faces.tell_copies:
+    if not faces.can_detect_copies:
         return "not told, as no image here was held out; --real FOLDER with others than trained on helps"
     told = f"of {len(faces.train):,} images trained on, told by {len(faces.held_out):,} that were not"
     return f"{told} (the folder has changed since, so this is not certain)" if changed else told

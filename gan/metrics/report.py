@@ -15,7 +15,7 @@ from engine.files import atomic_write
 from engine.png import save_png
 from gan.generator import LoadedGenerator
 from gan.latent.render import writing
-from gan.metrics.compare import PIXELS_OF, better
+from gan.metrics.compare import MAX_PIXEL_IMAGES, direction
 from gan.metrics.evaluate import Evaluation, Score
 from gan.metrics.features import FeatureSpace
 from gan.metrics.references import Reference
@@ -125,7 +125,7 @@ def table(evaluation: Evaluation, conditions: Conditions) -> str:
         f"{len(conditions.seeds)} draws, seeds {seeds}",
         f"copies: {conditions.copying}",
     ]
-    pixels_of = min(conditions.images, PIXELS_OF)
+    pixels_of = min(conditions.images, MAX_PIXEL_IMAGES)
     titles = {
         "": f"pixels, no network (of {pixels_of:,} images; MS-SSIM of pairs of all)",
         **{
@@ -150,7 +150,7 @@ def save(evaluation: Evaluation, conditions: Conditions, folder: Path) -> Path:
 
     The name tells the step and ends in a digest of the conditions, so that no evaluation takes the
     place of one that was made otherwise. `...-faces.png` shows generated images on the left and real ones
-    on the right; `...-nearest.png` the suspects of copying, each before its nearest training images.
+    on the right; `...-nearest.png` the likely_copies of copying, each before its nearest training images.
 
     Args:
         evaluation: what was found.
@@ -176,14 +176,14 @@ def save(evaluation: Evaluation, conditions: Conditions, folder: Path) -> Path:
             written = json.dumps({"conditions": facts, "scores": scores}, indent=2, ensure_ascii=False)
             path.write_text(f"{written}\n", encoding="utf-8", errors="backslashreplace")
         save_png(_beside(place, "faces"), _side_by_side(evaluation), text)
-        if evaluation.suspects is not None:
-            rows, columns = evaluation.suspects.shape[:2]
-            images = evaluation.suspects.reshape(rows * columns, *evaluation.suspects.shape[2:])
+        if evaluation.likely_copies is not None:
+            rows, columns = evaluation.likely_copies.shape[:2]
+            images = evaluation.likely_copies.reshape(rows * columns, *evaluation.likely_copies.shape[2:])
             save_png(_beside(place, "nearest"), tile(images, columns), text)
     return place
 
 
-def with_spread(value: float, spread: float) -> str:
+def format_mean_std(value: float, spread: float) -> str:
     """A number and its spread, as far as the spread's second digit: `12.34 ± 0.21`."""
     digits = 3 if spread == 0 else min(max(1 - math.floor(math.log10(spread)), 0), 7)
     return f"{value:.{digits}f} ± {spread:.{digits}f}"
@@ -191,13 +191,13 @@ def with_spread(value: float, spread: float) -> str:
 
 def _row(name: str, score: Score) -> tuple[str, str, str, str]:
     cells = (
-        with_spread(value, spread) + (f" [{interval[0]:.2f}, {interval[1]:.2f}]" if interval else "")
+        format_mean_std(value, spread) + (f" [{interval[0]:.2f}, {interval[1]:.2f}]" if interval else "")
         for value, spread, interval in (
             (score.value, score.spread, score.interval),
             (score.floor, score.floor_spread, score.floor_interval),
         )
     )
-    return (name, SIGNS[better(name)], *cells)
+    return (name, SIGNS[direction(name)], *cells)
 
 
 def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
@@ -207,7 +207,7 @@ def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 def _as_json(name: str, score: Score) -> dict[str, object]:
     values = {
-        "better": better(name),
+        "better": direction(name),
         "score": score.value,
         "spread": score.spread,
         "floor": score.floor,

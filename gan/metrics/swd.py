@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-SMALLEST_SIDE = 16
+MIN_SIDE = 16
 """Pixels; the pyramid ends before its images would be smaller."""
 
 PATCH = 7
@@ -17,7 +17,7 @@ PATCH = 7
 PATCHES = 128
 """Of an image at each scale, at random places."""
 
-MOST_PATCHES = 2**17
+MAX_PATCHES = 2**17
 """Of a set at each scale: 77 MB. Of more images each gives fewer, which costs little: patches of one image
 are alike."""
 
@@ -90,9 +90,9 @@ def laplacian_pyramid(images: Tensor, levels: int) -> list[Tensor]:
 
 def _sides(side: int) -> list[int]:
     sides = [side]
-    while sides[-1] // 2 >= SMALLEST_SIDE:
+    while sides[-1] // 2 >= MIN_SIDE:
         if sides[-1] % 2:
-            raise ValueError(f"images of {side} pixels cannot be halved down to {SMALLEST_SIDE}")
+            raise ValueError(f"images of {side} pixels cannot be halved down to {MIN_SIDE}")
         sides.append(sides[-1] // 2)
     return sides
 
@@ -124,7 +124,7 @@ def _patches(
     images: NDArray[np.uint8], level: int, levels: int, random: np.random.Generator
 ) -> NDArray[np.float32]:
     """Patches of one level, normalised: float32 [number, 3 * PATCH^2]."""
-    each = max(1, min(PATCHES, MOST_PATCHES // len(images)))
+    each = max(1, min(PATCHES, MAX_PATCHES // len(images)))
     patches = np.empty((len(images), each, 3, PATCH**2), np.float32)
     for start in range(0, len(images), BATCH):
         some = _level(images[start : start + BATCH], level, levels)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.finite import DivergedError, FiniteCheck
-from gan.metrics.pixels import distances
+from gan.metrics.pixels import pairwise_distances
 from gan.monitor import EXIT_CODE, Limits, Watch, not_finite
 
 NAN, INFINITE = float("nan"), float("inf")
@@ -192,7 +192,7 @@ def test_a_g_made_constant():
     said = look(watched, [0.06, 0.009, 0.004, 0.0], first=250)
     assert [(alarm.step, alarm.certain) for alarm in said] == [(350, False), (400, True)]
     assert {(alarm.kind, alarm.since) for alarm in said} == {("samples one", 250)}
-    real = float(distances(images(REAL_DISTANCE)).mean())
+    real = float(pairwise_distances(images(REAL_DISTANCE)).mean())
     assert f"is 0.0000, that of real images {real:.4f} and their own best" in said[1].message
 
 

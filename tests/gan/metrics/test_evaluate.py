@@ -14,11 +14,11 @@ from engine.errors import UserError
 from engine.png import load_png
 from engine.runs import RunInfo
 from gan.config import Settings
-from gan.metrics.compare import CLOSE, COPYING, SCORES, better, images_a_side
-from gan.metrics.evaluate import RealFaces, Score, evaluate
+from gan.metrics.compare import CLOSE_TO_TRAINING, NEARER_TO_TRAINING, SCORES, direction, set_size
+from gan.metrics.evaluate import RealImages, Score, evaluate
 from gan.metrics.features import callable_space
 from gan.metrics.references import load_reference
-from gan.metrics.report import Conditions, Space, save, table, with_spread
+from gan.metrics.report import Conditions, Space, format_mean_std, save, table
 from images.dataset import load_folder
 
 SIZE = 32
@@ -36,10 +36,10 @@ def faces(count: int, seed: int) -> np.ndarray:
 
 IMAGES = faces(120, 0)
 ROWS = np.arange(120)
-REAL = RealFaces(IMAGES, pool=ROWS, train=ROWS[:80], held_out=ROWS[80:])
+REAL = RealImages(IMAGES, pool=ROWS, train=ROWS[:80], held_out=ROWS[80:])
 
 
-def measured(generate, real: RealFaces = REAL, **changes):
+def measured(generate, real: RealImages = REAL, **changes):
     return evaluate(generate, real, [PLAIN], **{"count": 40, "k": 3, "draws": 2} | changes)
 
 
@@ -57,10 +57,10 @@ def test_every_score_has_its_floor_and_draws(good):
     assert list(good.scores) == ["plain", ""]
     for named in good.scores.values():
         for name, score in named.items():
-            assert better(name) in ("lower", "higher", "floor")
+            assert direction(name) in ("lower", "higher", "floor")
             assert len(score.draws) == len(score.floors) == 2
             assert np.isfinite([*score.draws, *score.floors]).all()
-            assert (score.interval is not None) == (name in (COPYING, CLOSE))
+            assert (score.interval is not None) == (name in (NEARER_TO_TRAINING, CLOSE_TO_TRAINING))
     told = {name for named in good.scores.values() for name in named}
     assert {name.removesuffix(" 32 px").removesuffix(" 16 px") for name in told} == set(SCORES)
 
@@ -70,8 +70,8 @@ def test_another_draw_of_the_same_faces_is_as_good_as_real_ones(good):
     for name in ("precision", "recall", "density", "coverage"):
         assert features[name].value == pytest.approx(features[name].floor, abs=0.2)
     assert features["FID"].value == pytest.approx(features["FID"].floor, rel=0.3)
-    assert features[COPYING].interval[0] < 0.5 < features[COPYING].interval[1]
-    assert features[CLOSE].value < 0.1
+    assert features[NEARER_TO_TRAINING].interval[0] < 0.5 < features[NEARER_TO_TRAINING].interval[1]
+    assert features[CLOSE_TO_TRAINING].value < 0.1
 
 
 def test_a_generator_of_one_face_is_far_from_the_floor():
@@ -85,24 +85,24 @@ def test_a_generator_of_one_face_is_far_from_the_floor():
 
 def test_mirrored_copies_are_told_and_shown_before_what_they_copy(copied):
     features = copied.scores["plain"]
-    assert features[CLOSE].value == 1
-    assert features[COPYING].interval[0] > max(0.5, features[COPYING].floor)
-    assert copied.suspects.shape == (8, 6, 3, SIZE, SIZE)
-    for suspect, first, *_ in copied.suspects:
+    assert features[CLOSE_TO_TRAINING].value == 1
+    assert features[NEARER_TO_TRAINING].interval[0] > max(0.5, features[NEARER_TO_TRAINING].floor)
+    assert copied.likely_copies.shape == (8, 6, 3, SIZE, SIZE)
+    for suspect, first, *_ in copied.likely_copies:
         assert np.array_equal(suspect[:, :, ::-1], first)
 
 
 def test_without_held_out_faces_copies_are_not_told_but_suspects_are_shown():
     everything = replace(REAL, train=ROWS, held_out=ROWS[:0])
     found = measured(lambda seed: faces(40, 100 + seed), everything)
-    assert COPYING not in found.scores["plain"]
-    assert found.suspects.shape[:2] == (8, 6)
+    assert NEARER_TO_TRAINING not in found.scores["plain"]
+    assert found.likely_copies.shape[:2] == (8, 6)
 
 
 def test_without_training_faces_there_are_no_suspects():
     found = measured(lambda seed: faces(40, 100 + seed), replace(REAL, train=ROWS[:0]))
-    assert COPYING not in found.scores["plain"]
-    assert found.suspects is None
+    assert NEARER_TO_TRAINING not in found.scores["plain"]
+    assert found.likely_copies is None
 
 
 def test_equal_seeds_give_equal_scores_and_others_do_not(good):
@@ -118,12 +118,12 @@ def test_value_spread_and_floor_by_hand():
 
 
 def test_half_of_few_images_is_what_a_side_has():
-    assert images_a_side(10_800, 5000, 5) == 5000
-    assert images_a_side(1001, 5000, 5) == 500
+    assert set_size(10_800, 5000, 5) == 5000
+    assert set_size(1001, 5000, 5) == 500
     with pytest.raises(UserError, match="k = 5 takes 6 images on each side, and there are 5"):
-        images_a_side(11, 5000, 5)
+        set_size(11, 5000, 5)
     with pytest.raises(UserError, match="takes 4"):
-        images_a_side(100, 3, 1)
+        set_size(100, 3, 1)
 
 
 class TestScorecard:
@@ -144,7 +144,7 @@ class TestScorecard:
         ],
     )
     def test_numbers_are_told_as_far_as_they_are_known(self, value, spread, text):
-        assert with_spread(value, spread) == text
+        assert format_mean_std(value, spread) == text
 
     def test_the_table_tells_conditions_scores_and_how_to_read_them(self, copied):
         text = table(copied, self.CONDITIONS)
@@ -156,8 +156,10 @@ class TestScorecard:
             assert part in text
         (fid,) = [line for line in text.splitlines() if line.strip().startswith("FID")]
         score = copied.scores["plain"]["FID"]
-        assert fid.split()[1:] == ["↓", *f"{with_spread(score.value, score.spread)}".split(),
-                                   *f"{with_spread(score.floor, score.floor_spread)}".split()]  # fmt: skip
+        assert fid.split()[1:] == [
+            *("↓", *format_mean_std(score.value, score.spread).split()),
+            *format_mean_std(score.floor, score.floor_spread).split(),
+        ]
         assert max(map(len, text.splitlines())) <= 110
 
     def test_json_and_pictures_hold_the_same(self, copied, tmp_path):
@@ -171,11 +173,11 @@ class TestScorecard:
             **{"better": "lower", "score": fid.value, "spread": fid.spread, "floor": fid.floor},
             **{"floor_spread": fid.floor_spread, "draws": list(fid.draws), "floors": list(fid.floors)},
         }
-        assert "floor_interval" in told["scores"]["plain"][CLOSE]
+        assert "floor_interval" in told["scores"]["plain"][CLOSE_TO_TRAINING]
         assert "MS-SSIM" in told["scores"]["pixels"]
         sheet = load_png(place.with_name(f"{place.stem}-nearest.png"))
         assert sheet.shape == (3, 8 * 34 - 2, 6 * 34 - 2)
-        assert np.array_equal(sheet[:, :32, :32], copied.suspects[0, 0])
+        assert np.array_equal(sheet[:, :32, :32], copied.likely_copies[0, 0])
         both = load_png(place.with_name(f"{place.stem}-faces.png"))
         assert np.array_equal(both[:, :32, :32], copied.generated[0])
         assert np.array_equal(both[:, -32:, -32:], copied.real[35])
@@ -252,13 +254,13 @@ class TestReference:
         (tmp_path / "photos").rename(tmp_path / "gone")
         self.write(tmp_path / "others", IMAGES[60:90])
         found = load_reference(run[0], tmp_path / "others")
-        assert not found.faces.tell_copies
+        assert not found.faces.can_detect_copies
         assert "no longer in" in found.copying
 
     def test_a_run_that_held_nothing_out_says_so(self, run):
         info = replace(run[0], settings=replace(run[0].settings, held_out=0.0))
         found = load_reference(info, None)
-        assert not found.faces.tell_copies
+        assert not found.faces.can_detect_copies
         assert "no image here was held out" in found.copying
         with pytest.raises(UserError, match="none but images trained on"):
             load_reference(info, None, only_held_out=True)

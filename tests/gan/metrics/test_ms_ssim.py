@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import UserError
-from gan.metrics.ms_ssim import _pairs, _scales, mean_similarity
+from gan.metrics.ms_ssim import _pairs, _scales, mean_ms_ssim
 
 
 def flat(*levels: int, side: int = 32) -> np.ndarray:
@@ -27,17 +27,17 @@ def test_flat_images_are_as_alike_as_their_levels():
     levels = (50, 100, 200)
     brightness = [(2 * a * b + 2.55**2) / (a**2 + b**2 + 2.55**2) for a, b in combinations(levels, 2)]
     expected = np.mean(np.array(brightness) ** (0.2856 / 0.3304))
-    assert mean_similarity(flat(*levels)) == pytest.approx(expected, rel=1e-4)
+    assert mean_ms_ssim(flat(*levels)) == pytest.approx(expected, rel=1e-4)
 
 
 def test_one_image_repeated_is_wholly_alike_and_noise_is_not():
-    assert mean_similarity(noise(1).repeat(5, axis=0)) == pytest.approx(1, abs=1e-5)
-    assert mean_similarity(noise(5)) < 0.1
+    assert mean_ms_ssim(noise(1).repeat(5, axis=0)) == pytest.approx(1, abs=1e-5)
+    assert mean_ms_ssim(noise(5)) < 0.1
 
 
 @pytest.mark.parametrize("side", [32, 48, 96, 112])
 def test_any_size_can_be_measured(side: int):
-    assert mean_similarity(noise(1, side).repeat(3, axis=0)) == pytest.approx(1, abs=1e-5)
+    assert mean_ms_ssim(noise(1, side).repeat(3, axis=0)) == pytest.approx(1, abs=1e-5)
 
 
 def test_more_scales_are_taken_of_larger_images():
@@ -46,10 +46,10 @@ def test_more_scales_are_taken_of_larger_images():
 
 def test_it_repeats_for_a_seed_and_takes_no_notice_of_batches(monkeypatch: pytest.MonkeyPatch):
     images = noise(12)
-    first = mean_similarity(images, pairs=10, seed=3)
-    assert mean_similarity(images, pairs=10, seed=3) == first != mean_similarity(images, pairs=10, seed=4)
+    first = mean_ms_ssim(images, pairs=10, seed=3)
+    assert mean_ms_ssim(images, pairs=10, seed=3) == first != mean_ms_ssim(images, pairs=10, seed=4)
     monkeypatch.setattr("gan.metrics.ms_ssim.BATCH", 3)
-    assert mean_similarity(images, pairs=10, seed=3) == pytest.approx(first, rel=1e-5)
+    assert mean_ms_ssim(images, pairs=10, seed=3) == pytest.approx(first, rel=1e-5)
 
 
 @given(count=st.integers(2, 40), wanted=st.integers(1, 1000), seed=st.integers(0, 99))
@@ -62,6 +62,6 @@ def test_pairs_are_different_ones_of_different_images(count: int, wanted: int, s
 
 def test_what_cannot_be_compared_is_one_line():
     with pytest.raises(UserError, match="at least 2 images"):
-        mean_similarity(noise(1))
+        mean_ms_ssim(noise(1))
     with pytest.raises(UserError, match="at least 11 pixels"):
-        mean_similarity(noise(2, side=8))
+        mean_ms_ssim(noise(2, side=8))

@@ -99,7 +99,7 @@ def test_of_many_images_each_gives_fewer_patches(monkeypatch: pytest.MonkeyPatch
         return whole(real, fake, random)
 
     monkeypatch.setattr(wasserstein, "_sliced_distance", watched)
-    monkeypatch.setattr(wasserstein, "MOST_PATCHES", 1000)
+    monkeypatch.setattr(wasserstein, "MAX_PATCHES", 1000)
     sliced_wasserstein(noise(7, 16, 0), noise(7, 16, 1))
     sliced_wasserstein(noise(30, 16, 0), noise(30, 16, 1))
     assert sizes == [7 * 128, 7 * 128, 30 * 33, 30 * 33]
