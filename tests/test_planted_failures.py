@@ -17,7 +17,7 @@ from gan.metrics.ms_ssim import mean_ms_ssim
 from images.dataset import load_folder
 from tests.in_process import ROOT
 
-sys.path.insert(0, str(ROOT / "benchmarks"))
+sys.path.insert(0, str(ROOT / "experiments"))
 
 import planted_failures
 from planted_failures import CAUGHT, FLOOR, measure_failures, moved, table

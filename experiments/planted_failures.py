@@ -1,6 +1,6 @@
 """Spoil real images on purpose, as generators fail, and see which scores notice.
 
-    python benchmarks/planted_failures.py [FOLDER] [--missing PATTERN]
+    python experiments/planted_failures.py [FOLDER] [--missing PATTERN]
 
 Without a folder, faces are drawn. Of each draw of images N stand for the training set, which all are
 compared with; N were never seen; and N others, spoiled, stand for the generated ones, unspoiled for the
