@@ -22,7 +22,6 @@ from gan.metrics.compare import (
     ImageSet,
     compare,
     extract_features,
-    memorization_floor,
     memorization_scores,
 )
 from gan.metrics.features import random_space
@@ -94,19 +93,26 @@ class Judge:
         known, unseen = self._sides(trained)
 
         def found(seed: int) -> Mapping[str, Proportion]:
-            fakes = extract_features([self._space], self._drawn(generator, seed), mirrored=True)
-            return memorization_scores(fakes, known, unseen, seed=seed)[self._space.name]
+            fakes = extract_features([self._space], self._drawn(generator, seed), views=True)
+            return self._by_score(memorization_scores(fakes, known, unseen, seed=seed))
 
         return _by_name(found)
 
     def copying_floor(self, trained: NDArray[np.int64]) -> Shares:
         """The same of those images themselves, each against the others."""
         known, unseen = self._sides(trained)
-        return _by_name(lambda seed: memorization_floor(known, unseen, seed=seed)[self._space.name])
+        return _by_name(
+            lambda seed: self._by_score(
+                memorization_scores(unseen, known, unseen, leave_one_out=True, seed=seed)
+            )
+        )
+
+    def _by_score(self, scores: dict[str, dict[str, Proportion]]) -> dict[str, Proportion]:
+        return scores[self._space.name] | scores[""]
 
     @cached_property
     def _everyone(self) -> ImageSet:
-        return extract_features([self._space], self._data.images, mirrored=True, progress="real images")
+        return extract_features([self._space], self._data.images, views=True, progress="real images")
 
     def _sides(self, trained: NDArray[np.int64]) -> tuple[ImageSet, ImageSet]:
         """Those trained on, and of all others each once: its like would be the nearest of all to it."""

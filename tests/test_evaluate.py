@@ -77,7 +77,7 @@ class TestMistakes:
             (("--k", 0), "--k must be 1 or more"),
             (("--draws", 1), "--draws must be 2 or more"),
             (("--seed", -1), "--seed must be 0 or more"),
-            (("--seed", 2**63 - 2), "--seed must be less than 2**63"),
+            (("--seed", 2**63 - 2), "at most 2**63"),
             (("--features", "telepathy"), "telepathy"),
             (("--features", "random", "random"), "each once"),
             (("--features",), "one or more"),
@@ -103,11 +103,11 @@ class TestMistakes:
         assert "no folder" in self.refused(run, "--real", tmp_path / "nowhere")
 
     def test_fewer_images_than_neighbours(self, run, pictures, tmp_path):
-        assert "k = 12 takes 13 images on each side, and there are 12" in self.refused(run, "--k", 12)
+        assert "k = 12 needs 13 images in each set, but there are 12" in self.refused(run, "--k", 12)
         (tmp_path / "few").mkdir()
         for picture in sorted(pictures.iterdir())[:5]:
             shutil.copy(picture, tmp_path / "few")
-        assert "takes 6 images on each side, and there are 2" in self.refused(run, "--real", tmp_path / "few")
+        assert "needs 6 images in each set, but there are 2" in self.refused(run, "--real", tmp_path / "few")
 
     def test_inception_without_its_weights(self, run, tmp_path, monkeypatch):
         pytest.importorskip("torch_fidelity")

@@ -18,7 +18,7 @@ from gan.metrics.compare import CLOSE_TO_TRAINING, NEARER_TO_TRAINING, SCORES, d
 from gan.metrics.evaluate import RealImages, Score, evaluate
 from gan.metrics.features import callable_space
 from gan.metrics.references import load_reference
-from gan.metrics.report import Conditions, Space, format_mean_std, save, table
+from gan.metrics.report import Conditions, FeatureSpaceInfo, format_mean_std, save, table
 from images.dataset import load_folder
 
 SIZE = 32
@@ -71,7 +71,7 @@ def test_another_draw_of_the_same_faces_is_as_good_as_real_ones(good):
         assert features[name].value == pytest.approx(features[name].floor, abs=0.2)
     assert features["FID"].value == pytest.approx(features["FID"].floor, rel=0.3)
     assert features[NEARER_TO_TRAINING].interval[0] < 0.5 < features[NEARER_TO_TRAINING].interval[1]
-    assert features[CLOSE_TO_TRAINING].value < 0.1
+    assert good.scores[""][CLOSE_TO_TRAINING].value < 0.1
 
 
 def test_a_generator_of_one_face_is_far_from_the_floor():
@@ -85,7 +85,7 @@ def test_a_generator_of_one_face_is_far_from_the_floor():
 
 def test_mirrored_copies_are_told_and_shown_before_what_they_copy(copied):
     features = copied.scores["plain"]
-    assert features[CLOSE_TO_TRAINING].value == 1
+    assert copied.scores[""][CLOSE_TO_TRAINING].value == 1
     assert features[NEARER_TO_TRAINING].interval[0] > max(0.5, features[NEARER_TO_TRAINING].floor)
     assert copied.likely_copies.shape == (8, 6, 3, SIZE, SIZE)
     for suspect, first, *_ in copied.likely_copies:
@@ -113,16 +113,16 @@ def test_equal_seeds_give_equal_scores_and_others_do_not(good):
 
 def test_value_spread_and_floor_by_hand():
     score = Score(draws=(1.0, 3.0), floors=(0.5, 0.5))
-    assert (score.value, score.floor, score.floor_spread) == (2, 0.5, 0)
-    assert score.spread == pytest.approx(2**0.5)
+    assert (score.value, score.floor, score.floor_std) == (2, 0.5, 0)
+    assert score.std == pytest.approx(2**0.5)
 
 
 def test_half_of_few_images_is_what_a_side_has():
     assert set_size(10_800, 5000, 5) == 5000
     assert set_size(1001, 5000, 5) == 500
-    with pytest.raises(UserError, match="k = 5 takes 6 images on each side, and there are 5"):
+    with pytest.raises(UserError, match="k = 5 needs 6 images in each set, but there are 5"):
         set_size(11, 5000, 5)
-    with pytest.raises(UserError, match="takes 4"):
+    with pytest.raises(UserError, match="needs 4"):
         set_size(100, 3, 1)
 
 
@@ -131,7 +131,7 @@ class TestScorecard:
         run="0007-faces-32px", checkpoint="best.pt", step=1500, weights="ema", image_size=SIZE, images=40,
         k=3, seeds=(0, 1), real="/photos", real_digest="d1ce", real_images=120, only_held_out=False,
         trained_on=80, held_out=40, copying="of 80 images trained on, told by 40 that were not",
-        resizer="resized by Lanczos, antialiased", spaces=(Space("plain", "0a1b", 48),),
+        resizer="resized by Lanczos, antialiased", spaces=(FeatureSpaceInfo("plain", "0a1b", 48),),
     )  # fmt: skip
 
     @pytest.mark.parametrize(
@@ -157,8 +157,8 @@ class TestScorecard:
         (fid,) = [line for line in text.splitlines() if line.strip().startswith("FID")]
         score = copied.scores["plain"]["FID"]
         assert fid.split()[1:] == [
-            *("↓", *format_mean_std(score.value, score.spread).split()),
-            *format_mean_std(score.floor, score.floor_spread).split(),
+            *("↓", *format_mean_std(score.value, score.std).split()),
+            *format_mean_std(score.floor, score.floor_std).split(),
         ]
         assert max(map(len, text.splitlines())) <= 110
 
@@ -170,10 +170,10 @@ class TestScorecard:
         assert told["conditions"]["spaces"] == [{"name": "plain", "digest": "0a1b", "length": 48}]
         fid = copied.scores["plain"]["FID"]
         assert told["scores"]["plain"]["FID"] == {
-            **{"better": "lower", "score": fid.value, "spread": fid.spread, "floor": fid.floor},
-            **{"floor_spread": fid.floor_spread, "draws": list(fid.draws), "floors": list(fid.floors)},
+            **{"better": "lower", "score": fid.value, "spread": fid.std, "floor": fid.floor},
+            **{"floor_spread": fid.floor_std, "draws": list(fid.draws), "floors": list(fid.floors)},
         }
-        assert "floor_interval" in told["scores"]["plain"][CLOSE_TO_TRAINING]
+        assert "floor_interval" in told["scores"]["pixels"][CLOSE_TO_TRAINING]
         assert "MS-SSIM" in told["scores"]["pixels"]
         sheet = load_png(place.with_name(f"{place.stem}-nearest.png"))
         assert sheet.shape == (3, 8 * 34 - 2, 6 * 34 - 2)
@@ -216,8 +216,8 @@ class TestReference:
         assert np.array_equal(found.faces.train, data.trained)
         assert np.array_equal(found.faces.held_out, np.flatnonzero(data.held))
         assert len(found.faces.pool) == 60
-        assert f"of {len(data.trained)} images trained on" in found.copying
-        assert "not certain" not in found.copying
+        assert f"searched in {len(data.trained)} training images" in found.copying
+        assert "uncertain" not in found.copying
 
     def test_only_held_out_compares_with_no_image_trained_on(self, run):
         found = load_reference(run[0], None, only_held_out=True).faces
@@ -261,8 +261,8 @@ class TestReference:
         info = replace(run[0], settings=replace(run[0].settings, held_out=0.0))
         found = load_reference(info, None)
         assert not found.faces.can_detect_copies
-        assert "no image here was held out" in found.copying
-        with pytest.raises(UserError, match="none but images trained on"):
+        assert "no image was held out" in found.copying
+        with pytest.raises(UserError, match="contains only training images"):
             load_reference(info, None, only_held_out=True)
 
     def test_a_folder_that_changed_since_is_told(self, run, tmp_path):
