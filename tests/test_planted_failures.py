@@ -1,4 +1,4 @@
-"""The scores are to be trusted only as far as they catch failures that were planted, here in drawn faces."""
+"""The scores must notice failures planted in drawn faces."""
 
 from __future__ import annotations
 
@@ -78,11 +78,11 @@ def rows(faces):
         ("copies", ("", "close to training")),
     ],
 )
-def test_each_failure_moves_the_scores_that_tell_of_it(rows, failure, score):
+def test_each_failure_moves_the_scores_that_measure_it(rows, failure, score):
     assert deviations(score[1], rows[score][failure], rows[score][FLOOR]) > THRESHOLD
 
 
-def test_copies_are_all_nearer_to_training_and_nothing_else_is(rows):
+def test_only_copies_raise_the_copy_scores(rows):
     nearer, close = rows["random", "nearer to training"], rows["", "close to training"]
     assert min(nearer["copies"] + close["copies"]) == 1
     for failure in ("blur", "noise", "tint"):
@@ -90,7 +90,7 @@ def test_copies_are_all_nearer_to_training_and_nothing_else_is(rows):
         assert np.mean(close[failure]) < 0.2
 
 
-def test_a_missing_kind_moves_kid_and_leaving_out_anybody_does_not(faces):
+def test_missing_skin_tones_move_kid_and_missing_random_faces_do_not(faces):
     # It moves a hundred images' KID by 3 to 5 spreads, which takes many splits to tell from chance.
     images, tones = faces
     features = extract(random_space(), images)
@@ -105,7 +105,7 @@ def test_a_missing_kind_moves_kid_and_leaving_out_anybody_does_not(faces):
     assert abs(deviations("KID", found["anybody"], found[FLOOR])) < 1
 
 
-def test_a_kind_that_is_missing_is_not_among_the_images_judged(monkeypatch):
+def test_matched_images_are_excluded_from_the_failure_missing(monkeypatch):
     levels = np.arange(40)
     images = np.broadcast_to(levels[:, None, None, None], (40, 3, 32, 32)).astype(np.uint8)
     judged = []
@@ -125,7 +125,7 @@ def test_deviations_by_hand():
     assert deviations("sliced Wasserstein 48 px", [5.0], floor) == pytest.approx(3)
 
 
-def test_the_table_marks_what_is_worse_and_what_deceives():
+def test_table_marks_worse_and_misled_scores():
     rows = {
         ("random", "FID"): {FLOOR: [1.0, 2.0, 3.0], "blur": [12.0], "copies": [-8.0], "tint": [3.0]},
         ("", "MS-SSIM"): {FLOOR: [0.2, 0.2], "blur": [0.3], "copies": [0.2], "tint": [0.2]},
