@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.finite import DivergedError
-from gan.metrics.pixels import distances
+from gan.metrics.pixels import pairwise_distances
 
 AlarmName = Literal["not finite", "D wins", "D fails", "gradient gone", "samples one"]
 
@@ -118,7 +118,7 @@ class Monitor:
     ) -> None:
         self.limits = limits or Limits()
         self._check_discriminator = check_discriminator
-        self._real_distance = float(distances(real).mean())
+        self._real_distance = float(pairwise_distances(real).mean())
         self._winning = _Streak()
         self._failing = _Streak()
         self._vanished = _Streak()
@@ -149,7 +149,7 @@ class Monitor:
             As `check_statistics`.
         """
         limits, real = self.limits, self._real_distance
-        distance = float(distances(samples).mean())
+        distance = float(pairwise_distances(samples).mean())
         if step < limits.grace:
             return None
         collapsed = distance < limits.collapsed_share * real

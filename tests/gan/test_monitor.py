@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.finite import EXIT_DIVERGED, DivergedError, FiniteCheck
-from gan.metrics.pixels import distances
+from gan.metrics.pixels import pairwise_distances
 from gan.monitor import Limits, Monitor, not_finite
 
 NAN, INFINITE = float("nan"), float("inf")
@@ -195,7 +195,7 @@ def test_a_g_made_constant():
     alarms = sample_alarms(monitored, [0.06, 0.009, 0.004, 0.0], first=250)
     assert [(alarm.step, alarm.certain) for alarm in alarms] == [(350, False), (400, True)]
     assert {(alarm.name, alarm.since) for alarm in alarms} == {("samples one", 250)}
-    real = float(distances(images(REAL_DISTANCE)).mean())
+    real = float(pairwise_distances(images(REAL_DISTANCE)).mean())
     assert f"is 0.0000, that of real images {real:.4f}, and their own maximum" in alarms[1].message
 
 
