@@ -1,6 +1,6 @@
 """Damage real images the way generators fail, and measure which scores notice.
 
-    python experiments/planted_failures.py [FOLDER] [--missing PATTERN]
+    python -m experiments.planted_failures [FOLDER] [--missing PATTERN]
 
 Without a folder, faces are drawn. Each draw splits the images: N training images that all sets are compared
 with, N held-out images, and N others, which are damaged in place of generated ones, or left as they are for
@@ -15,7 +15,6 @@ from __future__ import annotations
 import csv
 import io
 import re
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,8 +26,6 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 from tqdm import tqdm
 from tyro.conf import Positional, arg
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from engine.cli import parse
 from engine.errors import UserError, run_script

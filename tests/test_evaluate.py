@@ -123,7 +123,7 @@ class TestUserErrors:
         config = json.loads((run / "config.json").read_text(encoding="utf-8"))
         config["settings"]["image_size"] = 48
         (run / "config.json").write_text(json.dumps(config), encoding="utf-8")
-        assert "holds networks of another shape" in self.error_of(run, *FLAGS)
+        assert "contains networks whose shapes differ" in self.error_of(run, *FLAGS)
 
     @pytest.mark.parametrize("folder", [None, 7, "a\0b"])
     def test_config_without_a_folder_of_images(self, run, folder):

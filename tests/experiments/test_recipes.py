@@ -29,7 +29,7 @@ def compare(many_pictures, train, monkeypatch):
     monkeypatch.setattr(recipe_tables, "DRAWS", 2)
     monkeypatch.setitem(recipes.RECIPES, "plain", ("--preset", "plain", *TINY))
     # These would take most of the time.
-    monkeypatch.setattr(comparison, "PIXELS_OF", 10)
+    monkeypatch.setattr(comparison, "MAX_PIXEL_IMAGES", 10)
     monkeypatch.setattr(comparison, "mean_ms_ssim", partial(mean_ms_ssim, pairs=2))
 
     def call(training, *flags: object, folder: Path = many_pictures) -> None:

@@ -3,24 +3,13 @@
 from __future__ import annotations
 
 import csv
-import sys
 from functools import partial
 
 import numpy as np
 import pytest
 
-from faces.drawn import write_folder
-from gan.metrics import compare as comparison
-from gan.metrics.distribution import kid
-from gan.metrics.features import extract, random_space
-from gan.metrics.ms_ssim import mean_ms_ssim
-from images.dataset import load_folder
-from tests.in_process import ROOT
-
-sys.path.insert(0, str(ROOT / "experiments"))
-
-import planted_failures
-from planted_failures import (
+from experiments import planted_failures
+from experiments.planted_failures import (
     CHANGES,
     FLOOR,
     THRESHOLD,
@@ -30,6 +19,12 @@ from planted_failures import (
     measure_failures,
     table,
 )
+from faces.drawn import write_folder
+from gan.metrics import compare as comparison
+from gan.metrics.distribution import kid
+from gan.metrics.features import extract, random_space
+from gan.metrics.ms_ssim import mean_ms_ssim
+from images.dataset import load_folder
 
 SIZE, COUNT = 48, 100
 
