@@ -85,7 +85,7 @@ def test_a_run_with_earlier_settings_of_its_recipe_is_refused(compare, monkeypat
     with pytest.raises(UserError, match="stopped"):
         compare(stop_early, "--steps", 20)
     monkeypatch.setitem(recipes.RECIPES, "plain", ("--preset", "plain", *TINY, "--beta2", "0.9"))
-    with pytest.raises(UserError, match=r"trained with another --beta2;.*--output"):
+    with pytest.raises(UserError, match=r"trained with a different --beta2;.*--output"):
         compare(refuse_to_train, "--steps", 20)
 
 
