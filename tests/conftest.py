@@ -69,7 +69,7 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
-FORMS = {
+VARIANTS = {
     "default": (),
     "default, bfloat16": ("--precision", "bfloat16"),
     "plain": ("--preset", "plain"),

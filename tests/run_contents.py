@@ -15,17 +15,17 @@ from engine.runs import checkpoints, samples, step_of
 from tests.states import assert_equal
 
 
-def newest() -> Path:
+def newest_run() -> Path:
     """The run begun last, in the working directory."""
     return max(Path("outputs").iterdir())
 
 
-def config(run: Path) -> dict:
+def read_config(run: Path) -> dict:
     """What config.json holds."""
     return json.loads((run / "config.json").read_text(encoding="utf-8"))
 
 
-def lines(run: Path) -> list[dict]:
+def read_metrics(run: Path) -> list[dict]:
     """The lines of metrics.jsonl without the speed, which no two runs share."""
     read = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     return [{name: value for name, value in line.items() if not name.startswith("speed")} for line in read]
@@ -42,20 +42,20 @@ def assert_same_training(run: Path, other: Path) -> None:
     for state in (one, two):
         state["settings"].pop("name")
     assert_equal(one, two)
-    assert lines(run) == lines(other)
+    assert read_metrics(run) == read_metrics(other)
 
 
 def assert_same_run(run: Path, other: Path) -> None:
     """The same weights of all networks, optimizers, losses, samples and curves, each step once."""
     assert_equal(load(checkpoints(run)[-1]), load(checkpoints(other)[-1]))
-    assert lines(run) == lines(other)
+    assert read_metrics(run) == read_metrics(other)
     assert steps(samples(run)) == steps(samples(other))
     for one, two in zip(samples(run), samples(other), strict=True):
         assert np.array_equal(load_png(one), load_png(two))
     for one in (run, other):
         board = EventAccumulator(str(one), {"scalars": 0, "images": 0}).Reload()
-        for name in set(lines(one)[0]) - {"step"}:
+        for name in set(read_metrics(one)[0]) - {"step"}:
             points = [(point.step, point.value) for point in board.Scalars(name)]
-            told = [(line["step"], pytest.approx(line[name], rel=1e-6)) for line in lines(one)]
+            told = [(line["step"], pytest.approx(line[name], rel=1e-6)) for line in read_metrics(one)]
             assert sorted(points) == told
         assert sorted(image.step for image in board.Images("samples")) == steps(samples(one))

@@ -36,7 +36,7 @@ def trainer(
     return Trainer(settings, IMAGES, device, world=world, cuda_graph=cuda_graph)
 
 
-def lively(**changes) -> Trainer:
+def trainer_with_large_weights(**changes) -> Trainer:
     """A trainer past its first steps: with the tiny initial weights all logits are alike."""
     made = trainer(**changes)
     with torch.no_grad():
@@ -46,7 +46,7 @@ def lively(**changes) -> Trainer:
     return made
 
 
-def batches_of(made: Trainer) -> list[Batch]:
+def record_batches(made: Trainer) -> list[Batch]:
     """A list to which each step adds its batch."""
     batches, make = [], made._batch
 
@@ -73,6 +73,6 @@ def first_gradients(of: Trainer) -> list[torch.Tensor]:
     ]
 
 
-def relative(value: torch.Tensor, truth: torch.Tensor) -> float:
+def relative_error(value: torch.Tensor, truth: torch.Tensor) -> float:
     """The relative error of a tensor; 0 where both are 0, as the gradient of a bias that cancels out."""
     return float((value - truth).norm() / (truth.norm() + 1e-12))

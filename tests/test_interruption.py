@@ -12,8 +12,8 @@ import pytest
 
 from engine.runs import checkpoints, samples, step_of
 from gan.trainer import Trainer
-from tests.conftest import FORMS, ROOT, TINY
-from tests.run_contents import assert_same_run, config, lines, newest, steps
+from tests.conftest import ROOT, TINY, VARIANTS
+from tests.run_contents import assert_same_run, newest_run, read_config, read_metrics, steps
 
 UNEVEN = (
     *("--batch-size", 7, "--log-every", 3, "--sample-every", 6, "--checkpoint-every", 5),
@@ -42,22 +42,22 @@ def kill_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Trainer, "step", dying)
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", VARIANTS)
 def test_a_killed_run_goes_on_bit_for_bit(pictures, train, monkeypatch, form):
-    words = (pictures, *FORMS[form], *UNEVEN, "--steps", 16)
+    words = (pictures, *VARIANTS[form], *UNEVEN, "--steps", 16)
     train(*words, "--name", "straight")
     kill_at(14, monkeypatch)
     with pytest.raises(Killed):
         train(*words, "--name", "killed")
     straight, killed = sorted(Path("outputs").iterdir())
     assert steps(checkpoints(killed)) == [5, 10]
-    assert lines(killed)[-1]["step"] == 12  # beyond the checkpoint: to be cut
+    assert read_metrics(killed)[-1]["step"] == 12  # beyond the checkpoint: to be cut
     assert steps(samples(killed)) == [0, 6, 12]
     with (killed / "metrics.jsonl").open("a") as file:
         file.write('{"step": 13, "loss/dis')
     assert train("--resume") == 0
     assert_same_run(straight, killed)
-    assert config(killed)["settings"] == config(straight)["settings"] | {"name": "killed"}
+    assert read_config(killed)["settings"] == read_config(straight)["settings"] | {"name": "killed"}
 
 
 def started(*words: object, folder: Path, program: str | None = None) -> subprocess.Popen[str]:
@@ -108,7 +108,7 @@ def test_200_steps_and_100_with_a_kill_9_and_a_resume_are_the_same(pictures, tra
     assert steps(checkpoints(killed)) == [100]
     assert train("--resume", killed) == 0
     assert train(*words) == 0
-    assert_same_run(newest(), killed)
+    assert_same_run(newest_run(), killed)
     assert steps(checkpoints(killed)) == [100, 200]
     assert not list((killed / "checkpoints").glob(".*"))
 

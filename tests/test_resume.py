@@ -16,13 +16,13 @@ from engine.runs import checkpoint_path, checkpoints, find_checkpoint, samples, 
 from gan.config import read_info
 from gan.loop import GanLoop
 from tests.in_process import call
-from tests.run_contents import config, lines, newest, steps
+from tests.run_contents import newest_run, read_config, read_metrics, steps
 from tests.states import assert_equal
 
 
 def edit(run: Path, **settings: object) -> None:
     """Change settings in a run's config.json, as with a text editor."""
-    values = config(run)
+    values = read_config(run)
     values["settings"].update(settings)
     (run / "config.json").write_text(json.dumps(values), encoding="utf-8")
 
@@ -62,7 +62,7 @@ def test_settings_that_change_the_mathematics_are_refused_by_name(run, train):
 def test_force_lets_them_and_they_count(run, train):
     words = [str(word) for flag, value in OTHERS for word in (flag, value)]
     assert train("--resume", run, "--steps", 8, "--force", *words) == 0
-    assert config(run)["settings"]["learning_rate"] == 1e-3
+    assert read_config(run)["settings"]["learning_rate"] == 1e-3
     (group,) = load(checkpoint_path(run, 8))["generator_optimizer"]["param_groups"]
     assert (group["lr"], group["betas"]) == (1e-3, (0.5, 0.9))
 
@@ -85,7 +85,7 @@ def test_what_does_not_change_the_mathematics_is_welcome(run, train):
     words = ("--log-every", 2, "--sample-every", 3, "--checkpoint-every", 4, "--keep", 1, "--workers", 0)
     assert train("--resume", run.name, "--steps", 9, *words) == 0
     assert steps(checkpoints(run)) == [9]
-    assert [line["step"] for line in lines(run)] == [1, 2, 3, 4, 5, 6, 8]
+    assert [line["step"] for line in read_metrics(run)] == [1, 2, 3, 4, 5, 6, 8]
 
 
 def test_a_finished_run_says_so(run, train):
@@ -132,12 +132,12 @@ def test_resuming_finds_the_newest_run_or_says_that_there_is_none(run, train, tm
 def test_data_that_changed_are_refused_and_data_that_moved_are_not(run, train, pictures, tmp_path):
     moved = Path(shutil.copytree(pictures, tmp_path / "новая папка"))
     assert train(moved, "--resume", run, "--steps", 7) == 0
-    assert config(run)["data"]["folder"] == str(moved)
+    assert read_config(run)["data"]["folder"] == str(moved)
     Image.new("RGB", (40, 40), "red").save(moved / "more.png")
     with pytest.raises(UserError, match=r"have changed since .*24 images then, 25 now"):
         train("--resume", run, "--steps", 8)
     assert train("--resume", run, "--steps", 8, "--force") == 0
-    assert config(run)["data"]["images"] == 25
+    assert read_config(run)["data"]["images"] == 25
 
 
 def test_a_damaged_newest_checkpoint_is_told_and_the_one_before_taken(run, train, capsys):
@@ -175,7 +175,7 @@ def test_a_new_run_begins_with_anothers_networks(run, train, pictures, tmp_path,
     before = contents(run)
     source = load(checkpoints(run)[-1], mapped=False)
     assert train(few, "--init-from", run.name, "--steps", 1, "--batch-size", 10, "--seed", 8) == 0
-    begun = newest()
+    begun = newest_run()
     assert begun.name == "0002-ten-32px"
     named = checkpoint_path(Path("outputs", run.name), 6)
     assert f"starting from the networks of {named}" in capsys.readouterr().out
@@ -265,9 +265,9 @@ def test_a_checkpoint_that_does_not_tell_its_settings_is_gone_on_with(run, train
 def test_a_new_end_replaces_one_of_the_other_kind(pictures, train):
     assert train(pictures, "--steps", 2) == 0
     assert train("--resume", "--minutes", 0.02) == 0
-    settings = read_info(newest()).settings
+    settings = read_info(newest_run()).settings
     assert (settings.steps, settings.minutes) == (None, 0.02)
-    assert step_of(find_checkpoint(newest(), None)) > 2
+    assert step_of(find_checkpoint(newest_run(), None)) > 2
 
 
 def test_what_only_chooses_a_new_runs_settings_is_refused_at_resume(pictures, train):
@@ -278,13 +278,13 @@ def test_what_only_chooses_a_new_runs_settings_is_refused_at_resume(pictures, tr
 
 
 def test_images_held_out_now_that_were_trained_on_before_are_told(run, pictures, train, capsys):
-    before = config(run)["data"]["held_out"]
+    before = read_config(run)["data"]["held_out"]
     assert train(pictures, "--init-from", run, "--steps", 1) == 0
     assert "scores are too good" not in capsys.readouterr().out
     words = ("--held-out", 0.4, "--steps")
     for more in ((pictures, "--init-from", run, *words, 1), ("--resume", run, "--force", *words, 8)):
         assert train(*more) == 0
-        now = config(newest() if "--init-from" in more else run)["data"]["held_out"]
+        now = read_config(newest_run() if "--init-from" in more else run)["data"]["held_out"]
         assert now > before
         told = capsys.readouterr().out
         assert f"was trained on {now - before} of the {now} images held out now" in told
@@ -301,7 +301,7 @@ def test_a_forced_run_that_is_killed_at_once_can_be_gone_on_with(run, train, mon
         with pytest.raises(SystemExit):
             train(*words)
     assert train("--resume", run, "--steps", 8) == 0
-    assert config(run)["settings"]["learning_rate"] == 5e-5
+    assert read_config(run)["settings"]["learning_rate"] == 5e-5
 
 
 def test_images_that_may_have_been_trained_on_elsewhere_are_told(run, pictures, train, tmp_path, capsys):
@@ -310,9 +310,9 @@ def test_images_that_may_have_been_trained_on_elsewhere_are_told(run, pictures, 
     for path in sorted(pictures.iterdir())[:20]:
         shutil.copy(path, few)
     assert train(few, "--init-from", run, "--steps", 1, "--held-out", 0.5) == 0
-    begun = newest()
-    assert config(begun)["data"]["begun_from"].endswith(run.name)
+    begun = newest_run()
+    assert read_config(begun)["data"]["begun_from"].endswith(run.name)
     told = capsys.readouterr().out
     assert f"{run.name} was trained on other images. If they include these, it was trained on up to " in told
     assert train("--resume", begun, "--steps", 2) == 0
-    assert config(begun)["data"]["begun_from"].endswith(run.name)
+    assert read_config(begun)["data"]["begun_from"].endswith(run.name)

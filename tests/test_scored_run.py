@@ -18,7 +18,7 @@ from gan.trainer import Trainer
 from images.dataset import load_folder
 from tests.conftest import run_training
 from tests.in_process import call
-from tests.run_contents import assert_same_run, config, lines, newest
+from tests.run_contents import assert_same_run, newest_run, read_config, read_metrics
 from tests.states import assert_equal
 
 EVERY = ("--score-every", 1, "--keep", 1, "--sample-every", 4)
@@ -29,7 +29,7 @@ def scored(many_pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     """A run of 7 steps, each scored; checkpoints at 2, 4, 6 and the end, of which the last is kept."""
     with contextlib.chdir(tmp_path_factory.mktemp("scored")):
         assert run_training(many_pictures, *EVERY, "--steps", 7) == 0
-        return newest().absolute()
+        return newest_run().absolute()
 
 
 @pytest.fixture
@@ -42,18 +42,18 @@ def test_a_fifth_of_few_images_is_held_out_and_makes_no_difference_to_the_weight
     many_pictures, run, train, tmp_path, capsys
 ):
     data = load_folder(many_pictures, 32, cache=tmp_path / "cache", workers=0, held_out=0.05)
-    assert config(run)["data"]["held_out"] == data.held_out.sum() >= 20
+    assert read_config(run)["data"]["held_out"] == data.held_out.sum() >= 20
     trained = shutil.copytree(many_pictures, tmp_path / "trained on")
     for name in np.array(data.files)[data.held_out]:
         (trained / str(name)).unlink()
     capsys.readouterr()
     assert train(trained, "--held-out", 0, "--steps", 7) == 0
     assert "not scored" in capsys.readouterr().out
-    assert_equal(load(checkpoints(newest())[-1])["generator"], load(checkpoints(run)[-1])["generator"])
+    assert_equal(load(checkpoints(newest_run())[-1])["generator"], load(checkpoints(run)[-1])["generator"])
 
 
 def test_the_best_is_that_of_the_lowest_mean_of_three_scores(run):
-    scores = [line["score/kid"] for line in lines(run)]
+    scores = [line["score/kid"] for line in read_metrics(run)]
     means = [np.mean(scores[max(0, index - 2) : index + 1]) for index in range(7)]
     best = load(best_path(run))
     assert best["step"] == 1 + int(np.argmin(means))
@@ -85,15 +85,15 @@ def test_a_damaged_best_gives_way_to_the_newest(run):
 
 def test_no_best_where_nothing_was_scored(many_pictures, train):
     assert train(many_pictures, "--held-out", 0, "--steps", 2) == 0
-    assert not best_path(newest()).exists()
-    code, _, error = call("sample.py", newest(), "--checkpoint", "best")
+    assert not best_path(newest_run()).exists()
+    code, _, error = call("sample.py", newest_run(), "--checkpoint", "best")
     assert code == 2
     assert "has no best checkpoint" in error
 
 
 def test_going_on_is_the_same_run_with_the_same_best(many_pictures, run, train):
     assert train(many_pictures, *EVERY, "--steps", 4) == 0
-    resumed = newest()
+    resumed = newest_run()
     # As a kill leaves it that comes between writing the checkpoint and keeping it as the best.
     if load(best_path(resumed))["step"] == 4:
         best_path(resumed).unlink()
@@ -124,6 +124,6 @@ def test_what_nothing_mends_ends_with_a_code_of_its_own_one_line_and_the_best(
     assert train(many_pictures, *EVERY, "--steps", 8) == EXIT_DIVERGED == 3
     told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("stopped: ")]
     assert len(told) == 1
-    assert f"again after 3 recoveries; the checkpoints in {newest()}/checkpoints predate that" in told[0]
-    assert load(best_path(newest()))["step"] <= 4
-    assert load_generator(newest()).is_best
+    assert f"again after 3 recoveries; the checkpoints in {newest_run()}/checkpoints predate that" in told[0]
+    assert load(best_path(newest_run()))["step"] <= 4
+    assert load_generator(newest_run()).is_best

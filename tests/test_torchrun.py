@@ -18,7 +18,7 @@ from engine.errors import run_script
 from engine.runs import checkpoints
 from gan.trainer import Trainer
 from tests.conftest import ROOT, TINY
-from tests.run_contents import assert_same_run, config, steps
+from tests.run_contents import assert_same_run, read_config, steps
 from tests.together import warm_up
 
 WORDS = (*TINY, "--steps", 9)
@@ -87,7 +87,7 @@ def test_a_killed_process_ends_all_in_a_line_and_a_restart_goes_on_bit_for_bit(p
     straight, killed = sorted(Path("outputs").iterdir())
     assert_same_run(straight, killed)
     assert steps(checkpoints(killed))[-1] == 9
-    assert config(killed)["environment"]["processes"] == 2
+    assert read_config(killed)["environment"]["processes"] == 2
     (line,) = told_of_mistakes()
     assert "another process of this training has ended" in line
     assert f"--resume {killed.absolute()} goes on" in line

@@ -15,14 +15,14 @@ from engine.runs import checkpoint_path, checkpoints, create_run, sample_path, s
 from gan.generator import load_generator
 from gan.latent.vectors import draw
 from gan.trainer import Trainer
-from tests.conftest import FORMS
+from tests.conftest import VARIANTS
 from tests.in_process import call
-from tests.run_contents import assert_same_run, config, lines, newest, steps
+from tests.run_contents import assert_same_run, newest_run, read_config, read_metrics, steps
 
 
 def test_what_a_run_leaves(pictures, train, capsys):
     assert train(pictures, "--steps", 5, "--seed", 4, "--name", "my faces") == 0
-    run = newest()
+    run = newest_run()
     assert run.name == "0001-my-faces-32px"
     assert sorted(path.name for path in run.iterdir() if "tfevents" not in path.name) == [
         *(".lock", "checkpoints", "config.json", "metrics.jsonl", "real.png", "samples", "skipped.txt")
@@ -30,8 +30,8 @@ def test_what_a_run_leaves(pictures, train, capsys):
     assert len(list(run.glob("events.out.tfevents.*"))) == 1
     assert steps(samples(run)) == [0, 2, 4, 5]
     assert steps(checkpoints(run)) == [2, 4, 5]
-    assert [line["step"] for line in lines(run)] == [1, 2, 3, 4, 5]
-    info = config(run)
+    assert [line["step"] for line in read_metrics(run)] == [1, 2, 3, 4, 5]
+    info = read_config(run)
     assert info["settings"]["seed"] == 4
     assert (info["data"]["images"], info["data"]["folder"]) == (24, str(pictures))
     assert {"torch", "python", "threads", "instruction_set"} <= set(info["environment"])
@@ -44,8 +44,8 @@ def test_what_a_run_leaves(pictures, train, capsys):
 
 def test_sample_every_step_and_minutes(pictures, train):
     assert train(pictures, "--minutes", 0.004, "--sample-every", 1) == 0
-    last = step_of(checkpoints(newest())[-1])
-    assert steps(samples(newest())) == list(range(last + 1))
+    last = step_of(checkpoints(newest_run())[-1])
+    assert steps(samples(newest_run())) == list(range(last + 1))
 
 
 def test_two_starts_never_share_a_folder_and_a_seed_makes_them_equal(pictures, train):
@@ -54,7 +54,7 @@ def test_two_starts_never_share_a_folder_and_a_seed_makes_them_equal(pictures, t
     one, same, other = sorted(Path("outputs").iterdir())
     assert [run.name[:4] for run in (one, same, other)] == ["0001", "0002", "0003"]
     assert_same_run(one, same)
-    assert lines(one) != lines(other)
+    assert read_metrics(one) != read_metrics(other)
     assert not np.array_equal(load_png(sample_path(one, 0)), load_png(sample_path(other, 0)))
 
 
@@ -101,10 +101,10 @@ def test_image_sizes_train_sample_and_resume(pictures, train, tmp_path, size, fo
     for path in pictures.iterdir():
         Image.open(path).resize((size, size)).save(large / path.name)
     widths = ("--generator-widths", 4, 4, 4, 4, "--discriminator-widths", 4, 4, 4, 4)
-    words = ("--image-size", size, *widths, *FORMS[form], "--sample-every", 100)
+    words = ("--image-size", size, *widths, *VARIANTS[form], "--sample-every", 100)
     assert train(large, *words, "--steps", 1) == 0
     assert train("--resume", "--steps", 2) == 0
-    run = newest()
+    run = newest_run()
     assert run.name.endswith(f"{size}px")
     assert load_png(samples(run)[-1]).shape == (3, 8 * (size + 2) - 2, 8 * (size + 2) - 2)
     generator = load_generator(run)
@@ -124,7 +124,7 @@ def test_fewer_images_than_the_batch_are_said_and_fewer_than_8_refused(pictures,
         shutil.copy(path, few)
     assert train(few, "--batch-size", 64, "--steps", 1) == 0
     assert "batch size 7 instead of 64" in capsys.readouterr().out
-    assert config(newest())["settings"]["batch_size"] == 7
+    assert read_config(newest_run())["settings"]["batch_size"] == 7
     assert train("--resume", "--steps", 2) == 0
     for path in sorted(few.iterdir())[:2]:
         path.unlink()
@@ -189,9 +189,9 @@ def test_a_run_that_diverges_ends_with_its_own_code_and_resumes_from_before(
         patch.setattr(Trainer, "step", poisoned)
         assert train(pictures, "--steps", 50, "--log-every", 4, "--checkpoint-every", 4) == 3
     assert "NaN or infinite at step 6" in capsys.readouterr().err
-    assert steps(checkpoints(newest())) == [4]
+    assert steps(checkpoints(newest_run())) == [4]
     assert train("--resume", "--steps", 8) == 0
-    assert steps(checkpoints(newest())) == [4, 8]
+    assert steps(checkpoints(newest_run())) == [4, 8]
 
 
 def test_mistakes_are_one_line_and_code_2(pictures, tmp_path, monkeypatch):

@@ -19,7 +19,7 @@ from faces.landmarks.learner import LandmarkLearner
 from faces.landmarks.point_set import point_set
 from tests.conftest import LANDMARK_FLAGS
 from tests.in_process import call, dying, refusal, succeed
-from tests.run_contents import assert_same_training, lines
+from tests.run_contents import assert_same_training, read_metrics
 
 refused = partial(refusal, "train_landmarks.py")
 FEW = (*LANDMARK_FLAGS, "--batch-size", 8, "--steps", 6, "--checkpoint-every", 2, "--log-every", 1)
@@ -48,7 +48,7 @@ def newest() -> Path:
 
 
 def test_it_learns_where_things_are_on_faces_of_people_never_seen(landmark_run):
-    scores = [line["score/nme"] for line in lines(landmark_run) if "score/nme" in line]
+    scores = [line["score/nme"] for line in read_metrics(landmark_run) if "score/nme" in line]
     # Jitter alone, with every face taken to be the mean one, is an error of about 0.18.
     assert scores[-1] < 0.10
     assert scores[-1] < scores[0]
@@ -66,7 +66,7 @@ def test_what_a_run_leaves(landmark_run):
     assert len(list(landmark_run.glob("events.out.tfevents.*"))) == 1
     assert best_path(landmark_run).is_file()
     assert load_png(samples(landmark_run)[-1]).shape == (3, 3 * 98 - 2, 8 * 98 - 2)
-    keys = set().union(*lines(landmark_run))
+    keys = set().union(*read_metrics(landmark_run))
     assert {"loss/training", "nme/training", "gradient/norm", "rate/learning"} <= keys
     assert {"score/nme", "score/mse", "score/failures"} <= keys
 

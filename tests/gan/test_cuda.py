@@ -30,7 +30,7 @@ from gan.trainer import Trainer
 from gan.training_step import STATISTICS, Batch
 from gan.validation import Validator
 from tests.in_process import call
-from tests.run_contents import lines, newest
+from tests.run_contents import newest_run, read_metrics
 from tests.small_trainer import IMAGES, trainer, weights
 
 REHEARSED = os.environ.get("REHEARSE") == "1"
@@ -183,7 +183,7 @@ def test_the_script_trains_with_and_without_a_graph_and_goes_on(
             if way == "calls":
                 patched.setattr(Trainer, "step", step_without_graph)
             assert train(*words, *more, "--name", way) == 0
-        runs[way] = newest()
+        runs[way] = newest_run()
     assert train("--resume", "--steps", 2 * STEPS) == 0
     assert "no CUDA graph" not in capsys.readouterr().err
     # That with the graph, the stopped one, and that which went on.
@@ -191,7 +191,7 @@ def test_the_script_trains_with_and_without_a_graph_and_goes_on(
     assert torch.backends.cudnn.benchmark or REHEARSED
     way = mean_distance(final_weights(runs["graph"], 2 * STEPS), final_weights(runs["graph"], STEPS))
     for other in ("calls", "stopped"):
-        told = zip(lines(runs["graph"]), lines(runs[other]), strict=True)
+        told = zip(read_metrics(runs["graph"]), read_metrics(runs[other]), strict=True)
         for line, line_of_other in told:
             assert_near(line, line_of_other, precision)
         distance = mean_distance(*(final_weights(runs[name], 2 * STEPS) for name in ("graph", other)))

@@ -20,7 +20,7 @@ from engine.runs import checkpoints, samples, step_of
 from gan.loop import GanLoop
 from gan.trainer import Trainer
 from images.tiles import to_float
-from tests.small_trainer import IMAGES, batches_of, first_gradients, relative, trainer, weights
+from tests.small_trainer import IMAGES, first_gradients, record_batches, relative_error, trainer, weights
 from tests.states import assert_equal
 from tests.together import together
 
@@ -51,7 +51,7 @@ def test_two_processes_make_the_steps_of_one_and_have_equal_weights(tmp_path, fo
     alone.step()
     assert first["statistics"] == pytest.approx(alone.statistics(), rel=1e-4)
     for gradient, true in zip(first["gradients"], first_gradients(alone), strict=True):
-        assert relative(gradient, true) < 1e-3
+        assert relative_error(gradient, true) < 1e-3
 
 
 def weights_of(network: torch.nn.Module) -> list[torch.Tensor]:
@@ -72,7 +72,7 @@ def test_no_image_is_seen_twice_in_an_epoch(tmp_path):
 
     def work(world: World) -> list[bytes]:
         made = trainer(world=world, batch_size=6, flip=False)
-        batches = batches_of(made)
+        batches = record_batches(made)
         for _ in range(5):
             made.step()
         return [image.numpy().tobytes() for batch in batches for image in batch.real]

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from gan.negatives import COLUMNS, blend, count_negatives, first_images
-from tests.small_trainer import batches_of, trainer
+from tests.small_trainer import record_batches, trainer
 
 
 def uniform(count: int, seed: int = 0) -> torch.Tensor:
@@ -66,7 +66,7 @@ def test_no_image_is_in_two_negatives(count, batch):
 @pytest.mark.parametrize("flip", [False, True])
 def test_negatives_are_blended_from_the_batch(flip):
     made = trainer(negatives=0.25, flip=flip)
-    batches = batches_of(made)
+    batches = record_batches(made)
     made.step()
     made.step()
     for batch in batches:
@@ -82,6 +82,6 @@ def test_negatives_are_blended_from_the_batch(flip):
 
 def test_a_training_without_negatives_has_none():
     made = trainer(negatives=0.0)
-    batches = batches_of(made)
+    batches = record_batches(made)
     made.step()
     assert len(batches[0].negatives) == len(batches[0].negative_uniform) == 0

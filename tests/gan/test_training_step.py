@@ -19,7 +19,15 @@ from gan.training_step import STATISTICS, Batch
 from images.sampler import batch_indices
 from images.tiles import to_float
 from tests.gan.other_losses import LOSSES, reference_losses
-from tests.small_trainer import IMAGES, batches_of, first_gradients, lively, relative, trainer, weights
+from tests.small_trainer import (
+    IMAGES,
+    first_gradients,
+    record_batches,
+    relative_error,
+    trainer,
+    trainer_with_large_weights,
+    weights,
+)
 from tests.together import together
 
 SMOOTH = 2
@@ -71,10 +79,10 @@ class Reference:
 
 def check_two_steps(loss: str = "cross-entropy", **changes) -> None:
     options = {"augmentation": "none", "head_scale": 0.25, "flip": False, "seed": SMOOTH}
-    tested = lively(**options | changes)
+    tested = trainer_with_large_weights(**options | changes)
     reference = Reference(tested, loss)
     before = weights(tested)
-    batches = batches_of(tested)
+    batches = record_batches(tested)
     for step in range(2):
         tested.step()
         real = to_float(torch.from_numpy(IMAGES[batch_indices(len(IMAGES), 8, step, SMOOTH)]))
@@ -84,7 +92,7 @@ def check_two_steps(loss: str = "cross-entropy", **changes) -> None:
         assert tested.statistics() == pytest.approx(true_values, rel=1e-4), step
         if step == 0:
             for gradient, true_gradient in zip(first_gradients(tested), true_gradients, strict=True):
-                assert relative(gradient, true_gradient) < 1e-4
+                assert relative_error(gradient, true_gradient) < 1e-4
     for now, true, first in zip(weights(tested), reference.parameters(), before, strict=True):
         # Adam's first steps are as long for a gradient near 0, whose sign rounding may change: the mean.
         assert (now - true).abs().mean() <= 1e-3 * (now - first).abs().mean()
@@ -113,17 +121,17 @@ def test_two_processes_take_the_gradients_of_the_definition(loss, normalisation,
     options = {"normalisation": normalisation, "seed": SMOOTH, "negatives": 0.5, "augmentation": "none"}
 
     def work(world: World) -> list[torch.Tensor]:
-        made = lively(world=world, **options)
+        made = trainer_with_large_weights(world=world, **options)
         made.step()
         return first_gradients(made)
 
-    alone = lively(**options)
-    reference, batches = Reference(alone, loss), batches_of(alone)
+    alone = trainer_with_large_weights(**options)
+    reference, batches = Reference(alone, loss), record_batches(alone)
     alone.step()
     truth, _ = reference.step(batches[0])
     for gradients in (*together(work, tmp_path).results, first_gradients(alone)):
         for gradient, true in zip(gradients, truth, strict=True):
-            assert relative(gradient, true) < 1e-3
+            assert relative_error(gradient, true) < 1e-3
 
 
 def test_a_step_by_minimal_filtering_matches_its_definition(monkeypatch):
@@ -148,7 +156,7 @@ def test_one_backward_pass_gives_the_gradients_of_two(normalisation, lead, monke
         each.step()
     assert all(gradient.norm() > 0 for gradient in first_gradients(slow))
     for gradient, other in zip(first_gradients(quick), first_gradients(slow), strict=True):
-        assert relative(gradient, other) < 1e-4
+        assert relative_error(gradient, other) < 1e-4
     assert quick.statistics() == pytest.approx(slow.statistics(), rel=1e-4)
 
 
@@ -162,12 +170,15 @@ def test_a_discriminator_that_does_not_claim_independence_gets_two_backward_pass
 
 @pytest.mark.parametrize("normalisation", NORMALISATIONS)
 def test_bfloat16_computes_nearly_the_same_and_keeps_weights_in_float32(normalisation):
-    coarse, fine = (lively(precision=name, normalisation=normalisation) for name in ("bfloat16", "float32"))
+    coarse, fine = (
+        trainer_with_large_weights(precision=name, normalisation=normalisation)
+        for name in ("bfloat16", "float32")
+    )
     for each in (coarse, fine):
         each.step()
     assert {weight.dtype for weight in weights(coarse)} == {torch.float32}
     got, true = (torch.cat([g.flatten() for g in first_gradients(each)]) for each in (coarse, fine))
-    assert 1e-5 < relative(got, true) < 0.2
+    assert 1e-5 < relative_error(got, true) < 0.2
 
 
 @pytest.mark.parametrize("normalisation", ["layer", "batch"])
@@ -182,7 +193,7 @@ def test_in_bfloat16_each_gradient_points_where_that_of_float64_does(normalisati
         generator_widths=(48, 40, 32, 24),
         discriminator_widths=(24, 32, 40, 48),
     )
-    reference, batches = Reference(tested), batches_of(tested)
+    reference, batches = Reference(tested), record_batches(tested)
     tested.step()
     truth, _ = reference.step(batches[0])
     cosines = [
