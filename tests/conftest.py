@@ -196,7 +196,7 @@ def arcface_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An ArcFace run on sixteen drawn people that learned something; do not change it."""
     folder = tmp_path_factory.mktemp("people") / "many"
     draw_people(folder, range(100, 116), 12)
-    with mock.patch("faces.recognition.report._draw", return_value=[]):  # charts take longer than the training
+    with mock.patch("faces.recognition.report._draw", return_value=[]):  # charts take long
         return _train_classifier(folder, tmp_path_factory, *ARCFACE_FLAGS)
 
 

@@ -46,7 +46,7 @@ def assert_same_training(left: Path, right: Path) -> None:
 
 
 def assert_same_run(left: Path, right: Path) -> None:
-    """As `assert_same_training`, with the same samples, and a TensorBoard log that contains each step once."""
+    """As `assert_same_training`, with equal samples and TensorBoard logs that contain each step once."""
     assert_same_training(left, right)
     assert steps(samples(left)) == steps(samples(right))
     for pair in zip(samples(left), samples(right), strict=True):

@@ -154,8 +154,11 @@ def test_a_signal_to_one_process_ends_all_after_the_same_step(tmp_path):
 def test_all_processes_roll_back_together_and_rank_0_alone_writes(tmp_path):
     run = tmp_path / "run"
 
+    def poison(trainer: Trainer) -> None:
+        set_weight(trainer.generator.project.weight, float("nan"))
+
     def work(world: World) -> tuple[Outcome, int, list[torch.Tensor]]:
-        trainer = disturbed(world, 12, 7, lambda made: set_weight(made.generator.project.weight, float("nan")))
+        trainer = disturbed(world, 12, 7, poison)
         return run_loop(trainer, run)[0], trainer.step_count, weights(trainer)
 
     ended = together(work, tmp_path)
