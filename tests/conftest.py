@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterable
@@ -95,6 +96,14 @@ def many_pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
         coarse = random.integers(0, 256, (4, 4, 3)).astype(np.uint8)
         Image.fromarray(coarse).resize((32, 32), Image.Resampling.BICUBIC).save(folder / f"{index}.png")
     return folder
+
+
+def copy_some(folder: Path, count: int, to: Path) -> Path:
+    """Copy the first images of a folder into a new one."""
+    to.mkdir()
+    for path in sorted(folder.iterdir())[:count]:
+        shutil.copy(path, to)
+    return to
 
 
 @pytest.fixture

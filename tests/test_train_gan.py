@@ -14,18 +14,10 @@ from engine.runs import checkpoint_path, checkpoints, sample_path, samples, step
 from gan.generator import load_generator
 from gan.latent.vectors import draw
 from gan.trainer import Trainer
-from tests.conftest import VARIANTS
+from tests.conftest import VARIANTS, copy_some
 from tests.in_process import call
 from tests.run_contents import assert_same_run, newest_run, read_config, read_metrics, steps
 from tests.small_trainer import set_weight
-
-
-def copy_some(folder: Path, count: int, to: Path) -> Path:
-    """Copy the first images of a folder into a new one."""
-    to.mkdir()
-    for path in sorted(folder.iterdir())[:count]:
-        shutil.copy(path, to)
-    return to
 
 
 def test_a_run_contains_checkpoints_samples_metrics_and_config(pictures, train, capsys):
