@@ -18,7 +18,7 @@ from engine.runs import best_path, checkpoints, sample_grids, step_of
 from engine.settings import TrainingSettings
 from faces.loop import SupervisedLoop
 from faces.updater import Updater, decayed_parameters, make_optimizer, warmup_cosine_schedule
-from tests.run_contents import lines
+from tests.run_contents import read_metrics
 from tests.states import assert_equal
 
 SETTINGS = TrainingSettings(
@@ -96,7 +96,7 @@ def test_what_is_due_is_done(tmp_path):
     assert outcome.checkpoint == checkpoints(tmp_path)[-1]
     assert [step_of(path) for path in sample_grids(tmp_path)] == [0, 6, 12]
     assert load_png(sample_grids(tmp_path)[1])[0, 0, 0] == 6
-    logged = {line["step"]: line for line in lines(tmp_path)}
+    logged = {line["step"]: line for line in read_metrics(tmp_path)}
     assert list(logged) == [3, 4, 6, 8, 9, 12]
     assert "score/error" in logged[4]
     assert "loss/training" not in logged[4]
@@ -138,7 +138,7 @@ def test_a_sitting_that_was_killed_goes_on_bit_for_bit(tmp_path, end):
     sitting(stopped, again, best)
     assert_equal(load(checkpoints(straight)[-1]), load(checkpoints(stopped)[-1]))
     assert_equal(load(best_path(straight)), load(best_path(stopped)))
-    assert lines(straight) == lines(stopped)
+    assert read_metrics(straight) == read_metrics(stopped)
     assert [path.name for path in sample_grids(straight)] == [path.name for path in sample_grids(stopped)]
 
 
@@ -148,7 +148,7 @@ def test_a_signal_finishes_the_step_and_saves_it_out_of_turn(tmp_path):
     outcome = sitting(tmp_path, learner)
     assert (outcome.step, outcome.exit_code) == (7, 143)
     assert step_of(outcome.checkpoint) == 7
-    assert [line["step"] for line in lines(tmp_path)] == [3, 4, 6]
+    assert [line["step"] for line in read_metrics(tmp_path)] == [3, 4, 6]
     straight = tmp_path / "straight"
     straight.mkdir()
     sitting(straight, Line())
@@ -157,7 +157,7 @@ def test_a_signal_finishes_the_step_and_saves_it_out_of_turn(tmp_path):
     again.load_state(state)
     best.load_state(state["best"])
     sitting(tmp_path, again, best)
-    assert lines(tmp_path) == lines(straight)
+    assert read_metrics(tmp_path) == read_metrics(straight)
     assert_equal(load(checkpoints(straight)[-1]), load(checkpoints(tmp_path)[-1]))
 
 
