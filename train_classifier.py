@@ -25,14 +25,14 @@ def main() -> int:
     request = parse_arguments(words, ClassifierArguments)  # --help is answered before torch is imported
     from engine.setup import network_summary, train_in_run
     from faces.loop import SupervisedLoop
-    from faces.recognition.launch import load_data, make_learner, make_plan
     from faces.recognition.report import write_report
+    from faces.recognition.setup import load_data, make_plan, make_trainer
     from images.dataset import write_skipped
 
     plan, folder = _with_folder(make_plan(words))
     data = load_data(plan, folder)
     print(data.summary())
-    learner = make_learner(plan, data)
+    learner = make_trainer(plan, data)
     if request.dry_run:
         print(f"{network_summary(learner.network)} in the first step")
         return 0

@@ -20,7 +20,7 @@ def main() -> int:
     words = sys.argv[1:]
     request = parse_arguments(words, LandmarkArguments)  # --help is answered before torch is imported
     from engine.setup import network_summary, train_in_run
-    from faces.landmarks.launch import load_data, make_learner, make_plan
+    from faces.landmarks.setup import load_data, make_plan, make_trainer
     from faces.loop import SupervisedLoop
     from images.dataset import write_skipped
 
@@ -28,7 +28,7 @@ def main() -> int:
     folder = Path(plan.settings.folder) if plan.settings.folder else _draw(plan.settings.workers)
     data = load_data(plan, folder)
     print(data.summary())
-    learner = make_learner(plan, data)
+    learner = make_trainer(plan, data)
     if request.dry_run:
         print(network_summary(learner.network))
         return 0

@@ -17,9 +17,9 @@ from engine.png import load_png
 from engine.runs import best_path, checkpoints, sample_grids, step_of
 from faces.recognition import report
 from faces.recognition.folder import load_labelled_images
-from faces.recognition.learner import ClassifierLearner
 from faces.recognition.recognizer import load_recognizer
 from faces.recognition.scores import accuracy, balanced_accuracy, confusion_matrix
+from faces.recognition.trainer import ClassifierTrainer
 from tests.conftest import CLASSIFIER_FLAGS
 from tests.in_process import call, dying, refusal, succeed
 from tests.run_contents import assert_same_training, lines
@@ -97,7 +97,7 @@ def test_files_of_a_run(scratch_run, drawn_people):
 def test_report_scores_the_images_and_grey_copies(scratch_run, drawn_people, tmp_path):
     recognizer = load_recognizer(best_path(scratch_run))
     data = load_labelled_images(drawn_people, recognizer.side, cache=tmp_path, workers=0, held_out=0.2)
-    images, true = data.images[data.held_rows], data.labels[data.held_rows]
+    images, true = data.images[data.held_out_indices], data.labels[data.held_out_indices]
     values = json.loads((scratch_run / "report.json").read_text())
     for prefix, scored in (("", images), ("grey_", report.to_grey(images))):
         confusion = confusion_matrix(true, recognizer.probabilities(scored).argmax(1), len(data.classes))
@@ -127,7 +127,7 @@ def test_tensorboard_content(scratch_run):
 def test_killed_run_resumes_bit_for_bit(folder, method):
     words = (folder, *SHORT_RUN, "--score-every", 2, *METHODS[method])
     train(*words, "--name", "straight")
-    with dying(ClassifierLearner, 5):
+    with dying(ClassifierTrainer, 5):
         call("train_classifier.py", *words, "--name", "killed")
     straight, killed = runs()
     assert step_of(checkpoints(killed)[-1]) == 4
@@ -214,23 +214,23 @@ def test_stages_unfreeze_layers(folder):
 def test_stage_starts_with_the_best_weights_of_the_previous_stage(folder, monkeypatch):
     scored: list[dict[str, torch.Tensor]] = []
     errors = iter([0.5, 0.1, 0.9, 0.9, 0.9, 0.9])
-    compute_scores = ClassifierLearner.scores
+    compute_scores = ClassifierTrainer.scores
 
-    def fake_scores(self: ClassifierLearner) -> dict[str, float]:
+    def fake_scores(self: ClassifierTrainer) -> dict[str, float]:
         error = next(errors)
-        monkeypatch.setattr("faces.recognition.learner.balanced_accuracy", lambda _: 1 - error)
+        monkeypatch.setattr("faces.recognition.trainer.balanced_accuracy", lambda _: 1 - error)
         scored.append({name: weight.clone() for name, weight in self.network.state_dict().items()})
         return compute_scores(self)
 
-    monkeypatch.setattr(ClassifierLearner, "scores", fake_scores)
-    unfreeze = ClassifierLearner._thaw
+    monkeypatch.setattr(ClassifierTrainer, "scores", fake_scores)
+    unfreeze = ClassifierTrainer._thaw
     started: list[dict[str, torch.Tensor]] = []
 
-    def recorded_unfreeze(self: ClassifierLearner) -> None:
+    def recorded_unfreeze(self: ClassifierTrainer) -> None:
         unfreeze(self)
         started.append({name: weight.clone() for name, weight in self.network.state_dict().items()})
 
-    monkeypatch.setattr(ClassifierLearner, "_thaw", recorded_unfreeze)
+    monkeypatch.setattr(ClassifierTrainer, "_thaw", recorded_unfreeze)
     train(folder, *SHORT_RUN, *METHODS["arcface"], "--score-every", 1)
     assert_equal(started[1], scored[1])
     assert not torch.equal(started[1]["head.weight"], scored[2]["head.weight"])

@@ -20,9 +20,9 @@ from engine.device import choose_device, exact_float32
 from engine.settings import Device
 from faces.checkpoint import evaluation_weights, load_trained, report_network_mismatch
 from faces.landmarks.geometry import INPUT_SCALE, bounding_boxes, crop_square, squares_around, to_pixels
-from faces.landmarks.learner import KIND
 from faces.landmarks.network import LandmarkNetwork
 from faces.landmarks.point_set import PointSet, from_json
+from faces.landmarks.trainer import KIND
 from images.tiles import to_float
 
 BATCH_SIZE = 64

@@ -25,9 +25,9 @@ from engine.errors import UserError
 from engine.settings import Device, from_json
 from faces.checkpoint import evaluation_weights, load_trained, report_network_mismatch
 from faces.recognition.augment import centre_crop
-from faces.recognition.learner import KIND
 from faces.recognition.networks import Classifier, make_network
 from faces.recognition.settings import ClassifierSettings, check, tile_side
+from faces.recognition.trainer import KIND
 from faces.settings import upgrade
 
 BATCH_SIZE = 64

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from faces.landmarks.learner import LandmarkLearner
-from faces.recognition.learner import ClassifierLearner
+from faces.landmarks.trainer import LandmarkTrainer
+from faces.recognition.trainer import ClassifierTrainer
 from tests.conftest import CLASSIFIER_FLAGS, LANDMARK_FLAGS
 from tests.in_process import after_steps, call
 
@@ -17,8 +17,8 @@ FEW = ("--batch-size", 8, "--steps", 6, "--checkpoint-every", 2, "--score-every"
 @pytest.mark.parametrize(
     ("script", "learner", "flags", "folder", "output"),
     [
-        ("train_classifier.py", ClassifierLearner, CLASSIFIER_FLAGS, "drawn_people", "classifiers"),
-        ("train_landmarks.py", LandmarkLearner, LANDMARK_FLAGS, "drawn_faces", "landmarks"),
+        ("train_classifier.py", ClassifierTrainer, CLASSIFIER_FLAGS, "drawn_people", "classifiers"),
+        ("train_landmarks.py", LandmarkTrainer, LANDMARK_FLAGS, "drawn_faces", "landmarks"),
     ],
 )
 def test_a_run_that_is_stopped_tells_what_is_missing_and_how_to_go_on(

@@ -16,9 +16,9 @@ from engine.worker_pool import worker_count
 from faces.landmarks.annotations import Annotations, read_annotations
 from faces.landmarks.face_crops import FaceCrops, load_face_crops
 from faces.landmarks.geometry import bounding_boxes, squares_around
-from faces.landmarks.learner import KIND, LandmarkLearner
 from faces.landmarks.point_set import BUILT_IN, PointSet, built_in_point_set, load_point_set
 from faces.landmarks.settings import NETWORK, LandmarkArguments, LandmarkSettings, check
+from faces.landmarks.trainer import KIND, LandmarkTrainer
 from faces.settings import RESUMABLE, upgrade
 
 
@@ -64,11 +64,11 @@ class LandmarkData:
         """How many there are, who is held out, what lies outside; in a second line the first left out."""
         face_crops = self.face_crops
         outside, faces = face_crops.outside
-        people, held = {*face_crops.people}, {face_crops.people[row] for row in face_crops.held_rows}
+        people, held = {*face_crops.people}, {face_crops.people[row] for row in face_crops.held_out_indices}
         return (
             f"{len(face_crops.images):,} faces of {len(people):,} people from {face_crops.folder} "
             f"({len(face_crops.skipped):,} left out), {self.points.count} points each ({self.points.name}); "
-            f"{len(face_crops.held_rows):,} faces of {len(held):,} people held out; "
+            f"{len(face_crops.held_out_indices):,} faces of {len(held):,} people held out; "
             f"{outside:,} points of {faces:,} faces lie outside their image"
             + "".join(f"\nleft out first: {name}: {reason}" for name, reason in face_crops.skipped[:1])
         )
@@ -114,10 +114,10 @@ def load_data(plan: Plan[LandmarkSettings], folder: Path) -> LandmarkData:
         settings.image_size,
         cache=settings.cache,
         workers=worker_count(settings.workers),
-        share_held=settings.held_out,
+        held_out=settings.held_out,
     )
     face_crops = replace(face_crops, skipped=sorted([*face_crops.skipped, *near]))
-    if len(face_crops.trained) < FEWEST or not len(face_crops.held_rows):
+    if len(face_crops.training_indices) < FEWEST or not len(face_crops.held_out_indices):
         raise UserError(
             f"{folder} has {len(face_crops.images)} faces of {len({*face_crops.people})} people: too few to "
             f"train on {FEWEST} and to hold some people out (--person says how files name people)"
@@ -145,14 +145,14 @@ def _with_scale(annotations: Annotations, points: PointSet) -> tuple[Annotations
     return annotations.select(np.flatnonzero(~near)), left_out
 
 
-def make_learner(plan: Plan[LandmarkSettings], data: LandmarkData) -> LandmarkLearner:
+def make_trainer(plan: Plan[LandmarkSettings], data: LandmarkData) -> LandmarkTrainer:
     """A learner at step 0, with the network of the run begun from, if any. Nothing is written yet.
 
     Raises:
         UserError: that run has no usable checkpoint or other points, or the backbone is not to be had.
     """
     begun = plan.resumed is not None or plan.source is not None
-    learner = LandmarkLearner(plan.settings, data.face_crops, data.points, plan.device, pretrained=not begun)
+    learner = LandmarkTrainer(plan.settings, data.face_crops, data.points, plan.device, pretrained=not begun)
     source = plan.source_state()
     if source:
         path, state = source

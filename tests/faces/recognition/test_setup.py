@@ -4,8 +4,8 @@ from pathlib import Path
 
 import torch
 
-from faces.recognition.launch import take_over
 from faces.recognition.networks import ScratchNetwork
+from faces.recognition.setup import take_over
 from tests.states import assert_equal
 
 

@@ -20,7 +20,6 @@ from faces.backbone import Backbone, load_weights
 from faces.checkpoint import evaluation_weights
 from faces.recognition.folder import LabelledImages, load_labelled_images
 from faces.recognition.freezing import layer_before_last_block
-from faces.recognition.learner import KIND, ClassifierLearner
 from faces.recognition.networks import Classifier, FinetuneNetwork, make_network
 from faces.recognition.settings import (
     NETWORK_SETTINGS,
@@ -30,6 +29,7 @@ from faces.recognition.settings import (
     resolve,
     tile_side,
 )
+from faces.recognition.trainer import KIND, ClassifierTrainer
 from faces.settings import RESUMABLE, upgrade
 
 SCRIPT = "train_classifier.py FOLDER"
@@ -43,7 +43,7 @@ def _absolute(settings: ClassifierSettings) -> ClassifierSettings:
     return replace(settings, from_checkpoint=source)
 
 
-CLASSES = Task(
+CLASSIFIER = Task(
     KIND,
     SCRIPT,
     ClassifierSettings,
@@ -66,7 +66,7 @@ def make_plan(words: Sequence[str]) -> Plan[ClassifierSettings]:
     Raises:
         UserError: as `engine.setup.make_plan`; or a checkpoint that cannot be begun from.
     """
-    plan = make_task_plan(words, CLASSES)
+    plan = make_task_plan(words, CLASSIFIER)
     settings = plan.settings
     if plan.source is not None:
         if settings.from_checkpoint is not None:
@@ -102,7 +102,7 @@ def load_data(plan: Plan[ClassifierSettings], folder: Path) -> LabelledImages:
     return data
 
 
-def make_learner(plan: Plan[ClassifierSettings], data: LabelledImages) -> ClassifierLearner:
+def make_trainer(plan: Plan[ClassifierSettings], data: LabelledImages) -> ClassifierTrainer:
     """A learner at step 0, with the weights it is to begin with. Nothing is written yet.
 
     Raises:
@@ -116,7 +116,7 @@ def make_learner(plan: Plan[ClassifierSettings], data: LabelledImages) -> Classi
         _begin(network, settings, data.classes)
     if isinstance(network, FinetuneNetwork):
         network.backbone.freeze(settings.freeze)
-    return ClassifierLearner(settings, data, network, plan.device)
+    return ClassifierTrainer(settings, data, network, plan.device)
 
 
 def take_over(network: Classifier, path: Path, state: dict[str, Any], classes: tuple[str, ...]) -> None:

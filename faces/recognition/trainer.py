@@ -36,7 +36,7 @@ SPARSE = (nn.ReLU, nn.ReLU6, nn.Hardswish)
 """Activations that can be 0."""
 
 
-class ClassifierLearner:
+class ClassifierTrainer:
     """A `faces.loop.SupervisedTrainer` of classes.
 
     Args:
@@ -58,7 +58,9 @@ class ClassifierLearner:
         self._size, self._device = settings.image_size, device
         self._images = torch.from_numpy(data.images)
         self._labels = torch.from_numpy(data.labels)
-        self._rows = [np.flatnonzero(~data.held & (data.labels == one)) for one in range(len(data.classes))]
+        self._rows = [
+            np.flatnonzero(~data.held_out & (data.labels == one)) for one in range(len(data.classes))
+        ]
         self._random = torch.Generator(device)
         mirror = bool(settings.mirror)
         self._how = crop_and_colour(mirror) if settings.method == "scratch" else shift_and_zoom(mirror)
@@ -126,7 +128,7 @@ class ClassifierLearner:
         - `score/balanced_accuracy`: the mean over the classes of that; `score/error`: what it lacks of 1.
         - `score/loss`: mean cross-entropy, without a margin [nats].
         """
-        rows = self.data.held_rows
+        rows = self.data.held_out_indices
         logits = self._logits(rows)
         labels = self._labels[rows]
         confusion = confusion_matrix(labels, logits.argmax(1), len(self.data.classes))
@@ -201,7 +203,7 @@ class ClassifierLearner:
         """The rows of this step's images."""
         size, step, seed = self.settings.batch_size, self.step_count, self.settings.seed
         if not self.settings.balance:
-            trained = self.data.trained
+            trained = self.data.training_indices
             return trained[batch_indices(len(trained), size, step, seed)]
         return balanced_batch(self._rows, size, step, seed)
 

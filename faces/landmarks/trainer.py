@@ -34,7 +34,7 @@ SCORING_BATCH = 128
 KIND = "landmarks"
 
 
-class LandmarkLearner:
+class LandmarkTrainer:
     """A `faces.loop.SupervisedTrainer` of landmarks.
 
     Args:
@@ -68,7 +68,7 @@ class LandmarkLearner:
             torch.from_numpy(np.array(face_crops.images)),
             torch.from_numpy(face_crops.points),
         )
-        self._trained, self._held = face_crops.trained, face_crops.held_rows
+        self._trained, self._held = face_crops.training_indices, face_crops.held_out_indices
         self._mirror = torch.from_numpy(points.mirror).to(device)
         self._colours = principal_colours(self._images[self._trained]).to(device)
         self._augmentation = Augmentation(
