@@ -22,7 +22,7 @@ from faces.checkpoint import evaluation_weights, load_trained, report_network_mi
 from faces.landmarks.geometry import INPUT_SCALE, bounding_boxes, crop_square, squares_around, to_pixels
 from faces.landmarks.network import LandmarkNetwork
 from faces.landmarks.point_set import PointSet, from_json
-from faces.landmarks.trainer import KIND
+from faces.landmarks.settings import TASK_NAME
 from images.tiles import to_float
 
 BATCH_SIZE = 64
@@ -108,7 +108,7 @@ def load_predictor(path: str | Path, *, device: Device = "cpu") -> Predictor:
     Raises:
         UserError: the file or folder is missing, damaged, or not of a landmark network.
     """
-    file, state = load_trained(path, KIND, "network of landmarks; train_landmarks.py makes one")
+    file, state = load_trained(path, TASK_NAME, "network of landmarks; train_landmarks.py makes one")
     with report_network_mismatch(file):
         values, settings = state["point_set"], state["settings"]
         points, size = from_json(values["name"], values), settings["image_size"]

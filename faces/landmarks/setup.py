@@ -1,4 +1,4 @@
-"""From what a user of train_landmarks.py asks for to a learner that is ready."""
+"""From a command line to a landmark trainer: a new run, a resumed one, or one that starts from another."""
 
 from __future__ import annotations
 
@@ -17,13 +17,28 @@ from faces.landmarks.annotations import Annotations, read_annotations
 from faces.landmarks.face_crops import FaceCrops, load_face_crops
 from faces.landmarks.geometry import bounding_boxes, squares_around
 from faces.landmarks.point_set import BUILT_IN, PointSet, built_in_point_set, load_point_set
-from faces.landmarks.settings import NETWORK, LandmarkArguments, LandmarkSettings, check
-from faces.landmarks.trainer import KIND, LandmarkTrainer
+from faces.landmarks.settings import (
+    NETWORK_SETTINGS,
+    TASK_NAME,
+    LandmarkArguments,
+    LandmarkSettings,
+    check,
+)
+from faces.landmarks.trainer import LandmarkTrainer
 from faces.settings import RESUMABLE, upgrade
+
+MIN_TRAINING_FACES = 8
+MIN_SCALE = 0.05
+"""Minimum distance of the two points of `scale`, over the longer side of the landmarks' bounding box.
+
+Errors are divided by this distance, which is about 0.57 on a frontal face. Faces below the minimum are within
+five degrees of full profile, or annotated by mistake. They would count eleven times as much or more; and with
+a distance of 0 the score would be infinite, so that no step could ever be the best.
+"""
 
 
 def _absolute(settings: LandmarkSettings) -> LandmarkSettings:
-    """The settings with the paths of the table and the point set from the root."""
+    """Make the paths of the table and the point set absolute."""
     if settings.csv:
         settings = replace(settings, csv=settings.csv.absolute())
     if settings.points and settings.points not in BUILT_IN:
@@ -32,83 +47,73 @@ def _absolute(settings: LandmarkSettings) -> LandmarkSettings:
 
 
 LANDMARKS = Task(
-    KIND,
-    "train_landmarks.py FOLDER",
-    LandmarkSettings,
-    LandmarkArguments,
-    check,
-    NETWORK,
-    RESUMABLE,
-    upgrade,
-    _absolute,
+    name=TASK_NAME,
+    script="train_landmarks.py FOLDER",
+    settings=LandmarkSettings,
+    arguments=LandmarkArguments,
+    check=check,
+    network=NETWORK_SETTINGS,
+    resumable=RESUMABLE,
+    upgrade=upgrade,
+    absolute=_absolute,
 )
-FEWEST = 8
-"""Faces to train on."""
-NEAREST = 0.05
-"""Distance of the two points of `scale` over the longer side of a face's box, below which it is left out.
-
-Errors are divided by that distance, which is some 0.57 on a face seen from the front. A face with less than a
-twentieth of its box, turned to within five degrees of full profile or marked by mistake, would count eleven
-times as much and more; with none at all its error is infinite, and no step would ever be the best.
-"""
 
 
 @dataclass(frozen=True)
 class LandmarkData:
-    """What is trained on: faces, and what their points are."""
+    """Face crops, and what their landmarks are."""
 
     face_crops: FaceCrops
-    points: PointSet
+    point_set: PointSet
 
     def summary(self) -> str:
-        """How many there are, who is held out, what lies outside; in a second line the first left out."""
+        """Numbers of faces, people and points; on a second line, the first file that was left out."""
         face_crops = self.face_crops
+        held_out = face_crops.held_out_indices
         outside, faces = face_crops.outside
-        people, held = {*face_crops.people}, {face_crops.people[row] for row in face_crops.held_out_indices}
         return (
-            f"{len(face_crops.images):,} faces of {len(people):,} people from {face_crops.folder} "
-            f"({len(face_crops.skipped):,} left out), {self.points.count} points each ({self.points.name}); "
-            f"{len(face_crops.held_out_indices):,} faces of {len(held):,} people held out; "
+            f"{len(face_crops.images):,} faces of {len({*face_crops.people}):,} people from "
+            f"{face_crops.folder} ({len(face_crops.skipped):,} left out), {self.point_set.count} points each "
+            f"({self.point_set.name}); {len(held_out):,} faces of "
+            f"{len({face_crops.people[row] for row in held_out}):,} people held out; "
             f"{outside:,} points of {faces:,} faces lie outside their image"
-            + "".join(f"\nleft out first: {name}: {reason}" for name, reason in face_crops.skipped[:1])
+            + "".join(f"\nthe first left out: {name}: {reason}" for name, reason in face_crops.skipped[:1])
         )
 
     def facts(self) -> dict[str, Any]:
-        """What config.json tells of the data."""
-        return self.face_crops.facts() | {"point_set": self.points.name}
+        """Entries for `data` in config.json."""
+        return self.face_crops.facts() | {"point_set": self.point_set.name}
 
 
-def make_plan(words: Sequence[str]) -> Plan[LandmarkSettings]:
-    """Read a command line; see `engine.setup.make_plan`.
+def make_plan(argv: Sequence[str]) -> Plan[LandmarkSettings]:
+    """Parse a command line; see `engine.setup.make_plan`.
 
     Raises:
-        UserError: as there; or layers are to be frozen that have learnt nothing.
+        UserError: as there; or layers of an untrained network would be frozen.
     """
-    plan = make_task_plan(words, LANDMARKS)
+    plan = make_task_plan(argv, LANDMARKS)
     settings = plan.settings
     if settings.freeze and settings.weights == "none" and plan.resumed is None and plan.source is None:
-        raise UserError(
-            "--freeze keeps layers as they are, and these have learnt nothing; see --weights, --init-from"
-        )
+        raise UserError("--freeze needs trained layers: add --weights or --init-from")
     return plan
 
 
 def load_data(plan: Plan[LandmarkSettings], folder: Path) -> LandmarkData:
-    """Read the landmarks of a folder and cut out its faces.
+    """Read the landmarks of a folder and crop its faces.
 
     Raises:
-        UserError: what is wrong with the folder, its CSV or the point set; too few people or faces; or not
-            the data that a resumed run was trained on.
+        UserError: the folder, its table or the point set cannot be used; there are too few people or faces;
+            or a resumed run was trained on other data.
     """
     settings = plan.settings
     annotations = read_annotations(folder, settings.csv, settings.person)
     count = annotations.points.shape[1]
-    points = load_point_set(settings.points) if settings.points else built_in_point_set(count)
-    if points.count != count:
+    point_set = load_point_set(settings.points) if settings.points else built_in_point_set(count)
+    if point_set.count != count:
         raise UserError(
-            f"{folder} has {count} points a face, but the point set {points.name} has {points.count}"
+            f"{folder} has {count} points a face, but the point set {point_set.name} has {point_set.count}"
         )
-    annotations, near = _with_scale(annotations, points)
+    annotations, skipped = _remove_without_scale(annotations, point_set)
     face_crops = load_face_crops(
         annotations,
         settings.image_size,
@@ -116,52 +121,56 @@ def load_data(plan: Plan[LandmarkSettings], folder: Path) -> LandmarkData:
         workers=worker_count(settings.workers),
         held_out=settings.held_out,
     )
-    face_crops = replace(face_crops, skipped=sorted([*face_crops.skipped, *near]))
-    if len(face_crops.training_indices) < FEWEST or not len(face_crops.held_out_indices):
+    face_crops = replace(face_crops, skipped=sorted([*face_crops.skipped, *skipped]))
+    if len(face_crops.training_indices) < MIN_TRAINING_FACES or not len(face_crops.held_out_indices):
         raise UserError(
             f"{folder} has {len(face_crops.images)} faces of {len({*face_crops.people})} people: too few to "
-            f"train on {FEWEST} and to hold some people out (--person says how files name people)"
+            f"hold some people out and train on {MIN_TRAINING_FACES} faces (--person says how files name "
+            "people)"
         )
     check_data(plan, face_crops.digest, len(face_crops.images))
-    return LandmarkData(face_crops, points)
+    return LandmarkData(face_crops, point_set)
 
 
-def _with_scale(annotations: Annotations, points: PointSet) -> tuple[Annotations, list[tuple[str, str]]]:
-    """The faces by whose `scale` errors can be divided, and (file, reason) of the others."""
-    one, other = points.scale_indices
-    distances = np.linalg.norm(annotations.points[:, one] - annotations.points[:, other], axis=-1)
-    near = distances < NEAREST * squares_around(bounding_boxes(annotations.points))[:, 2]
-    left_out = [
+def _remove_without_scale(
+    annotations: Annotations, point_set: PointSet
+) -> tuple[Annotations, list[tuple[str, str]]]:
+    """Remove faces below `MIN_SCALE`; also returns (file, reason) of each of them."""
+    first, second = point_set.scale_indices
+    distances = np.linalg.norm(annotations.points[:, first] - annotations.points[:, second], axis=-1)
+    removed = distances < MIN_SCALE * squares_around(bounding_boxes(annotations.points))[:, 2]
+    skipped = [
         (
             annotations.files[row],
-            f"{annotations.locations[row]}: {' and '.join(points.scale)}, by whose distance errors are "
-            f"divided, are nearer to each other than {NEAREST:.0%} of the landmarks' box",
+            f"{annotations.locations[row]}: {' and '.join(point_set.scale)}, by whose distance errors are "
+            f"divided, are closer than {MIN_SCALE:.0%} of the landmarks' bounding box",
         )
-        for row in np.flatnonzero(near)
+        for row in np.flatnonzero(removed)
     ]
-    if near.all():
-        name, reason = left_out[0]
+    if removed.all():
+        name, reason = skipped[0]
         raise UserError(f"{annotations.folder}: no face is left; the first is {name}: {reason}")
-    return annotations.select(np.flatnonzero(~near)), left_out
+    return annotations.select(np.flatnonzero(~removed)), skipped
 
 
 def make_trainer(plan: Plan[LandmarkSettings], data: LandmarkData) -> LandmarkTrainer:
-    """A learner at step 0, with the network of the run begun from, if any. Nothing is written yet.
+    """A trainer at step 0, with the network of the source run, if there is one. Nothing is written yet.
 
     Raises:
-        UserError: that run has no usable checkpoint or other points, or the backbone is not to be had.
+        UserError: the source has no usable checkpoint, or one for other points; or the backbone or its
+            weights cannot be loaded.
     """
-    begun = plan.resumed is not None or plan.source is not None
-    learner = LandmarkTrainer(plan.settings, data.face_crops, data.points, plan.device, pretrained=not begun)
     source = plan.source_state()
+    new = plan.resumed is None and source is None
+    trainer = LandmarkTrainer(plan.settings, data.face_crops, data.point_set, plan.device, pretrained=new)
     if source:
         path, state = source
-        theirs = state["point_set"]["points"]
-        if theirs != list(data.points.points):
+        points = state["point_set"]["points"]
+        if points != list(data.point_set.points):
             raise UserError(
-                f"{path} finds {len(theirs)} points ({state['point_set']['name']}), but the data have "
-                f"{data.points.count} ({data.points.name}): it cannot be begun from"
+                f"cannot start from {path}: it predicts {len(points)} points ({state['point_set']['name']}), "
+                f"but the data have {data.point_set.count} ({data.point_set.name})"
             )
-        learner.load_network(state)
-        print(f"beginning with the network of {path}")
-    return learner
+        trainer.updater.load_network(state)
+        print(f"starting from the network of {path}")
+    return trainer

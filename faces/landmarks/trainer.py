@@ -1,4 +1,4 @@
-"""What a training of landmarks does in a step, how it is scored, and what it shows."""
+"""The training of a landmark network: its step, its scores, and a picture of its predictions."""
 
 from __future__ import annotations
 
@@ -21,206 +21,200 @@ from faces.landmarks.losses import make_loss, normalised_mean_errors, point_loss
 from faces.landmarks.network import LandmarkNetwork
 from faces.landmarks.pictures import PREDICTED_COLOUR, TRUE_COLOUR, draw_points, enlarge
 from faces.landmarks.point_set import PointSet
-from faces.landmarks.settings import LandmarkSettings
-from faces.updater import WEIGHT_KEYS, Updater, decayed_parameters, make_optimizer, warmup_cosine_schedule
+from faces.landmarks.settings import TASK_NAME, LandmarkSettings
+from faces.loop import SupervisedTrainer
+from faces.updater import Updater, decayed_parameters, make_optimizer, warmup_cosine_schedule
 from images.sampler import batch_indices, step_seed
 from images.tiles import GRID_COLUMNS, tile, to_uint8
 
-FAILED = 0.1
-"""A face whose normalised mean error is above this counts as not found, as usual in the field."""
-SHOWN, MAGNIFIED = 24, 3
+FAILURE_THRESHOLD = 0.1
+"""A prediction with a larger normalised mean error counts as a failure, as usual in the field."""
+PICTURE_FACES, PICTURE_SCALE = 24, 3
 STATISTICS_BATCHES = 10
-SCORING_BATCH = 128
-KIND = "landmarks"
+SCORING_BATCH_SIZE = 128
 
 
-class LandmarkTrainer:
-    """A `faces.loop.SupervisedTrainer` of landmarks.
+class LandmarkTrainer(SupervisedTrainer):
+    """Trains a landmark network.
 
     Args:
         settings: of the run.
-        face_crops: the faces.
-        points: what their landmarks are.
+        face_crops: training and held-out faces.
+        point_set: of their landmarks.
         device: where to compute.
-        pretrained: begin with the weights that the settings name; a checkpoint of the run replaces them.
+        pretrained: load the backbone's weights that the settings name; unnecessary if the network's are
+            loaded later.
 
     Raises:
-        UserError: the backbone, its weights or the layer to freeze are not to be had.
+        UserError: the backbone, its weights or the layer to freeze do not exist or cannot be loaded.
     """
 
     ranked_by = "score/nme"
-    weights = WEIGHT_KEYS
 
     def __init__(
         self,
         settings: LandmarkSettings,
         face_crops: FaceCrops,
-        points: PointSet,
+        point_set: PointSet,
         device: torch.device,
         *,
         pretrained: bool,
     ) -> None:
         self.settings = settings
-        self.points = points
-        self._face_crops, self._device = face_crops, device
+        self.point_set = point_set
+        self._device = device
         self._random = torch.Generator(device)
-        self._images, self._places = (
-            torch.from_numpy(np.array(face_crops.images)),
-            torch.from_numpy(face_crops.points),
+        self._images = torch.from_numpy(np.array(face_crops.images))
+        self._points = torch.from_numpy(face_crops.points)
+        self._training_indices, self._held_out_indices = (
+            face_crops.training_indices,
+            face_crops.held_out_indices,
         )
-        self._trained, self._held = face_crops.training_indices, face_crops.held_out_indices
-        self._mirror = torch.from_numpy(points.mirror).to(device)
-        self._colours = principal_colours(self._images[self._trained]).to(device)
+        self._mirror = torch.from_numpy(point_set.mirror).to(device)
+        self._colours = principal_colours(self._images[self._training_indices]).to(device)
         self._augmentation = Augmentation(
             settings.shift, settings.scale, settings.turn, settings.colour, settings.mirror
         )
-        self._loss = make_loss(settings.loss, points, device)
+        self._loss = make_loss(settings.loss, point_set, device)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
-            network = LandmarkNetwork(settings.backbone, points.count, settings.image_size)
+            network = LandmarkNetwork(settings.backbone, point_set.count, settings.image_size)
             if pretrained and settings.weights != "none":
                 load_weights(network.backbone, settings.weights)
             if settings.freeze:
                 network.backbone.freeze(settings.freeze)
-        network.start_at(self._mean_places())
+        network.start_at(self._mean_points())
         network = network.to(device, memory_format=torch.channels_last)
-        learning = [weight for weight in network.parameters() if weight.requires_grad]
+        parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
         optimizer = make_optimizer(
-            settings.optimizer, learning, decayed_parameters(learning), settings.weight_decay
+            settings.optimizer, parameters, decayed_parameters(parameters), settings.weight_decay
         )
         rate = warmup_cosine_schedule(settings.learning_rate, settings.steps)
-        self._updater = Updater(network, optimizer, rate, settings.ema_half_life)
-
-    @property
-    def network(self) -> nn.Module:
-        """The network that is trained."""
-        return self._updater.network
-
-    @property
-    def step_count(self) -> int:
-        """Steps made so far."""
-        return self._updater.step_count
+        self.updater = Updater(network, optimizer, rate, settings.ema_half_life)
 
     def step(self) -> None:
-        """One update on one batch of crops."""
-        seed, step, network = self.settings.seed, self.step_count, self._updater.network
-        rows = batch_indices(len(self._trained), self.settings.batch_size, step, seed)
-        images, true = self._crops(self._trained[rows], self._augmentation, step_seed(seed, step))
+        """Update the network on one batch of augmented crops."""
+        seed, step, network = self.settings.seed, self.step_count, self.network
+        rows = batch_indices(len(self._training_indices), self.settings.batch_size, step, seed)
+        images, true = self._crops(self._training_indices[rows], self._augmentation, step_seed(seed, step))
         network.train()
         predicted = network(images)
-        errors = normalised_mean_errors(predicted.detach(), true, self.points)
-        self._updater.update(self._loss(predicted, true), len(rows), nme__training=errors.median())
-
-    def check_finite(self) -> None:
-        """Raise `DivergedError` if a loss or gradient of any step so far was not finite."""
-        self._updater.check_finite()
-
-    def statistics(self) -> dict[str, float]:
-        """Loss, gradient norm, learning rate, and the batches' median normalised error."""
-        return self._updater.statistics()
+        errors = normalised_mean_errors(predicted.detach(), true, self.point_set)
+        self.updater.update(self._loss(predicted, true), len(rows), nme__training=errors.median())
 
     def scores(self) -> dict[str, float]:
-        """On the people held out, on boxes jittered as a detector's are, always the same.
+        """Scores on the held-out people, on boxes with a detector's jitter, the same ones every time.
 
-        - `score/nme`: mean over the faces of the normalised mean error, a fraction.
-        - `score/failures`: share of faces for which that is above `FAILED`.
-        - `score/mse`: mean squared error of the coordinates as fractions of the crop's sides, DD(0).
+        - `score/nme`: normalised mean error, a fraction, averaged over the faces.
+        - `score/failures`: share of faces for which it exceeds `FAILURE_THRESHOLD`.
+        - `score/mse`: mean squared error of the coordinates, in fractions of the crop's side.
         """
-        predicted, true = self._predictions(self._held)
-        errors = normalised_mean_errors(predicted, true, self.points)
+        predicted, true = self._predictions(self._held_out_indices)
+        errors = normalised_mean_errors(predicted, true, self.point_set)
         return {
             "score/nme": float(errors.mean()),
-            "score/failures": float((errors > FAILED).float().mean()),
+            "score/failures": float((errors > FAILURE_THRESHOLD).float().mean()),
             "score/mse": float(point_loss(predicted, true)),
         }
 
     def picture(self) -> NDArray[np.uint8]:
-        """Faces of people held out with true (green) and predicted points, tiled: uint8 [3, H, W]."""
-        rows = self._held[np.linspace(0, len(self._held) - 1, min(SHOWN, len(self._held))).astype(int)]
+        """Held-out faces with true (green) and predicted (red) points, tiled: uint8 [3, H, W]."""
+        rows = self._held_out_indices
+        rows = rows[np.linspace(0, len(rows) - 1, min(PICTURE_FACES, len(rows))).astype(int)]
         images, true = self._crops(rows, JITTER, self.settings.seed)
-        network = self._judged()
+        network = self._evaluation_network()
         with torch.no_grad(), exact_float32():
             predicted = network(images)
-        side = MAGNIFIED * self.settings.image_size
-        drawn = [
+        side = PICTURE_SCALE * self.settings.image_size
+        faces = zip(
+            to_uint8(images.cpu()).numpy(),
+            (side * true).cpu().numpy(),
+            (side * predicted).cpu().numpy(),
+            strict=True,
+        )
+        pictures = [
             draw_points(
-                enlarge(image, MAGNIFIED), [(side * one, TRUE_COLOUR), (side * other, PREDICTED_COLOUR)]
+                enlarge(image, PICTURE_SCALE),
+                [(true_points, TRUE_COLOUR), (predicted_points, PREDICTED_COLOUR)],
             )
-            for image, one, other in zip(
-                to_uint8(images.cpu()).numpy(), true.cpu().numpy(), predicted.cpu().numpy(), strict=True
-            )
+            for image, true_points, predicted_points in faces
         ]
-        return tile(np.stack(drawn), GRID_COLUMNS)
+        return tile(np.stack(pictures), GRID_COLUMNS)
 
     def networks(self) -> dict[str, nn.Module]:
-        """The network that is trained."""
+        """The trained network by name."""
         return {"landmarks": self.network}
 
     def state(self) -> dict[str, Any]:
-        """All that a checkpoint must hold to go on from here, and to predict without the run's folder."""
-        about = {"kind": KIND, "settings": to_json(self.settings)}
-        named = {"point_set": {"name": self.points.name, **self.points.to_json()}}
-        return about | named | self._updater.state(self._statistics_batches())
+        """Everything needed to resume from here, and to predict without the run's folder."""
+        return {
+            "kind": TASK_NAME,
+            "settings": to_json(self.settings),
+            "point_set": {"name": self.point_set.name, **self.point_set.to_json()},
+            **self.updater.state(self._statistics_batches()),
+        }
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Go on from what `state` gave, after the step that `state["step"]` tells.
+        """Resume from what `state` returned after the step `state["step"]`.
 
         Raises:
-            UserError: it is of other points, or of other frozen layers.
+            UserError: it has another point set or other frozen layers.
         """
-        theirs, ours = state["point_set"], self.points.to_json()
-        if theirs["points"] != ours["points"]:
+        saved, current = state["point_set"], self.point_set.to_json()
+        if saved["points"] != current["points"]:
             raise UserError(
-                f"the run was trained on {len(theirs['points'])} points ({theirs['name']}), and the data "
-                f"have {self.points.count} now ({self.points.name}): restore them, or begin a new run"
+                f"the run was trained on {len(saved['points'])} points ({saved['name']}), and the data have "
+                f"{self.point_set.count} now ({self.point_set.name}): restore them, or start a new run"
             )
-        # Losses go by the areas, mirror images by the pairs, and scores by the scale.
-        if others := [name for name, value in ours.items() if theirs.get(name) != value]:
+        # The loss depends on the areas, mirror images on the pairs, and scores on the scale.
+        if changed := [name for name, value in current.items() if saved.get(name) != value]:
             raise UserError(
-                f"the run was trained with other {', '.join(others)} of the point set {self.points.name}: "
-                "restore it, or begin a new run"
+                f"the run was trained with other {', '.join(changed)} of the point set "
+                f"{self.point_set.name}: restore it, or start a new run"
             )
         if state["settings"]["freeze"] != self.settings.freeze:
-            raise UserError("the run was trained with another --freeze: leave that out")
-        self._updater.load_state(state)
+            raise UserError("the run was trained with another --freeze: omit it")
+        self.updater.load_state(state)
 
-    def load_network(self, state: dict[str, Any]) -> None:
-        """Take over the network of a checkpoint and nothing else."""
-        self._updater.load_network(state)
-
-    def _judged(self) -> nn.Module:
-        return self._updater.evaluation_network(self._statistics_batches())
+    def _evaluation_network(self) -> nn.Module:
+        return self.updater.evaluation_network(self._statistics_batches())
 
     def _predictions(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         """Predicted and true points of jittered crops of these faces: float32 [N, K, 2], on the CPU."""
-        network = self._judged()
+        network = self._evaluation_network()
         predicted, true = [], []
-        for batch, first in enumerate(range(0, len(rows), SCORING_BATCH)):
-            seed = step_seed(0, batch)  # whatever the run's seed is, so that runs can be compared
-            images, places = self._crops(rows[first : first + SCORING_BATCH], JITTER, seed)
+        for batch, start in enumerate(range(0, len(rows), SCORING_BATCH_SIZE)):
+            seed = step_seed(0, batch)  # independent of the run's seed, so that runs can be compared
+            images, points = self._crops(rows[start : start + SCORING_BATCH_SIZE], JITTER, seed)
             with torch.no_grad(), exact_float32():
                 predicted.append(network(images).cpu())
-            true.append(places.cpu())
+            true.append(points.cpu())
         return torch.cat(predicted), torch.cat(true)
 
     def _statistics_batches(self) -> Iterator[Tensor]:
-        """Crops as in training, always the same, by which the average's batch norms are set right."""
-        size = min(self.settings.batch_size, len(self._trained))
+        """Augmented training crops, always the same, for the batch-norm statistics of the average."""
+        count = len(self._training_indices)
         for batch in range(STATISTICS_BATCHES):
-            rows = batch_indices(len(self._trained), size, batch, self.settings.seed)
+            rows = batch_indices(count, min(self.settings.batch_size, count), batch, self.settings.seed)
             seed = step_seed(self.settings.seed, batch)
-            yield self._crops(self._trained[rows], self._augmentation, seed)[0]
+            yield self._crops(self._training_indices[rows], self._augmentation, seed)[0]
 
     def _crops(self, rows: NDArray[np.int64], augmentation: Augmentation, seed: int) -> tuple[Tensor, Tensor]:
+        """Augmented crops of these faces, float32 [N, 3, S, S], and their points, float32 [N, K, 2]."""
         self._random.manual_seed(seed)
-        chosen = torch.from_numpy(rows)
-        face_crops, places = self._images[chosen].to(self._device), self._places[chosen].to(self._device)
-        size = self.settings.image_size
-        images, placed = random_crops(
-            face_crops, places, size, augmentation, self._random, self._mirror, self._colours
+        indices = torch.from_numpy(rows)
+        images, points = random_crops(
+            self._images[indices].to(self._device),
+            self._points[indices].to(self._device),
+            self.settings.image_size,
+            augmentation,
+            self._random,
+            self._mirror,
+            self._colours,
         )
-        return images.contiguous(memory_format=torch.channels_last), placed
+        return images.contiguous(memory_format=torch.channels_last), points
 
-    def _mean_places(self) -> Tensor:
-        """The mean of the trained faces' landmarks, float32 [K, 2], as fractions of an unvaried crop."""
-        return (self._places[self._trained].mean(0) - 0.5) * (FACE_CROP_SCALE / INPUT_SCALE) + 0.5
+    def _mean_points(self) -> Tensor:
+        """Mean landmarks of the training faces, float32 [K, 2], in fractions of a crop without jitter."""
+        mean = self._points[self._training_indices].mean(0)
+        return (mean - 0.5) * (FACE_CROP_SCALE / INPUT_SCALE) + 0.5

@@ -1,4 +1,4 @@
-"""All settings of train_classifier.py; see `faces.settings`. Nothing here imports torch."""
+"""The settings of classifier training; see `faces.settings`. Nothing here imports torch."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from engine.errors import UserError
 from engine.settings import MAX_WIDTH, Folder, TrainingSettings, at_least, between, flag
 from faces.settings import OptimizerName, check_supervised
 
+TASK_NAME = "classifier"
+"""Kind of these runs in config.json and in checkpoints."""
+
 Method = Literal["scratch", "finetune", "arcface"]
 Loss = Literal["arcface", "softmax"]
 ScheduleName = Literal["constant", "cosine", "plateau"]
@@ -20,7 +23,7 @@ ScheduleName = Literal["constant", "cosine", "plateau"]
 
 @dataclass(frozen=True)
 class ClassifierSettings(TrainingSettings):
-    """Everything that describes the training of a classifier."""
+    """The settings of classifier training."""
 
     folder: Folder = None
     """Folder with one sub-folder per class, or with train/ and validate/ that have those; drawn faces if not
@@ -110,12 +113,12 @@ class ClassifierArguments(ClassifierSettings, RunOptions):
 
 
 MAX_IMAGE_SIZE = 800
-"""The largest of torchvision's networks take 600 pixels."""
+"""The largest input of a network of torchvision is 600 pixels."""
 TILE_RATIO = 112 / 96
 """For scratch: side of the images that random crops are taken from, over the side of the crops."""
 
 NETWORK_SETTINGS = ("method", "image_size", "backbone", "embedding", "loss")
-"""Settings, beside the classes, in which two runs must agree for one to start from the other's network."""
+"""Settings that must agree, besides the classes, to start from another run's network."""
 
 DEFAULTS: dict[Method, dict[str, Any]] = {
     "scratch": {
@@ -138,7 +141,7 @@ DEFAULTS: dict[Method, dict[str, Any]] = {
 
 
 def resolve(settings: ClassifierSettings) -> ClassifierSettings:
-    """Replace settings that are None by the method's defaults."""
+    """Replace settings that are None with the method's defaults."""
     defaults = dict(DEFAULTS[settings.method])
     from_checkpoint = settings.from_checkpoint is not None
     if from_checkpoint or settings.backbone == "small":  # torchvision has no weights for it

@@ -1,4 +1,4 @@
-"""From what a user of train_classifier.py asks for to a learner that is ready."""
+"""From a command line to a classifier trainer: a new run, a resumed one, or one that starts from another."""
 
 from __future__ import annotations
 
@@ -23,70 +23,76 @@ from faces.recognition.freezing import layer_before_last_block
 from faces.recognition.networks import Classifier, FinetuneNetwork, make_network
 from faces.recognition.settings import (
     NETWORK_SETTINGS,
+    TASK_NAME,
     ClassifierArguments,
     ClassifierSettings,
     check,
     resolve,
     tile_side,
 )
-from faces.recognition.trainer import KIND, ClassifierTrainer
+from faces.recognition.trainer import ClassifierTrainer
 from faces.settings import RESUMABLE, upgrade
 
 SCRIPT = "train_classifier.py FOLDER"
+PART_NAMES = {
+    "body": "convolutions",
+    "backbone": "convolutions",
+    "hidden": "hidden layers",
+    "norm": "embedding",
+}
+"""Names of the networks' parts in messages, where they differ from the attributes' names."""
 
 
 def _absolute(settings: ClassifierSettings) -> ClassifierSettings:
-    """The settings with the path from the root of the checkpoint to begin from, where there is one."""
+    """Make the path of the checkpoint to start from absolute."""
     source = settings.from_checkpoint
-    with contextlib.suppress(UserError):  # told where it is needed: it may be gone once a run has begun
+    with contextlib.suppress(UserError):  # a new run reports it when it loads the file; others do not need it
         source = source and find_run_or_checkpoint(source, settings.output, SCRIPT).absolute()
     return replace(settings, from_checkpoint=source)
 
 
 CLASSIFIER = Task(
-    KIND,
-    SCRIPT,
-    ClassifierSettings,
-    ClassifierArguments,
-    check,
-    NETWORK_SETTINGS,
-    RESUMABLE,
-    upgrade,
-    _absolute,
+    name=TASK_NAME,
+    script=SCRIPT,
+    settings=ClassifierSettings,
+    arguments=ClassifierArguments,
+    check=check,
+    network=NETWORK_SETTINGS,
+    resumable=RESUMABLE,
+    upgrade=upgrade,
+    absolute=_absolute,
 )
-PARTS = {"body": "convolutions", "backbone": "convolutions", "hidden": "hidden layers", "norm": "embedding"}
-"""What the parts of a network are called where that is not their own name."""
 
 
-def make_plan(words: Sequence[str]) -> Plan[ClassifierSettings]:
-    """Read a command line; what it leaves open is what the method, or the checkpoint begun from, has.
+def make_plan(argv: Sequence[str]) -> Plan[ClassifierSettings]:
+    """Parse a command line. Missing settings are those of the checkpoint to start from, or of the method.
 
-    --init-from is --from a run, with the network as it is there.
+    `--init-from RUN` is `--from RUN` with the settings of that run's network.
 
     Raises:
-        UserError: as `engine.setup.make_plan`; or a checkpoint that cannot be begun from.
+        UserError: as `engine.setup.make_plan`; or the run cannot start from that checkpoint.
     """
-    plan = make_task_plan(words, CLASSIFIER)
+    plan = make_task_plan(argv, CLASSIFIER)
     settings = plan.settings
     if plan.source is not None:
         if settings.from_checkpoint is not None:
-            raise UserError("--init-from and --from both say what to begin with: give one of the two")
+            raise UserError("--init-from and --from both give initial weights: give one of the two")
         settings = replace(settings, from_checkpoint=plan.source.absolute())
     if settings.from_checkpoint is not None and plan.resumed is None:
         source = find_run_or_checkpoint(settings.from_checkpoint, settings.output, SCRIPT)
-        settings = _like_source(settings, _read_source(source)[1])
+        settings = _with_source_defaults(settings, _load_source(source)[1])
     settings = resolve(settings)
     if settings.method == "finetune":
-        settings = _with_frozen(settings)
+        settings = _with_frozen_layers(settings)
     check(settings)
     return replace(plan, settings=settings)
 
 
 def load_data(plan: Plan[ClassifierSettings], folder: Path) -> LabelledImages:
-    """Read the folder of classes.
+    """Load the folder of classes.
 
     Raises:
-        UserError: what is wrong with it; or it is not what a resumed run was trained on.
+        UserError: as `load_labelled_images`; or a resumed run was trained on other data.
     """
     settings = plan.settings
     data = load_labelled_images(
@@ -103,111 +109,108 @@ def load_data(plan: Plan[ClassifierSettings], folder: Path) -> LabelledImages:
 
 
 def make_trainer(plan: Plan[ClassifierSettings], data: LabelledImages) -> ClassifierTrainer:
-    """A learner at step 0, with the weights it is to begin with. Nothing is written yet.
+    """A trainer at step 0, with initial weights. Nothing is written yet.
 
     Raises:
-        UserError: the backbone or its weights are not to be had, or do not fit.
+        UserError: the backbone does not exist, or its weights or the checkpoint cannot be loaded.
     """
     settings = plan.settings
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         network = make_network(settings, len(data.classes))
     if plan.resumed is None:
-        _begin(network, settings, data.classes)
+        _initialize(network, settings, data.classes)
     if isinstance(network, FinetuneNetwork):
         network.backbone.freeze(settings.freeze)
     return ClassifierTrainer(settings, data, network, plan.device)
 
 
-def take_over(network: Classifier, path: Path, state: dict[str, Any], classes: tuple[str, ...]) -> None:
-    """Begin with the parts of a checkpoint's network that fit as a whole, and tell which.
+def initialize_from_checkpoint(
+    network: Classifier, path: Path, state: dict[str, Any], classes: tuple[str, ...]
+) -> None:
+    """Copy the parts of a checkpoint's network that fit as a whole, and report which.
 
-    The convolutions have to; the layers after them, which make the vector, may; the head does if all of them
-    do, and the classes are the same.
+    The convolutions must fit. The layers after them are copied if they do, and the head only if all other
+    parts fit and the classes are the same.
 
     Args:
-        network: to change in place.
+        network: changed in place.
         path: of the checkpoint, for messages.
-        state: what it holds.
+        state: contents of the checkpoint.
         classes: of the network.
 
     Raises:
-        UserError: its convolutions are others.
+        UserError: the convolutions do not fit.
     """
-    theirs, parts = evaluation_weights(state), dict[str, list[str]]()
-    lacking: dict[str, str] = {}
+    weights = evaluation_weights(state)
+    parts: dict[str, list[str]] = {}
+    misfits: dict[str, str] = {}
     for name, weight in network.state_dict().items():
         part = name.partition(".")[0]
         parts.setdefault(part, []).append(name)
-        if name not in theirs or theirs[name].shape != weight.shape:
-            lacking.setdefault(part, name)
+        if name not in weights or weights[name].shape != weight.shape:
+            misfits.setdefault(part, name)
     for part in ("backbone", "body"):
-        if part in lacking:
-            raise UserError(f"{path} cannot be begun from: its network has no {lacking[part]} of that shape")
-    if lacking or tuple(state.get("classes", ())) != classes:
-        lacking.setdefault("head", "")
-    taken = [part for part in parts if part not in lacking]
-    network.load_state_dict({name: theirs[name] for part in taken for name in parts[part]}, strict=False)
-    told = dict.fromkeys(PARTS.get(part, part) for part in taken)
-    print(f"beginning with the {' and '.join(told) if lacking else 'network'} of {path}")
+        if part in misfits:
+            raise UserError(f"cannot start from {path}: its network has no {misfits[part]} of that shape")
+    if misfits or tuple(state.get("classes", ())) != classes:
+        misfits.setdefault("head", "")
+    copied = [part for part in parts if part not in misfits]
+    network.load_state_dict({name: weights[name] for part in copied for name in parts[part]}, strict=False)
+    names = dict.fromkeys(PART_NAMES.get(part, part) for part in copied)
+    print(f"starting from the {' and '.join(names) if misfits else 'network'} of {path}")
 
 
-def _begin(network: Classifier, settings: ClassifierSettings, classes: tuple[str, ...]) -> None:
+def _initialize(network: Classifier, settings: ClassifierSettings, classes: tuple[str, ...]) -> None:
     if settings.from_checkpoint is not None:
-        take_over(network, *_read_source(settings.from_checkpoint), classes)
+        initialize_from_checkpoint(network, *_load_source(settings.from_checkpoint), classes)
     elif settings.weights not in (None, "none"):
         backbone = network.get_submodule("backbone")
-        assert isinstance(backbone, Backbone), "only backbones have weights to begin with"
+        assert isinstance(backbone, Backbone), "only networks with a backbone have --weights"
         try:
             load_weights(backbone, settings.weights)
         except UserError as error:
-            raise UserError(
-                f"{error}; or begin with a checkpoint of this project: --from CHECKPOINT"
-            ) from None
+            raise UserError(f"{error}; or start from a checkpoint, with --from CHECKPOINT") from None
 
 
-def _read_source(path: Path) -> tuple[Path, dict[str, Any]]:
-    """The file and contents of a checkpoint to begin from: a run's best, or the file itself."""
+def _load_source(path: Path) -> tuple[Path, dict[str, Any]]:
+    """The file and contents of the checkpoint to start from: a run's best one, or the file itself."""
     file, state = load_path(path)
     if "network" not in state or "image_size" not in state.get("settings", {}):
         raise UserError(
-            f"{file} is of another kind: {state.get('kind', DEFAULT_KIND)}, not {KIND}; --from begins with a "
-            "network that looks at faces, as train_classifier.py and train_landmarks.py make them"
+            f"{file} is of another kind: {state.get('kind', DEFAULT_KIND)}, not {TASK_NAME}; --from takes a "
+            "checkpoint of train_classifier.py or train_landmarks.py"
         )
     return file, state
 
 
-def _like_source(settings: ClassifierSettings, state: dict[str, Any]) -> ClassifierSettings:
-    """The settings with the backbone and image size of the checkpoint to begin from, where none is given."""
-    theirs, kind = state["settings"], state["kind"]
-    if settings.method == "scratch" and kind != KIND:
+def _with_source_defaults(settings: ClassifierSettings, state: dict[str, Any]) -> ClassifierSettings:
+    """Fill in backbone and image size from the checkpoint to start from, where they are not given."""
+    source, kind = state["settings"], state["kind"]
+    if settings.method == "scratch" and kind != TASK_NAME:
         raise UserError(
-            f"{settings.from_checkpoint} is of another kind: {kind}, not {KIND}; its convolutions are for "
-            "--method finetune and arcface, not for scratch"
+            f"{settings.from_checkpoint} is of another kind: {kind}, not {TASK_NAME}; its convolutions fit "
+            "--method finetune and arcface, but not scratch"
         )
     if settings.method != "scratch" and settings.backbone is None:
-        if theirs.get("backbone") is None:
+        if source.get("backbone") is None:
             raise UserError(
-                f"{settings.from_checkpoint} is of a network without a backbone, from which only --method "
-                "scratch can begin"
+                f"{settings.from_checkpoint} contains a network without a backbone; only --method scratch "
+                "can start from it"
             )
-        settings = replace(settings, backbone=theirs["backbone"])
-    return settings if settings.image_size else replace(settings, image_size=theirs["image_size"])
+        settings = replace(settings, backbone=source["backbone"])
+    return settings if settings.image_size else replace(settings, image_size=source["image_size"])
 
 
-def _with_frozen(settings: ClassifierSettings) -> ClassifierSettings:
-    """The settings with the layers that stay as they are."""
+def _with_frozen_layers(settings: ClassifierSettings) -> ClassifierSettings:
+    """Fill in the last frozen layer, where it is not given."""
     assert settings.backbone is not None, "settings are resolved"
-    learnt = settings.weights != "none" or settings.from_checkpoint is not None
+    pretrained = settings.weights != "none" or settings.from_checkpoint is not None
     backbone = Backbone(settings.backbone)
-    if settings.freeze is None and learnt:
+    if settings.freeze is None and pretrained:
         settings = replace(settings, freeze=layer_before_last_block(backbone))
-    if settings.freeze is not None and not learnt:
-        raise UserError(
-            "--freeze keeps layers as they are, and these have learnt nothing; see --weights, --from"
-        )
+    if settings.freeze is not None and not pretrained:
+        raise UserError("--freeze needs trained layers: add --weights or --from")
     if settings.once and settings.freeze not in backbone.layer_names:
-        raise UserError(
-            f"--once needs frozen layers up to one of these, by --freeze: {', '.join(backbone.layer_names)}"
-        )
+        raise UserError(f"--once needs frozen layers: give --freeze one of {', '.join(backbone.layer_names)}")
     return settings
