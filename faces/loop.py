@@ -69,6 +69,6 @@ class SupervisedLoop(TrainingLoop):
         if "loss/training" in values:
             loss = f"loss {values['loss/training']:.4g}"
         if self.trainer.ranked_by in values:
-            score = f", {self.trainer.ranked_by} {values[self.trainer.ranked_by]:.4f}"
+            score = f"{self.trainer.ranked_by} {values[self.trainer.ranked_by]:.4f}"
         self._progress = (loss, score)
-        return loss + score
+        return ", ".join(filter(None, self._progress))
