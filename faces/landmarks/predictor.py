@@ -53,8 +53,8 @@ class Predictor:
     def points(self, image: NDArray[np.uint8], boxes: ArrayLike, *, looks: int = 2) -> NDArray[np.float32]:
         """Predict the landmarks of the faces in these boxes.
 
-        Detectors differ in what they call a face's box. Therefore the network looks twice: at the box, and
-        again at the bounding box of the landmarks predicted there, which is what it was trained on.
+        Detectors place a face's box differently. Therefore the network runs twice: on the box, and on the
+        bounding box of the landmarks predicted there, which is what it was trained on.
 
         Args:
             image: uint8 [3, H, W], RGB.
