@@ -39,8 +39,8 @@ def _train(argv: list[str], dry_run: bool, world: World) -> int:
     data, plan = load_data(plan, Path(folder), world)
     processes = f", {world.size} processes" if world.size > 1 else ""
     print(
-        f"{len(data.images):,} images from {data.folder} ({len(data.skipped):,} files skipped, "
-        f"{data.duplicates:,} exact duplicates), {data.held_out.sum():,} of them held out to score the run; "
+        f"{len(data.images):,} images from {data.folder}, {data.held_out.sum():,} of them held out to score "
+        f"the run ({len(data.skipped):,} files skipped, {data.duplicates:,} exact duplicates); "
         f"{plan.device}, {plan.settings.precision}{processes}"
     )
     if dry_run:

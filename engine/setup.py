@@ -44,7 +44,7 @@ def _unchanged(settings: Settings) -> Settings:
 
 @dataclass(frozen=True)
 class Task(Generic[Settings]):
-    """What a training learns, and how its settings work.
+    """What a training learns, and how to handle its settings.
 
     Attributes:
         name: as in config.json.
@@ -158,8 +158,8 @@ def check_same_network(run: Path, before: Any, settings: Any, names: Sequence[st
     """Raise `UserError` if settings that a run's network depends on have changed."""
     if other := [flag(name) for name in names if getattr(before, name) != getattr(settings, name)]:
         raise UserError(
-            f"the network of {run} was trained with another {', '.join(other)}: omit the change, or undo it "
-            "in its config.json"
+            f"the network of {run} was trained with a different {', '.join(other)}: omit the change, or "
+            "undo it in its config.json"
         )
 
 
@@ -167,7 +167,7 @@ def check_same_results(run: Path, before: Any, settings: Any, resumable: frozens
     """Raise `UserError` if settings have changed that a resumed run may not change."""
     if differences := changed(before, settings, resumable):
         raise UserError(
-            f"{run} was trained with another {', '.join(map(flag, differences))}, so resuming would not "
+            f"{run} was trained with a different {', '.join(map(flag, differences))}, so resuming would not "
             "continue the same run: omit the change, or undo it in its config.json, start a new run with "
             "--init-from, or insist with --force"
         )
@@ -271,7 +271,7 @@ def run_loop(
     Returns:
         How it ended; None if it failed, for which the exit code is `EXIT_DIVERGED`.
     """
-    print(f"writing to {run}; to watch: tensorboard --logdir {output}")
+    print(f"writing to {run}; view with: tensorboard --logdir {output}")
     try:
         outcome = loop.train()
     except failure as error:

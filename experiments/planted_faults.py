@@ -29,7 +29,7 @@ from gan.generator import check_networks
 from gan.latent.vectors import draw
 from gan.losses import real_margin
 from gan.metrics.references import load_reference
-from gan.negatives import COLUMNS, blend
+from gan.negatives import NUMBERS_PER_IMAGE, blend
 from gan.networks import Discriminator, make_discriminator, make_generator
 from gan.options import RunArguments
 from images.tiles import to_float
@@ -127,7 +127,7 @@ def blur(images: Tensor, share: float) -> Tensor:
 
 def blend_next(images: Tensor, random: torch.Generator) -> Tensor:
     """Patches of the next image, as in a negative."""
-    return blend(images, images.roll(1, 0), torch.rand(len(images), COLUMNS, generator=random))
+    return blend(images, images.roll(1, 0), torch.rand(len(images), NUMBERS_PER_IMAGE, generator=random))
 
 
 def add_noise(images: Tensor, random: torch.Generator) -> Tensor:

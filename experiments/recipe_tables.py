@@ -16,17 +16,24 @@ from engine.checkpoint import load
 from engine.runs import BEST, NEWEST, best_path
 from gan.generator import LoadedGenerator, load_generator
 from gan.latent.vectors import draw
-from gan.metrics.compare import CLOSE, COPYING, Sample, compare, copies, copies_of_held_out, sample
+from gan.metrics.compare import (
+    CLOSE_TO_TRAINING,
+    NEARER_TO_TRAINING,
+    ImageSet,
+    compare,
+    extract_features,
+    memorization_scores,
+)
 from gan.metrics.features import random_space
-from gan.metrics.memorization import Share
-from gan.metrics.report import with_spread
+from gan.metrics.memorization import Proportion
+from gan.metrics.report import format_mean_std
 from images.dataset import ImageDataset
 from images.plots import Metrics, new_figure, read_metrics, save_figure
 
 FEATURE_SCORES = ("KID", "coverage")
 """In the features of the project's random network."""
 PIXEL_SCORES = ("checkerboard", "nearest two")
-COPY_SCORES = (COPYING, CLOSE)
+COPY_SCORES = (NEARER_TO_TRAINING, CLOSE_TO_TRAINING)
 DRAWS = 3
 """Draws over which a score's standard deviation is taken: of latent vectors, or of images for the floor."""
 LOSS_WINDOW = 5
@@ -37,7 +44,7 @@ SMOOTHING = 3
 Images = NDArray[np.uint8]
 Scores = dict[str, list[float]]
 """The values of all draws, by the score's name."""
-Shares = dict[str, list[Share]]
+Shares = dict[str, list[Proportion]]
 RunScores = dict[str, tuple[Scores, Scores | None]]
 """By the name of a run, the scores of its last step and of its best."""
 
@@ -55,7 +62,7 @@ class HeldOutScorer:
     def __init__(self, data: ImageDataset) -> None:
         self._data = data
         self._space = random_space()
-        self._held_out = sample([self._space], data.images[np.flatnonzero(data.held_out)])
+        self._held_out = extract_features([self._space], data.images[np.flatnonzero(data.held_out)])
         self.count = min(len(self._held_out.images), len(data.training_indices))
 
     def conditions(self) -> str:
@@ -85,40 +92,48 @@ class HeldOutScorer:
         """Shares of generated images that copy these rows, compared with all other images of the folder."""
         train, unseen = self._split(trained)
 
-        def score(seed: int) -> Mapping[str, Share]:
-            fakes = sample([self._space], self._drawn(generator, seed), mirrored=True)
-            return copies(fakes, train, unseen, seed=seed)[self._space.name]
+        def score(seed: int) -> Mapping[str, Proportion]:
+            fakes = extract_features([self._space], self._drawn(generator, seed), views=True)
+            return self._by_score(memorization_scores(fakes, train, unseen, seed=seed))
 
         return _by_name(score)
 
     def copies_floor(self, trained: NDArray[np.int64]) -> Shares:
         """The same for the images trained on, each against the others."""
         train, unseen = self._split(trained)
-        return _by_name(lambda seed: copies_of_held_out(train, unseen, seed=seed)[self._space.name])
+        return _by_name(
+            lambda seed: self._by_score(
+                memorization_scores(unseen, train, unseen, leave_one_out=True, seed=seed)
+            )
+        )
+
+    def _by_score(self, scores: dict[str, dict[str, Proportion]]) -> dict[str, Proportion]:
+        return scores[self._space.name] | scores[""]
 
     @cached_property
-    def _all(self) -> Sample:
-        return sample([self._space], self._data.images, mirrored=True, progress="real images")
+    def _all(self) -> ImageSet:
+        return extract_features([self._space], self._data.images, views=True, progress="real images")
 
-    def _split(self, trained: NDArray[np.int64]) -> tuple[Sample, Sample]:
+    def _split(self, trained: NDArray[np.int64]) -> tuple[ImageSet, ImageSet]:
         """The images trained on, and all others without their duplicates, which would be nearest to them."""
         fingerprints = self._data.fingerprints
         others = np.flatnonzero(~np.isin(fingerprints, fingerprints[trained]))
         _, first = np.unique(fingerprints[others], return_index=True)
-        return self._all.some(trained), self._all.some(others[np.sort(first)])
+        return self._all.subset(trained), self._all.subset(others[np.sort(first)])
 
     def _drawn(self, generator: LoadedGenerator, seed: int) -> Images:
         return generator.images(draw(self.count, generator.latent_size, seed))
 
     def _scores(self, images: Callable[[int], Images]) -> Scores:
         draws = [
-            compare(self._held_out, sample([self._space], images(seed)), seed=seed) for seed in range(DRAWS)
+            compare(self._held_out, extract_features([self._space], images(seed)), seed=seed)
+            for seed in range(DRAWS)
         ]
         spaces = [(self._space.name, FEATURE_SCORES), ("", PIXEL_SCORES)]
         return {name: [scores[space][name] for scores in draws] for space, names in spaces for name in names}
 
 
-def _by_name(shares: Callable[[int], Mapping[str, Share]]) -> Shares:
+def _by_name(shares: Callable[[int], Mapping[str, Proportion]]) -> Shares:
     draws = [shares(seed) for seed in range(DRAWS)]
     return {name: [draw[name] for draw in draws] for name in COPY_SCORES}
 
@@ -193,7 +208,7 @@ def print_final_against_best(runs: Sequence[RecipeRun], scores: RunScores, floor
             continue
         relative, errors = degradation(best["KID"], last["KID"], mean(floor["KID"]))
         steps = [f"{run.last.step:,}", f"{run.best.step:,}"]
-        values = [with_spread(mean(kid), stdev(kid)) for kid in (best["KID"], last["KID"])]
+        values = [format_mean_std(mean(kid), stdev(kid)) for kid in (best["KID"], last["KID"])]
         print(_line([run.name, *steps, *values, f"{relative:+.1%}", f"{errors:+.1f}"]))
 
 
@@ -247,7 +262,7 @@ def print_copies(scorer: HeldOutScorer, runs: Sequence[RecipeRun], scores: RunSc
             printed.add(count)
             print(_line(["real images", f"{count:,}", "", *_share_cells(scorer.copies_floor(run.trained))]))
         coverage = scores[run.name][0]["coverage"]
-        cells = [with_spread(mean(coverage), stdev(coverage))]
+        cells = [format_mean_std(mean(coverage), stdev(coverage))]
         cells += _share_cells(scorer.copies(run.last, run.trained))
         print(_line([run.name, f"{count:,}", *cells]), flush=True)
 
@@ -281,7 +296,7 @@ def _losses(metrics: Metrics) -> list[str]:
 
 
 def _cells(scores: Scores) -> list[str]:
-    return [with_spread(mean(values), stdev(values)) for values in scores.values()]
+    return [format_mean_std(mean(values), stdev(values)) for values in scores.values()]
 
 
 def _share_cells(shares: Shares) -> list[str]:
@@ -289,7 +304,7 @@ def _share_cells(shares: Shares) -> list[str]:
     for draws in shares.values():
         low, high = (mean(getattr(share, end) for share in draws) for end in ("low", "high"))
         values = [share.value for share in draws]
-        cells.append(f"{with_spread(mean(values), stdev(values))} [{low:.3f}, {high:.3f}]")
+        cells.append(f"{format_mean_std(mean(values), stdev(values))} [{low:.3f}, {high:.3f}]")
     return cells
 
 

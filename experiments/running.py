@@ -106,6 +106,6 @@ def _find(settings: Any, read_info: Callable[[Path], RunInfo], free: Collection[
             continue
         if differences := changed(existing, settings, free):
             flags = ", ".join(map(flag, differences))
-            raise UserError(f"{run} was trained with another {flags}; give another folder with --output")
+            raise UserError(f"{run} was trained with a different {flags}; give another folder with --output")
         return run
     return None

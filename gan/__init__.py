@@ -1,14 +1,14 @@
-"""Generates faces: a DCGAN, its training, and what to do with a trained generator.
+"""Generates faces: a DCGAN, its training, and tools for trained generators.
 
 - `config`: every setting, and the presets
 - `networks`: generator and discriminator
 - `losses`: the adversarial loss
 - `augment`: augmentation in front of D
-- `negatives`: wrong images that D learns to call fake
+- `negatives`: corrupted real images that D learns to classify as fake
 - `training_step`: one update of both networks, as in the paper
 - `trainer`: the state that a training carries from step to step
 - `loop`: when to log, sample, score and save; `setup` builds it from a command line
-- `monitor`: alarms; `rollback`: what to do about them; `validation`: scores on held-out images
+- `monitor`: alarms; `rollback`: recovery from them; `validation`: scores on held-out images
 - `generator`: trained generators: `load_generator(run).images(z)`
 - `options`: command-line arguments of the scripts that use a run; `summary`: what --dry-run prints
 - `fast_conv`: faster convolutions on a CPU

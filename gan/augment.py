@@ -4,8 +4,8 @@ Differentiable augmentation (Zhao et al. 2020, "Differentiable Augmentation for 
 D only sees augmented images, so it cannot memorise the training set, and G is trained through the
 augmentation, so its images do not show it.
 
-Nothing is drawn here. The caller draws uniform numbers for the whole batch at once, one row per image. An
-image is therefore augmented alike whichever process works on it.
+This module draws no random numbers. The caller draws uniform numbers for the whole batch at once, one row per
+image, so an image is augmented identically whichever process handles it.
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ from gan.config import Augmentation
 MAX_SHIFT = 1 / 8
 """Largest translation, as a share of the side."""
 TARGET = 0.7
-"""Share of real images that D classifies correctly, minus the share it gets wrong, which `adaptive`
-maintains."""
+"""Target of `adaptive` for (correct - wrong) / all of D's answers on real images."""
 ADAPTATION_IMAGES = 50_000
 """Images in which the augmented share can go from 0 to 1: some five hundred batches of 96."""
 
@@ -31,7 +30,7 @@ def flip(images: Tensor, uniform: Tensor) -> Tensor:
 
 
 def translate(images: Tensor, uniform: Tensor) -> Tensor:
-    """Shift each image by up to an eighth of its side either way, by numbers [B, 2]; grey fills the gap."""
+    """Shift each image by up to an eighth of its side either way, by numbers [B, 2], filling with grey."""
     count, _, height, width = images.shape
     reach = round(height * MAX_SHIFT)
     shifts = (uniform * (2 * reach + 1)).long().T[:, :, None]
@@ -46,9 +45,9 @@ class Augmenter:
     """Translates a share of the images.
 
     The share adapts as in Karras et al. 2020 ("Training Generative Adversarial Networks with Limited Data"):
-    it grows while D classifies real images too well. There the share starts at 0, to protect few images from
-    being memorised. Here it starts at 1, because a new D is far ahead of a new G; as G catches up, D gets
-    more images unchanged.
+    it grows while D classifies real images too well. There the share starts at 0, to keep
+    few images from being memorised. Here it starts at 1, because a new D is far ahead of a new G; as G
+    catches up, D gets more images unchanged.
 
     Args:
         mode: `none`, `always` (a share of 1), or `adaptive`.
@@ -56,12 +55,12 @@ class Augmenter:
 
     Attributes:
         share: float32 [] in [0, 1], always the same tensor.
-        columns: uniform numbers that a call needs for each image.
+        numbers_per_image: uniform numbers that a call needs for each image.
     """
 
     def __init__(self, mode: Augmentation, device: torch.device) -> None:
         self.adaptive = mode == "adaptive"
-        self.columns = {"none": 0, "always": 2, "adaptive": 3}[mode]
+        self.numbers_per_image = {"none": 0, "always": 2, "adaptive": 3}[mode]
         self.share = torch.ones((), device=device)
 
     def __call__(self, images: Tensor, uniform: Tensor) -> Tensor:
@@ -69,12 +68,12 @@ class Augmenter:
 
         Args:
             images: float [B, 3, S, S].
-            uniform: float32 [B, columns] in [0, 1).
+            uniform: float32 [B, numbers_per_image] in [0, 1).
 
         Returns:
             float [B, 3, S, S], differentiable with respect to `images`.
         """
-        if not self.columns:
+        if not self.numbers_per_image:
             return images
         if not self.adaptive:
             return translate(images, uniform)

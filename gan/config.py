@@ -43,8 +43,8 @@ class Settings(TrainingSettings):
     preset it then takes batches of 32 and no negatives."""
     preset: Preset | None = None
     """`light` (G 250 150 90 54, batch 96), `paper` (G 1024 512 256 128, batch 128) or `plain` (as light, in
-    the textbook form: batch norm in D, unscaled logits, beta2 0.999, no averaged weights, no augmentation, no
-    negatives). The default is light on a CPU and paper on a GPU."""
+    the textbook form: batch norm on all of D, unscaled logits, beta2 0.999, no averaged weights, no
+    augmentation, no negatives). The default is light on a CPU and paper on a GPU."""
     steps: int | None = None
     """Stop after this many steps. Without steps and minutes, a training on a FOLDER takes 7000 steps, one on
     drawn faces 15 minutes."""
@@ -62,7 +62,7 @@ class Settings(TrainingSettings):
     faster."""
 
     generator_widths: Widths = (250, 150, 90, 54)
-    """Channels of G's first feature map and after each transposed convolution but the last."""
+    """Channels of G's first feature map and of each transposed convolution but the last."""
     discriminator_widths: Widths = (64, 128, 256, 512)
     """Channels after each of D's convolutions."""
     latent_size: int = 100
@@ -71,7 +71,7 @@ class Settings(TrainingSettings):
     """Normalisation in D: batch norm on all layers, layer norm on all but the first (Ba et al. 2016), or
     none."""
     head_scale: float = 0.25
-    """Factor on D's logits: below 1, a step of Adam on the wide head changes them less."""
+    """Factor on D's logits. A value below 1 limits how much one step of Adam changes them."""
     learning_rate: float = 1e-4
     """Learning rate of Adam for both networks."""
     beta2: float = 0.99
@@ -83,10 +83,10 @@ class Settings(TrainingSettings):
     """Translate the images in front of D, real and generated (Zhao et al. 2020): none, always, or an adaptive
     share (Karras et al. 2020)."""
     negatives: float = 0.25
-    """Share of D's loss on generated images that real faces blended in patches make up, which D is trained to
-    call fake (Sinha et al. 2021); 0 for none, at most 0.5."""
+    """Weight, within D's loss on fakes, of negatives: pairs of real faces blended in patches, which D must
+    classify as fake (Sinha et al. 2021); 0 for none, at most 0.5."""
     ema_half_life: float = 10_000.0
-    """Images after which a weight of G counts half in the averaged generator; 0 for no average."""
+    """Half-life of the averaged generator's weights, in images; 0 for no average."""
 
     log_every: int = 10
     """Steps between lines in metrics.jsonl and TensorBoard."""

@@ -1,4 +1,4 @@
-"""Trained generators: loaded from a run, evaluated, and averaged weights made ready for use."""
+"""Trained generators, and batch-norm statistics for averaged weights."""
 
 from __future__ import annotations
 
@@ -91,8 +91,8 @@ def load_generator(
 
     Args:
         run: folder, name or number of the run; None for the newest in outputs/.
-        checkpoint: a step, a file, `best` or `newest`; None for the best or, without an intact one, the
-        newest.
+        checkpoint: a step, a file, `best` or `newest`; None for the best or, if that is missing or damaged,
+        the newest.
         raw: load the weights of the last step even if the run has averaged ones.
         device: where to compute.
 
@@ -123,8 +123,8 @@ def check_networks(run: Path, settings: Settings, path: Path, state: dict[str, A
         expected["average"] = generator
     if any(_shapes(state.get(name)) != shapes for name, shapes in expected.items()):
         raise UserError(
-            f"{path} contains networks of another shape than {run}/config.json describes: undo the change of "
-            "that file, or use a checkpoint of this run"
+            f"{path} contains networks whose shapes differ from those in {run}/config.json: undo the change "
+            "of that file, or use a checkpoint of this run"
         )
 
 

@@ -1,4 +1,4 @@
-"""The training loop of a GAN: what it adds to `engine.loop`, which is alarms and rollbacks."""
+"""The training loop of a GAN: `engine.loop` plus alarms and rollbacks."""
 
 from __future__ import annotations
 

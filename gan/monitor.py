@@ -1,7 +1,7 @@
 """Alarms about a training that goes wrong, and the numbers that define them.
 
-There are five: a value that is not finite (`engine.finite`), D winning or failing for good, a vanished
-gradient of G, and samples that collapse into one. `gan.rollback` decides what to do about them.
+There are five: a value that is not finite (`engine.finite`), a D that wins or fails for good, a vanishing
+gradient of G, and mode collapse. `gan.rollback` recovers from them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.finite import DivergedError
-from gan.metrics.pixels import distances
+from gan.metrics.pixels import pairwise_distances
 
 AlarmName = Literal["not finite", "D wins", "D fails", "gradient gone", "samples one"]
 
@@ -32,20 +32,20 @@ class Alarm:
     message: str
     """One line with the observed numbers."""
     certain: bool
-    """False for a warning, after half the time of a certain alarm."""
+    """False for a warning, which is raised after half of the window."""
 
 
 @dataclass(frozen=True)
 class Limits:
     """The numbers that define the alarms. Steps are counted at a learning rate of 1e-4 or more.
 
-    They err on the quiet side, as a false alarm costs a run more than a late one. Each comes with the extreme
+    They are conservative, because a false alarm costs a run more than a late one. Each comes with the extreme
     of healthy runs on photos of faces, of 450 to 1,200 steps at 32 and 48 px: batch, spectral and no norm in
     D, with and without augmentation, and the plain form (samples of 14 runs, losses and gradients of 8).
     """
 
     grace: int = 500
-    """Steps before anything but a value that is not finite counts. At the start D easily tells noise from
+    """Steps before anything but a value that is not finite is checked. At the start D easily tells noise from
     faces, and all samples are one grey or blurred face. Healthy runs had left that state by step 450."""
     window: int = 300
     """Steps for which D must win or fail, or G's gradient be gone, without interruption. In one healthy run
@@ -57,13 +57,14 @@ class Limits:
     (48 and 96 px, one plain, one with negatives) no mean of ten steps after the grace was below 0.03."""
     failing_loss: float = 5.0
     """[nats] D fails while its loss exceeds this: a D that tells nothing apart has 1.39 = log 4, so this one
-    is sure of wrong answers, as when updates are too large. Healthy losses, means of ten steps, were at most
+    is confidently wrong, as when updates are too large. Healthy losses, means of ten steps, were at most
     1.8."""
     gradient_share: float = 0.01
     """G's gradient is gone while its norm is below this share of its own earlier median. No healthy one fell
     below a tenth."""
     min_gradient: float = 1e-7
-    """Or below this: the resolution of float32 next to a weight of 1."""
+    """G's gradient is also gone while its norm is below this, the resolution of float32 next to a weight of
+    1."""
     sample_window: int = 200
     """Steps from the first to the last grid of collapsed samples, at least two: an averaged generator changes
     with a half-life of about 100 steps, so one grid can show a passing state."""
@@ -71,11 +72,11 @@ class Limits:
     """Samples have collapsed while their mean pairwise distance is below this share of real images'. The
     lowest healthy one was 0.04, in a plain run that had yet to leave its first blurred face."""
     fallen_share: float = 0.1
-    """Or while it is below this share of the real images', in a set that was once more diverse,"""
+    """Samples have also collapsed while their distance is below this share of the real images' and below"""
     fallen_from: float = 0.3
-    """and below this share of its own maximum. The deepest healthy fall was to half of the maximum."""
+    """this share of its own maximum. The deepest healthy fall was to half of the maximum."""
     late: int = 3000
-    """Or, from this step on, while it never exceeded"""
+    """From this step on, samples have also collapsed if their distance never exceeded"""
     late_share: float = 0.1
     """this share of the real images'. Healthy runs exceeded it by step 600."""
 
@@ -117,7 +118,7 @@ class Monitor:
     ) -> None:
         self.limits = limits or Limits()
         self._check_discriminator = check_discriminator
-        self._real_distance = float(distances(real).mean())
+        self._real_distance = float(pairwise_distances(real).mean())
         self._winning = _Streak()
         self._failing = _Streak()
         self._vanished = _Streak()
@@ -148,7 +149,7 @@ class Monitor:
             As `check_statistics`.
         """
         limits, real = self.limits, self._real_distance
-        distance = float(distances(samples).mean())
+        distance = float(pairwise_distances(samples).mean())
         if step < limits.grace:
             return None
         collapsed = distance < limits.collapsed_share * real
@@ -156,7 +157,7 @@ class Monitor:
         self._max_distance = max(self._max_distance, distance)
         never = step >= limits.late and self._max_distance < limits.late_share * real
         bad = collapsed or fallen or never
-        # Half way down to the alarm a set may already be on its way there.
+        # A set at less than half of its maximum may already be collapsing.
         good = not bad and 2 * distance >= self._max_distance
         certain = self._collapsed.extend(step, bad=bad, good=good, window=limits.sample_window)
         message = (
@@ -193,8 +194,8 @@ class Monitor:
         bad = step > limits.grace and probability < limits.min_probability
         certain = streak.extend(step, bad=bad, good=not bad, window=limits.window)
         message = (
-            f"D wins: D(G(z)) is below {limits.min_probability:g} since step {streak.since}, at step {step} "
-            f"{probability:.2g}, and G's loss is {statistics['loss/generator']:.3g}"
+            f"D wins: D(G(z)) has been below {limits.min_probability:g} since step {streak.since}, at "
+            f"step {step} {probability:.2g}, and G's loss is {statistics['loss/generator']:.3g}"
         )
         return _alarm("D wins", step, streak.since, message, certain)
 
@@ -204,8 +205,8 @@ class Monitor:
         bad = step > limits.grace and loss > limits.failing_loss
         certain = streak.extend(step, bad=bad, good=not bad, window=limits.window)
         message = (
-            f"D fails: its loss is above {limits.failing_loss:g} since step {streak.since}, at step {step} "
-            f"{loss:.3g}; guessing has 1.39"
+            f"D fails: its loss has been above {limits.failing_loss:g} since step {streak.since}, at "
+            f"step {step} {loss:.3g}; guessing gives 1.39"
         )
         return _alarm("D fails", step, streak.since, message, certain)
 

@@ -1,4 +1,4 @@
-"""Negatives: wrong images made from real ones, which D is trained to call fake.
+"""Negatives: images made wrong from real ones, which D is trained to classify as fake.
 
 Negative data augmentation (Sinha et al. 2021). Left to itself, D tells generated images from real ones by
 their finest textures and hardly reacts to a blotch or to two halves that do not match
@@ -14,11 +14,11 @@ from torch import Tensor
 
 PATCHES = 6
 """Patches along a side: 16 px each at 96 px, about the size of an eye."""
-COLUMNS = PATCHES**2
+NUMBERS_PER_IMAGE = PATCHES**2
 """Uniform numbers that `blend` needs for each image."""
 SHARPNESS = 12.0
-"""Steepness of the edges, which are about a patch wide: in half of the picture one of the two images has a
-weight below a tenth, and in the other half both are visible."""
+"""Steepness of the edges, which are about a patch wide. In about half of the picture one image has a weight
+below 0.1; elsewhere both are visible."""
 
 
 def count_negatives(share: float, batch_size: int) -> int:
@@ -41,7 +41,7 @@ def blend(images: Tensor, others: Tensor, uniform: Tensor) -> Tensor:
     Args:
         images: float [N, 3, S, S].
         others: float [N, 3, S, S].
-        uniform: float32 [N, COLUMNS] in [0, 1).
+        uniform: float32 [N, NUMBERS_PER_IMAGE] in [0, 1).
 
     Returns:
         float [N, 3, S, S]; every value lies between those of the two images.

@@ -11,8 +11,8 @@ import numpy as np
 from gan.monitor import Alarm
 
 MAX_ROLLBACKS = 3
-"""A fault that three other random seeds and an eighth of the learning rate do not cure lies in the data or
-the settings; more attempts would only cost time."""
+"""If three other seeds and an eighth of the learning rate do not help, the data or the settings are at
+fault."""
 RATE_FACTOR = 0.5
 """Factor on the learning rate for each rollback: Adam's steps are as long as the rate, and steps that are too
 long are what the alarms have in common (Heusel et al. 2017: slow enough rates converge)."""
@@ -43,8 +43,8 @@ class Rollback:
         """The rollback for a certain alarm.
 
         It returns to the newest checkpoint from before the trouble began. A checkpoint after which training
-        failed again gives way to an older one, as it may contain the trouble already. Without a checkpoint
-        that is old enough, `from_step` is 0: training starts over.
+        failed again is skipped in favour of an older one, as it may contain the trouble already. Without a
+        checkpoint that is old enough, `from_step` is 0: training starts over.
 
         Args:
             alarm: the alarm.
@@ -54,7 +54,7 @@ class Rollback:
             UnrecoverableError: the run has rolled back `MAX_ROLLBACKS` times.
         """
         if self.times >= MAX_ROLLBACKS:
-            raise UnrecoverableError(f"{alarm.message}, again after {self.times} recoveries")
+            raise UnrecoverableError(f"{alarm.message}, again after {self.times} rollbacks")
         good = {step for step in checkpoints if step <= alarm.since}
         step = max(good - {self.from_step}, default=max(good, default=0))
         return Rollback(self.times + 1, step)
@@ -64,7 +64,7 @@ class Rollback:
         start = f"returning to step {self.from_step}" if self.from_step else "starting over at step 0"
         return (
             f"{start} with another random seed and a learning rate of "
-            f"{learning_rate * self.rate_factor:g}: recovery {self.times} of {MAX_ROLLBACKS}"
+            f"{learning_rate * self.rate_factor:g}: rollback {self.times} of {MAX_ROLLBACKS}"
         )
 
     def state(self) -> dict[str, Any]:

@@ -67,7 +67,8 @@ DEFAULT_MINUTES = 15.0
 """Time budget of a training on drawn faces."""
 ON_DRAWN_FACES = {"batch_size": 32, "negatives": 0.0}
 """Settings of a training on drawn faces on a CPU. In so short a time the number of steps counts: with 96
-images there are half as many, and no eyes yet. And negatives hold G back there (docs/faces.md)."""
+images there are half as many, and the samples have no eyes yet. And negatives hold G back there
+(docs/faces.md)."""
 MEMORY_SHARE = 0.25
 """Share of the memory that images may take where they cannot be mapped from the cache."""
 
@@ -87,7 +88,7 @@ def make_plan(argv: Sequence[str], world: World | None = None) -> Plan[Settings]
     run = world.stored_run()
     if run is not None and checkpoints(run):
         print(f"restarted by torchrun: resuming {run}")
-        # What the first command line insisted on must not be refused now.
+        # Options accepted at the first launch must not be rejected now.
         argv = ["--resume", str(run), *(word for word in argv if word == "--force")]
     arguments = parse_arguments(argv, TrainingArguments)
     plan = _resume(argv, arguments) if arguments.resume else _start(argv, arguments)
@@ -272,7 +273,7 @@ def _resume(argv: Sequence[str], arguments: TrainingArguments) -> Plan[Settings]
     assert arguments.resume is not None
     run = GAN.find_run(arguments.resume, arguments.output)
     before = GAN.read_info(run).settings
-    # A new end replaces the old one, even one of the other kind.
+    # A new --steps or --minutes replaces the old limit, even one of the other kind.
     ends = arguments.steps is not None or arguments.minutes is not None
     defaults = replace(before, steps=None, minutes=None) if ends else before
     settings, device = _decide(settings_of(parse_arguments(argv, TrainingArguments, defaults), Settings))

@@ -38,10 +38,10 @@ DEVICE_SHARE = 0.5
 class Trainer:
     """Generator, discriminator, their optimizers, the averaged generator, and the step they share.
 
-    What a step draws (latent vectors, flips, augmentation, negatives) and the order of the images depend on
-    the seed and the step's number alone. So there is no random state to store, and a step is the same whether
-    the run was interrupted before it or not. Each process draws for the whole batch and takes its own rows,
-    so the number of processes makes no difference.
+    All random draws (latent vectors, flips, augmentation, negatives) and the order of the images depend on
+    the seed and the step's number alone. So there is no random state to store, and an interruption does not
+    change a step. Each process draws for the whole batch and takes its own rows, so the number of processes
+    makes no difference.
 
     Args:
         settings: with `precision` decided, not `auto`.
@@ -75,7 +75,7 @@ class Trainer:
         self._sample_latents = torch.from_numpy(draw(SAMPLES, settings.latent_size, settings.seed))
         self._random = torch.Generator(device)
         self._plan_shards()
-        # Whatever a step reads from outside stands in tensors that never move: see `GraphedStep`.
+        # A step reads its inputs from tensors with fixed addresses: see `GraphedStep`.
         count = self._needed.stop - self._needed.start
         if self._images_on_device is None:
             self._input = torch.empty((count, *images.shape[1:]), dtype=torch.uint8, device=device)
@@ -152,7 +152,7 @@ class Trainer:
         self._input.copy_(host, non_blocking=True)
 
     def _step_on_device(self) -> None:
-        """The step, from what `_prepare` has set: the same work on the device whatever its number."""
+        """The step, from what `_prepare` has set: the same work on the device in every step."""
         values = self._training_step(self._batch())
         self._augment.adapt(values[STATISTICS.index("accuracy/real")], self.settings.batch_size)
         if self.average:
@@ -162,10 +162,10 @@ class Trainer:
 
     def _batch(self) -> Batch:
         """This process's share of the batch."""
-        settings, columns = self.settings, self._augment.columns
-        widths = [1, settings.latent_size, columns, columns]
+        settings, numbers = self.settings, self._augment.numbers_per_image
+        widths = [1, settings.latent_size, numbers, numbers]
         if self._negatives:
-            widths += [columns, negatives.COLUMNS]
+            widths += [numbers, negatives.NUMBERS_PER_IMAGE]
         uniform = torch.rand(settings.batch_size, sum(widths), generator=self._random, device=self.device)
         stored = self._input if self._images_on_device is None else self._images_on_device[self._input]
         images = to_float(stored)
@@ -248,7 +248,7 @@ class Trainer:
     def load_state(self, state: dict[str, Any]) -> None:
         """Resume from what `state` returned after the step `state["step"]`.
 
-        Learning rate and betas stay those of the settings; see `apply_rollback` for the former.
+        Learning rate and betas stay those of the settings. Call `apply_rollback` afterwards.
         """
         self.load_networks(state)
         self._average_warm = state.get("average_given", False)
@@ -274,7 +274,10 @@ class Trainer:
         self.apply_rollback(rollback)
 
     def apply_rollback(self, rollback: Rollback) -> None:
-        """Set the random seed and the learning rate of a run that has rolled back so often."""
+        """Set the random seed and learning rate for this number of rollbacks, and prepare the step anew.
+
+        Loading a state requires it too: a captured graph refers to the optimizers' old tensors.
+        """
         self._seed = rollback_seed(self.settings.seed, rollback.times)
         self._finite = FiniteCheck(self.device)
         independent = getattr(self.discriminator, "independent", False)
@@ -306,13 +309,13 @@ class Trainer:
                 group["lr"] = self.settings.learning_rate * rollback.rate_factor
 
     def release(self) -> None:
-        """Drop the CUDA graph: NCCL does not shut down before every graph with one of its sums is gone."""
+        """Drop the CUDA graph: NCCL cannot shut down while a graph contains its collectives."""
         self._run = self._step_on_device
 
     def initialize_from(self, state: dict[str, Any]) -> None:
         """Copy the networks of another run's checkpoint, now and whenever this run starts over.
 
-        An average among them continues at its full half-life, as it has no start to forget.
+        An average among them continues at its full half-life, without warm-up.
         """
         self._source = {name: state[name] for name in self.weights}
         self._copy_source(self._source)

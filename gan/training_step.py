@@ -1,7 +1,7 @@
 """One training step: the gradients of both networks on one batch, and one update of each.
 
-All of it runs on the device, and only tensors differ from step to step, so a step can be recorded once as a
-CUDA graph and replayed (`engine.cuda_graph`).
+Everything runs on the device, and only the values of tensors change between steps, so a step can be captured
+once as a CUDA graph and replayed (`engine.cuda_graph`).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ that D classifies correctly, and the norms of both gradients."""
 
 
 class Batch(NamedTuple):
-    """What one process works on in a step: B real images, and the random numbers for as many fakes.
+    """One process's inputs of a step: B real images, and the random numbers for as many fakes.
 
     Attributes:
         real: float [B, 3, S, S] in [-1, 1].
@@ -85,7 +85,7 @@ def training_step(
     options: StepOptions,
     world: World,
 ) -> Tensor:
-    """Update D and G once (Goodfellow et al. 2014, algorithm 1), both from one forward pass of D.
+    """Update D and G once, simultaneously, from one forward pass of D (Goodfellow et al. 2014 alternate).
 
     Every process computes the gradients of its share of the batch; their sum is the gradient of the whole
     batch.
@@ -129,7 +129,11 @@ def training_step(
         generator_loss.backward(inputs=generator_weights)
 
     statistics = torch.stack(
-        [discriminator_loss.detach(), generator_loss.detach(), *_judgements(real_logits, fake_logits, share)]
+        [
+            discriminator_loss.detach(),
+            generator_loss.detach(),
+            *_probabilities_and_accuracies(real_logits, fake_logits, share),
+        ]
     )
     gradients = [weight.grad for weight in (*discriminator_weights, *generator_weights)]
     world.all_reduce_sum([*(gradient for gradient in gradients if gradient is not None), statistics])
@@ -142,7 +146,7 @@ def training_step(
 def _discriminate(discriminator: nn.Module, inputs: list[Tensor]) -> list[Tensor]:
     """D's logits for each set of images; an empty set has none.
 
-    One pass suffices where D treats images independently. With batch norm, each set has statistics of its
+    One pass suffices if D treats images independently. With batch norm, each set has statistics of its
     own.
     """
     if getattr(discriminator, "independent", False):
@@ -151,7 +155,7 @@ def _discriminate(discriminator: nn.Module, inputs: list[Tensor]) -> list[Tensor
 
 
 @torch.no_grad()
-def _judgements(real_logits: Tensor, fake_logits: Tensor, share: float) -> list[Tensor]:
+def _probabilities_and_accuracies(real_logits: Tensor, fake_logits: Tensor, share: float) -> list[Tensor]:
     """This process's part of D(x), D(G(z)) and both accuracies."""
     real, fake = probability_real(real_logits), probability_real(fake_logits)
     means = (real.mean(), fake.mean(), (real > 0.5).float().mean(), (fake < 0.5).float().mean())

@@ -9,15 +9,15 @@ from numpy.typing import NDArray
 from gan.latent.vectors import draw
 from gan.metrics.distribution import kid, precision_recall_density_coverage
 from gan.metrics.features import extract, random_space
-from gan.metrics.pixels import ONE_LEVEL, distances
+from gan.metrics.pixels import QUANTIZATION_STEP, pairwise_distances
 from gan.trainer import SAMPLES, Trainer
 
 MAX_IMAGES = 500
-"""Real and generated images that are compared: enough to rank checkpoints, and quick."""
+"""Real and generated images that are compared: enough to rank checkpoints, while still fast."""
 MAX_DISCRIMINATED = 200
 """Training and held-out images that D is evaluated on."""
 MIN_IMAGES = 16
-"""Held-out images below which a score would be chance."""
+"""Held-out images below which a score would be noise."""
 NEIGHBOURS = 5
 
 
@@ -41,7 +41,7 @@ class Validator:
         self._training = _subset(images, ~held_out, self._discriminated)
         self._space = random_space(device=device or torch.device("cpu"))
         self._features = extract(self._space, self._held_out)
-        self._real_distance = float(distances(self._held_out[:SAMPLES]).mean())
+        self._real_distance = float(pairwise_distances(self._held_out[:SAMPLES]).mean())
 
     def scores(self, trainer: Trainer) -> dict[str, float]:
         """All scores by name.
@@ -66,8 +66,9 @@ class Validator:
             "probability/trained": trainer.mean_probability_real(self._training),
             "probability/held_out": trainer.mean_probability_real(self._held_out[: self._discriminated]),
         }
-        if self._real_distance > ONE_LEVEL:
-            scores["score/diversity"] = float(distances(fakes[:SAMPLES]).mean()) / self._real_distance
+        if self._real_distance > QUANTIZATION_STEP:
+            distance = float(pairwise_distances(fakes[:SAMPLES]).mean())
+            scores["score/diversity"] = distance / self._real_distance
         return scores
 
 

@@ -1,4 +1,4 @@
-"""evaluate.py as its user meets it."""
+"""evaluate.py from the command line."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.in_process import ROOT, call
 
 SCRIPT = ROOT / "evaluate.py"
 evaluate = partial(call, "evaluate.py")
-FEW = ("--k", 3, "--draws", 2)
+FLAGS = ("--k", 3, "--draws", 2)
 
 
 @pytest.fixture
@@ -26,8 +26,8 @@ def run(tiny_run, tmp_path, monkeypatch) -> Path:
     return Path(shutil.copytree(tiny_run, tmp_path / "outputs" / tiny_run.name))
 
 
-def test_the_newest_run_is_measured_against_its_own_images(run, pictures):
-    code, lines, _ = evaluate(*FEW)
+def test_newest_run_is_measured_against_its_training_folder(run, pictures):
+    code, lines, _ = evaluate(*FLAGS)
     assert code == 0
     table = "\n".join(lines)
     assert f"12 generated images against 12 of 24 images in {pictures}" in table
@@ -37,47 +37,50 @@ def test_the_newest_run_is_measured_against_its_own_images(run, pictures):
         assert part in table
     place = Path(lines[-1])
     assert place.parent.resolve() == run / "evaluation"
-    told = json.loads(place.read_text(encoding="utf-8"))
-    assert told["conditions"]["step"] == 6
-    assert told["conditions"]["images"] == 12
-    assert len(told["conditions"]["spaces"][0]["digest"]) >= 4
+    result = json.loads(place.read_text(encoding="utf-8"))
+    assert result["conditions"]["step"] == 6
+    assert result["conditions"]["images"] == 12
+    assert len(result["conditions"]["spaces"][0]["digest"]) >= 4
     for name in ("nearest", "faces"):
         assert load_png(place.with_name(f"{place.stem}-{name}.png")).ndim == 3
 
 
-def test_other_questions_do_not_overwrite_an_answer(run):
-    _, lines, _ = evaluate(run, *FEW)
+def test_other_conditions_do_not_overwrite_an_evaluation(run):
+    _, lines, _ = evaluate(run, *FLAGS)
     first = Path(lines[-1])
     content = first.read_bytes()
-    for words, name in ((("--raw", "--seed", 7), "step_000006-raw-"), (("--checkpoint", 4), "step_000004-")):
-        code, lines, _ = evaluate(run, *FEW, *words)
+    for arguments, name in (
+        (("--raw", "--seed", 7), "step_000006-raw-"),
+        (("--checkpoint", 4), "step_000004-"),
+    ):
+        code, lines, _ = evaluate(run, *FLAGS, *arguments)
         assert code == 0
         assert Path(lines[-1]).name.startswith(name)
     assert len(list((run / "evaluation").glob("*.json"))) == 3
     assert first.read_bytes() == content
-    _, lines, _ = evaluate(run, *FEW)
+    _, lines, _ = evaluate(run, *FLAGS)
     assert Path(lines[-1]) == first
     assert first.read_bytes() == content
 
 
-class TestMistakes:
+class TestUserErrors:
     @staticmethod
-    def refused(*words: object) -> str:
-        code, lines, error = evaluate(*words)
+    def error_of(*arguments: object) -> str:
+        code, lines, error = evaluate(*arguments)
         assert code == 2
         assert lines == []
-        told = [line for line in error.splitlines() if line.startswith("error: ")]
-        assert len(told) == 1
-        return told[0]
+        result = [line for line in error.splitlines() if line.startswith("error: ")]
+        assert len(result) == 1
+        return result[0]
 
     @pytest.mark.parametrize(
-        ("words", "message"),
+        ("arguments", "message"),
         [
             (("--count", 0), "--count must be 1 or more"),
             (("--k", 0), "--k must be 1 or more"),
             (("--draws", 1), "--draws must be 2 or more"),
             (("--seed", -1), "--seed must be 0 or more"),
-            (("--seed", 2**63 - 2), "--seed must be less than 2**63"),
+            (("--seed", 2**63 - 2), "at most 2**63"),
             (("--features", "telepathy"), "telepathy"),
             (("--features", "random", "random"), "each once"),
             (("--features",), "one or more"),
@@ -86,67 +89,67 @@ class TestMistakes:
             (("nowhere",), "nowhere is not a run"),
         ],
     )
-    def test_words_that_do_not_fit(self, run, words, message):
-        assert message in self.refused(*words)
+    def test_invalid_arguments(self, run, arguments, message):
+        assert message in self.error_of(*arguments)
         assert not (run / "evaluation").exists()
 
-    def test_a_run_without_checkpoints(self, run):
+    def test_run_without_checkpoints(self, run):
         shutil.rmtree(run / "checkpoints")
-        assert "has no checkpoint yet" in self.refused(run)
+        assert "has no checkpoint yet" in self.error_of(run)
 
-    def test_an_empty_real_folder(self, run, tmp_path):
+    def test_empty_real_folder(self, run, tmp_path):
         (tmp_path / "empty").mkdir()
-        assert f"no image in {tmp_path / 'empty'}" in self.refused(run, "--real", tmp_path / "empty")
+        assert f"no image in {tmp_path / 'empty'}" in self.error_of(run, "--real", tmp_path / "empty")
 
-    def test_a_real_folder_that_is_a_file_or_is_not_there(self, run, tmp_path):
-        assert "is a file" in self.refused(run, "--real", run / "config.json")
-        assert "no folder" in self.refused(run, "--real", tmp_path / "nowhere")
+    def test_real_folder_that_is_a_file_or_missing(self, run, tmp_path):
+        assert "is a file" in self.error_of(run, "--real", run / "config.json")
+        assert "no folder" in self.error_of(run, "--real", tmp_path / "nowhere")
 
     def test_fewer_images_than_neighbours(self, run, pictures, tmp_path):
-        assert "k = 12 takes 13 images on each side, and there are 12" in self.refused(run, "--k", 12)
+        assert "k = 12 needs 13 images in each set, but there are 12" in self.error_of(run, "--k", 12)
         (tmp_path / "few").mkdir()
         for picture in sorted(pictures.iterdir())[:5]:
             shutil.copy(picture, tmp_path / "few")
-        assert "takes 6 images on each side, and there are 2" in self.refused(run, "--real", tmp_path / "few")
+        assert "needs 6 images in each set, but there are 2" in self.error_of(run, "--real", tmp_path / "few")
 
-    def test_inception_without_its_weights(self, run, tmp_path, monkeypatch):
+    def test_missing_inception_weights(self, run, tmp_path, monkeypatch):
         pytest.importorskip("torch_fidelity")
         monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-        assert "inception" in self.refused(run, "--features", "inception")
-        named = self.refused(run, "--features", "inception", "--weights", tmp_path / "w.pth")
+        assert "inception" in self.error_of(run, "--features", "inception")
+        named = self.error_of(run, "--features", "inception", "--weights", tmp_path / "w.pth")
         assert str(tmp_path / "w.pth") in named
 
-    def test_a_checkpoint_of_another_image_size(self, run):
+    def test_checkpoint_of_another_image_size(self, run):
         config = json.loads((run / "config.json").read_text(encoding="utf-8"))
         config["settings"]["image_size"] = 48
         (run / "config.json").write_text(json.dumps(config), encoding="utf-8")
-        assert "contains networks of another shape" in self.refused(run, *FEW)
+        assert "contains networks whose shapes differ" in self.error_of(run, *FLAGS)
 
     @pytest.mark.parametrize("folder", [None, 7, "a\0b"])
-    def test_a_config_that_names_no_folder_of_images(self, run, folder):
+    def test_config_without_a_folder_of_images(self, run, folder):
         config = json.loads((run / "config.json").read_text(encoding="utf-8"))
         config["data"]["folder"] = folder
         (run / "config.json").write_text(json.dumps(config), encoding="utf-8")
-        assert "names no folder" in self.refused(run, *FEW)
+        assert "names no folder" in self.error_of(run, *FLAGS)
 
-    def test_an_evaluation_that_cannot_be_written(self, run):
+    def test_unwritable_evaluation_folder(self, run):
         (run / "evaluation").write_text("in the way")
-        code, _, error = evaluate(run, *FEW)
+        code, _, error = evaluate(run, *FLAGS)
         assert code == 2
         assert "cannot be written" in error
 
 
-def test_help_answers_without_torch_and_a_mistake_leaves_by_code_2(run):
+def test_help_needs_no_torch_and_a_mistake_exits_with_2(run):
     code = (
         "import sys, runpy; sys.argv = ['evaluate.py', '--help']\n"
         f"try: runpy.run_path({str(SCRIPT)!r}, run_name='__main__')\n"
         "except SystemExit as end: print(end.code, 'torch' in sys.modules)"
     )
-    words = [sys.executable, "-c", code]
-    told = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert told.stdout.splitlines()[-1] == "0 False"
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert result.stdout.splitlines()[-1] == "0 False"
     for flag in ("real", "features", "weights", "count", "draws", "k", "seed", "only-held-out"):
-        assert f"--{flag}" in told.stdout
+        assert f"--{flag}" in result.stdout
     failed = subprocess.run(
         [sys.executable, SCRIPT, run, "--count", "0"], capture_output=True, text=True, check=False
     )

@@ -13,7 +13,7 @@ import pytest
 from engine.png import load_png
 from engine.runs import find_run
 from gan.generator import load_generator
-from gan.metrics.pixels import checkerboard_energy, distances
+from gan.metrics.pixels import checkerboard_energy, pairwise_distances
 
 FACES = os.environ.get("FACE_LAB_FACES")
 pytestmark = pytest.mark.skipif(not FACES, reason="FACE_LAB_FACES names no folder of real faces")
@@ -36,7 +36,7 @@ def test_measures_tell_real_faces_from_copies_and_from_checkerboards(train: Call
     side = 32 + 2
     corners = [(y, x) for y in range(0, 8 * side, side) for x in range(0, 8 * side, side)]
     faces = np.stack([grid[:, y : y + 32, x : x + 32] for y, x in corners])
-    assert distances(faces).min() > 0.05
+    assert pairwise_distances(faces).min() > 0.05
     rows, columns = np.indices((32, 32))
     checkered = (faces.astype(int) + 10 * ((rows + columns) % 2)).clip(0, 255).astype(np.uint8)
     assert checkerboard_energy(checkered) > 1.5 * checkerboard_energy(faces)

@@ -52,9 +52,9 @@ OTHERS = [
 def test_settings_that_change_the_mathematics_are_refused_by_name(run, train):
     before = contents(run)
     for flag, value in OTHERS:
-        with pytest.raises(UserError, match=f"another {flag},"):
+        with pytest.raises(UserError, match=f"different {flag},"):
             train("--resume", run, "--steps", 8, flag, value)
-    with pytest.raises(UserError, match="another --seed, --learning-rate, --flip,"):
+    with pytest.raises(UserError, match="different --seed, --learning-rate, --flip,"):
         train("--resume", run, "--no-flip", "--learning-rate", 1, "--seed", 5)
     assert contents(run) == before
 
@@ -77,7 +77,7 @@ def test_force_lets_them_and_they_count(run, train):
     ],
 )
 def test_other_networks_cannot_be_had_even_by_force(run, train, words):
-    with pytest.raises(UserError, match=f"another {words[0]}: omit the change"):
+    with pytest.raises(UserError, match=f"different {words[0]}: omit the change"):
         train("--resume", run, "--steps", 8, "--force", *words)
 
 
@@ -199,7 +199,7 @@ def test_networks_that_cannot_be_read_begin_no_run(run, train, pictures):
 
 @pytest.mark.parametrize("words", [("--normalisation", "none"), ("--image-size", 64), ("--latent-size", 9)])
 def test_networks_unlike_those_begun_with_are_refused_by_name(run, train, pictures, words):
-    with pytest.raises(UserError, match=rf"the network of .* was trained with another {words[0]}"):
+    with pytest.raises(UserError, match=rf"the network of .* was trained with a different {words[0]}"):
         train(pictures, "--init-from", run, *words)
     with pytest.raises(UserError, match=r"--resume .*--init-from"):
         train(pictures, "--init-from", run, "--resume", run)
@@ -208,12 +208,12 @@ def test_networks_unlike_those_begun_with_are_refused_by_name(run, train, pictur
 @pytest.mark.parametrize(
     ("edited", "message"),
     [
-        ({"generator_widths": [12, 10, 8, 7]}, "contains networks of another shape"),
-        ({"discriminator_widths": [6, 8, 10, 13]}, "contains networks of another shape"),
-        ({"latent_size": 50}, "contains networks of another shape"),
-        ({"image_size": 48}, "contains networks of another shape"),
-        ({"normalisation": "batch"}, "contains networks of another shape"),
-        ({"generator_widths": [2**16] * 4}, "contains networks of another shape"),
+        ({"generator_widths": [12, 10, 8, 7]}, "contains networks whose shapes differ"),
+        ({"discriminator_widths": [6, 8, 10, 13]}, "contains networks whose shapes differ"),
+        ({"latent_size": 50}, "contains networks whose shapes differ"),
+        ({"image_size": 48}, "contains networks whose shapes differ"),
+        ({"normalisation": "batch"}, "contains networks whose shapes differ"),
+        ({"generator_widths": [2**16] * 4}, "contains networks whose shapes differ"),
         ({"generator_widths": [10**9] * 4}, "--generator-widths must be 1 to 65536 each"),
         ({"latent_size": 10**15}, "--latent-size must be 1 to 65536"),
         ({"folder": "a\0b"}, "folder cannot be read"),

@@ -124,6 +124,6 @@ def test_what_nothing_mends_ends_with_a_code_of_its_own_one_line_and_the_best(
     assert train(many_pictures, *EVERY, "--steps", 8) == EXIT_DIVERGED == 3
     told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("stopped: ")]
     assert len(told) == 1
-    assert f"again after 3 recoveries; the checkpoints in {newest()}/checkpoints predate that" in told[0]
+    assert f"again after 3 rollbacks; the checkpoints in {newest()}/checkpoints predate that" in told[0]
     assert load(best_path(newest()))["step"] <= 4
     assert load_generator(newest()).is_best

@@ -139,10 +139,10 @@ def test_killed_run_resumes_bit_for_bit(folder, method):
 def test_resume_of_a_finished_run_or_with_other_settings(folder):
     train(folder, *SHORT_RUN)
     assert "has reached its last step, 6 of 6" in error_line("--resume")
-    assert "another --balance" in error_line("--resume", 1, "--no-balance")
+    assert "different --balance" in error_line("--resume", 1, "--no-balance")
     for name, value in (("image-size", 48), ("method", "finetune"), ("optimizer", "sgd")):
         line = error_line("--resume", 1, f"--{name}", value, "--force")
-        assert f"was trained with another --{name}: omit the change" in line
+        assert f"was trained with a different --{name}: omit the change" in line
     train("--resume", 1, "--steps", 8, "--force")
     assert step_of(checkpoints(runs()[0])[-1]) == 8
     removed = sorted(path.name for path in folder.iterdir())[0]
@@ -157,13 +157,13 @@ def test_edited_config_is_an_error(folder):
     (run,) = runs()
     original = (run / "config.json").read_text()
     for name, value, message in (
-        ("embedding", 16, "another --embedding: omit the change, or undo it in its config.json"),
-        ("image_size", 48, "another --image-size"),
-        ("loss", "softmax", "another --loss"),
-        ("backbone", "resnet18", "another --backbone"),
-        ("optimizer", "sgd", "another --optimizer"),
+        ("embedding", 16, "different --embedding: omit the change, or undo it in its config.json"),
+        ("image_size", 48, "different --image-size"),
+        ("loss", "softmax", "different --loss"),
+        ("backbone", "resnet18", "different --backbone"),
+        ("optimizer", "sgd", "different --optimizer"),
         ("method", "finetune", "config.json: --stages is for --method arcface, not finetune"),
-        ("learning_rate", 0.5, "another --learning-rate, so resuming would not continue the same run"),
+        ("learning_rate", 0.5, "different --learning-rate, so resuming would not continue the same run"),
     ):
         config = json.loads(original)
         config["settings"][name] = value
@@ -179,8 +179,8 @@ def test_init_from_starts_with_another_run(folder):
     assert any("starting from the network of" in line for line in train(*arguments))
     settings = load(checkpoints(runs()[1])[-1])["settings"]
     assert [settings[name] for name in ("method", "backbone", "embedding")] == ["arcface", "small", 8]
-    assert "another --embedding" in error_line(*arguments, "--embedding", 16)
-    assert "another --method" in error_line(*arguments, "--method", "scratch")
+    assert "different --embedding" in error_line(*arguments, "--embedding", 16)
+    assert "different --method" in error_line(*arguments, "--method", "scratch")
     assert "give one of the two" in error_line(*arguments, "--from", 2)
     assert "give one of the two" in error_line(*arguments, "--weights", "imagenet")
     shutil.rmtree(sorted(folder.iterdir())[0])
@@ -194,7 +194,7 @@ def test_resume_with_the_source_given_again_or_deleted(folder, arcface_run, tmp_
     (run,) = runs()
     assert any("resuming from" in line for line in train("--resume", 1, *arguments, "--minutes", 1e-6))
     shutil.copytree(run, "outputs/classifiers/0007-other")
-    assert "another --from-checkpoint" in error_line("--resume", 1, "--from", 7)
+    assert "different --from-checkpoint" in error_line("--resume", 1, "--from", 7)
     shutil.rmtree("source")
     assert any("resuming from" in line for line in train("--resume", 1))
 

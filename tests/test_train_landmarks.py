@@ -89,10 +89,10 @@ def test_a_finished_run_and_other_mathematics_are_refused(folder):
     train(folder, *FEW)
     run = newest()
     assert "is at its end, step 6 of 6" in refused("--resume")
-    assert "another --loss" in refused("--resume", run, "--loss", "areas")
-    assert "another --steps" in refused("--resume", run.name, "--steps", 9)
-    assert "another --score-every" in refused("--resume", 1, "--score-every", 3)
-    assert "another --image-size" in refused("--resume", 1, "--image-size", 64, "--force")
+    assert "different --loss" in refused("--resume", run, "--loss", "areas")
+    assert "different --steps" in refused("--resume", run.name, "--steps", 9)
+    assert "different --score-every" in refused("--resume", 1, "--score-every", 3)
+    assert "different --image-size" in refused("--resume", 1, "--image-size", 64, "--force")
     train("--resume", run, "--steps", 8, "--force")
     assert step_of(checkpoints(run)[-1]) == 8
     Image.new("RGB", (64, 64)).save(folder / "00000.png")
@@ -102,9 +102,9 @@ def test_a_finished_run_and_other_mathematics_are_refused(folder):
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
-        ("backbone", "resnet18", "was trained with another --backbone"),
-        ("image_size", 64, "was trained with another --image-size"),
-        ("points", "cats-9", "was trained with another --points"),
+        ("backbone", "resnet18", "was trained with a different --backbone"),
+        ("image_size", 64, "was trained with a different --image-size"),
+        ("points", "cats-9", "was trained with a different --points"),
         ("backbone", 7, "config.json: the run's setting backbone cannot be read"),
         ("steps", 0, "config.json: --steps must be 1 or more"),
     ],
@@ -120,7 +120,7 @@ def test_a_config_that_was_edited_by_hand_is_one_line(landmark_run, tmp_path, na
 
 def test_other_points_and_frozen_layers_cannot_be_forced_on_a_run(folder):
     train(folder, *FEW)
-    assert "was trained with another --freeze" in refused("--resume", "--force", "--freeze", "0")
+    assert "was trained with a different --freeze" in refused("--resume", "--force", "--freeze", "0")
     found = read_annotations(folder)
     write_landmarks(folder / "labels.csv", found.files, found.points[:, :9])
     line = refused("--resume", "--force")

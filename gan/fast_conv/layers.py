@@ -24,7 +24,8 @@ MIN_GAIN = 1.1
 """Expected speed-up below which a derivative is left to torch."""
 
 _will_execute = getattr(torch._C, "_will_engine_execute_node", lambda node: True)
-"""Whether the current backward pass will reach a node. It is private, and optional."""
+"""Whether the current backward pass will reach a node. The API is private; without it all gradients are
+computed."""
 
 
 def convert(network: nn.Module) -> nn.Module:

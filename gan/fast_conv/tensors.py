@@ -1,9 +1,9 @@
 """The tensors of a 5x5 convolution of stride 2: input, weight and output.
 
-Each of the three is the derivative of one trilinear form, sum(output * convolve(input, weight)), with respect
-to itself. With respect to the output it is the convolution; with respect to the input, the transposed
-convolution; with respect to the weight, the weight's gradient, if the output is the gradient of the
-convolution's output. A layer and its backward pass need these three operations alone.
+The forward pass, the gradient of the input and the gradient of the weight each compute one of these from the
+other two: they are the derivatives of sum(output * convolve(input, weight)). With respect to the output this
+is the convolution; with respect to the input, the transposed convolution; with respect to the weight, its
+gradient, if the output is the gradient of the convolution's output.
 """
 
 from __future__ import annotations

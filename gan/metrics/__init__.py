@@ -1,1 +1,11 @@
-"""Measures of sets of images: by their pixels, and by features of a network."""
+"""Measures of sets of images.
+
+- `distribution`: FID, KID, precision, recall, density and coverage of features.
+- `features`: feature spaces: random (`random_network`), Inception, or any network.
+- `swd`, `ms_ssim`, `pixels`: sliced Wasserstein distance, MS-SSIM, checkerboard and pairwise distances.
+- `memorization`: how much is copied from training images, found in `thumbnails`.
+- `compare`: all scores of one set against another.
+- `references`, `evaluate`, `report`: the evaluation of a run, used by evaluate.py.
+
+Importing this package does not import torch; its modules do.
+"""

@@ -1,7 +1,7 @@
-"""One set of images against another: every score, by pixels and in feature spaces.
+"""All scores of one set of images against another, by pixels and in feature spaces.
 
-A score's name is its key here, in the JSON of an evaluation and in its table; `SCORES` tells of each
-which way is better.
+A score has the same name here, in the JSON file of an evaluation and in its table. `SCORES` gives the
+direction of each.
 """
 
 from __future__ import annotations
@@ -18,150 +18,159 @@ from torch import Tensor
 from engine.errors import UserError
 from gan.metrics.distribution import fid, kid, precision_recall_density_coverage
 from gan.metrics.features import FeatureSpace, extract
-from gan.metrics.memorization import Copying, Share, copying, copying_of_held_out
-from gan.metrics.ms_ssim import mean_similarity
-from gan.metrics.pixels import checkerboard_to_real, nearest_to_real
+from gan.metrics.memorization import Proportion, close_to_training, nearer_to_training
+from gan.metrics.ms_ssim import mean_ms_ssim
+from gan.metrics.pixels import checkerboard_ratio, min_distance_ratio
 from gan.metrics.swd import sliced_wasserstein
+from gan.metrics.thumbnails import thumbnails
 
 Images = NDArray[np.uint8]
-Better = Literal["lower", "higher", "floor"]
+Direction = Literal["lower", "higher", "floor"]
 
-SLICED = "sliced Wasserstein"
-COPYING, CLOSE = "nearer to training", "close to training"
+SLICED_WASSERSTEIN = "sliced Wasserstein"
+NEARER_TO_TRAINING, CLOSE_TO_TRAINING = "nearer to training", "close to training"
 
-SCORES: dict[str, Better] = {
+SCORES: dict[str, Direction] = {
     "FID": "lower",
     "KID": "lower",
     "precision": "higher",
     "recall": "higher",
     "density": "higher",
     "coverage": "higher",
-    COPYING: "lower",
-    CLOSE: "lower",
-    SLICED: "lower",
+    NEARER_TO_TRAINING: "lower",
+    CLOSE_TO_TRAINING: "lower",
+    SLICED_WASSERSTEIN: "lower",
     "MS-SSIM": "floor",
     "checkerboard": "floor",
     "nearest two": "higher",
 }
-"""Which way is better: `floor` where a set of real images is neither low nor high."""
+"""Which direction is better; `floor` if a score is best where it equals that of real images."""
 
-FEWEST = 4
-"""Images that the scores need on each side, whatever k is."""
-PIXELS_OF = 500
-"""Images at most by which textures and the two nearest are judged: with 5,000 this would take most of the
-time and of the memory."""
+MIN_IMAGES = 4
+"""Images needed in each set, whatever k is."""
+MAX_PIXEL_IMAGES = 500
+"""Images of each set used for textures, checkerboard and nearest two; 5,000 would take most of the time."""
 
 
 @dataclass(frozen=True)
-class Sample:
-    """A set of images and its features.
+class ImageSet:
+    """A set of images with its features.
 
     Attributes:
-        images: uint8 [N, 3, S, S]; none where only the features are wanted.
-        features: in each space, by its name: float32 [V, N, F], V of 1, or 2 where the second are those
-            of the mirror images.
+        images: uint8 [N, 3, S, S]; empty if only the features are needed.
+        features: by name of the feature space, float32 [V, N, F]. V is 1, or 2 if the second view is the
+            mirror image.
+        thumbnails: float32 [V, N, 432]; see `gan.metrics.thumbnails`.
     """
 
     images: Images
     features: dict[str, Tensor]
+    thumbnails: Tensor
 
-    def some(self, rows: NDArray[np.int64], *, images: bool = True) -> Sample:
-        """The images of these rows, as a set of their own; or their features alone.
-
-        A set that was trained on may not fit into memory.
-        """
+    def subset(self, rows: NDArray[np.int64], *, images: bool = True) -> ImageSet:
+        """Select rows; without `images` only their features, for a set that may not fit into memory."""
         chosen = torch.from_numpy(rows)
         features = {name: views[:, chosen] for name, views in self.features.items()}
-        return Sample(self.images[rows if images else slice(0)], features)
+        return ImageSet(self.images[rows if images else slice(0)], features, self.thumbnails[:, chosen])
 
 
-def better(name: str) -> Better:
-    """Which way a score of `compare` or `copies` is better."""
-    return SCORES[SLICED if name.startswith(SLICED) else name]
+def direction(name: str) -> Direction:
+    """Which direction of a score is better, by its name."""
+    return SCORES[SLICED_WASSERSTEIN if name.startswith(SLICED_WASSERSTEIN) else name]
 
 
-def sample(
-    spaces: Sequence[FeatureSpace], images: Images, *, mirrored: bool = False, progress: str | None = None
-) -> Sample:
-    """Extract the features of images, uint8 [N, 3, S, S], in each space; if `mirrored`, of both views.
+def extract_features(
+    spaces: Sequence[FeatureSpace], images: Images, *, views: bool = False, progress: str | None = None
+) -> ImageSet:
+    """Compute the features of images in each space, and their thumbnails.
 
-    `progress` is written beside a progress bar; without it there is none.
+    Args:
+        spaces: feature spaces with different names.
+        images: uint8 [N, 3, S, S].
+        views: also compute the views in which `memorization_scores` searches for copies.
+        progress: label of a progress bar; None for no bar.
     """
     features = {}
     for space in spaces:
-        views = [images, images[..., ::-1]] if mirrored else [images]
-        told = [progress and f"{progress}, {space.name}{also}" for also in ("", " mirrored")]
-        extracted = [extract(space, view, progress=text) for view, text in zip(views, told, strict=False)]
+        flips = {"": images, " mirrored": images[..., ::-1]} if views else {"": images}
+        extracted = [
+            extract(space, view, progress=progress and f"{progress}, {space.name}{suffix}")
+            for suffix, view in flips.items()
+        ]
         features[space.name] = torch.stack(extracted)
-    return Sample(images, features)
+    return ImageSet(images, features, thumbnails(images, views=views))
 
 
-def images_a_side(pool: int, count: int, k: int) -> int:
-    """How many images each side of a comparison has: `count`, or half of a pool too small for that.
+def set_size(pool: int, count: int, k: int) -> int:
+    """The number of images in each compared set: `count`, or half of a pool that is too small for it.
 
     Raises:
-        UserError: that is too few for k neighbours, or for any score.
+        UserError: too few images for k neighbours, or for any score.
     """
-    found, needed = min(count, pool // 2), max(k + 1, FEWEST)
-    if found < needed:
+    available, required = min(count, pool // 2), max(k + 1, MIN_IMAGES)
+    if available < required:
         raise UserError(
-            f"k = {k} takes {needed} images on each side, and there are {found}: "
-            f"{pool} real ones, of which half are the floor, and {count} asked for; give more images"
+            f"k = {k} needs {required} images in each set, but there are {available}: half of {pool} real "
+            f"images, the other half being the floor, and at most --count {count}; give more images"
         )
-    return found
+    return available
 
 
-def compare(real: Sample, judged: Sample, *, k: int = 5, seed: int = 0) -> dict[str, dict[str, float]]:
-    """The scores of one set against another of as many real images.
+def compare(real: ImageSet, generated: ImageSet, *, k: int = 5, seed: int = 0) -> dict[str, dict[str, float]]:
+    """Score a set of images against as many real images.
 
     Returns:
-        For each feature space, by its name: FID, KID, precision, recall, density, coverage; and under
-        the empty name the scores that need no network: sliced Wasserstein for each level of the pyramid,
-        `MS-SSIM` (mean similarity of two images of the judged set), `checkerboard` (energy of the highest
-        frequencies over that of the real ones) and `nearest two` (the smallest distance of two images
-        over a small one of real images). All but `MS-SSIM` are of the first `PIXELS_OF` images.
+        Under the name of each feature space: FID, KID, precision, recall, density, coverage. Under the empty
+        name the scores that need no network: sliced Wasserstein for each level of the pyramid, `MS-SSIM`
+        (mean over pairs of generated images), `checkerboard` (energy of the highest frequencies relative to
+        real images), `nearest two` (smallest distance of two images relative to that of real images).
     """
     scores = {}
     for name in real.features:
-        real_features, features = real.features[name][0], judged.features[name][0]
-        around = precision_recall_density_coverage(real_features, features, k)
+        real_features, features = real.features[name][0], generated.features[name][0]
+        prdc = precision_recall_density_coverage(real_features, features, k)
         scores[name] = {
             "FID": fid(real_features, features),
             "KID": kid(real_features, features, seed=seed).mean,
-            "precision": around.precision,
-            "recall": around.recall,
-            "density": around.density,
-            "coverage": around.coverage,
+            "precision": prdc.precision,
+            "recall": prdc.recall,
+            "density": prdc.density,
+            "coverage": prdc.coverage,
         }
-    few_real, few = real.images[:PIXELS_OF], judged.images[:PIXELS_OF]
-    levels = sliced_wasserstein(few_real, few, seed=seed)
+    real_images, images = real.images[:MAX_PIXEL_IMAGES], generated.images[:MAX_PIXEL_IMAGES]
+    levels = sliced_wasserstein(real_images, images, seed=seed)
     scores[""] = {
-        **{f"{SLICED} {side} px": distance for side, distance in levels.items()},
-        "MS-SSIM": mean_similarity(judged.images, seed=seed),
-        "checkerboard": checkerboard_to_real(few, few_real),
-        "nearest two": nearest_to_real(few, few_real),
+        **{f"{SLICED_WASSERSTEIN} {side} px": distance for side, distance in levels.items()},
+        "MS-SSIM": mean_ms_ssim(generated.images, seed=seed),
+        "checkerboard": checkerboard_ratio(images, real_images),
+        "nearest two": min_distance_ratio(images, real_images),
     }
     return scores
 
 
-def copies(judged: Sample, train: Sample, held_out: Sample, *, seed: int = 0) -> dict[str, dict[str, Share]]:
-    """The shares of copies among generated images, for each feature space by its name.
+def memorization_scores(
+    generated: ImageSet, train: ImageSet, held_out: ImageSet, *, leave_one_out: bool = False, seed: int = 0
+) -> dict[str, dict[str, Proportion]]:
+    """Estimate how much of a set is copied from training images; see `gan.metrics.memorization`.
 
-    See `gan.metrics.memorization`. Of `judged`, mirror images count too where they have features.
+    Args:
+        generated: images with views.
+        train: training images.
+        held_out: images never trained on, each only once.
+        leave_one_out: `generated` equals `held_out`; compare each image with the others only.
+        seed: seed of all random choices.
+
+    Returns:
+        `nearer to training` under the name of each feature space, `close to training` under the empty name.
     """
-    return {
-        name: _named(copying(views, train.features[name][0], held_out.features[name][0], seed=seed))
-        for name, views in judged.features.items()
+    options = {"leave_one_out": leave_one_out, "seed": seed}
+    scores = {
+        name: {
+            NEARER_TO_TRAINING: nearer_to_training(
+                views, train.features[name][0], held_out.features[name][0], **options
+            )
+        }
+        for name, views in generated.features.items()
     }
-
-
-def copies_of_held_out(train: Sample, held_out: Sample, *, seed: int = 0) -> dict[str, dict[str, Share]]:
-    """The same of the held-out images, each against all others of them."""
-    return {
-        name: _named(copying_of_held_out(views, train.features[name][0], views[0], seed=seed))
-        for name, views in held_out.features.items()
-    }
-
-
-def _named(shares: Copying) -> dict[str, Share]:
-    return {COPYING: shares.nearer, CLOSE: shares.close}
+    close = close_to_training(generated.thumbnails, train.thumbnails[0], held_out.thumbnails[0], **options)
+    return {**scores, "": {CLOSE_TO_TRAINING: close}}

@@ -1,12 +1,12 @@
-"""All scores of a generator, each beside its floor: what real images get in the place of generated ones.
+"""All scores of a generator, each beside its floor: the score of real images in place of generated ones.
 
-A score says little by itself, as it depends on the number of images, on their size and on the feature
-space. So each is measured over several draws, and so is its floor.
+A score alone says little, because it depends on the number of images, their size and the feature space. So
+the score and its floor are each measured over several draws.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import mean, stdev
 
@@ -15,26 +15,28 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from gan.metrics.compare import Images, Sample, compare, copies, copies_of_held_out, sample
+from gan.metrics.compare import Images, ImageSet, compare, extract_features, memorization_scores
 from gan.metrics.features import FeatureSpace
-from gan.metrics.memorization import Share, nearest
+from gan.metrics.memorization import Proportion, nearest_in_any_view
 
-SUSPECTS, NEIGHBOURS = 8, 5
-"""Generated faces on the sheet of suspects, and training faces shown with each."""
+LIKELY_COPIES = 8
+"""Generated images on the sheet of likely copies."""
+NEAREST_SHOWN = 5
+"""Training images shown beside each."""
 
-Measured = dict[str, dict[str, float | Share]]
-"""Scores by the name of the feature space, empty for none, and by their own."""
+Measured = dict[str, dict[str, float | Proportion]]
+"""Scores of one draw, by feature space (empty for none) and by name."""
 
 
 @dataclass(frozen=True)
-class RealFaces:
-    """The real images, and what each of them is there for.
+class RealImages:
+    """Real images and their roles.
 
     Attributes:
         images: uint8 [M, 3, S, S].
-        pool: int64, rows that generated images are compared with, and real ones with each other.
-        train: int64, rows that were trained on; none where that is not known.
-        held_out: int64, rows that were not.
+        pool: int64, rows to compare generated images with, and with each other for the floor.
+        train: int64, rows that the network was trained on; empty if unknown.
+        held_out: int64, rows that it was not trained on.
     """
 
     images: Images
@@ -43,20 +45,20 @@ class RealFaces:
     held_out: NDArray[np.int64]
 
     @property
-    def tell_copies(self) -> bool:
-        """Whether there are faces of both kinds, by which copies are told."""
+    def can_detect_copies(self) -> bool:
+        """Whether there are both training and held-out images."""
         return len(self.train) > 0 and len(self.held_out) > 1
 
 
 @dataclass(frozen=True)
 class Score:
-    """One score of generated images and, as its floor, of real ones; over at least two draws each.
+    """One score of generated images and its floor, each over at least two draws.
 
     Attributes:
-        draws: of the generated images.
-        floors: of the real images in their place.
-        interval: of 95%, its ends means over the draws; None where the score has none.
-        floor_interval: the same of the floor.
+        draws: values of the generated images.
+        floors: values of real images in their place.
+        interval: confidence interval of 95%, its ends averaged over the draws; None if the score has none.
+        floor_interval: that of the floor.
     """
 
     draws: tuple[float, ...]
@@ -66,48 +68,47 @@ class Score:
 
     @property
     def value(self) -> float:
-        """The mean over the draws."""
+        """Mean over the draws."""
         return mean(self.draws)
 
     @property
-    def spread(self) -> float:
-        """The standard deviation over the draws."""
+    def std(self) -> float:
+        """Standard deviation over the draws."""
         return stdev(self.draws)
 
     @property
     def floor(self) -> float:
-        """The mean of the floors."""
+        """Mean of the floors."""
         return mean(self.floors)
 
     @property
-    def floor_spread(self) -> float:
-        """The standard deviation of the floors."""
+    def floor_std(self) -> float:
+        """Standard deviation of the floors."""
         return stdev(self.floors)
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What `evaluate` found.
+    """The result of `evaluate`.
 
     Attributes:
-        scores: by the name of the feature space, empty for those without a network, and by their own
-            (`gan.metrics.compare.SCORES`).
+        scores: by feature space, empty for none, and by name (`gan.metrics.compare.SCORES`).
         generated: images of the first draw, uint8 [N, 3, S, S].
-        real: those they were compared with, uint8 [N, 3, S, S].
-        suspects: of the first draw's images the 8 that look most like copies, the worst first, each before
-            its 5 nearest training images, uint8 [8, 6, 3, S, S], or as many as there are; None where it is
-            not known what was trained on. Nearest in the first feature space, mirrored or not.
+        real: the real images they were compared with, uint8 [N, 3, S, S].
+        likely_copies: the 8 images of the first draw that are most likely copies, the worst first, each
+            followed by its 5 nearest training images: uint8 [8, 6, 3, S, S], or fewer if there are fewer.
+            None if the training images are unknown.
     """
 
     scores: dict[str, dict[str, Score]]
     generated: Images
     real: Images
-    suspects: Images | None
+    likely_copies: Images | None
 
 
 def evaluate(
     generate: Callable[[int], Images],
-    real: RealFaces,
+    real: RealImages,
     spaces: Sequence[FeatureSpace],
     *,
     count: int,
@@ -117,50 +118,48 @@ def evaluate(
 ) -> Evaluation:
     """Measure a generator.
 
-    For each draw, N generated images are compared with N of the pool, and so are N others of the pool,
-    for the floor. All faces trained on and held out serve to tell copies, whatever N is.
+    Each draw compares N generated images with N images of the pool, and N other images of the pool with the
+    same ones for the floor. Copies are searched among all training images, whatever N is.
 
     Args:
-        generate: from a seed to N images, uint8 [N, 3, S, S].
-        real: what to compare with; the pool holds at least 2 N images.
-        spaces: feature spaces of different names, at least one.
-        count: N, as `gan.metrics.compare.images_a_side` gives it.
-        k: neighbours of precision, recall, density and coverage; less than N.
-        seed: of the first draw's latent vectors, and with the draw's number of all else; the next draws'
-            latent vectors have the next ones.
-        draws: at least 2, for the spread.
+        generate: maps a seed to N images, uint8 [N, 3, S, S].
+        real: the real images; the pool contains at least 2 N.
+        spaces: one or more feature spaces with different names.
+        count: N, from `gan.metrics.compare.set_size`.
+        k: neighbours of precision, recall, density and coverage, less than N.
+        seed: seed of the first draw; each later draw uses the next one.
+        draws: number of draws, at least 2.
     """
-    everyone = sample(spaces, real.images, progress="real images")
-    train = everyone.some(real.train, images=False)
-    held_out = sample(spaces, real.images[real.held_out], mirrored=True, progress="held-out images")
+    real_set = extract_features(spaces, real.images, progress="real images")
+    train = real_set.subset(real.train, images=False)
+    held_out = extract_features(spaces, real.images[real.held_out], views=True, progress="held-out images")
     measured: list[tuple[Measured, Measured]] = []
     for draw in range(draws):
-        told, random = f"draw {draw + 1} of {draws}", np.random.default_rng([seed, draw])
-        order = random.permutation(real.pool)
-        reference, others = (everyone.some(order[first : first + count]) for first in (0, count))
-        fakes = sample(spaces, generate(seed + draw), mirrored=True, progress=told)
-        with tqdm(total=2, desc=f"{told}, scores", unit=" sets") as bar:
-            found: Measured = compare(reference, fakes, k=k, seed=seed + draw)
+        label = f"draw {draw + 1} of {draws}"
+        order = np.random.default_rng([seed, draw]).permutation(real.pool)
+        reference, others = (real_set.subset(order[first : first + count]) for first in (0, count))
+        fakes = extract_features(spaces, generate(seed + draw), views=True, progress=label)
+        with tqdm(total=2, desc=f"{label}, scores", unit=" sets") as bar:
+            scores: Measured = compare(reference, fakes, k=k, seed=seed + draw)
             bar.update()
             floor: Measured = compare(reference, others, k=k, seed=seed + draw)
-            if real.tell_copies:
-                _add(found, copies(fakes, train, held_out, seed=seed + draw))
-                _add(floor, copies_of_held_out(train, held_out, seed=seed + draw))
+            if real.can_detect_copies:
+                for target, images in ((scores, fakes), (floor, held_out)):
+                    copies = memorization_scores(
+                        images, train, held_out, leave_one_out=images is held_out, seed=seed + draw
+                    )
+                    for space, proportions in copies.items():
+                        target[space].update(proportions)
             bar.update()
-        measured.append((found, floor))
+        measured.append((scores, floor))
         if draw == 0:
-            suspects = _suspects(fakes, real, train, held_out, spaces[0].name) if len(real.train) else None
-            shown = fakes.images, reference.images, suspects
-    return Evaluation(_scores(measured), *shown)
+            likely_copies = _likely_copies(fakes, real, train, held_out) if len(real.train) else None
+            first = fakes.images, reference.images, likely_copies
+    return Evaluation(_summarize(measured), *first)
 
 
-def _add(measured: Measured, shares: Mapping[str, Mapping[str, Share]]) -> None:
-    for space, named in shares.items():
-        measured[space].update(named)
-
-
-def _scores(measured: Sequence[tuple[Measured, Measured]]) -> dict[str, dict[str, Score]]:
-    """Of what was measured in each draw, of generated images and of real ones, the scores."""
+def _summarize(measured: Sequence[tuple[Measured, Measured]]) -> dict[str, dict[str, Score]]:
+    """Collect each score and its floor over the draws."""
     return {
         space: {
             name: _score(*([side[space][name] for side in sides] for sides in zip(*measured, strict=True)))
@@ -170,30 +169,30 @@ def _scores(measured: Sequence[tuple[Measured, Measured]]) -> dict[str, dict[str
     }
 
 
-def _score(found: Sequence[float | Share], floors: Sequence[float | Share]) -> Score:
-    values, intervals = zip(*map(_value_and_interval, (found, floors)), strict=True)
-    return Score(*values, *intervals)
+def _score(values: Sequence[float | Proportion], floors: Sequence[float | Proportion]) -> Score:
+    draws, intervals = zip(*map(_values_and_interval, (values, floors)), strict=True)
+    return Score(*draws, *intervals)
 
 
-def _value_and_interval(
-    measured: Sequence[float | Share],
+def _values_and_interval(
+    measured: Sequence[float | Proportion],
 ) -> tuple[tuple[float, ...], tuple[float, float] | None]:
-    shares = [share for share in measured if isinstance(share, Share)]
-    if not shares:
+    proportions = [value for value in measured if isinstance(value, Proportion)]
+    if not proportions:
         return tuple(measured), None
-    ends = mean(share.low for share in shares), mean(share.high for share in shares)
-    return tuple(share.value for share in shares), ends
+    interval = mean(part.low for part in proportions), mean(part.high for part in proportions)
+    return tuple(part.value for part in proportions), interval
 
 
-def _suspects(fakes: Sample, real: RealFaces, train: Sample, held_out: Sample, space: str) -> Images:
-    """The sheet of suspects; where no image is held out, of those that are nearest to a training image."""
-    views, known = fakes.features[space], train.features[space][0]
-    distances, numbers = nearest(views, known, min(NEIGHBOURS, len(known)))
-    to_train = distances[:, 0]
+def _likely_copies(fakes: ImageSet, real: RealImages, train: ImageSet, held_out: ImageSet) -> Images:
+    """Rank by the ratio that `close_to_training` uses, or by distance alone without held-out images."""
+    known = train.thumbnails[0]
+    distances, indices = nearest_in_any_view(fakes.thumbnails, known, min(NEAREST_SHOWN, len(known)))
+    order = distances[:, 0]
     if len(held_out.images):
-        to_held_out = nearest(views, held_out.features[space][0], 1)[0][:, 0]
-        to_train = to_train / to_held_out.clamp(min=torch.finfo(torch.float32).tiny)
-    worst = to_train.argsort()[:SUSPECTS].numpy()
+        to_held_out = nearest_in_any_view(fakes.thumbnails, held_out.thumbnails[0], 1)[0][:, 0]
+        order = order / to_held_out.clamp(min=torch.finfo(torch.float32).tiny)
+    worst = order.argsort()[:LIKELY_COPIES].numpy()
     return np.stack(
-        [np.stack([fakes.images[row], *real.images[real.train[numbers[row].numpy()]]]) for row in worst]
+        [np.stack([fakes.images[row], *real.images[real.train[indices[row].numpy()]]]) for row in worst]
     )

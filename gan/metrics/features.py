@@ -1,7 +1,7 @@
-"""Feature spaces: networks that turn images into vectors, in which sets of images are compared.
+"""Feature spaces: networks that map images to vectors, in which sets of images are compared.
 
-A score in one space says nothing beside a score in another, so each has a name and a digest of all that
-its vectors follow from: the weights and the preprocessing.
+Scores of different spaces do not compare, so each space has a name and a digest of its weights and its
+preprocessing.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from engine.errors import UserError, missing_extra
 from gan.metrics.random_network import PREPROCESSING, RandomNetwork, load_arrays
 
 INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"
-"""The file of the Inception network's weights, as torch-fidelity releases it."""
+"""File name of the Inception weights that torch-fidelity releases."""
 
 INCEPTION_SIDE = 299
 
@@ -34,14 +34,14 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class FeatureSpace:
-    """A network that turns images into vectors.
+    """A network that maps images to feature vectors.
 
     Attributes:
-        name: of the network, as the user asks for it.
+        name: name of the network on the command line.
         digest: 8 hex digits that change with the weights and with the preprocessing.
-        length: F, values in a vector.
+        length: F, values of a feature vector.
         function: uint8 [B, 3, S, S] on `device` to float [B, F].
-        device: where it is computed.
+        device: device of the network.
     """
 
     name: str
@@ -51,17 +51,17 @@ class FeatureSpace:
     device: torch.device = CPU
 
     def __call__(self, images: Tensor) -> Tensor:
-        """The features of a batch, each image's by itself.
+        """Compute the features of a batch, independently for each image.
 
         Args:
-            images: uint8 [B, 3, S, S] of any side S, on any device.
+            images: uint8 [B, 3, S, S] of any size S, on any device.
 
         Returns:
             float32 [B, F], on the space's device.
 
         Raises:
-            ValueError: images of another kind, or features of another shape.
-            UserError: features that are not finite, of which no score can be taken.
+            ValueError: images or features have another dtype or shape.
+            UserError: features are not finite.
         """
         if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
             raise ValueError(f"expected uint8 [B, 3, S, S], not {images.dtype} {list(images.shape)}")
@@ -71,7 +71,7 @@ class FeatureSpace:
             raise ValueError(f"expected features [{len(images)}, {self.length}], not {list(features.shape)}")
         if not torch.isfinite(features).all():
             raise UserError(
-                f"the features {self.name} (digest {self.digest}) are not all finite: its weights are damaged"
+                f"the features {self.name} (digest {self.digest}) are not all finite: the weights are damaged"
             )
         return features
 
@@ -79,14 +79,14 @@ class FeatureSpace:
 def callable_space(
     name: str, digest: str, function: Callable[[Tensor], Tensor], *, device: torch.device = CPU
 ) -> FeatureSpace:
-    """The space of any network.
+    """Create the feature space of any network.
 
     Args:
-        name: of the network.
-        digest: hex, of its weights and its preprocessing.
-        function: uint8 [B, 3, S, S] on `device` to float [B, F], whatever S is; it resizes by itself,
-            antialiased. It is called once at once, on a black image, to learn F.
-        device: where it computes.
+        name: name of the network.
+        digest: hex digest of its weights and its preprocessing.
+        function: uint8 [B, 3, S, S] on `device` to float [B, F], for any S; it must resize images,
+            antialiased. It is called once on a black image to determine F.
+        device: device of the function.
     """
     with torch.inference_mode():
         black = torch.zeros(1, 3, 96, 96, dtype=torch.uint8, device=device)
@@ -97,13 +97,13 @@ def callable_space(
 def extract(
     space: FeatureSpace, images: NDArray[np.uint8], *, batch_size: int = 100, progress: str | None = None
 ) -> Tensor:
-    """The features of many images.
+    """Compute the features of many images in batches.
 
     Args:
-        space: whose features.
-        images: uint8 [N, 3, S, S], also mapped from a file.
-        batch_size: images in a pass. The features depend on it by no more than rounding.
-        progress: what to write beside a progress bar; none without it.
+        space: the feature space.
+        images: uint8 [N, 3, S, S]; may be mapped from a file.
+        batch_size: images per pass; it changes the features by rounding only.
+        progress: label of a progress bar; None for no bar.
 
     Returns:
         float32 [N, F], on the CPU.
@@ -118,10 +118,10 @@ def extract(
 
 
 def random_space(*, device: torch.device = CPU) -> FeatureSpace:
-    """The space of `gan.metrics.random_network`: 128 features, which need no download and take little time.
+    """The fast space of `gan.metrics.random_network`: 128 features, no download.
 
     Args:
-        device: where to compute.
+        device: device of the network.
     """
     network = RandomNetwork(load_arrays(), device)
     digest = hashlib.sha256(PREPROCESSING.encode())
@@ -134,17 +134,16 @@ def random_space(*, device: torch.device = CPU) -> FeatureSpace:
 def inception_space(weights: Path | None = None, *, device: torch.device = CPU) -> FeatureSpace:
     """The 2,048 pooled features of the Inception v3 network of published FID scores (Heusel et al. 2017).
 
-    By torch-fidelity, of which this needs the package and the weights; nothing is downloaded. The digest
-    of the released weights is 6726825d. Images of up to 299 pixels are scaled by the network as
-    published scores have it, larger ones are first reduced to that, antialiased.
+    Needs the package torch-fidelity and its weights; nothing is downloaded. The digest of the released
+    weights is 6726825d. The network resizes images of up to 299 pixels as for published scores; larger ones
+    are first reduced to that, antialiased.
 
     Args:
-        weights: file of the network's weights; where none is given, torch hub's folder of checkpoints is
-            looked into.
-        device: where to compute.
+        weights: file of the weights; None for the checkpoint folder of torch hub.
+        device: device of the network.
 
     Raises:
-        UserError: the package is not installed; the file is missing, damaged, or of another network.
+        UserError: the package is missing; the file is missing, damaged, or of another network.
     """
     try:
         from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3, FeatureExtractorInceptionV3
@@ -155,23 +154,23 @@ def inception_space(weights: Path | None = None, *, device: torch.device = CPU) 
         content = path.read_bytes()
     except FileNotFoundError:
         raise UserError(
-            f"inception features need the weights {path}, which are not there: give another file, or fetch "
-            f"{URL_INCEPTION_V3} (torch-fidelity itself does, where there is a network)"
+            f"inception features need the weights {path}, which are missing: give another file, or download "
+            f"{URL_INCEPTION_V3}"
         ) from None
     except OSError as error:
         raise UserError(f"the inception weights {path} cannot be read: {error}") from error
     try:
-        # torch-fidelity would run code that a file holds. What loads here as tensors alone holds none.
+        # torch-fidelity would run code from a file. A file that loads with weights_only contains none.
         torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
         with contextlib.redirect_stdout(io.StringIO()):
             network = FeatureExtractorInceptionV3("inception", ["2048"], io.BytesIO(content)).to(device)
-    except Exception as error:  # of torch's readers, at a damaged file, nearly any that there is
+    except Exception as error:  # torch raises nearly any exception on a damaged file
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{path} is damaged, or holds no Inception weights: {reason}") from error
+        raise UserError(f"{path} is damaged, or contains no Inception weights: {reason}") from error
 
     def function(images: Tensor) -> Tensor:
         if max(images.shape[2:]) > INCEPTION_SIDE:
-            images = resized(images, INCEPTION_SIDE)
+            images = resize(images, INCEPTION_SIDE)
         (features,) = network(images)
         return features
 
@@ -179,7 +178,7 @@ def inception_space(weights: Path | None = None, *, device: torch.device = CPU) 
     return FeatureSpace("inception", digest, 2048, function, device)
 
 
-def resized(images: Tensor, side: int) -> Tensor:
-    """Images of that side, antialiased: of uint8 [B, 3, S, S] uint8 [B, 3, side, side]."""
+def resize(images: Tensor, side: int) -> Tensor:
+    """Resize images, antialiased: uint8 [B, 3, S, S] to uint8 [B, 3, side, side]."""
     scaled = F.interpolate(images.float(), (side, side), mode="bilinear", antialias=True, align_corners=False)
     return scaled.round().clamp(0, 255).byte()

@@ -1,204 +1,203 @@
-"""Whether a generator repeats what it was trained on, told by faces that it never saw."""
+"""Whether a generator reproduces its training images, judged against images it was never trained on.
+
+Two proportions after Meehan, Chaudhuri and Dasgupta (2020), who compare distances to training images with
+distances to held-out images. Each has a confidence interval of 95%: 1.96 standard errors of a bootstrap
+(Efron 1979) over generated, training and held-out images, and at least the interval of Wilson (1927),
+because the bootstrap has no spread where all images agree.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-CLOSE = 0.5
-"""A face is close to a training face if that is nearer than this share of the way to any held-out face."""
-DRAWS = 8
-"""Draws of as many training as held-out faces that a share is averaged over."""
-RESAMPLES = 100
-"""Of the bootstrap."""
-RANKS = 16
-"""Neighbours kept for the bootstrap: one resample in e^16, 9 million, leaves out all of them."""
+CLOSE_RATIO = 0.5
+"""An image is close to training if its nearest training image is nearer than this fraction of the distance to
+its nearest held-out image."""
+SUBSETS = 8
+"""Random subsets of training and of held-out images that `nearer_to_training` averages over."""
+BOOTSTRAP_SAMPLES = 100
+NEIGHBOURS = 16
+"""Neighbours stored for the bootstrap; one sample in e^16, or 9 million, omits all of them."""
 CHUNK_VALUES = 1 << 23
-"""Distances held at a time: 32 MiB of float32."""
-INTERVAL = 1.96
-"""Standard errors on each side of 95% of a normal distribution."""
+"""Distances in memory at a time: 32 MiB of float32."""
+Z_95 = 1.96
 
 
 @dataclass(frozen=True)
-class Share:
-    """A share in [0, 1] and the interval of 95% around it."""
+class Proportion:
+    """A proportion in [0, 1] and its confidence interval of 95%."""
 
     value: float
     low: float
     high: float
 
 
-@dataclass(frozen=True)
-class Copying:
-    """How a set of faces lies between the faces trained on and those held out.
+def nearer_to_training(
+    generated: Tensor, train: Tensor, held_out: Tensor, *, leave_one_out: bool = False, seed: int = 0
+) -> Proportion:
+    """Proportion of images nearer to one of R training images than to any of R held-out ones.
 
-    Attributes:
-        nearer: share of the faces that are nearer to one of R training faces than to any of R held-out
-            ones; 0.5 where nothing is copied.
-        close: share of the faces whose nearest training face, of all, is less than half (`CLOSE`) as far
-            as the nearest held-out one, of all. What it is where nothing is copied depends on how many
-            there are of both, so it means little without the share of real faces judged the same way.
-        references: R.
-    """
-
-    nearer: Share
-    close: Share
-    references: int
-
-
-def copying(faces: Tensor, train: Tensor, held_out: Tensor, *, seed: int = 0) -> Copying:
-    """Judge generated faces.
-
-    The idea of both shares is that of Meehan, Chaudhuri and Dasgupta (2020). The first sees copies of
-    the R training faces drawn alone: where few faces are held out and many trained on, most copies escape
-    it, and the second is the one to look at.
-
-    The interval is the share and 1.96 standard errors to each side, which a bootstrap (Efron 1979)
-    over the faces, the training faces and the held-out ones gives: how few are held out mostly decides it.
-    Where all faces are alike that says nothing, so it is at least the interval of Wilson (1927) for as
-    many faces.
+    It is 0.5 without copies. R is the smaller of the two numbers. With few held-out images, R training
+    images include only few of the originals, so most copies escape; `close_to_training` searches all.
 
     Args:
-        faces: features float32 [N, F], or [V, N, F] of V views of each face, such as its mirror image;
-            the view that is nearest counts.
-        train: features of the faces trained on, float32 [T, F], T of at least 1.
-        held_out: features of those that were not, float32 [H, F], H of at least 1. R is the smaller of
-            T and H.
-        seed: of all that is drawn.
+        generated: features, float32 [N, F], or [V, N, F] for V views of each image such as its mirror image;
+            the nearest view counts.
+        train: features of training images, float32 [T, F].
+        held_out: features of held-out images, float32 [H, F].
+        leave_one_out: `generated` are the held-out images in the same order; compare none with itself. H
+            must be at least 2.
+        seed: seed of the random subsets and of the bootstrap.
     """
-    return _judge(faces, train, held_out, min(len(train), len(held_out)), seed, own=False)
+    random = torch.Generator().manual_seed(seed)
+    size = min(len(train), len(held_out) - leave_one_out)
+    # A subset that includes the image itself loses it, so it needs one more.
+    subsets = [_subsets(len(train), size, random), _subsets(len(held_out), size + leave_one_out, random)]
+    neighbours = [
+        _nearest(generated, train, subsets[0]),
+        _nearest(generated, held_out, subsets[1], leave_one_out=leave_one_out),
+    ]
+    tie = torch.tensor(0.5, dtype=torch.float64)
+    return _proportion(*neighbours, lambda near, far: torch.heaviside(far.double() - near, tie), random)
 
 
-def copying_of_held_out(faces: Tensor, train: Tensor, held_out: Tensor, *, seed: int = 0) -> Copying:
-    """Judge the held-out faces themselves, each against the others: what real faces give.
+def close_to_training(
+    generated: Tensor, train: Tensor, held_out: Tensor, *, leave_one_out: bool = False, seed: int = 0
+) -> Proportion:
+    """Proportion of images whose nearest training image is less than half as far as the nearest held-out one.
+
+    Without copies it depends on the numbers of images, so compare it with that of the held-out images
+    (`leave_one_out`). Near-duplicates among the real images raise both.
 
     Args:
-        faces: the held-out ones, float32 [H, F], or [V, H, F] of V views of each, in the order of
-            `held_out`.
-        train: float32 [T, F], T of at least 1.
-        held_out: float32 [H, F], H of at least 2. R is the smaller of T and H - 1.
-        seed: of all that is drawn.
+        generated: thumbnails with views, float32 [V, N, F], of `gan.metrics.thumbnails`.
+        train: thumbnails of training images, float32 [T, F].
+        held_out: thumbnails of held-out images, float32 [H, F].
+        leave_one_out: as for `nearer_to_training`.
+        seed: seed of the bootstrap.
     """
-    return _judge(faces, train, held_out, min(len(train), len(held_out) - 1), seed, own=True)
+    random = torch.Generator().manual_seed(seed)
+    neighbours = [
+        _nearest_in_any_view(generated, train),
+        _nearest_in_any_view(generated, held_out, leave_one_out=leave_one_out),
+    ]
+    return _proportion(*neighbours, lambda near, far: (near < CLOSE_RATIO * far).double(), random)
 
 
-def nearest(faces: Tensor, others: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """The nearest of the others to each face, by Euclidean distance.
+def nearest_in_any_view(views: Tensor, references: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Find the nearest references to each image over all of its views, by Euclidean distance.
+
+    All views are compared only with the 16 references nearest to the central crop or its mirror image.
 
     Args:
-        faces: float32 [N, F], or [V, N, F] as for `copying`.
-        others: float32 [M, F].
-        count: K, at most M.
+        views: thumbnails with views, float32 [V, N, F].
+        references: thumbnails, float32 [M, F].
+        count: K, at most 16 and at most M.
 
     Returns:
-        Distances, float32 [N, K], ascending, and their numbers among the others, int64 [N, K].
+        Distances, float32 [N, K], ascending, and indices of the references, int64 [N, K].
     """
-    parts = [rows.topk(count, largest=False) for rows in _distances(faces, others)]
-    return torch.cat([part.values for part in parts]), torch.cat([part.indices for part in parts])
+    found = _nearest_in_any_view(views, references)
+    return found.distances[0, :, :count], found.indices[0, :, :count]
 
 
 @dataclass(frozen=True)
-class _Ranking:
-    """The nearest of P pools of others to each of N faces: distances, ascending, and numbers, [P, N, K]."""
+class _Neighbours:
+    """The nearest of M references, in each of P subsets, to each of N images: ascending, [P, N, K]."""
 
     distances: Tensor
-    numbers: Tensor
+    indices: Tensor
+    references: int
 
     def nearest(self) -> Tensor:
-        """Distances [P, N]."""
+        """Distance to the nearest, [P, N]."""
         return self.distances[:, :, 0]
 
-    def nearest_present(self, present: Tensor) -> Tensor:
-        """The same where only some of the others are there, uint8 [M]."""
-        first = present[self.numbers].argmax(2, keepdim=True)
+    def nearest_of(self, present: Tensor) -> Tensor:
+        """Distance to the nearest of the references that are present, uint8 [M]."""
+        first = present[self.indices].argmax(2, keepdim=True)
         return self.distances.gather(2, first)[:, :, 0]
 
 
-def _judge(
-    faces: Tensor, train: Tensor, held_out: Tensor, references: int, seed: int, *, own: bool
-) -> Copying:
-    random = torch.Generator().manual_seed(seed)
-    # Of draws that may hold the face itself one more is taken, as it is left out.
-    to_train = _rank(faces, train, references, random)
-    to_held_out = _rank(faces, held_out, references + own, random, own=own)
-    found = _shares(*(rank.nearest() for rank in (*to_train, *to_held_out))).mean(0)
-    resampled = []
-    for _ in range(RESAMPLES):
-        sides = (to_train, _present(len(train), random)), (to_held_out, _present(len(held_out), random))
-        shares = _shares(*(rank.nearest_present(present) for ranks, present in sides for rank in ranks))
-        resampled.append(shares[torch.randint(len(shares), (len(shares),), generator=random)].mean(0))
-    errors = torch.stack(resampled).std(0)
-    close, nearer = (
-        _with_interval(value, error, to_train[0].numbers.shape[1])
-        for value, error in zip(found.tolist(), errors.tolist(), strict=True)
-    )
-    return Copying(nearer, close, references)
+def _proportion(
+    train: _Neighbours,
+    held_out: _Neighbours,
+    compare: Callable[[Tensor, Tensor], Tensor],
+    random: torch.Generator,
+) -> Proportion:
+    """Average `compare(distance to training, distance to held-out)` over the images."""
+    value = float(compare(train.nearest(), held_out.nearest()).mean())
+    count = train.distances.shape[1]
+    samples = []
+    for _ in range(BOOTSTRAP_SAMPLES):
+        near, far = (side.nearest_of(_resample(side.references, random)) for side in (train, held_out))
+        samples.append(compare(near, far).mean(0)[torch.randint(count, (count,), generator=random)].mean())
+    half_width = Z_95 * float(torch.stack(samples).std())
+    low, high = _wilson(value, count)
+    return Proportion(value, max(min(value - half_width, low), 0.0), min(max(value + half_width, high), 1.0))
 
 
-def _with_interval(value: float, error: float, count: int) -> Share:
-    """A share of `count` faces, and the wider of the two intervals on each side."""
-    shrunk = 1 + INTERVAL**2 / count
-    middle = (value + INTERVAL**2 / (2 * count)) / shrunk
-    half = INTERVAL / shrunk * math.sqrt(value * (1 - value) / count + (INTERVAL / (2 * count)) ** 2)
-    low, high = min(value - INTERVAL * error, middle - half), max(value + INTERVAL * error, middle + half)
-    return Share(value, max(low, 0.0), min(high, 1.0))
+def _wilson(value: float, count: int) -> tuple[float, float]:
+    scale = 1 + Z_95**2 / count
+    centre = (value + Z_95**2 / (2 * count)) / scale
+    half_width = Z_95 / scale * math.sqrt(value * (1 - value) / count + (Z_95 / (2 * count)) ** 2)
+    return centre - half_width, centre + half_width
 
 
-def _present(count: int, random: torch.Generator) -> Tensor:
-    """Which of `count` come up in as many draws with replacement, uint8 [count]."""
+def _resample(count: int, random: torch.Generator) -> Tensor:
+    """Which of `count` items a bootstrap sample contains, uint8 [count]."""
     drawn = torch.randint(count, (count,), generator=random)
     return torch.zeros(count, dtype=torch.uint8).index_fill_(0, drawn, 1)
 
 
-def _shares(all_train: Tensor, some_train: Tensor, all_held_out: Tensor, some_held_out: Tensor) -> Tensor:
-    """For each face whether it is close, and in how many of the draws it is nearer: float64 [N, 2].
-
-    Args: distances to the nearest of all [1, N] or of each draw [`DRAWS`, N].
-    """
-    close = (all_train < CLOSE * all_held_out).double()
-    nearer = torch.heaviside(some_held_out.double() - some_train, torch.tensor(0.5, dtype=torch.float64))
-    return torch.stack([close.mean(0), nearer.mean(0)], dim=1)
+def _subsets(count: int, size: int, random: torch.Generator) -> Tensor:
+    """Random subsets without replacement, int64 [SUBSETS, size]."""
+    return torch.stack([torch.randperm(count, generator=random)[:size] for _ in range(SUBSETS)])
 
 
-def _rank(
-    faces: Tensor, others: Tensor, size: int, random: torch.Generator, *, own: bool = False
-) -> tuple[_Ranking, _Ranking]:
-    """The rankings of all others, and of `DRAWS` draws of so many of them without replacement.
-
-    If `own`, the others are the faces, and a face is not compared with itself.
-    """
-    everyone = torch.arange(len(others))[None]
-    draws = torch.stack([torch.randperm(len(others), generator=random)[:size] for _ in range(DRAWS)])
-    rankings: tuple[list[tuple[Tensor, Tensor]], ...] = ([], [])
-    first = 0
-    for rows in _distances(faces, others):
-        if own:
-            rows.diagonal(first).fill_(torch.inf)
-        first += len(rows)
-        for pools, ranking in zip((everyone, draws), rankings, strict=True):
-            ranking.append(_nearest_in(rows, pools))
-    of_all, of_draws = (
-        _Ranking(*(torch.cat(part, dim=1) for part in zip(*ranking, strict=True))) for ranking in rankings
-    )
-    return of_all, of_draws
+def _nearest(
+    images: Tensor, references: Tensor, subsets: Tensor, *, leave_one_out: bool = False
+) -> _Neighbours:
+    """The nearest references in each subset, int64 [P, size]; images are [N, F] or [V, N, F]."""
+    count = min(NEIGHBOURS, subsets.shape[1])
+    parts = []
+    for table in _distances(images, references, leave_one_out=leave_one_out):
+        found = [table[:, subset].topk(count, largest=False) for subset in subsets]
+        indices = [subset[part.indices] for subset, part in zip(subsets, found, strict=True)]
+        parts.append((torch.stack([part.values for part in found]), torch.stack(indices)))
+    distances, indices = (torch.cat(part, dim=1) for part in zip(*parts, strict=True))
+    return _Neighbours(distances, indices, len(references))
 
 
-def _nearest_in(rows: Tensor, pools: Tensor) -> tuple[Tensor, Tensor]:
-    """Distances to the nearest in each pool and their numbers, [P, rows, K]."""
-    ranked = [rows[:, pool].topk(min(RANKS, len(pool)), largest=False) for pool in pools]
-    numbers = [pool[part.indices] for pool, part in zip(pools, ranked, strict=True)]
-    return torch.stack([part.values for part in ranked]), torch.stack(numbers)
+def _nearest_in_any_view(views: Tensor, references: Tensor, *, leave_one_out: bool = False) -> _Neighbours:
+    """The nearest references over all views; candidates are the nearest to the first view of either half."""
+    central = views[:: max(1, len(views) // 2)]
+    every = torch.arange(len(references))[None]
+    candidates = _nearest(central, references, every, leave_one_out=leave_one_out)
+    distances = []
+    for rows, indices in zip(views.split(500, dim=1), candidates.indices[0].split(500), strict=True):
+        distances.append(torch.cdist(rows.transpose(0, 1), references[indices]).amin(1))
+    # The image itself, left out above, is a candidate only where there are too few others.
+    refined = torch.cat(distances).masked_fill(candidates.distances[0].isinf(), torch.inf).sort(dim=1)
+    indices = candidates.indices[0].gather(1, refined.indices)
+    return _Neighbours(refined.values[None], indices[None], len(references))
 
 
-def _distances(faces: Tensor, others: Tensor) -> Iterator[Tensor]:
-    """Some rows after the other of the distances [N, M], the smallest over the faces' views."""
-    views = faces if faces.ndim == 3 else faces[None]
-    # Distances stay as they are, but far from the origin float32 would lose the small ones.
-    middle = others.mean(0)
-    others = others - middle
-    for chunk in views.split(max(1, CHUNK_VALUES // len(others)), dim=1):
-        yield torch.stack([torch.cdist(view - middle, others) for view in chunk]).amin(0)
+def _distances(images: Tensor, references: Tensor, *, leave_one_out: bool) -> Iterator[Tensor]:
+    """Rows of the table of distances, [N, M], a chunk at a time; the smallest over the views of an image."""
+    views = images if images.ndim == 3 else images[None]
+    # Far from the origin, float32 would lose small distances.
+    centre = references.mean(0)
+    references = references - centre
+    start = 0
+    for chunk in views.split(max(1, CHUNK_VALUES // len(references)), dim=1):
+        table = torch.stack([torch.cdist(view - centre, references) for view in chunk]).amin(0)
+        if leave_one_out:
+            table.diagonal(start).fill_(torch.inf)
+        start += len(table)
+        yield table

@@ -1,14 +1,13 @@
-"""A small convolutional network with fixed random weights, whose features show what images are like.
+"""A small convolutional network with fixed random weights, whose features describe images.
 
-Random features tell sets of images apart without having seen any, and show what a network trained on
-photos of things may not look for (Naeem et al. 2020). Four layers of random orthogonal filters halve the
-image each time. What is kept of them is coarse: the colours of a 4 x 4 grid; how strong each filter of the
-first two layers answers and how unevenly; the third layer in a 2 x 2 grid; the fourth as a whole. These
-values depend on each other so much that a few directions would drown the rest, so they are whitened:
-projected to the 128 strongest directions in which drawn faces differ, each scaled to variance 1 on those.
+Random features distinguish sets of images without training, and respond to what a network trained on photos
+of objects may ignore (Naeem et al. 2020). Four layers of random orthogonal filters each halve the image. The
+descriptors are coarse: the colours of a 4 x 4 grid, the mean and standard deviation of each channel of the
+first two layers, the third layer in a 2 x 2 grid, and the mean of the fourth. They are strongly correlated,
+so they are whitened: projected to the 128 strongest principal components of drawn faces, with variance 1.
 
-The weights are a file and never drawn anew, so that scores compare between versions of torch.
-experiments/random_features.py made it, from drawn faces alone.
+The weights are loaded from a file, so scores compare between versions of torch.
+experiments/random_features.py made it from drawn faces only.
 """
 
 from __future__ import annotations
@@ -23,20 +22,20 @@ from torch import Tensor
 from torch.nn import functional as F
 
 SIDE = 96
-"""Pixels that images are resized to."""
+"""Images are resized to this side, in pixels."""
 
 PREPROCESSING = "bilinear, antialiased, 96 px, [-1, 1]; reflected edges, stride 2, ReLU; version 1"
-"""What beside the weights the features follow from."""
+"""Part of the digest of the feature space."""
 
 LAYERS = 4
 
 
 class RandomNetwork:
-    """The network; its weights are a mapping from names to arrays.
+    """The network.
 
     Attributes:
-        arrays: of each layer i from 0 `filters_i`, float16 [C', C, K, K], and `bias_i`, float32 [C'];
-            `centre`, float32 [D], and `projection`, float16 [D, F], of the D values that are kept.
+        arrays: for each layer i from 0, `filters_i`, float16 [C', C, K, K], and `bias_i`, float32 [C'];
+            `centre`, float32 [D], and `projection`, float16 [D, F], for the D descriptors.
     """
 
     def __init__(self, arrays: Mapping[str, NDArray], device: torch.device) -> None:
@@ -46,43 +45,43 @@ class RandomNetwork:
         }
 
     def __call__(self, images: Tensor) -> Tensor:
-        """The features, float32 [B, F], of images, uint8 [B, 3, S, S] on the network's device."""
+        """Compute the features, float32 [B, F], of images, uint8 [B, 3, S, S] on the network's device."""
         return (self.descriptors(images) - self._tensors["centre"]) @ self._tensors["projection"]
 
     def descriptors(self, images: Tensor) -> Tensor:
-        """What is kept of the layers, float32 [B, D], of images, uint8 [B, 3, S, S]."""
+        """Compute the descriptors before whitening, float32 [B, D], of images, uint8 [B, 3, S, S]."""
         pixels = to_input(images)
         first, second, third, fourth = self.layers(pixels)
-        kept = [
+        parts = [
             F.adaptive_avg_pool2d(pixels, 4),
             *(part for layer in (first, second) for part in (layer.mean((2, 3)), layer.std((2, 3)))),
             F.adaptive_avg_pool2d(third, 2),
             fourth.mean((2, 3)),
         ]
-        return torch.cat([part.flatten(1) for part in kept], dim=1)
+        return torch.cat([part.flatten(1) for part in parts], dim=1)
 
     def layers(self, pixels: Tensor, count: int = LAYERS) -> list[Tensor]:
-        """The first layers' answers, each float32 [B, C, H, W], to what `to_input` made."""
-        answers = [pixels]
+        """Compute the outputs of the first layers, each float32 [B, C, H, W], from those of `to_input`."""
+        outputs = [pixels]
         for index in range(count):
-            responses = convolve(answers[-1], self._tensors[f"filters_{index}"])
-            answers.append(F.relu(responses + self._tensors[f"bias_{index}"][:, None, None]))
-        return answers[1:]
+            responses = convolve(outputs[-1], self._tensors[f"filters_{index}"])
+            outputs.append(F.relu(responses + self._tensors[f"bias_{index}"][:, None, None]))
+        return outputs[1:]
 
 
 def load_arrays() -> dict[str, NDArray]:
-    """The arrays that ship with the package."""
+    """Load the arrays included in the package."""
     with files("gan.metrics").joinpath("random_features.npz").open("rb") as file:
         return dict(np.load(file, allow_pickle=False))
 
 
 def to_input(images: Tensor) -> Tensor:
-    """Images, uint8 [B, 3, S, S], as the network takes them: float32 [B, 3, 96, 96] in [-1, 1]."""
+    """Resize images, uint8 [B, 3, S, S], to the network's input: float32 [B, 3, 96, 96] in [-1, 1]."""
     resized = F.interpolate(images.float(), (SIDE, SIDE), mode="bilinear", antialias=True)
     return resized / 127.5 - 1
 
 
 def convolve(images: Tensor, filters: Tensor) -> Tensor:
-    """Filters, [C', C, K, K] with odd K, at every second pixel: [B, C, H, W] to [B, C', H / 2, W / 2]."""
+    """Convolve with stride 2, [C', C, K, K] with odd K: [B, C, H, W] to [B, C', H / 2, W / 2]."""
     edge = filters.shape[-1] // 2
     return F.conv2d(F.pad(images, (edge,) * 4, "reflect"), filters, stride=2)

@@ -1,4 +1,4 @@
-"""An evaluation as its reader sees it: a table, the same as JSON, and two pictures."""
+"""The report of an evaluation: a table, a JSON file and two pictures."""
 
 from __future__ import annotations
 
@@ -15,69 +15,71 @@ from engine.files import atomic_write
 from engine.png import save_png
 from engine.runs import report_write_errors
 from gan.generator import LoadedGenerator
-from gan.metrics.compare import PIXELS_OF, better
+from gan.metrics.compare import MAX_PIXEL_IMAGES, direction
 from gan.metrics.evaluate import Evaluation, Score
 from gan.metrics.features import FeatureSpace
 from gan.metrics.references import Reference
 from images.decode import DECODER
 from images.tiles import tile
 
-SHOWN = 64
-"""Generated and real images at most in the picture that shows them side by side."""
-SIGNS = {"lower": "↓", "higher": "↑", "floor": "≈"}
+SCORES_VERSION = 2
+"""Version of the definitions of the scores. Version 1 had another MS-SSIM and another `close to training`."""
+MAX_SHOWN = 64
+"""Generated and real images in the picture that shows them side by side."""
+ARROWS = {"lower": "↓", "higher": "↑", "floor": "≈"}
 LEGEND = (
     "↓ lower is better, ↑ higher is better, ≈ best where it equals its floor.",
-    "floor: the same score of other real images in place of the generated ones; the best that can be had.",
-    "±: standard deviation over the draws. []: interval of 95%. More on each score in docs/measures.md.",
+    "floor: the score of other real images in place of the generated ones, as of a perfect generator.",
+    "±: standard deviation over the draws. []: 95% confidence interval. See docs/measures.md for each score.",
 )
-"""How to read the table, line by line."""
 
 
 @dataclass(frozen=True)
-class Space:
+class FeatureSpaceInfo:
     """A feature space that scores were measured in."""
 
     name: str
     digest: str
     length: int
-    """Values of a vector."""
+    """Values of a feature vector."""
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """What an evaluation was made of: equal conditions give equal scores."""
+    """The inputs of an evaluation: equal conditions give equal scores."""
 
     run: str
     checkpoint: str
-    """Name of its file."""
+    """File name."""
     step: int
     weights: str
     """`ema` or `raw`."""
     image_size: int
     """Side in pixels."""
     images: int
-    """In each set that was compared."""
+    """Images in each compared set."""
     k: int
     """Neighbours of precision, recall, density and coverage."""
     seeds: tuple[int, ...]
-    """Of each draw's latent vectors; the first one also decides which real images each takes."""
+    """Seed of each draw's latent vectors; the first one also selects the real images of all draws."""
     real: str
-    """Folder of the real images."""
+    """Folder of real images."""
     real_digest: str
-    """Of all their pixels."""
+    """Digest of all their pixels."""
     real_images: int
-    """To draw from."""
+    """Size of the pool."""
     only_held_out: bool
-    """Whether those are held-out ones alone."""
+    """Whether the pool contains held-out images only."""
     trained_on: int
-    """Images by which copies were told ..."""
+    """Number of training images in which copies are searched."""
     held_out: int
-    """... and images never trained on."""
+    """Number of held-out images."""
     copying: str
-    """Between what copies were told, or why they were not."""
+    """Which images the search for copies used, or why there was none."""
     resizer: str
-    """Of the real images; each feature space has another, the same for both sides, told by its digest."""
-    spaces: tuple[Space, ...]
+    """How real images were resized; each feature space resizes both sides again, as its digest says."""
+    spaces: tuple[FeatureSpaceInfo, ...]
+    scores_version: int = SCORES_VERSION
 
 
 def conditions_of(
@@ -90,7 +92,7 @@ def conditions_of(
     seeds: Sequence[int],
     only_held_out: bool,
 ) -> Conditions:
-    """The conditions of an evaluation of a generator against a reference, in these feature spaces."""
+    """Collect the conditions of an evaluation."""
     return Conditions(
         run=generator.run.resolve().name,
         checkpoint=generator.checkpoint.name,
@@ -108,12 +110,12 @@ def conditions_of(
         held_out=len(reference.faces.held_out),
         copying=reference.copying,
         resizer=f"resized by Lanczos, antialiased (decoder {DECODER})",
-        spaces=tuple(Space(space.name, space.digest, space.length) for space in spaces),
+        spaces=tuple(FeatureSpaceInfo(space.name, space.digest, space.length) for space in spaces),
     )
 
 
 def table(evaluation: Evaluation, conditions: Conditions) -> str:
-    """The table as lines of text: conditions, then a part for each feature space, and how to read it."""
+    """Format the conditions, the scores of each feature space and a legend as lines of text."""
     seeds = ", ".join(map(str, conditions.seeds))
     kind = "held-out " if conditions.only_held_out else ""
     lines = [
@@ -125,79 +127,79 @@ def table(evaluation: Evaluation, conditions: Conditions) -> str:
         f"{len(conditions.seeds)} draws, seeds {seeds}",
         f"copies: {conditions.copying}",
     ]
-    pixels_of = min(conditions.images, PIXELS_OF)
+    pixel_images = min(conditions.images, MAX_PIXEL_IMAGES)
     titles = {
-        "": f"pixels, no network (of {pixels_of:,} images; MS-SSIM of pairs of all)",
+        "": f"pixels, no network (first {pixel_images:,} images; MS-SSIM and close to training: all images)",
         **{
             space.name: f"features: {space.name} (digest {space.digest}, {space.length:,} values)"
             for space in conditions.spaces
         },
     }
     rows = {
-        titles[space]: [_row(*named) for named in scores.items()]
+        titles[space]: [_row(name, score) for name, score in scores.items()]
         for space, scores in evaluation.scores.items()
     }
     header = ("", "", "score", "floor")
-    every = [header, *(row for part in rows.values() for row in part)]
-    widths = [max(len(row[column]) for row in every) for column in range(len(header))]
+    all_rows = [header, *(row for part in rows.values() for row in part)]
+    widths = [max(len(row[column]) for row in all_rows) for column in range(len(header))]
     for title, part in rows.items():
         lines += ["", title, _aligned(header, widths), *(_aligned(row, widths) for row in part)]
     return "\n".join([*lines, "", *LEGEND])
 
 
 def save(evaluation: Evaluation, conditions: Conditions, folder: Path) -> Path:
-    """Write the scores as JSON and beside them the pictures; return the JSON's path.
+    """Write the scores as JSON and the pictures beside it; return the path of the JSON file.
 
-    The name tells the step and ends in a digest of the conditions, so that no evaluation takes the
-    place of one that was made otherwise. `...-faces.png` shows generated images on the left and real ones
-    on the right; `...-nearest.png` the suspects of copying, each before its nearest training images.
+    The name ends in a digest of the conditions, so only an evaluation under equal conditions replaces an
+    earlier one. `...-faces.png` shows generated images on the left and real ones on the right,
+    `...-nearest.png` the most likely copies, each followed by its nearest training images.
 
     Args:
-        evaluation: what was found.
-        conditions: how.
-        folder: where to write; made where it is missing.
+        evaluation: result of the evaluation.
+        conditions: its conditions.
+        folder: destination; created if missing.
 
     Raises:
         UserError: the folder cannot be written to.
     """
-    facts = asdict(conditions)
-    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:8]
+    inputs = asdict(conditions)
+    digest = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:8]
     weights = ["raw"] if conditions.weights == "raw" else []
-    features = "+".join(space.name for space in conditions.spaces)
-    parts = [f"step_{conditions.step:06d}", *weights, features, str(conditions.images), digest]
-    place = folder / f"{'-'.join(parts)}.json"
+    spaces = "+".join(space.name for space in conditions.spaces)
+    parts = [f"step_{conditions.step:06d}", *weights, spaces, str(conditions.images), digest]
+    path = folder / f"{'-'.join(parts)}.json"
     scores = {
         space or "pixels": {name: _as_json(name, score) for name, score in named.items()}
         for space, named in evaluation.scores.items()
     }
     text = {"run": conditions.run, "step": conditions.step, "weights": conditions.weights}
-    with report_write_errors(place):
-        with atomic_write(place) as path:
-            written = json.dumps({"conditions": facts, "scores": scores}, indent=2, ensure_ascii=False)
-            path.write_text(f"{written}\n", encoding="utf-8", errors="backslashreplace")
-        save_png(_beside(place, "faces"), _side_by_side(evaluation), text)
-        if evaluation.suspects is not None:
-            rows, columns = evaluation.suspects.shape[:2]
-            images = evaluation.suspects.reshape(rows * columns, *evaluation.suspects.shape[2:])
-            save_png(_beside(place, "nearest"), tile(images, columns), text)
-    return place
+    with report_write_errors(path):
+        with atomic_write(path) as temporary:
+            content = json.dumps({"conditions": inputs, "scores": scores}, indent=2, ensure_ascii=False)
+            temporary.write_text(f"{content}\n", encoding="utf-8", errors="backslashreplace")
+        save_png(_picture_path(path, "faces"), _side_by_side(evaluation), text)
+        if evaluation.likely_copies is not None:
+            rows, columns = evaluation.likely_copies.shape[:2]
+            images = evaluation.likely_copies.reshape(rows * columns, *evaluation.likely_copies.shape[2:])
+            save_png(_picture_path(path, "nearest"), tile(images, columns), text)
+    return path
 
 
-def with_spread(value: float, spread: float) -> str:
-    """A number and its spread, as far as the spread's second digit: `12.34 ± 0.21`."""
-    digits = 3 if spread == 0 else min(max(1 - math.floor(math.log10(spread)), 0), 7)
-    return f"{value:.{digits}f} ± {spread:.{digits}f}"
+def format_mean_std(value: float, std: float) -> str:
+    """Format a mean and a standard deviation with two digits of the latter: `12.34 ± 0.21`."""
+    digits = 3 if std == 0 else min(max(1 - math.floor(math.log10(std)), 0), 7)
+    return f"{value:.{digits}f} ± {std:.{digits}f}"
 
 
 def _row(name: str, score: Score) -> tuple[str, str, str, str]:
     cells = (
-        with_spread(value, spread) + (f" [{interval[0]:.2f}, {interval[1]:.2f}]" if interval else "")
-        for value, spread, interval in (
-            (score.value, score.spread, score.interval),
-            (score.floor, score.floor_spread, score.floor_interval),
+        format_mean_std(value, std) + (f" [{interval[0]:.2f}, {interval[1]:.2f}]" if interval else "")
+        for value, std, interval in (
+            (score.value, score.std, score.interval),
+            (score.floor, score.floor_std, score.floor_interval),
         )
     )
-    return (name, SIGNS[better(name)], *cells)
+    return (name, ARROWS[direction(name)], *cells)
 
 
 def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
@@ -207,21 +209,21 @@ def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 def _as_json(name: str, score: Score) -> dict[str, object]:
     values = {
-        "better": better(name),
+        "better": direction(name),
         "score": score.value,
-        "spread": score.spread,
+        "spread": score.std,
         "floor": score.floor,
-        "floor_spread": score.floor_spread,
+        "floor_spread": score.floor_std,
     }
     return values | {key: value for key, value in asdict(score).items() if value is not None}
 
 
 def _side_by_side(evaluation: Evaluation) -> np.ndarray:
-    """Generated images left, real ones right, as two square grids of one picture."""
-    side = math.isqrt(min(SHOWN, len(evaluation.generated)))
+    """One picture of two square grids: generated images on the left, real ones on the right."""
+    side = math.isqrt(min(MAX_SHOWN, len(evaluation.generated)))
     grids = [tile(images[: side**2], side) for images in (evaluation.generated, evaluation.real)]
     return tile(np.stack(grids), 2)
 
 
-def _beside(place: Path, what: str) -> Path:
-    return place.with_name(f"{place.stem}-{what}.png")
+def _picture_path(path: Path, name: str) -> Path:
+    return path.with_name(f"{path.stem}-{name}.png")

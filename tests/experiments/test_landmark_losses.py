@@ -56,5 +56,5 @@ def test_runs_are_resumed_and_reused_and_other_settings_refused(compare, capsys,
     compare(refuse_to_train)
     assert "| point | " in capsys.readouterr().out
     monkeypatch.setitem(landmark_losses.RECIPES, "point", ("--loss", "point", *TINY, "--turn", "3"))
-    with pytest.raises(UserError, match="was trained with another --turn; give another folder"):
+    with pytest.raises(UserError, match="was trained with a different --turn; give another folder"):
         compare(refuse_to_train)

@@ -18,7 +18,7 @@ from engine.png import load_png
 from experiments import recipe_tables, recipes, running
 from experiments.recipe_tables import degradation
 from gan.metrics import compare as comparison
-from gan.metrics.ms_ssim import mean_similarity
+from gan.metrics.ms_ssim import mean_ms_ssim
 from images.dataset import load_folder
 from tests.conftest import TINY, run_training
 
@@ -29,8 +29,8 @@ def compare(many_pictures, train, monkeypatch):
     monkeypatch.setattr(recipe_tables, "DRAWS", 2)
     monkeypatch.setitem(recipes.RECIPES, "plain", ("--preset", "plain", *TINY))
     # These would take most of the time.
-    monkeypatch.setattr(comparison, "PIXELS_OF", 10)
-    monkeypatch.setattr(comparison, "mean_similarity", partial(mean_similarity, pairs=2))
+    monkeypatch.setattr(comparison, "MAX_PIXEL_IMAGES", 10)
+    monkeypatch.setattr(comparison, "mean_ms_ssim", partial(mean_ms_ssim, pairs=2))
 
     def call(training, *flags: object, folder: Path = many_pictures) -> None:
         load_folder(folder, 32, cache="data/cache", workers=0)  # or two processes would be started for it
@@ -85,7 +85,7 @@ def test_a_run_with_earlier_settings_of_its_recipe_is_refused(compare, monkeypat
     with pytest.raises(UserError, match="stopped"):
         compare(stop_early, "--steps", 20)
     monkeypatch.setitem(recipes.RECIPES, "plain", ("--preset", "plain", *TINY, "--beta2", "0.9"))
-    with pytest.raises(UserError, match=r"trained with another --beta2;.*--output"):
+    with pytest.raises(UserError, match=r"trained with a different --beta2;.*--output"):
         compare(refuse_to_train, "--steps", 20)
 
 

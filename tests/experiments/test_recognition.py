@@ -142,7 +142,7 @@ def test_a_run_with_other_settings_is_refused(tiny, people):
     folder = link(Path("of two"), {name: (sorted((people / name).iterdir()), ()) for name in trained[:2]})
     run = train(tiny.output, "one", (folder, *TINY), 0)
     assert train(tiny.output, "one", (folder, *TINY), 0) == run
-    with pytest.raises(UserError, match="was trained with another --seed;"):
+    with pytest.raises(UserError, match="was trained with a different --seed;"):
         train(tiny.output, "one", (folder, *TINY, "--seed", 1), 0)
 
 

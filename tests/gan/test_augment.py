@@ -106,7 +106,7 @@ def _overlap(shift: int, size: int) -> tuple[slice, slice]:
 def test_modes():
     images, numbers = noise(), uniform(6, 3)
     nothing, always, adaptive = (Augmenter(mode, CPU) for mode in ("none", "always", "adaptive"))
-    assert (nothing.columns, always.columns, adaptive.columns) == (0, 2, 3)
+    assert (nothing.numbers_per_image, always.numbers_per_image, adaptive.numbers_per_image) == (0, 2, 3)
     assert nothing(images, numbers[:, :0]) is images
     assert torch.equal(always(images, numbers[:, 1:]), translate(images, numbers[:, 1:]))
     assert adaptive.share == 1  # all images at the start

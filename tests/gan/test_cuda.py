@@ -121,7 +121,7 @@ def given_batch(made: Trainer) -> Batch:
     """The same for every device, whose own random numbers differ."""
     random = torch.Generator().manual_seed(5)
     count, size = made.settings.batch_size, made.settings.latent_size
-    columns, negatives = made._augment.columns, made._negatives
+    columns, negatives = made._augment.numbers_per_image, made._negatives
     parts = [
         torch.rand(count, 3, 32, 32, generator=random) * 2 - 1,
         torch.rand(count, size, generator=random) * 2 - 1,

@@ -90,7 +90,7 @@ def test_a_checkpoint_of_another_kind_of_run_is_told(tiny_run, tmp_path, missing
     state = load(checkpoint_path(tiny_run, 6), mapped=False)
     del state[missing]
     torch.save(state, tmp_path / "other.pt")
-    with pytest.raises(UserError, match=r"other\.pt contains networks of another shape"):
+    with pytest.raises(UserError, match=r"other\.pt contains networks whose shapes differ"):
         load_generator(tiny_run, tmp_path / "other.pt")
 
 

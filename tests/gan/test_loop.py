@@ -181,7 +181,7 @@ def poison_last_bias(trainer: Trainer) -> None:
 
 @pytest.mark.parametrize("poison", [poison_weight, poison_last_bias])
 def test_a_loss_that_is_never_finite_stops_the_run_at_the_next_look_and_names_its_step(tmp_path, poison):
-    with pytest.raises(UnrecoverableError, match=r"at step 7, again after 3 recoveries$"):
+    with pytest.raises(UnrecoverableError, match=r"at step 7, again after 3 rollbacks$"):
         run_loop(Disturbed(poison, 6, steps=50, log_every=100, sample_every=100), tmp_path)
     assert (saved(tmp_path), sampled(tmp_path), logged(tmp_path)) == ([5], [0], [])
     _, state, damaged = load_newest(tmp_path)

@@ -190,7 +190,7 @@ def test_all_go_back_together_and_only_the_first_writes(tmp_path):
     assert made_by(run) == ([5, 10, 12], [0, 4, 8, 12], [3, 6, 9, 12])
     assert len(list(run.glob("events.out.tfevents.*"))) == 2  # that before, and that after going back
     events = (run / "events.txt").read_text()
-    assert events.count("alarm: ") == events.count("recovery 1 of 3") == 1
+    assert events.count("alarm: ") == events.count("rollback 1 of 3") == 1
     (group,) = load(checkpoints(run)[-1])["generator_optimizer"]["param_groups"]
     assert group["lr"] == 5e-5
 

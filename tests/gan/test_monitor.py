@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.finite import EXIT_DIVERGED, DivergedError, FiniteCheck
-from gan.metrics.pixels import distances
+from gan.metrics.pixels import pairwise_distances
 from gan.monitor import Limits, Monitor, not_finite
 
 NAN, INFINITE = float("nan"), float("inf")
@@ -111,7 +111,7 @@ def test_d_wins_for_good():
     assert [(alarm.step, alarm.certain) for alarm in alarms] == [(260, False), (310, True), (320, True)]
     assert {(alarm.name, alarm.since) for alarm in alarms} == {("D wins", 200)}
     assert alarms[1].message == (
-        "D wins: D(G(z)) is below 0.005 since step 200, at step 310 0.0006, and G's loss is 7.4"
+        "D wins: D(G(z)) has been below 0.005 since step 200, at step 310 0.0006, and G's loss is 7.4"
     )
 
 
@@ -122,7 +122,7 @@ def test_d_fails_for_good():
     assert [(alarm.step, alarm.certain) for alarm in alarms] == [(260, False), (310, True)]
     assert {(alarm.name, alarm.since) for alarm in alarms} == {("D fails", 200)}
     assert alarms[1].message == (
-        "D fails: its loss is above 5 since step 200, at step 310 45; guessing has 1.39"
+        "D fails: its loss has been above 5 since step 200, at step 310 45; guessing gives 1.39"
     )
     assert alarms_about(monitored, range(320, 400, 10), discriminator=1.4) == []
 
@@ -195,7 +195,7 @@ def test_a_g_made_constant():
     alarms = sample_alarms(monitored, [0.06, 0.009, 0.004, 0.0], first=250)
     assert [(alarm.step, alarm.certain) for alarm in alarms] == [(350, False), (400, True)]
     assert {(alarm.name, alarm.since) for alarm in alarms} == {("samples one", 250)}
-    real = float(distances(images(REAL_DISTANCE)).mean())
+    real = float(pairwise_distances(images(REAL_DISTANCE)).mean())
     assert f"is 0.0000, that of real images {real:.4f}, and their own maximum" in alarms[1].message
 
 

@@ -1,12 +1,12 @@
 import pytest
 import torch
 
-from gan.negatives import COLUMNS, blend, count_negatives, first_images
+from gan.negatives import NUMBERS_PER_IMAGE, blend, count_negatives, first_images
 from tests.small_trainer import batches_of, trainer
 
 
 def uniform(count: int, seed: int = 0) -> torch.Tensor:
-    return torch.rand(count, COLUMNS, generator=torch.Generator().manual_seed(seed))
+    return torch.rand(count, NUMBERS_PER_IMAGE, generator=torch.Generator().manual_seed(seed))
 
 
 def black_and_white(count: int, size: int = 48) -> tuple[torch.Tensor, torch.Tensor]:
@@ -15,7 +15,7 @@ def black_and_white(count: int, size: int = 48) -> tuple[torch.Tensor, torch.Ten
 
 def test_all_of_one_image_or_all_of_the_other():
     black, white = black_and_white(2)
-    ends = torch.tensor([[0.0], [1.0]]).expand(2, COLUMNS)
+    ends = torch.tensor([[0.0], [1.0]]).expand(2, NUMBERS_PER_IMAGE)
     done = blend(black, white, ends)
     assert done[0].min() > 0.99
     assert done[1].max() < -0.99

@@ -46,17 +46,17 @@ def test_each_is_gentler_and_draws_other_numbers():
 
 def test_after_the_third_time_it_stops_and_says_what_was_seen():
     third = Rollback(times=3, from_step=1000)
-    with pytest.raises(UnrecoverableError, match=r"^samples are becoming one, again after 3 recoveries$"):
+    with pytest.raises(UnrecoverableError, match=r"^samples are becoming one, again after 3 rollbacks$"):
         third.next(alarm(2000, "samples are becoming one"), [1000, 1500])
 
 
 def test_the_log_names_the_form():
     assert Rollback(2, 1500).describe(1e-4) == (
-        "returning to step 1500 with another random seed and a learning rate of 2.5e-05: recovery 2 of 3"
+        "returning to step 1500 with another random seed and a learning rate of 2.5e-05: rollback 2 of 3"
     )
     from_start = Rollback(1, 0).describe(2e-4)
     assert from_start.startswith("starting over at step 0 with another random seed")
-    assert from_start.endswith("a learning rate of 0.0001: recovery 1 of 3")
+    assert from_start.endswith("a learning rate of 0.0001: rollback 1 of 3")
 
 
 @given(st.integers(0, 3), st.integers(0, 10_000))

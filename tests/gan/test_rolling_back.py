@@ -132,7 +132,7 @@ def test_what_goes_wrong_is_seen_and_the_run_goes_on_from_before(
     assert training.rollback.times == 1
     told = events(tmp_path)
     assert seen in told
-    assert "recovery 1 of 3" in told
+    assert "rollback 1 of 3" in told
     if warned:
         assert -1 < told.find(f"warning: {seen}") < told.find(f"alarm: {seen}") < told.find("returning to")
     (group,) = load(outcome.checkpoint)["generator_optimizer"]["param_groups"]
@@ -145,7 +145,7 @@ def test_a_learning_rate_a_hundred_times_too_high_is_seen_and_made_smaller(quick
     with contextlib.suppress(UnrecoverableError):
         run_loop(trainer, tmp_path)
     assert "alarm: " in events(tmp_path)
-    assert "a learning rate of 0.5: recovery 1 of 3" in events(tmp_path)
+    assert "a learning rate of 0.5: rollback 1 of 3" in events(tmp_path)
     (group,) = trainer.state()["generator_optimizer"]["param_groups"]
     assert group["lr"] <= 0.5
 
@@ -206,7 +206,7 @@ def test_with_no_checkpoint_yet_it_starts_again_with_other_weights(quick, tmp_pa
 
 
 def test_what_nothing_mends_ends_the_run_with_its_checkpoints_kept(quick, tmp_path):
-    with pytest.raises(UnrecoverableError, match=r"step 21, again after 3 recoveries$"):
+    with pytest.raises(UnrecoverableError, match=r"step 21, again after 3 rollbacks$"):
         run_loop(Troubled(partial(poisoned, at=20), until=9, steps=32), tmp_path)
     assert [step_of(path) for path in checkpoints(tmp_path)][-1] <= 16
     assert events(tmp_path).count("returning to") + events(tmp_path).count("starting over") == 3

@@ -1,4 +1,4 @@
-"""Distances of sets of features, against numbers by hand."""
+"""Distances of sets of features, against values computed by hand."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def test_fid_in_the_plane_adds_the_axes_where_they_are_independent():
     assert fid(real, fake) == pytest.approx(1 + 4 / 3)
 
 
-def test_fid_sees_how_axes_depend_on_each_other():
+def test_fid_depends_on_the_correlation_of_axes():
     real, fake = torch.tensor([[1.0, 1], [-1, -1]]), torch.tensor([[1.0, -1], [-1, 1]])
     # Covariances 2 [[1, 1], [1, 1]] and 2 [[1, -1], [-1, 1]], whose product is 0: the sum of their traces.
     assert fid(real, fake) == pytest.approx(8)
 
 
-def test_fid_of_a_set_from_itself_is_nothing_even_with_large_means():
+def test_fid_of_equal_sets_is_0_even_with_large_means():
     features = normal(300, 32, seed=0) + 1000
     assert 0 <= fid(features, features) < 1e-3
 
@@ -61,20 +61,21 @@ def test_kid_of_constant_sets_is_that_of_two_points():
     # k(1, 1) = 8, k(2, 2) = 125, k(1, 2) = 27.
     distance = kid(column(1, 1, 1, 1), column(2, 2, 2, 2))
     assert distance.mean == pytest.approx(8 + 125 - 2 * 27)
-    assert distance.spread == pytest.approx(0)
+    assert distance.std == pytest.approx(0)
 
 
 def test_kid_is_the_unbiased_discrepancy_that_its_subsets_estimate():
     real, fake = normal(40, 3, seed=0), normal(40, 3, seed=1) * 1.5 + 0.5
     distance = kid(real, fake)
     # The spread of a mean over 100 subsets is a tenth of theirs.
-    assert distance.mean == pytest.approx(mmd(real, fake), abs=4 * distance.spread / 10)
-    assert distance.spread > 0
+    assert distance.mean == pytest.approx(mmd(real, fake), abs=4 * distance.std / 10)
+    assert distance.std > 0
 
 
-def test_kid_of_sets_from_one_source_is_as_often_below_nothing_as_above():
-    distances = [kid(normal(60, 8, seed), normal(60, 8, seed + 100)).mean for seed in range(12)]
-    assert 2 <= sum(distance < 0 for distance in distances) <= 10
+def test_kid_of_sets_from_one_source_is_0_on_average_and_often_negative():
+    distances = torch.tensor([kid(normal(60, 8, seed), normal(60, 8, seed + 100)).mean for seed in range(60)])
+    assert abs(distances.mean()) < 3 * distances.std() / 60**0.5
+    assert 0.3 < (distances < 0).double().mean() < 0.8
 
 
 def test_kid_repeats_for_a_seed_and_leaves_the_random_state_alone():
@@ -105,13 +106,15 @@ def test_neighbourhoods_reach_to_the_kth_neighbour():
     assert precision_recall_density_coverage(real, fake, k=1).coverage == 3 / 4  # 0 reaches no more than 1
 
 
-def test_a_set_is_wholly_within_itself():
+def test_points_on_the_surface_of_a_neighbourhood_are_inside():
     features = normal(50, 16, seed=0) * 0.01 + 100
     found = precision_recall_density_coverage(features, features, k=3)
     assert found.precision == found.recall == found.coverage == 1
+    # Each fake is in its own neighbourhood and on or in those of its neighbours: on average k + 1 of them.
+    assert found.density == pytest.approx(4 / 3)
 
 
-def test_few_repeated_fakes_are_precise_but_cover_little():
+def test_few_repeated_fakes_have_high_precision_and_low_coverage():
     real = normal(200, 4, seed=0)
     found = precision_recall_density_coverage(real, normal(200, 4, seed=1)[:10].repeat(20, 1))
     whole = precision_recall_density_coverage(real, normal(200, 4, seed=1))
@@ -120,7 +123,7 @@ def test_few_repeated_fakes_are_precise_but_cover_little():
     assert found.recall < whole.recall / 2
 
 
-def test_it_makes_no_difference_how_many_rows_are_held(monkeypatch: pytest.MonkeyPatch):
+def test_chunks_do_not_change_results(monkeypatch: pytest.MonkeyPatch):
     real, fake = normal(40, 4, seed=0), normal(30, 4, seed=1)
     whole = precision_recall_density_coverage(real, fake)
     monkeypatch.setattr(distribution, "ROWS", 7)
@@ -128,7 +131,7 @@ def test_it_makes_no_difference_how_many_rows_are_held(monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize(("measure", "fewest"), [(fid, 2), (kid, 4), (precision_recall_density_coverage, 6)])
-def test_too_few_images_are_one_line_that_says_how_many_and_which(measure, fewest: int):
+def test_too_few_images_are_a_user_error(measure, fewest: int):
     enough, few = normal(fewest, 3, seed=0), normal(fewest - 1, 3, seed=1)
     measure(enough, enough)
     with pytest.raises(UserError, match=rf"at least {fewest} real images, not {fewest - 1}"):

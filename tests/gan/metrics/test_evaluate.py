@@ -1,4 +1,4 @@
-"""Scores beside their floors: what good, bad and copying generators get, and how it is told."""
+"""Scores of good, bad and copying generators beside their floors, their report, and the real images."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from engine.errors import UserError
 from engine.png import load_png
 from engine.runs import RunInfo
 from gan.config import Settings
-from gan.metrics.compare import CLOSE, COPYING, SCORES, better, images_a_side
-from gan.metrics.evaluate import RealFaces, Score, evaluate
+from gan.metrics.compare import CLOSE_TO_TRAINING, NEARER_TO_TRAINING, SCORES, direction, set_size
+from gan.metrics.evaluate import RealImages, Score, evaluate
 from gan.metrics.features import callable_space
 from gan.metrics.references import load_reference
-from gan.metrics.report import Conditions, Space, save, table, with_spread
+from gan.metrics.report import Conditions, FeatureSpaceInfo, format_mean_std, save, table
 from images.dataset import load_folder
 
 SIZE = 32
@@ -36,10 +36,10 @@ def faces(count: int, seed: int) -> np.ndarray:
 
 IMAGES = faces(120, 0)
 ROWS = np.arange(120)
-REAL = RealFaces(IMAGES, pool=ROWS, train=ROWS[:80], held_out=ROWS[80:])
+REAL = RealImages(IMAGES, pool=ROWS, train=ROWS[:80], held_out=ROWS[80:])
 
 
-def measured(generate, real: RealFaces = REAL, **changes):
+def measured(generate, real: RealImages = REAL, **changes):
     return evaluate(generate, real, [PLAIN], **{"count": 40, "k": 3, "draws": 2} | changes)
 
 
@@ -57,21 +57,21 @@ def test_every_score_has_its_floor_and_draws(good):
     assert list(good.scores) == ["plain", ""]
     for named in good.scores.values():
         for name, score in named.items():
-            assert better(name) in ("lower", "higher", "floor")
+            assert direction(name) in ("lower", "higher", "floor")
             assert len(score.draws) == len(score.floors) == 2
             assert np.isfinite([*score.draws, *score.floors]).all()
-            assert (score.interval is not None) == (name in (COPYING, CLOSE))
-    told = {name for named in good.scores.values() for name in named}
-    assert {name.removesuffix(" 32 px").removesuffix(" 16 px") for name in told} == set(SCORES)
+            assert (score.interval is not None) == (name in (NEARER_TO_TRAINING, CLOSE_TO_TRAINING))
+    result = {name for named in good.scores.values() for name in named}
+    assert {name.removesuffix(" 32 px").removesuffix(" 16 px") for name in result} == set(SCORES)
 
 
-def test_another_draw_of_the_same_faces_is_as_good_as_real_ones(good):
+def test_images_from_the_same_source_score_like_real_ones(good):
     features = good.scores["plain"]
     for name in ("precision", "recall", "density", "coverage"):
         assert features[name].value == pytest.approx(features[name].floor, abs=0.2)
     assert features["FID"].value == pytest.approx(features["FID"].floor, rel=0.3)
-    assert features[COPYING].interval[0] < 0.5 < features[COPYING].interval[1]
-    assert features[CLOSE].value < 0.1
+    assert features[NEARER_TO_TRAINING].interval[0] < 0.5 < features[NEARER_TO_TRAINING].interval[1]
+    assert good.scores[""][CLOSE_TO_TRAINING].value < 0.1
 
 
 def test_a_generator_of_one_face_is_far_from_the_floor():
@@ -83,55 +83,55 @@ def test_a_generator_of_one_face_is_far_from_the_floor():
     assert pixels["nearest two"].value < 0.01
 
 
-def test_mirrored_copies_are_told_and_shown_before_what_they_copy(copied):
+def test_mirrored_copies_are_detected_and_shown_with_their_originals(copied):
     features = copied.scores["plain"]
-    assert features[CLOSE].value == 1
-    assert features[COPYING].interval[0] > max(0.5, features[COPYING].floor)
-    assert copied.suspects.shape == (8, 6, 3, SIZE, SIZE)
-    for suspect, first, *_ in copied.suspects:
+    assert copied.scores[""][CLOSE_TO_TRAINING].value == 1
+    assert features[NEARER_TO_TRAINING].interval[0] > max(0.5, features[NEARER_TO_TRAINING].floor)
+    assert copied.likely_copies.shape == (8, 6, 3, SIZE, SIZE)
+    for suspect, first, *_ in copied.likely_copies:
         assert np.array_equal(suspect[:, :, ::-1], first)
 
 
-def test_without_held_out_faces_copies_are_not_told_but_suspects_are_shown():
+def test_without_held_out_images_only_likely_copies_are_shown():
     everything = replace(REAL, train=ROWS, held_out=ROWS[:0])
     found = measured(lambda seed: faces(40, 100 + seed), everything)
-    assert COPYING not in found.scores["plain"]
-    assert found.suspects.shape[:2] == (8, 6)
+    assert NEARER_TO_TRAINING not in found.scores["plain"]
+    assert found.likely_copies.shape[:2] == (8, 6)
 
 
-def test_without_training_faces_there_are_no_suspects():
+def test_without_training_images_there_are_no_likely_copies():
     found = measured(lambda seed: faces(40, 100 + seed), replace(REAL, train=ROWS[:0]))
-    assert COPYING not in found.scores["plain"]
-    assert found.suspects is None
+    assert NEARER_TO_TRAINING not in found.scores["plain"]
+    assert found.likely_copies is None
 
 
-def test_equal_seeds_give_equal_scores_and_others_do_not(good):
+def test_scores_depend_on_the_seed(good):
     assert measured(lambda seed: faces(40, 100 + seed)).scores == good.scores
     other = measured(lambda seed: faces(40, 100), seed=5)
     assert other.scores["plain"]["FID"].floors != good.scores["plain"]["FID"].floors
 
 
-def test_value_spread_and_floor_by_hand():
+def test_mean_and_std_by_hand():
     score = Score(draws=(1.0, 3.0), floors=(0.5, 0.5))
-    assert (score.value, score.floor, score.floor_spread) == (2, 0.5, 0)
-    assert score.spread == pytest.approx(2**0.5)
+    assert (score.value, score.floor, score.floor_std) == (2, 0.5, 0)
+    assert score.std == pytest.approx(2**0.5)
 
 
-def test_half_of_few_images_is_what_a_side_has():
-    assert images_a_side(10_800, 5000, 5) == 5000
-    assert images_a_side(1001, 5000, 5) == 500
-    with pytest.raises(UserError, match="k = 5 takes 6 images on each side, and there are 5"):
-        images_a_side(11, 5000, 5)
-    with pytest.raises(UserError, match="takes 4"):
-        images_a_side(100, 3, 1)
+def test_set_size_is_at_most_half_of_the_pool():
+    assert set_size(10_800, 5000, 5) == 5000
+    assert set_size(1001, 5000, 5) == 500
+    with pytest.raises(UserError, match="k = 5 needs 6 images in each set, but there are 5"):
+        set_size(11, 5000, 5)
+    with pytest.raises(UserError, match="needs 4"):
+        set_size(100, 3, 1)
 
 
-class TestScorecard:
+class TestReport:
     CONDITIONS = Conditions(
         run="0007-faces-32px", checkpoint="best.pt", step=1500, weights="ema", image_size=SIZE, images=40,
         k=3, seeds=(0, 1), real="/photos", real_digest="d1ce", real_images=120, only_held_out=False,
-        trained_on=80, held_out=40, copying="of 80 images trained on, told by 40 that were not",
-        resizer="resized by Lanczos, antialiased", spaces=(Space("plain", "0a1b", 48),),
+        trained_on=80, held_out=40, copying="searched in 80 training images, against 40 held-out images",
+        resizer="resized by Lanczos, antialiased", spaces=(FeatureSpaceInfo("plain", "0a1b", 48),),
     )  # fmt: skip
 
     @pytest.mark.parametrize(
@@ -143,10 +143,10 @@ class TestScorecard:
             (1.0, 0.0, "1.000 ± 0.000"),
         ],
     )
-    def test_numbers_are_told_as_far_as_they_are_known(self, value, spread, text):
-        assert with_spread(value, spread) == text
+    def test_numbers_are_rounded_to_two_digits_of_the_std(self, value, spread, text):
+        assert format_mean_std(value, spread) == text
 
-    def test_the_table_tells_conditions_scores_and_how_to_read_them(self, copied):
+    def test_table_contains_conditions_scores_and_legend(self, copied):
         text = table(copied, self.CONDITIONS)
         for part in (
             *("0007-faces-32px, step 1,500, ema weights of best.pt", "40 of 120 images in /photos"),
@@ -156,37 +156,39 @@ class TestScorecard:
             assert part in text
         (fid,) = [line for line in text.splitlines() if line.strip().startswith("FID")]
         score = copied.scores["plain"]["FID"]
-        assert fid.split()[1:] == ["↓", *f"{with_spread(score.value, score.spread)}".split(),
-                                   *f"{with_spread(score.floor, score.floor_spread)}".split()]  # fmt: skip
+        assert fid.split()[1:] == [
+            *("↓", *format_mean_std(score.value, score.std).split()),
+            *format_mean_std(score.floor, score.floor_std).split(),
+        ]
         assert max(map(len, text.splitlines())) <= 110
 
-    def test_json_and_pictures_hold_the_same(self, copied, tmp_path):
+    def test_json_and_pictures_contain_the_evaluation(self, copied, tmp_path):
         place = save(copied, self.CONDITIONS, tmp_path / "evaluation")
         assert place.name.startswith("step_001500-plain-40-")
-        told = json.loads(place.read_text(encoding="utf-8"))
-        assert told["conditions"]["seeds"] == [0, 1]
-        assert told["conditions"]["spaces"] == [{"name": "plain", "digest": "0a1b", "length": 48}]
+        result = json.loads(place.read_text(encoding="utf-8"))
+        assert result["conditions"]["seeds"] == [0, 1]
+        assert result["conditions"]["spaces"] == [{"name": "plain", "digest": "0a1b", "length": 48}]
         fid = copied.scores["plain"]["FID"]
-        assert told["scores"]["plain"]["FID"] == {
-            **{"better": "lower", "score": fid.value, "spread": fid.spread, "floor": fid.floor},
-            **{"floor_spread": fid.floor_spread, "draws": list(fid.draws), "floors": list(fid.floors)},
+        assert result["scores"]["plain"]["FID"] == {
+            **{"better": "lower", "score": fid.value, "spread": fid.std, "floor": fid.floor},
+            **{"floor_spread": fid.floor_std, "draws": list(fid.draws), "floors": list(fid.floors)},
         }
-        assert "floor_interval" in told["scores"]["plain"][CLOSE]
-        assert "MS-SSIM" in told["scores"]["pixels"]
+        assert "floor_interval" in result["scores"]["pixels"][CLOSE_TO_TRAINING]
+        assert "MS-SSIM" in result["scores"]["pixels"]
         sheet = load_png(place.with_name(f"{place.stem}-nearest.png"))
         assert sheet.shape == (3, 8 * 34 - 2, 6 * 34 - 2)
-        assert np.array_equal(sheet[:, :32, :32], copied.suspects[0, 0])
+        assert np.array_equal(sheet[:, :32, :32], copied.likely_copies[0, 0])
         both = load_png(place.with_name(f"{place.stem}-faces.png"))
         assert np.array_equal(both[:, :32, :32], copied.generated[0])
         assert np.array_equal(both[:, -32:, -32:], copied.real[35])
 
-    def test_an_evaluation_replaces_only_its_like(self, copied, tmp_path):
+    def test_only_an_evaluation_under_equal_conditions_is_replaced(self, copied, tmp_path):
         first = save(copied, self.CONDITIONS, tmp_path)
         assert save(copied, self.CONDITIONS, tmp_path) == first
         for change in ({"seeds": (1, 2)}, {"k": 4}, {"real_digest": "feed"}, {"step": 2}, {"weights": "raw"}):
             assert save(copied, replace(self.CONDITIONS, **change), tmp_path) != first
 
-    def test_a_place_that_cannot_be_written(self, copied, tmp_path):
+    def test_unwritable_folder_is_a_user_error(self, copied, tmp_path):
         (tmp_path / "file").write_text("")
         with pytest.raises(UserError, match="cannot be written"):
             save(copied, self.CONDITIONS, tmp_path / "file")
@@ -207,22 +209,22 @@ class TestReference:
         for index, image in enumerate(images):
             Image.fromarray(np.moveaxis(image, 0, -1)).save(folder / f"{index:03d}.png")
 
-    def test_the_runs_own_folder_is_split_as_in_training(self, run):
+    def test_training_folder_is_split_as_in_training(self, run):
         info, data = run
         found = load_reference(info, None)
         assert len(data.training_indices) < 60
         assert np.array_equal(found.faces.train, data.training_indices)
         assert np.array_equal(found.faces.held_out, np.flatnonzero(data.held_out))
         assert len(found.faces.pool) == 60
-        assert f"of {len(data.training_indices)} images trained on" in found.copying
-        assert "not certain" not in found.copying
+        assert f"searched in {len(data.training_indices)} training images" in found.copying
+        assert "uncertain" not in found.copying
 
-    def test_only_held_out_compares_with_no_image_trained_on(self, run):
+    def test_only_held_out_excludes_training_images(self, run):
         found = load_reference(run[0], None, only_held_out=True).faces
         assert np.array_equal(found.pool, found.held_out)
         assert len(found.train)
 
-    def test_all_that_another_folder_holds_beyond_the_training_images_is_held_out(self, run, tmp_path):
+    def test_images_of_another_folder_that_are_not_training_images_are_held_out(self, run, tmp_path):
         info, data = run
         self.write(tmp_path / "more", IMAGES[30:100])
         found = load_reference(info, tmp_path / "more").faces
@@ -235,35 +237,35 @@ class TestReference:
         # One that stood twice would be its own nearest held-out face.
         assert len(unseen) == len(found.held_out)
 
-    def test_an_image_that_was_held_out_twice_counts_once(self, run, tmp_path):
+    def test_equal_held_out_images_count_once(self, run, tmp_path):
         self.write(tmp_path / "twice", np.concatenate([IMAGES[:60], IMAGES[:60]]))
         info = replace(run[0], data={"folder": str(tmp_path / "twice")})
         found = load_reference(info, None).faces
         assert len(found.pool) == 120
         assert len({image.tobytes() for image in found.images[found.held_out]}) == len(found.held_out) > 1
 
-    def test_a_folder_that_was_moved_is_known_by_its_images(self, run, tmp_path):
+    def test_moved_training_folder_is_recognized_by_its_digest(self, run, tmp_path):
         info, data = run
         (tmp_path / "photos").rename(tmp_path / "moved")
         found = load_reference(info, tmp_path / "moved").faces
         assert np.array_equal(found.train, data.training_indices)
 
-    def test_without_the_training_images_copies_are_not_told(self, run, tmp_path):
+    def test_missing_training_folder_disables_copy_detection(self, run, tmp_path):
         (tmp_path / "photos").rename(tmp_path / "gone")
         self.write(tmp_path / "others", IMAGES[60:90])
         found = load_reference(run[0], tmp_path / "others")
-        assert not found.faces.tell_copies
+        assert not found.faces.can_detect_copies
         assert "no longer in" in found.copying
 
-    def test_a_run_that_held_nothing_out_says_so(self, run):
+    def test_run_without_held_out_images_disables_copy_detection(self, run):
         info = replace(run[0], settings=replace(run[0].settings, held_out=0.0))
         found = load_reference(info, None)
-        assert not found.faces.tell_copies
-        assert "no image here was held out" in found.copying
-        with pytest.raises(UserError, match="none but images trained on"):
+        assert not found.faces.can_detect_copies
+        assert "no image was held out" in found.copying
+        with pytest.raises(UserError, match="contains only training images"):
             load_reference(info, None, only_held_out=True)
 
-    def test_a_folder_that_changed_since_is_told(self, run, tmp_path):
+    def test_changed_training_folder_is_reported(self, run, tmp_path):
         Image.fromarray(np.moveaxis(IMAGES[70], 0, -1)).save(tmp_path / "photos" / "new.png")
         assert "has changed since" in load_reference(run[0], None).copying
         self.write(tmp_path / "others", IMAGES[80:100])

@@ -1,4 +1,4 @@
-"""Feature spaces: what they are given, what follows from them, and what is said where one is not there."""
+"""Feature spaces: their inputs and features, and the errors for missing or damaged weights."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from gan.metrics.features import (
 )
 
 RANDOM_DIGEST = "c50f6d3e"
-"""Scores in the random space compare only while this stays; a new network is a new name in every table."""
+"""Scores in the random space compare only while this stays the same."""
 
 
 def pictures(count: int, side: int = 96, seed: int = 0, grain: float = 0) -> np.ndarray:
@@ -40,33 +40,33 @@ def space() -> FeatureSpace:
     return random_space()
 
 
-def test_the_random_space_says_what_it_is(space: FeatureSpace):
+def test_random_space_has_a_name_and_a_digest(space: FeatureSpace):
     assert (space.name, space.digest) == ("random", RANDOM_DIGEST)
     features = space(torch.from_numpy(pictures(3)))
     assert (features.shape, features.dtype) == ((3, space.length), torch.float32)
     assert space.length <= 512
 
 
-def test_the_random_space_never_changes(space: FeatureSpace):
+def test_random_features_never_change(space: FeatureSpace):
     (features,) = space(torch.from_numpy(pictures(1)))
     expected = torch.tensor([-3.7603, -0.1186, -1.5631, 1.5106])
     torch.testing.assert_close(features[:4], expected, rtol=0, atol=1e-3)
     torch.testing.assert_close(features.norm(), torch.tensor(17.5878), rtol=1e-4, atol=0)
 
 
-def test_features_are_an_images_own(space: FeatureSpace):
+def test_features_do_not_depend_on_other_images(space: FeatureSpace):
     images = pictures(7)
     whole = extract(space, images, batch_size=7)
     for other in (extract(space, images, batch_size=2), extract(space, images[::-1].copy()).flip(0)):
         torch.testing.assert_close(other, whole, rtol=1e-4, atol=1e-4)
 
 
-def test_features_of_a_picture_hardly_depend_on_its_size(space: FeatureSpace):
+def test_features_hardly_depend_on_image_size(space: FeatureSpace):
     large, small = (extract(space, pictures(20, side)) for side in (192, 96))
     assert (large - small).norm() < 0.1 * (small - small.mean(0)).norm()
 
 
-def test_the_random_space_sees_what_is_done_to_images(space: FeatureSpace):
+def test_random_features_detect_changes_of_images(space: FeatureSpace):
     images, others = pictures(200, 48, grain=8), pictures(200, 48, seed=1, grain=8)
     noise = np.random.default_rng(2).normal(0, 8, images.shape)
     done = {
@@ -82,7 +82,7 @@ def test_the_random_space_sees_what_is_done_to_images(space: FeatureSpace):
         assert fid(real, fake) > 1.4 * floor, name
 
 
-def test_the_weights_are_one_small_file_that_holds_no_code():
+def test_random_weights_are_one_small_file_without_code():
     path = Path(sys.modules["gan.metrics.features"].__file__).with_name("random_features.npz")
     assert path.stat().st_size < 1_000_000
     with np.load(path, allow_pickle=False) as arrays:
@@ -101,7 +101,7 @@ def test_any_network_makes_a_space(capsys: pytest.CaptureFixture[str]):
     assert not capsys.readouterr().err
 
 
-def test_what_is_no_batch_of_images_or_no_features_is_refused():
+def test_wrong_images_or_features_are_rejected():
     space = callable_space("means", "abc", lambda images: images.float().mean((2, 3)))
     with pytest.raises(ValueError, match="expected uint8"):
         space(torch.zeros(1, 3, 8, 8))
@@ -112,8 +112,7 @@ def test_what_is_no_batch_of_images_or_no_features_is_refused():
         shifty(torch.zeros(1, 3, 8, 8, dtype=torch.uint8))
 
 
-def test_features_that_are_not_finite_are_one_line():
-    """Of such ones a score would be none, or its library dies of them."""
+def test_non_finite_features_are_a_user_error():
     broken = callable_space("broken", "abc", lambda images: images.float().mean((2, 3)) * float("inf"))
     with pytest.raises(UserError, match=r"broken \(digest abc\) are not all finite"):
         broken(torch.ones(1, 3, 8, 8, dtype=torch.uint8))
@@ -156,7 +155,7 @@ def test_inception_features_from_a_file_or_from_the_cache(weights: Path, hub: Pa
     assert features.std() > 0
 
 
-def test_weights_that_are_not_there_are_one_line_that_says_where_to_put_them(hub: Path, tmp_path: Path):
+def test_missing_weights_are_a_user_error_with_path_and_address(hub: Path, tmp_path: Path):
     pytest.importorskip("torch_fidelity")
     with pytest.raises(UserError, match="https://") as told:
         inception_space()
@@ -165,7 +164,7 @@ def test_weights_that_are_not_there_are_one_line_that_says_where_to_put_them(hub
         inception_space(tmp_path / "mine.pth")
 
 
-def test_damaged_or_other_weights_are_one_line(weights: Path, hub: Path, tmp_path: Path):
+def test_damaged_or_other_weights_are_a_user_error(weights: Path, hub: Path, tmp_path: Path):
     path = tmp_path / "damaged.pth"
     for content in (b"", b"no weights", b"\x80\x02J\x01", weights.read_bytes()[:100_000]):
         path.write_bytes(content)
@@ -174,7 +173,7 @@ def test_damaged_or_other_weights_are_one_line(weights: Path, hub: Path, tmp_pat
         assert "\n" not in str(told.value)
     for other in ({}, {"weight": torch.zeros(3)}, [1, 2]):
         torch.save(other, path)
-        with pytest.raises(UserError, match="holds no Inception weights"):
+        with pytest.raises(UserError, match="contains no Inception weights"):
             inception_space(path)
 
 
@@ -185,14 +184,14 @@ class Harm:
         return exec, ("raise SystemExit('ran')",)
 
 
-def test_a_file_of_weights_can_run_no_code(hub: Path, tmp_path: Path):
+def test_weights_cannot_run_code(hub: Path, tmp_path: Path):
     pytest.importorskip("torch_fidelity")
     torch.save({"weight": Harm()}, tmp_path / "harm.pth")
     with pytest.raises(UserError, match=r"harm\.pth"):
         inception_space(tmp_path / "harm.pth")
 
 
-def test_a_missing_package_is_one_line_that_names_the_extra(monkeypatch: pytest.MonkeyPatch):
+def test_missing_package_is_a_user_error_with_the_extra(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "torch_fidelity.feature_extractor_inceptionv3", None)
     with pytest.raises(UserError, match=r"\[metrics\]"):
         inception_space()

@@ -1,4 +1,4 @@
-"""The sliced Wasserstein distance: its pyramid, its scales, and its size where that is known."""
+"""The sliced Wasserstein distance: its pyramid, its levels, and known values."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_a_pyramid_adds_up_to_the_images(levels: int, seed: int):
     torch.testing.assert_close(total, images)
 
 
-def test_doubling_spreads_a_pixel_as_the_blur_does():
+def test_doubling_blurs_a_pixel():
     image = torch.zeros(1, 3, 8, 8)
     image[:, :, 3, 4] = 1
     parts = torch.tensor([1.0, 4, 6, 4, 1]) / 8
@@ -40,7 +40,7 @@ def test_doubling_spreads_a_pixel_as_the_blur_does():
     torch.testing.assert_close(wasserstein._double(image), expected.expand(1, 3, 16, 16))
 
 
-def test_flat_images_have_no_detail_but_in_the_last_level():
+def test_flat_images_have_detail_only_in_the_last_level():
     *details, last = laplacian_pyramid(torch.full((1, 3, 32, 32), 0.5), 3)
     for detail in details:
         assert detail.abs().max() < 1e-6
@@ -50,12 +50,12 @@ def test_flat_images_have_no_detail_but_in_the_last_level():
 @pytest.mark.parametrize(
     ("side", "levels"), [(16, [16]), (48, [48, 24]), (80, [80, 40, 20]), (96, [96, 48, 24])]
 )
-def test_levels_end_at_16_pixels_or_before(side: int, levels: list[int]):
+def test_levels_have_at_least_16_pixels(side: int, levels: list[int]):
     images = noise(2, side, 0)
     assert list(sliced_wasserstein(images, images)) == levels
 
 
-def test_a_set_has_no_distance_from_itself_and_less_from_its_like_than_from_blurred_ones():
+def test_distance_of_equal_sets_is_0_and_of_similar_sets_is_less_than_of_blurred_ones():
     images = noise(100, 16, 0)
     assert sliced_wasserstein(images, images) == {16: 0}
     like, unlike = (sliced_wasserstein(images, other)[16] for other in (noise(100, 16, 1), blurred(images)))
@@ -73,7 +73,7 @@ def test_the_distance_of_flat_images_from_noise():
     assert found[16] == pytest.approx(0.535 * np.sqrt(2 / np.pi), rel=0.1)
 
 
-def test_fine_noise_is_seen_at_the_finest_level_most():
+def test_fine_noise_changes_the_finest_level_most():
     ramp = np.linspace(40, 200, 64)
     shades = np.random.default_rng(0).uniform(0.3, 1, (40, 3, 1, 1))
     smooth = shades * (ramp[:, None] + ramp) / 2
@@ -82,7 +82,7 @@ def test_fine_noise_is_seen_at_the_finest_level_most():
     assert found[64] > 3 * found[16]
 
 
-def test_it_repeats_for_a_seed_and_takes_no_notice_of_batches(monkeypatch: pytest.MonkeyPatch):
+def test_result_depends_on_the_seed_and_not_on_the_batch_size(monkeypatch: pytest.MonkeyPatch):
     real, fake = noise(12, 16, 0), noise(12, 16, 1)
     first = sliced_wasserstein(real, fake, seed=4)
     assert sliced_wasserstein(real, fake, seed=4) == first != sliced_wasserstein(real, fake, seed=5)
@@ -90,7 +90,7 @@ def test_it_repeats_for_a_seed_and_takes_no_notice_of_batches(monkeypatch: pytes
     assert sliced_wasserstein(real, fake, seed=4) == pytest.approx(first)
 
 
-def test_of_many_images_each_gives_fewer_patches(monkeypatch: pytest.MonkeyPatch):
+def test_many_images_give_fewer_patches_each(monkeypatch: pytest.MonkeyPatch):
     sizes: list[int] = []
     whole = wasserstein._sliced_distance
 
@@ -99,13 +99,13 @@ def test_of_many_images_each_gives_fewer_patches(monkeypatch: pytest.MonkeyPatch
         return whole(real, fake, random)
 
     monkeypatch.setattr(wasserstein, "_sliced_distance", watched)
-    monkeypatch.setattr(wasserstein, "MOST_PATCHES", 1000)
+    monkeypatch.setattr(wasserstein, "MAX_PATCHES", 1000)
     sliced_wasserstein(noise(7, 16, 0), noise(7, 16, 1))
     sliced_wasserstein(noise(30, 16, 0), noise(30, 16, 1))
     assert sizes == [7 * 128, 7 * 128, 30 * 33, 30 * 33]
 
 
-def test_sets_that_cannot_be_compared_are_refused():
+def test_sets_of_different_or_odd_shapes_are_rejected():
     with pytest.raises(ValueError, match="one shape"):
         sliced_wasserstein(noise(3, 16, 0), noise(4, 16, 0))
     with pytest.raises(ValueError, match="halved"):
