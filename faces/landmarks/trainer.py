@@ -173,7 +173,7 @@ class LandmarkTrainer(SupervisedTrainer):
                 f"{self.point_set.name}: restore it, or start a new run"
             )
         if state["settings"]["freeze"] != self.settings.freeze:
-            raise UserError("the run was trained with another --freeze: omit it")
+            raise UserError("the run was trained with a different --freeze: omit it")
         self.updater.load_state(state)
 
     def _evaluation_network(self) -> nn.Module:
