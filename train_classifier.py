@@ -1,45 +1,45 @@
-"""Learn to tell who is on an image, or what: `python train_classifier.py FOLDER`; --help lists settings."""
+"""Train an image classifier: `python train_classifier.py FOLDER`; --help lists the settings."""
 
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.cli import parse_arguments
 from engine.errors import run_script
+from faces.recognition.settings import ClassifierArguments
 
 if TYPE_CHECKING:
     from engine.setup import Plan
     from faces.recognition.settings import ClassifierSettings
 
-TRAIT = "glasses"
-"""Of drawn faces, that is learnt where nothing is asked for."""
+DEFAULT_LABEL = "glasses"
+"""Column of labels.csv that gives the classes of drawn faces; for arcface it is `person`."""
 
 
 def main() -> int:
-    """Parse, train, tell how good it is."""
-    from faces.recognition.settings import ClassifierArguments
-
-    words = sys.argv[1:]
-    request = parse_arguments(words, ClassifierArguments)  # --help is answered before torch is imported
+    """Parse the command line, train, and report on the best network."""
+    argv = sys.argv[1:]
+    arguments = parse_arguments(argv, ClassifierArguments)  # before torch is imported
     from engine.setup import network_summary, train_in_run
     from faces.loop import SupervisedLoop
-    from faces.recognition.launch import load_data, make_learner, make_plan
     from faces.recognition.report import write_report
+    from faces.recognition.setup import load_data, make_plan, make_trainer
     from images.dataset import write_skipped
 
-    plan, folder = _with_folder(make_plan(words))
+    plan, folder = _with_folder(make_plan(argv))
     data = load_data(plan, folder)
     print(data.summary())
-    learner = make_learner(plan, data)
-    if request.dry_run:
-        print(f"{network_summary(learner.network)} in the first step")
+    trainer = make_trainer(plan, data)
+    if arguments.dry_run:
+        print(f"{network_summary(trainer.network)} in the first step")
         return 0
     return train_in_run(
         plan,
         SupervisedLoop,
-        learner,
+        trainer,
         data.folder.name,
         data.facts(),
         lambda logger: write_skipped(logger.run / "skipped.txt", data.skipped),
@@ -48,18 +48,16 @@ def main() -> int:
 
 
 def _with_folder(plan: Plan[ClassifierSettings]) -> tuple[Plan[ClassifierSettings], Path]:
-    """The folder to train on; where none is given, of drawn faces, whose people and traits are known."""
-    from dataclasses import replace
-
-    from faces.drawn import default_folder
-
+    """The folder to train on; by default, one of drawn faces, and the label of their classes."""
     settings = plan.settings
     if settings.folder is not None:
         return plan, Path(settings.folder)
-    people = settings.method == "arcface"
-    label = settings.label or ("person" if people else TRAIT)
-    print(f"no folder given: learning to tell drawn faces by their {label}, one of the columns of labels.csv")
-    folder = default_folder(settings.workers, many_per_person=people)
+    from faces.drawn import default_folder
+
+    many_per_person = settings.method == "arcface"
+    label = settings.label or ("person" if many_per_person else DEFAULT_LABEL)
+    print(f"no folder given: training on drawn faces, with the column {label} of labels.csv as their class")
+    folder = default_folder(settings.workers, many_per_person=many_per_person)
     return replace(plan, settings=replace(settings, label=label)), folder
 
 

@@ -1,4 +1,4 @@
-"""Learn to find face landmarks: `python train_landmarks.py FOLDER`; --help lists the settings."""
+"""Train a face landmark network: `python train_landmarks.py FOLDER`; --help lists the settings."""
 
 from __future__ import annotations
 
@@ -8,35 +8,33 @@ from typing import TYPE_CHECKING
 
 from engine.cli import parse_arguments
 from engine.errors import run_script
+from faces.landmarks.settings import LandmarkArguments
 
 if TYPE_CHECKING:
     from engine.best import BestTracker
 
 
 def main() -> int:
-    """Parse, train, print."""
-    from faces.landmarks.settings import LandmarkArguments
-
-    words = sys.argv[1:]
-    request = parse_arguments(words, LandmarkArguments)  # --help is answered before torch is imported
+    """Parse the command line, train, and report the best score."""
+    argv = sys.argv[1:]
+    arguments = parse_arguments(argv, LandmarkArguments)  # before torch is imported
     from engine.setup import network_summary, train_in_run
-    from faces.landmarks.launch import load_data, make_learner, make_plan
+    from faces.landmarks.setup import load_data, make_plan, make_trainer
     from faces.loop import SupervisedLoop
     from images.dataset import write_skipped
 
-    plan = make_plan(words)
-    folder = Path(plan.settings.folder) if plan.settings.folder else _draw(plan.settings.workers)
-    data = load_data(plan, folder)
+    plan = make_plan(argv)
+    data = load_data(plan, Path(plan.settings.folder or _draw_faces(plan.settings.workers)))
     print(data.summary())
-    learner = make_learner(plan, data)
-    if request.dry_run:
-        print(network_summary(learner.network))
+    trainer = make_trainer(plan, data)
+    if arguments.dry_run:
+        print(network_summary(trainer.network))
         return 0
     face_crops = data.face_crops
     return train_in_run(
         plan,
         SupervisedLoop,
-        learner,
+        trainer,
         face_crops.folder.name,
         data.facts(),
         lambda logger: write_skipped(logger.run / "skipped.txt", face_crops.skipped),
@@ -45,11 +43,11 @@ def main() -> int:
 
 
 def _report(run: Path, best: BestTracker) -> list[str]:
-    return [f"normalised mean error on people never seen: {best.score:.2%} at the best step, {best.step:,}"]
+    return [f"normalised mean error on held-out people: {best.score:.2%} at the best step, {best.step:,}"]
 
 
-def _draw(workers: int | None) -> Path:
-    """The embedded default: a folder of drawn faces, whose landmarks are known."""
+def _draw_faces(workers: int | None) -> Path:
+    """The default data: a folder of drawn faces, whose landmarks are known."""
     from faces.drawn import default_folder
 
     print("no folder given: training on drawn faces; `python train_landmarks.py FOLDER` trains on photos")

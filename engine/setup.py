@@ -87,7 +87,9 @@ class Task(Generic[Settings]):
         """
         path, state, _ = load_newest(run)
         if state.get("kind", DEFAULT_KIND) != self.name:
-            raise UserError(f"{path} is of another kind: {state.get('kind', DEFAULT_KIND)}, not {self.name}")
+            raise UserError(
+                f"{path} is a checkpoint of another kind: {state.get('kind', DEFAULT_KIND)}, not {self.name}"
+            )
         return self.read_settings(state["settings"])
 
     def find_run(self, run: str | None, output: Path) -> Path:
@@ -246,7 +248,7 @@ def open_run(
                 world.on_rank_zero(lambda: save_as_best(path))  # a kill may have come between the two
             if settings.steps is not None and step() >= settings.steps:
                 extensible = "steps" in plan.task.resumable
-                more = f"such as --steps {2 * step()}" if extensible else "by --steps and --force"
+                more = f"such as --steps {2 * step()}" if extensible else "with --steps and --force"
                 raise UserError(
                     f"{run} has reached its last step, {step():,} of {settings.steps:,}; give it more, {more}"
                 )

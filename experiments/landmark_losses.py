@@ -18,7 +18,7 @@ from tyro.conf import Positional
 from engine.cli import parse
 from engine.errors import UserError, run_script
 from experiments.running import train_once
-from faces.landmarks.launch import LANDMARKS, load_data, make_learner, make_plan
+from faces.landmarks.setup import LANDMARKS, load_data, make_plan, make_trainer
 from faces.settings import RESUMABLE
 from images.plots import read_metrics
 
@@ -94,7 +94,7 @@ def _last_scores(run: Path) -> dict[str, float]:
 def _untrained_scores(arguments: LossArguments) -> dict[str, float]:
     """Scores of a new network, which predicts the mean face."""
     plan = make_plan(arguments.flags())
-    return make_learner(plan, load_data(plan, arguments.folder)).scores()
+    return make_trainer(plan, load_data(plan, arguments.folder)).scores()
 
 
 def _row(name: str, scores: list[dict[str, float]]) -> str:

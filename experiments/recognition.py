@@ -33,12 +33,12 @@ from faces.recognition.calibrate import enroll_and_identify
 from faces.recognition.calibration import accept_rate, pair_similarities, threshold_at_far
 from faces.recognition.folder import LabelledImages, load_labelled_images
 from faces.recognition.gallery import unit_vectors
-from faces.recognition.launch import CLASSES
 from faces.recognition.networks import make_network
 from faces.recognition.recognizer import Recognizer
 from faces.recognition.report import to_grey
 from faces.recognition.scores import accuracy, balanced_accuracy, confusion_matrix
 from faces.recognition.settings import ClassifierSettings, resolve
+from faces.recognition.setup import CLASSIFIER
 from images.plots import read_metrics
 
 Part = Literal["scratch", "arcface", "finetune", "generated", "speed"]
@@ -151,7 +151,7 @@ def measure_scratch(args: RecognitionArguments) -> None:
         run = train(args.output, f"five seed {seed}", (folder, *SCRATCH, "--seed", seed), args.workers)
         recognizer = last_network(run)
         data = _labelled(args, folder, recognizer.side)
-        images, true = data.images[data.held_rows], data.labels[data.held_rows]
+        images, true = data.images[data.held_out_indices], data.labels[data.held_out_indices]
         in_colour, in_grey = (
             confusion_matrix(true, recognizer.probabilities(inputs).argmax(1), len(data.classes))
             for inputs in (images, to_grey(images))
@@ -228,9 +228,9 @@ def label_generated(args: RecognitionArguments) -> None:
     assert args.run is not None
     run = train(args.output, "gender", (args.faces, *GENDER), args.workers)
     recognizer, file = last_network(run), checkpoints(run)[-1]
-    held_out = CLASSES.read_info(run).settings.held_out
+    held_out = CLASSIFIER.read_info(run).settings.held_out
     data = _labelled(args, args.faces, recognizer.side, label=LABEL, held_out=held_out)
-    images, true = data.images[data.held_rows], data.labels[data.held_rows]
+    images, true = data.images[data.held_out_indices], data.labels[data.held_out_indices]
     real = recognizer.probabilities(images).argmax(1)
     score = balanced_accuracy(confusion_matrix(true, real, len(data.classes)))
     print(f"balanced accuracy {score:.3f} on {len(true):,} faces held out\n")

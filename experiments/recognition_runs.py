@@ -8,8 +8,8 @@ from pathlib import Path
 
 from engine.runs import checkpoints
 from experiments.running import train_once
-from faces.recognition.launch import CLASSES, make_plan
 from faces.recognition.recognizer import Recognizer, load_recognizer
+from faces.recognition.setup import CLASSIFIER, make_plan
 from faces.settings import RESUMABLE
 from images.plots import read_metrics
 
@@ -58,7 +58,7 @@ def train(output: Path, name: str, arguments: Sequence[object], workers: int) ->
     flags = [*arguments, "--output", output / "runs", "--cache", output / "cache"]
     flags += ["--name", name, "--workers", workers]
     settings = make_plan([*map(str, flags)]).settings
-    run = train_once("train_classifier.py", flags, settings, CLASSES.read_info, RESUMABLE)
+    run = train_once("train_classifier.py", flags, settings, CLASSIFIER.read_info, RESUMABLE)
     assert run is not None, "a training that succeeds leaves a checkpoint"
     return run
 
@@ -70,6 +70,6 @@ def last_network(run: Path) -> Recognizer:
 
 def training_minutes(run: Path) -> float:
     """Minutes of training, scores and checkpoints included, interruptions not."""
-    settings = CLASSES.read_info(run).settings
+    settings = CLASSIFIER.read_info(run).settings
     rates = read_metrics(run)["speed/images_per_second"][1]
     return sum(settings.log_every * settings.batch_size / rate for rate in rates) / 60

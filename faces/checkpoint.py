@@ -1,4 +1,4 @@
-"""Loading trained networks from checkpoints, whatever they were trained for."""
+"""Loading trained networks from checkpoints of any task."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def load_trained(path: str | Path, kind: str, missing: str) -> tuple[Path, dict[
     Args:
         path: A run's folder, whose best checkpoint is loaded or, if no step has a score yet, the newest; or a
             checkpoint file.
-        kind: Kind of training that the checkpoint must be of.
+        kind: Required kind of the checkpoint, the name of its task.
         missing: What checkpoints of another kind do not contain, and what makes it, for the message.
 
     Returns:

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Images for training and held-out images for scoring; subclasses add the targets.
+    """Training images, and held-out images for scores; subclasses add the targets.
 
     Attributes:
         images: uint8 [N, 3, T, T].
         files: name of each image, relative to the folder.
-        held: bool [N], images that are held out.
+        held_out: bool [N], whether an image is held out.
         skipped: (name, reason) of files that were not used.
         digest: hex digest of all pixels in order and of the targets.
         folder: absolute path of the files.
@@ -25,20 +25,20 @@ class TrainingData:
 
     images: NDArray[np.uint8]
     files: list[str]
-    held: NDArray[np.bool_]
+    held_out: NDArray[np.bool_]
     skipped: list[tuple[str, str]]
     digest: str
     folder: Path
 
     @property
-    def trained(self) -> NDArray[np.int64]:
-        """Rows of `images` for training."""
-        return np.flatnonzero(~self.held)
+    def training_indices(self) -> NDArray[np.int64]:
+        """Indices of the training images, in order."""
+        return np.flatnonzero(~self.held_out)
 
     @property
-    def held_rows(self) -> NDArray[np.int64]:
-        """Rows of `images` that are held out."""
-        return np.flatnonzero(self.held)
+    def held_out_indices(self) -> NDArray[np.int64]:
+        """Indices of the held-out images, in order."""
+        return np.flatnonzero(self.held_out)
 
     def facts(self) -> dict[str, Any]:
         """Entries for `data` in config.json."""
@@ -46,6 +46,6 @@ class TrainingData:
             "folder": str(self.folder),
             "digest": self.digest,
             "images": len(self.images),
-            "held_out": len(self.held_rows),
+            "held_out": int(self.held_out.sum()),
             "skipped": len(self.skipped),
         }

@@ -2,22 +2,51 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from abc import abstractmethod
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 from engine.loop import Trainer, TrainingLoop
+from faces.updater import WEIGHT_KEYS, Updater
 
 
-class SupervisedTrainer(Trainer, Protocol):
-    """A training of one network that can be scored and shown."""
+class SupervisedTrainer(Trainer):
+    """Trains one network with an `Updater`.
 
+    Attributes:
+        updater: of the network.
+    """
+
+    updater: Updater
+    weights = WEIGHT_KEYS
+
+    @property
+    def network(self) -> nn.Module:
+        """The trained network."""
+        return self.updater.network
+
+    @property
+    def step_count(self) -> int:
+        """Steps done so far."""
+        return self.updater.step_count
+
+    def check_finite(self) -> None:
+        """Raise `engine.finite.DivergedError` if a loss or gradient of any step so far was not finite."""
+        self.updater.check_finite()
+
+    def statistics(self) -> dict[str, float]:
+        """Means since the last call, and the learning rate; see `Updater.statistics`."""
+        return self.updater.statistics()
+
+    @abstractmethod
     def scores(self) -> dict[str, float]:
-        """Scores on images that are never trained on. Only a schedule's state may depend on the call."""
+        """Scores on held-out images. The call may change the state of a schedule, but nothing else."""
 
+    @abstractmethod
     def picture(self) -> NDArray[np.uint8]:
-        """A tiled picture, uint8 [3, H, W], of what the network does; changes no state."""
+        """A tiled picture, uint8 [3, H, W], of what the network does. The call changes no state."""
 
 
 class SupervisedLoop(TrainingLoop):
@@ -35,11 +64,11 @@ class SupervisedLoop(TrainingLoop):
         return self.trainer.picture()
 
     def progress(self, values: dict[str, float]) -> str:
-        """The loss and the score."""
+        """The last logged loss and score."""
         loss, score = self._progress
         if "loss/training" in values:
             loss = f"loss {values['loss/training']:.4g}"
         if self.trainer.ranked_by in values:
-            score = f", {self.trainer.ranked_by} {values[self.trainer.ranked_by]:.4f}"
+            score = f"{self.trainer.ranked_by} {values[self.trainer.ranked_by]:.4f}"
         self._progress = (loss, score)
-        return loss + score
+        return ", ".join(filter(None, self._progress))

@@ -34,12 +34,12 @@ class Photos:
         target = output.resolve()
         for folder in filter(Path.is_dir, self.inputs):
             if target.is_relative_to(folder.resolve()):
-                relation = "holds the photos" if target == folder.resolve() else f"is inside {folder}"
+                relation = "contains the photos" if target == folder.resolve() else f"is inside {folder}"
                 raise UserError(f"{output} {relation}; choose another folder with --output")
         for photo in self.files:
             # Neither a link nor its target may be overwritten.
             if target in (photo.parent.resolve(), photo.resolve().parent):
-                raise UserError(f"{output} holds the photo {photo}; choose another folder with --output")
+                raise UserError(f"{output} contains the photo {photo}; choose another folder with --output")
 
     def copy_names(self) -> dict[Path, str]:
         """A PNG file name for the copy of each photo, unique regardless of case."""

@@ -1,4 +1,4 @@
-"""Settings that the trainings of landmarks and classifiers share. Nothing here imports torch."""
+"""What the settings of landmark and classifier training have in common. Nothing here imports torch."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ RESUMABLE = frozenset(
         *("log_every", "sample_every", "checkpoint_every"),
     }
 )
-"""Settings that may change when a run is resumed, as none changes what a step computes. The number of steps
-does, because the learning rate depends on it, and so does `score_every`, because a plateau is one of
-scores."""
+"""Settings that may change when a run is resumed, because no step depends on them. `steps` is not among them,
+since it determines the learning rate, nor is `score_every`, since the plateau schedule counts scores."""
 
 
 def check_supervised(settings: TrainingSettings) -> None:
@@ -30,5 +29,5 @@ def check_supervised(settings: TrainingSettings) -> None:
 
 
 def upgrade(values: dict[str, Any]) -> dict[str, Any]:
-    """The settings of a run of an earlier version, by name, as this version names them."""
+    """Convert the settings of an earlier version, by name, to those of this version."""
     return {name: value for name, value in values.items() if name != "histogram_every"}

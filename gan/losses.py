@@ -39,7 +39,7 @@ class AdversarialLoss(Protocol):
 class CrossEntropy:
     """Softmax cross-entropy with the non-saturating generator loss (Goodfellow et al. 2014), in nats.
 
-    A discriminator that cannot tell real from fake has losses of ln 2 = 0.693 each; so does the generator.
+    Where D cannot distinguish real from fake, each of the three losses is ln 2 = 0.693.
     """
 
     def real(self, logits: Tensor) -> Tensor:

@@ -40,8 +40,9 @@ class Limits:
     """The numbers that define the alarms. Steps are counted at a learning rate of 1e-4 or more.
 
     They are conservative, because a false alarm costs a run more than a late one. Each comes with the extreme
-    of healthy runs on photos of faces, of 450 to 1,200 steps at 32 and 48 px: batch, spectral and no norm in
-    D, with and without augmentation, and the plain form (samples of 14 runs, losses and gradients of 8).
+    of healthy runs on photos of faces, of 450 to 1,200 steps at 32 and 48 px: batch norm, spectral norm
+    (since removed) and none in D, with and without augmentation, and the `plain` preset (samples of 14 runs,
+    losses and gradients of 8).
     """
 
     grace: int = 500

@@ -232,8 +232,8 @@ def _report_leaks(plan: Plan[Settings], data: ImageDataset, world: World) -> Non
     before: RunInfo = world.on_rank_zero(lambda: GAN.read_info(run))
     share, count = before.settings.held_out, int(data.held_out.sum())
     if before.data.get("digest") != data.digest:
-        theirs = holdout_share(before.data.get("images", 0), share)
-        if leaked := int((data.held_out & (data.fingerprints >= np.uint64(theirs * 2**64))).sum()):
+        source_share = holdout_share(before.data.get("images", 0), share)
+        if leaked := int((data.held_out & (data.fingerprints >= np.uint64(source_share * 2**64))).sum()):
             print(
                 f"note: {run} was trained on other images. If they include these, it was trained on up to "
                 f"{leaked:,} of the {count:,} images held out now, and scores are too good"
@@ -308,17 +308,17 @@ def _start(argv: Sequence[str], arguments: TrainingArguments) -> Plan[Settings]:
     defaults = preset_settings(arguments.preset or ("light" if on_cpu else "paper"))
     source = GAN.find_run(arguments.init_from, arguments.output) if arguments.init_from else None
     if source:
-        theirs = GAN.read_info(source).settings
-        preset = preset_settings(arguments.preset) if arguments.preset else theirs
+        source_settings = GAN.read_info(source).settings
+        preset = preset_settings(arguments.preset) if arguments.preset else source_settings
         fixed = {*NETWORK_SETTINGS} - {"image_size", "latent_size"}
-        if any(getattr(theirs, name) != getattr(preset, name) for name in fixed):
+        if any(getattr(source_settings, name) != getattr(preset, name) for name in fixed):
             raise UserError(f"--preset requires other networks than those of {source}: omit it")
-        defaults = replace(defaults, **{name: getattr(theirs, name) for name in NETWORK_SETTINGS})
+        defaults = replace(defaults, **{name: getattr(source_settings, name) for name in NETWORK_SETTINGS})
     if on_cpu and arguments.folder is None and arguments.preset is None:
         defaults = replace(defaults, **ON_DRAWN_FACES)
     settings, device = _decide(settings_of(parse_arguments(argv, TrainingArguments, defaults), Settings))
     if source:
-        _check_checkpoint(source, theirs, settings)
+        _check_checkpoint(source, source_settings, settings)
     if settings.steps is None and settings.minutes is None:
         end = {"minutes": DEFAULT_MINUTES} if settings.folder is None else {"steps": DEFAULT_STEPS}
         settings = replace(settings, **end)

@@ -300,9 +300,9 @@ class Trainer:
         if self.cuda_graph:
             self._run = GraphedStep(self._step_on_device, self._random)
         averaged = [self.average.network] if self.average else []
-        # Equal seeds draw equal weights, but perhaps not to the last bit on different processors.
+        # Equal seeds may give weights that differ in the last bit between processors.
         self.world.broadcast(
-            [tensor for one in (*networks, *averaged) for tensor in one.state_dict().values()]
+            [tensor for network in (*networks, *averaged) for tensor in network.state_dict().values()]
         )
         for optimizer in optimizers:
             for group in optimizer.param_groups:

@@ -100,10 +100,10 @@ def training_step(
 
     with autocast:
         fake = generator(batch.z)
-    seen = fake.detach().float().requires_grad_() if options.one_backward else fake.float()
+    fake_input = fake.detach().float().requires_grad_() if options.one_backward else fake.float()
     inputs = [
         augment(batch.real, batch.real_uniform),
-        augment(seen, batch.fake_uniform),
+        augment(fake_input, batch.fake_uniform),
         augment(batch.negatives, batch.negative_uniform),
     ]
     with autocast:
@@ -116,14 +116,12 @@ def training_step(
         discriminator_loss = discriminator_loss + weight * loss.fake(negative_logits)
     generator_loss = share * loss.generator(fake_logits)
 
-    generator_weights, discriminator_weights = (
-        _weights(generator_optimizer),
-        _weights(discriminator_optimizer),
-    )
+    generator_weights = _weights(generator_optimizer)
+    discriminator_weights = _weights(discriminator_optimizer)
     if options.one_backward:
         discriminator_loss.backward()
         ratio = loss.generator_gradient_ratio(fake_logits)[:, None, None, None] / (1 - options.negative_share)
-        fake.backward((seen.grad * ratio).to(fake.dtype))
+        fake.backward((fake_input.grad * ratio).to(fake.dtype))
     else:
         discriminator_loss.backward(inputs=discriminator_weights, retain_graph=True)
         generator_loss.backward(inputs=generator_weights)

@@ -57,19 +57,19 @@ def refusal(script: str, *arguments: object) -> str:
 
 
 @contextlib.contextmanager
-def after_steps(learner: type, steps: Collection[int], callback: Callable[[], object]) -> Iterator[None]:
-    """In this block, call `callback` after these steps of learners of this class."""
-    original = learner.step
+def after_steps(trainer: type, steps: Collection[int], callback: Callable[[], object]) -> Iterator[None]:
+    """In this block, call `callback` after these steps of trainers of this class."""
+    original = trainer.step
 
     def step(self: Any) -> None:
         original(self)
         if self.step_count in steps:
             callback()
 
-    with mock.patch.object(learner, "step", step):
+    with mock.patch.object(trainer, "step", step):
         yield
 
 
-def dying(learner: type, step: int) -> contextlib.AbstractContextManager[None]:
-    """In this block, exit after this step of learners of this class, as if killed."""
-    return after_steps(learner, {step}, partial(sys.exit, 1))
+def dying(trainer: type, step: int) -> contextlib.AbstractContextManager[None]:
+    """In this block, exit after this step of trainers of this class, as if killed."""
+    return after_steps(trainer, {step}, partial(sys.exit, 1))

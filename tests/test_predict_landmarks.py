@@ -174,8 +174,8 @@ def test_photos_and_other_files_are_never_overwritten(photos, landmark_run):
     Path("out/landmarks.csv").write_text("file,left,top,right,bottom\n00000.png,1,2,30,40\n")
     before = {path: path.read_bytes() for path in Path().rglob("*.*") if path.is_file()}
     for arguments, message in (
-        ((photos, "--whole-image", "--output", photos), "holds the photos"),
-        (("mine.png", "--whole-image", "--output", "."), "holds the photo mine.png"),
+        ((photos, "--whole-image", "--output", photos), "contains the photos"),
+        (("mine.png", "--whole-image", "--output", "."), "contains the photo mine.png"),
         (
             (photos, "--boxes", "out/landmarks.csv", "--output", "out"),
             "out contains files that predict_landmarks.py did",

@@ -320,7 +320,7 @@ def test_photos_and_other_files_are_not_overwritten(scratch_run, gallery, drawn_
     shutil.copytree(sorted(drawn_people.iterdir())[0], folder)
     before = {path: path.read_bytes() for path in folder.iterdir()}
     for command in (("predict", scratch_run), ("identify", gallery)):
-        assert "holds the photos" in error_line(*command, folder, *WHOLE, "--output", folder)
+        assert "contains the photos" in error_line(*command, folder, *WHOLE, "--output", folder)
     Path("mine").mkdir()
     for name in ("recognized.csv", "curves.csv"):
         (Path("mine") / name).write_text("by hand")

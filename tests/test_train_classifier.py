@@ -17,9 +17,9 @@ from engine.png import load_png
 from engine.runs import best_path, checkpoints, sample_grids, step_of
 from faces.recognition import report
 from faces.recognition.folder import load_labelled_images
-from faces.recognition.learner import ClassifierLearner
 from faces.recognition.recognizer import load_recognizer
 from faces.recognition.scores import accuracy, balanced_accuracy, confusion_matrix
+from faces.recognition.trainer import ClassifierTrainer
 from tests.conftest import CLASSIFIER_FLAGS
 from tests.in_process import call, dying, refusal, succeed
 from tests.run_contents import assert_same_training, read_metrics
@@ -46,9 +46,9 @@ def folder(drawn_people, tmp_path, monkeypatch) -> Path:
     return tmp_path / "люди 1"
 
 
-def train(*words: object) -> list[str]:
+def train(*arguments: object) -> list[str]:
     """Run the script and return the lines it prints; fail on errors."""
-    return succeed("train_classifier.py", *words).lines
+    return succeed("train_classifier.py", *arguments).lines
 
 
 def runs() -> list[Path]:
@@ -99,7 +99,7 @@ def test_files_of_a_run(scratch_run, drawn_people):
 def test_report_scores_the_images_and_grey_copies(scratch_run, drawn_people, tmp_path):
     recognizer = load_recognizer(best_path(scratch_run))
     data = load_labelled_images(drawn_people, recognizer.side, cache=tmp_path, workers=0, held_out=0.2)
-    images, true = data.images[data.held_rows], data.labels[data.held_rows]
+    images, true = data.images[data.held_out_indices], data.labels[data.held_out_indices]
     values = json.loads((scratch_run / "report.json").read_text())
     for prefix, scored in (("", images), ("grey_", report.to_grey(images))):
         confusion = confusion_matrix(true, recognizer.probabilities(scored).argmax(1), len(data.classes))
@@ -127,10 +127,10 @@ def test_tensorboard_content(scratch_run):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_killed_run_resumes_bit_for_bit(folder, method):
-    words = (folder, *SHORT_RUN, "--score-every", 2, *METHODS[method])
-    train(*words, "--name", "straight")
-    with dying(ClassifierLearner, 5):
-        call("train_classifier.py", *words, "--name", "killed")
+    arguments = (folder, *SHORT_RUN, "--score-every", 2, *METHODS[method])
+    train(*arguments, "--name", "straight")
+    with dying(ClassifierTrainer, 5):
+        call("train_classifier.py", *arguments, "--name", "killed")
     straight, killed = runs()
     assert step_of(checkpoints(killed)[-1]) == 4
     assert any("resuming from" in line for line in train("--resume"))
@@ -151,7 +151,7 @@ def test_resume_of_a_finished_run_or_with_other_settings(folder):
     shutil.rmtree(folder / removed)
     assert "have changed since" in error_line("--resume", 1)
     line = error_line("--resume", 1, "--steps", 10, "--force")
-    assert f"trained on 3 classes, and 2 are there now; {removed} is not in both" in line
+    assert f"trained on 3 classes, and the data have 2 now; {removed} is not in both" in line
 
 
 def test_edited_config_is_an_error(folder):
@@ -177,24 +177,24 @@ def test_edited_config_is_an_error(folder):
 
 def test_init_from_starts_with_another_run(folder):
     train(folder, *SHORT_RUN, *METHODS["arcface"], "--steps", 1)
-    words = (folder, *SHORT_RUN, "--steps", 1, "--init-from", 1)
-    assert any("beginning with the network of" in line for line in train(*words))
+    arguments = (folder, *SHORT_RUN, "--steps", 1, "--init-from", 1)
+    assert any("starting from the network of" in line for line in train(*arguments))
     settings = load(checkpoints(runs()[1])[-1])["settings"]
     assert [settings[name] for name in ("method", "backbone", "embedding")] == ["arcface", "small", 8]
-    assert "different --embedding" in error_line(*words, "--embedding", 16)
-    assert "different --method" in error_line(*words, "--method", "scratch")
-    assert "give one of the two" in error_line(*words, "--from", 2)
-    assert "give one of the two" in error_line(*words, "--weights", "imagenet")
+    assert "different --embedding" in error_line(*arguments, "--embedding", 16)
+    assert "different --method" in error_line(*arguments, "--method", "scratch")
+    assert "give one of the two" in error_line(*arguments, "--from", 2)
+    assert "give one of the two" in error_line(*arguments, "--weights", "imagenet")
     shutil.rmtree(sorted(folder.iterdir())[0])
-    assert any("beginning with the convolutions and embedding of" in line for line in train(*words))
+    assert any("starting from the convolutions and embedding of" in line for line in train(*arguments))
 
 
 def test_resume_with_the_source_given_again_or_deleted(folder, arcface_run, tmp_path):
     shutil.copytree(arcface_run, "source")
-    words = ("--method", "finetune", "--from", "source")
-    train(folder, *SHORT_RUN, *words, "--minutes", 1e-6)
+    arguments = ("--method", "finetune", "--from", "source")
+    train(folder, *SHORT_RUN, *arguments, "--minutes", 1e-6)
     (run,) = runs()
-    assert any("resuming from" in line for line in train("--resume", 1, *words, "--minutes", 1e-6))
+    assert any("resuming from" in line for line in train("--resume", 1, *arguments, "--minutes", 1e-6))
     shutil.copytree(run, "outputs/classifiers/0007-other")
     assert "different --from-checkpoint" in error_line("--resume", 1, "--from", 7)
     shutil.rmtree("source")
@@ -216,32 +216,32 @@ def test_stages_unfreeze_layers(folder):
 def test_stage_starts_with_the_best_weights_of_the_previous_stage(folder, monkeypatch):
     scored: list[dict[str, torch.Tensor]] = []
     errors = iter([0.5, 0.1, 0.9, 0.9, 0.9, 0.9])
-    compute_scores = ClassifierLearner.scores
+    compute_scores = ClassifierTrainer.scores
 
-    def fake_scores(self: ClassifierLearner) -> dict[str, float]:
+    def fake_scores(self: ClassifierTrainer) -> dict[str, float]:
         error = next(errors)
-        monkeypatch.setattr("faces.recognition.learner.balanced_accuracy", lambda _: 1 - error)
+        monkeypatch.setattr("faces.recognition.trainer.balanced_accuracy", lambda _: 1 - error)
         scored.append({name: weight.clone() for name, weight in self.network.state_dict().items()})
         return compute_scores(self)
 
-    monkeypatch.setattr(ClassifierLearner, "scores", fake_scores)
-    unfreeze = ClassifierLearner._thaw
+    monkeypatch.setattr(ClassifierTrainer, "scores", fake_scores)
+    unfreeze = ClassifierTrainer._unfreeze
     started: list[dict[str, torch.Tensor]] = []
 
-    def recorded_unfreeze(self: ClassifierLearner) -> None:
+    def recorded_unfreeze(self: ClassifierTrainer) -> None:
         unfreeze(self)
         started.append({name: weight.clone() for name, weight in self.network.state_dict().items()})
 
-    monkeypatch.setattr(ClassifierLearner, "_thaw", recorded_unfreeze)
+    monkeypatch.setattr(ClassifierTrainer, "_unfreeze", recorded_unfreeze)
     train(folder, *SHORT_RUN, *METHODS["arcface"], "--score-every", 1)
     assert_equal(started[1], scored[1])
     assert not torch.equal(started[1]["head.weight"], scored[2]["head.weight"])
 
 
 def test_initialization_across_methods_and_classes(folder, arcface_run, landmark_run, scratch_run):
-    words = (*SHORT_RUN, "--method", "finetune", "--steps", 2)
-    output = train(folder, *words, "--from", arcface_run)
-    assert any("beginning with the convolutions of" in line for line in output)
+    arguments = (*SHORT_RUN, "--method", "finetune", "--steps", 2)
+    output = train(folder, *arguments, "--from", arcface_run)
+    assert any("starting from the convolutions of" in line for line in output)
     (run,) = runs()
     source, state = load(best_path(arcface_run))["network"], load(checkpoints(run)[-1])
     frozen = "backbone.body.0.weight"
@@ -252,26 +252,27 @@ def test_initialization_across_methods_and_classes(folder, arcface_run, landmark
     train(folder, *SHORT_RUN, "--from", best_path(scratch_run))
     assert load(checkpoints(runs()[-1])[-1])["settings"]["image_size"] == 32
     line = error_line(folder, *SHORT_RUN, "--method", "finetune", "--from", scratch_run)
-    assert "only --method scratch can begin" in line
+    assert "only --method scratch can start" in line
     line = error_line(
         folder, *SHORT_RUN, "--method", "arcface", "--backbone", "squeezenet1_1", "--from", arcface_run
     )
-    assert "cannot be begun from: its network has no backbone.body" in line
+    assert "cannot start from" in line
+    assert "its network has no backbone.body" in line
 
 
 def test_initialization_from_other_checkpoints_is_an_error(folder, tiny_run, landmark_run):
     for source in (tiny_run, checkpoints(tiny_run)[-1]):
         line = error_line(folder, *SHORT_RUN, "--from", source)
-        assert "is of another kind: gan, not classifier; --from begins with a network that" in line
+        assert "is of another kind: gan, not classifier; --from takes a checkpoint" in line
     line = error_line(folder, *SHORT_RUN, "--from", landmark_run)
-    assert "is of another kind: landmarks, not classifier; its convolutions are for --method fin" in line
+    assert "is of another kind: landmarks, not classifier; its convolutions fit --method finetune" in line
     assert "gone.pt is not a run" in error_line(folder, *SHORT_RUN, "--from", "gone.pt")
 
 
 def test_training_on_cached_features(drawn_people, arcface_run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    words = (*CLASSIFIER_FLAGS, "--method", "finetune", "--from", arcface_run, "--once")
-    train(drawn_people, *words, "--steps", 40, "--batch-size", 16, "--learning-rate", 0.02)
+    arguments = (*CLASSIFIER_FLAGS, "--method", "finetune", "--from", arcface_run, "--once")
+    train(drawn_people, *arguments, "--steps", 40, "--batch-size", 16, "--learning-rate", 0.02)
     values = json.loads((runs()[0] / "report.json").read_text())
     assert values["balanced_accuracy"] > 0.5
 
@@ -288,13 +289,13 @@ def test_missing_weights_name_the_alternatives(folder, monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("arguments", "message"),
     [
         (("--backbone", "small"), "scratch has its own network"),
         (("--weights", "imagenet"), "scratch is not pretrained"),
         (("--method", "arcface", "--once"), "--once is for --method finetune"),
         (("--method", "finetune", *SMALL_BACKBONE, "--once"), "--once needs frozen layers"),
-        (("--method", "finetune", *SMALL_BACKBONE, "--freeze", "0"), "these have learnt nothing"),
+        (("--method", "finetune", *SMALL_BACKBONE, "--freeze", "0"), "--freeze needs trained layers"),
         (
             ("--method", "arcface", "--backbone", "nonsense", "--weights", "none"),
             "there is no backbone nonsense",
@@ -310,8 +311,8 @@ def test_missing_weights_name_the_alternatives(folder, monkeypatch, tmp_path):
         (("--margin", 4), "less than pi"),
     ],
 )
-def test_invalid_settings(folder, words, message):
-    assert message in error_line(folder, *CLASSIFIER_FLAGS, *words)
+def test_invalid_settings(folder, arguments, message):
+    assert message in error_line(folder, *CLASSIFIER_FLAGS, *arguments)
     assert not Path("outputs").exists()
 
 
@@ -356,16 +357,16 @@ def test_drawn_faces_without_a_folder(monkeypatch, tmp_path, drawn_faces):
     shutil.copytree(drawn_faces, "data/drawn-5000")
     monkeypatch.setattr("faces.drawn.folder.write_folder", lambda *_, **__: 0)
     output = train(*SHORT_RUN, "--label", "beard", "--batch-size", 4, "--dry-run")
-    assert "learning to tell drawn faces by their beard" in output[0]
+    assert "training on drawn faces, with the column beard" in output[0]
     assert "90 images" in output[1]
     assert output[-1].endswith("of them trained in the first step")
     assert not Path("outputs").exists()
 
 
 def test_steps_do_not_depend_on_logging(folder):
-    words = (folder, *CLASSIFIER_FLAGS, "--batch-size", 8, "--steps", 4)
-    train(*words, "--log-every", 1, "--score-every", 1)
-    train(*words, "--log-every", 4)
+    arguments = (folder, *CLASSIFIER_FLAGS, "--batch-size", 8, "--steps", 4)
+    train(*arguments, "--log-every", 1, "--score-every", 1)
+    train(*arguments, "--log-every", 4)
     first, second = (load(checkpoints(run)[-1]) for run in runs())
     for key in ("network", "average"):
         assert_equal(first[key], second[key])

@@ -14,9 +14,9 @@ from PIL import Image
 from engine.checkpoint import load
 from engine.png import load_png
 from engine.runs import best_path, checkpoints, sample_grids, step_of
-from faces.landmarks.annotations import read_annotations, write_table
-from faces.landmarks.learner import LandmarkLearner
-from faces.landmarks.point_set import point_set
+from faces.landmarks.annotations import read_annotations, write_landmarks
+from faces.landmarks.point_set import load_point_set
+from faces.landmarks.trainer import LandmarkTrainer
 from tests.conftest import LANDMARK_FLAGS
 from tests.in_process import call, dying, refusal, succeed
 from tests.run_contents import assert_same_training, read_config, read_metrics
@@ -73,7 +73,7 @@ def test_a_run_contains_checkpoints_samples_metrics_and_config(landmark_run):
 def test_resuming_a_killed_run_is_bit_exact(folder, changes):
     argv = (folder, *SHORT, "--score-every", 3, *changes)
     train(*argv, "--name", "straight")
-    with dying(LandmarkLearner, 5):
+    with dying(LandmarkTrainer, 5):
         call("train_landmarks.py", *argv, "--name", "killed")
     straight, killed = sorted(Path("outputs/landmarks").iterdir())
     assert step_of(checkpoints(killed)[-1]) == 4
@@ -87,10 +87,10 @@ def test_resume_refuses_a_finished_run_and_settings_that_change_results(folder):
     train(folder, *SHORT)
     run = newest()
     assert "has reached its last step, 6 of 6" in refuse("--resume")
-    assert "another --loss" in refuse("--resume", run, "--loss", "areas")
-    assert "another --steps" in refuse("--resume", run.name, "--steps", 9)
-    assert "another --score-every" in refuse("--resume", 1, "--score-every", 3)
-    assert "another --image-size" in refuse("--resume", 1, "--image-size", 64, "--force")
+    assert "different --loss" in refuse("--resume", run, "--loss", "areas")
+    assert "different --steps" in refuse("--resume", run.name, "--steps", 9)
+    assert "different --score-every" in refuse("--resume", 1, "--score-every", 3)
+    assert "different --image-size" in refuse("--resume", 1, "--image-size", 64, "--force")
     train("--resume", run, "--steps", 8, "--force")
     assert step_of(checkpoints(run)[-1]) == 8
     Image.new("RGB", (64, 64)).save(folder / "00000.png")
@@ -100,9 +100,9 @@ def test_resume_refuses_a_finished_run_and_settings_that_change_results(folder):
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("backbone", "resnet18", "was trained with another --backbone"),
-        ("image_size", 64, "was trained with another --image-size"),
-        ("points", "cats-9", "was trained with another --points"),
+        ("backbone", "resnet18", "was trained with a different --backbone"),
+        ("image_size", 64, "was trained with a different --image-size"),
+        ("points", "cats-9", "was trained with a different --points"),
         ("backbone", 7, "config.json: the run's setting backbone cannot be read"),
         ("steps", 0, "config.json: --steps must be 1 or more"),
     ],
@@ -118,9 +118,9 @@ def test_an_edited_config_is_refused_in_one_line(landmark_run, tmp_path, name, v
 
 def test_resume_refuses_other_points_and_frozen_layers_even_with_force(folder):
     train(folder, *SHORT)
-    assert "was trained with another --freeze" in refuse("--resume", "--force", "--freeze", "0")
+    assert "was trained with a different --freeze" in refuse("--resume", "--force", "--freeze", "0")
     annotations = read_annotations(folder)
-    write_table(folder / "labels.csv", annotations.files, annotations.points[:, :9])
+    write_landmarks(folder / "labels.csv", annotations.files, annotations.points[:, :9])
     line = refuse("--resume", "--force")
     assert "was trained on 29 points (drawn-29), and the data have 9 now (cats-9)" in line
 
@@ -147,7 +147,7 @@ def test_resume_refuses_other_people(folder):
 
 
 def test_resume_works_from_another_working_directory(folder, tmp_path, monkeypatch):
-    points = {"name": "mine", **point_set("drawn-29").to_json()}
+    points = {"name": "mine", **load_point_set("drawn-29").to_json()}
     Path("mine.json").write_text(json.dumps(points), encoding="utf-8")
     argv = ("--csv", Path(folder.name, "labels.csv"), "--points", "mine.json")
     train(folder, *SHORT, *argv, "--minutes", 1e-6)
@@ -172,12 +172,12 @@ def test_init_from_starts_with_the_network_of_a_run(folder):
 def test_points_that_fit_neither_the_checkpoint_nor_the_point_set_are_refused(folder):
     train(folder, *SHORT)
     annotations = read_annotations(folder)
-    write_table(folder / "labels.csv", annotations.files, annotations.points[:, :9])
+    write_landmarks(folder / "labels.csv", annotations.files, annotations.points[:, :9])
     line = refuse(folder, "--init-from", 1, "--steps", 1, "--person", "(.+)", "--batch-size", 8)
-    assert "finds 29 points (drawn-29), but the data have 9 (cats-9)" in line
+    assert "it predicts 29 points (drawn-29), but the data have 9 (cats-9)" in line
     line = refuse(folder, *SHORT, "--points", "faces-68")
     assert "9 points a face, but the point set faces-68 has 68" in line
-    write_table(folder / "labels.csv", annotations.files, annotations.points[:, :5])
+    write_landmarks(folder / "labels.csv", annotations.files, annotations.points[:, :5])
     assert "no point set of 5 landmarks" in refuse(folder, *SHORT)
 
 
@@ -188,7 +188,7 @@ def test_invalid_rows_are_refused_and_unreadable_images_skipped(folder):
     for row, message in [
         (rows[4].replace("00003.png", "gone.png"), "row 5: there is no file 'gone.png'"),
         (rows[4] + ",1", "columns, but the header has"),
-        (rows[4].rpartition(",")[0] + ",nan", "row 5, y28: nan is no place"),
+        (rows[4].rpartition(",")[0] + ",nan", "row 5, y28: nan is not a finite number"),
     ]:
         table.write_text("\n".join([*rows[:4], row, *rows[5:]]))
         line = refuse(folder, *SHORT)
@@ -205,30 +205,30 @@ def test_invalid_rows_are_refused_and_unreadable_images_skipped(folder):
 
 def test_faces_without_a_reference_distance_are_skipped_and_listed(folder):
     annotations = read_annotations(folder)
-    left, right = point_set("drawn-29").scale_numbers
+    left, right = load_point_set("drawn-29").scale_indices
     annotations.points[7] = 5
     annotations.points[20, left], annotations.points[20, right] = (3, 5), (3.01, 5)
-    write_table(folder / "labels.csv", annotations.files, annotations.points)
+    write_landmarks(folder / "labels.csv", annotations.files, annotations.points)
     lines = train(folder, *SHORT, "--score-every", 2)
     assert "28 faces of" in lines[0]
     assert "(2 left out)" in lines[0]
     message = (
         f"00007.png: {folder / 'labels.csv'}, row 9: eye_left_outer and eye_right_outer, by whose distance"
     )
-    assert lines[1].startswith(f"left out first: {message}")
+    assert lines[1].startswith(f"the first left out: {message}")
     skipped = (newest() / "skipped.txt").read_text().splitlines()
     assert [line.partition("\t")[0] for line in skipped] == ["00007.png", "00020.png"]
     assert "row 22" in skipped[1]
     assert best_path(newest()).is_file()
     annotations.points[:] = 5
-    write_table(folder / "labels.csv", annotations.files, annotations.points)
+    write_landmarks(folder / "labels.csv", annotations.files, annotations.points)
     assert "no face is left; the first is 00000.png: " in refuse(folder, *SHORT)
 
 
 def test_points_outside_their_image_are_counted(folder):
     annotations = read_annotations(folder)
     annotations.points[3, 1] = (-2, 5)
-    write_table(folder / "labels.csv", annotations.files, annotations.points)
+    write_landmarks(folder / "labels.csv", annotations.files, annotations.points)
     lines = train(folder, *SHORT, "--person", "(.+)")
     assert "1 points of 1 faces lie outside their image" in lines[0]
     assert read_config(newest())["data"]["points_outside"] == 1
@@ -272,14 +272,14 @@ def test_a_mistake_is_reported_in_one_line(folder):
     for argv, message in [
         ((folder / "nowhere",), "there is no folder"),
         ((folder, "--held-out", 0), "--held-out must be"),
-        ((folder, "--freeze", "layer1"), "--freeze keeps layers"),
+        ((folder, "--freeze", "layer1"), "--freeze needs trained layers"),
         ((folder, "--backbone", "resnet19"), "no backbone resnet19"),
         ((folder, "--learning-rate", 0), "--learning-rate must be more than 0"),
         ((folder, "--turn", "nan"), "--turn must be 0 or more"),
         ((folder, "--image-size", 16), "--image-size must be 32 or more"),
         ((folder, "--person", "(.).*"), "of 1 people: too few"),
         ((folder, "--points", "nothing.json"), "nothing.json (No such file or directory); give a JSON file"),
-        (("--resume", "7"), "7 is no run"),
+        (("--resume", "7"), "7 is not a run"),
         (("--resume",), "train_landmarks.py FOLDER"),
     ]:
         assert message in refuse(*(() if "--resume" in argv else SHORT), *argv), argv

@@ -16,8 +16,8 @@ class Detection:
     """A detected face.
 
     Attributes:
-        box: around the landmarks, from brows to chin, as closely as the detector can tell, so that crops
-            depend little on the detector.
+        box: estimate of the bounding box of the landmarks, from brows to chin, so that crops depend little
+            on the detector.
         score: confidence, on the detector's own scale.
         keypoints: float64 [5, 2], x and y in pixels of the left eye, right eye, nose tip, left mouth corner
             and right mouth corner, left and right as in the image; None if the detector has none.

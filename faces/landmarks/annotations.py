@@ -66,7 +66,7 @@ def read_annotations(
         table: the CSV; None for one of `TABLE_NAMES` in the folder or else all .cat files in it and its
             subfolders.
         person: regular expression for a file's whole name without suffix or, if it contains a /, its path in
-            the folder; its first group names the person. A file that does not match is a person of its own.
+            the folder; its first group names the person. A file that does not match is a separate person.
             If None, the column `person` applies or else, for a CSV, `PERSON_PATTERN` and the folders; each
             .cat file is a different cat.
 

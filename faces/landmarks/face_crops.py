@@ -70,7 +70,7 @@ class FaceCrops(TrainingData):
 
 
 def load_face_crops(
-    annotations: Annotations, image_size: int, *, cache: Path, workers: int, share_held: float
+    annotations: Annotations, image_size: int, *, cache: Path, workers: int, held_out: float
 ) -> FaceCrops:
     """Crop all faces, or read the crops from the cache if no file changed.
 
@@ -79,7 +79,7 @@ def load_face_crops(
         image_size: side in pixels of the network's inputs, from which the crops' side follows.
         cache: folder for decoded arrays; see `images.cache`.
         workers: processes that decode; 0 decodes in this process.
-        share_held: share of the people to hold out.
+        held_out: share of the people to hold out.
 
     Raises:
         UserError: no image can be used, or the crops do not fit into memory.
@@ -101,16 +101,16 @@ def load_face_crops(
     squares = squares_around(bounding_boxes(pixels), FACE_CROP_SCALE)
     points = to_fractions(pixels, squares).astype(np.float32)
     people = [annotations.people[row] for row in rows]
-    held = holdout_people(people, share_held)
+    mask = holdout_people(people, held_out)
     # The digest includes the split: a resumed run must not score on people it has been trained on.
-    data = index.digest.encode() + points.tobytes() + held.tobytes()
+    data = index.digest.encode() + points.tobytes() + mask.tobytes()
     images.flags.writeable = False
     return FaceCrops(
         images=images,
         points=points,
         files=[annotations.files[row] for row in rows],
         people=people,
-        held=held,
+        held_out=mask,
         skipped=skipped,
         outside=(int(outside.sum()), int((outside > 0).sum())),
         digest=hashlib.blake2b(data, digest_size=16).hexdigest(),
@@ -131,8 +131,8 @@ def holdout_people(people: Sequence[str], share: float) -> NDArray[np.bool_]:
         bool [N].
     """
     ranked = sorted({*people}, key=lambda name: hashlib.blake2b(name.encode(errors="replace")).digest())
-    held = {*ranked[: max(1, round(share * len(ranked)))]}
-    return np.array([name in held for name in people])
+    held_out = {*ranked[: max(1, round(share * len(ranked)))]}
+    return np.array([name in held_out for name in people])
 
 
 def face_crop_size(image_size: int) -> int:

@@ -20,9 +20,9 @@ from engine.device import choose_device, exact_float32
 from engine.settings import Device
 from faces.checkpoint import evaluation_weights, load_trained, report_network_mismatch
 from faces.landmarks.geometry import INPUT_SCALE, bounding_boxes, crop_square, squares_around, to_pixels
-from faces.landmarks.learner import KIND
 from faces.landmarks.network import LandmarkNetwork
 from faces.landmarks.point_set import PointSet, from_json
+from faces.landmarks.settings import TASK_NAME
 from images.tiles import to_float
 
 BATCH_SIZE = 64
@@ -53,8 +53,8 @@ class Predictor:
     def points(self, image: NDArray[np.uint8], boxes: ArrayLike, *, looks: int = 2) -> NDArray[np.float32]:
         """Predict the landmarks of the faces in these boxes.
 
-        Detectors differ in what they call a face's box. Therefore the network looks twice: at the box, and
-        again at the bounding box of the landmarks predicted there, which is what it was trained on.
+        Detectors place a face's box differently. Therefore the network runs twice: on the box, and on the
+        bounding box of the landmarks predicted there, which is what it was trained on.
 
         Args:
             image: uint8 [3, H, W], RGB.
@@ -108,7 +108,7 @@ def load_predictor(path: str | Path, *, device: Device = "cpu") -> Predictor:
     Raises:
         UserError: the file or folder is missing, damaged, or not of a landmark network.
     """
-    file, state = load_trained(path, KIND, "network of landmarks; train_landmarks.py makes one")
+    file, state = load_trained(path, TASK_NAME, "network of landmarks; train_landmarks.py makes one")
     with report_network_mismatch(file):
         values, settings = state["point_set"], state["settings"]
         points, size = from_json(values["name"], values), settings["image_size"]

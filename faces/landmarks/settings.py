@@ -10,6 +10,9 @@ from engine.cli import RunOptions
 from engine.settings import Folder, TrainingSettings, at_least, between
 from faces.settings import check_supervised
 
+TASK_NAME = "landmarks"
+"""Kind of these runs in config.json and in checkpoints."""
+
 LossName = Literal["point", "distance", "distances", "triangles", "areas", "wing"]
 OptimizerName = Literal["adamw", "sgd"]
 
@@ -70,7 +73,7 @@ class LandmarkArguments(LandmarkSettings, RunOptions):
     """Train a network that predicts the landmarks of faces, from annotated photos."""
 
 
-NETWORK = ("image_size", "backbone")
+NETWORK_SETTINGS = ("image_size", "backbone")
 """Settings that must agree, besides the point set, to start from another run's network."""
 
 

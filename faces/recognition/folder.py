@@ -58,11 +58,11 @@ class LabelledImages(TrainingData):
 
     def summary(self) -> str:
         """One line with the numbers of images, classes, images left out and images held out."""
-        counts = np.bincount(self.labels[self.trained], minlength=len(self.classes))
+        counts = np.bincount(self.labels[self.training_indices], minlength=len(self.classes))
         return (
             f"{len(self.images):,} images of {len(self.classes):,} classes from {self.folder} "
             f"({len(self.skipped):,} left out), {counts.min():,} to {counts.max():,} training images per "
-            f"class; {len(self.held_rows):,} images held out"
+            f"class; {len(self.held_out_indices):,} images held out"
             + (f", from {VALIDATE}/" if self.has_split else "")
         )
 
@@ -116,18 +116,18 @@ def load_labelled_images(
         )
     _check_no_shared_images(names, files, fingerprints)
     if has_split:
-        held = np.array([name.startswith(f"{VALIDATE}/") for name in files])
-        _check_split(names, files, fingerprints, held)
+        mask = np.array([name.startswith(f"{VALIDATE}/") for name in files])
+        _check_split(names, files, fingerprints, mask)
     else:
-        held = hold_out(names, fingerprints, held_out)
+        mask = hold_out(names, fingerprints, held_out)
     labels = np.searchsorted(np.array(classes), np.array(names)).astype(np.int64)
-    state = hashlib.blake2b(labels.tobytes() + held.tobytes(), digest_size=16)
+    state = hashlib.blake2b(labels.tobytes() + mask.tobytes(), digest_size=16)
     state.update("\0".join([faces.digest, str(centre), *classes]).encode(errors="surrogateescape"))
     return LabelledImages(
         images=center_crop(faces.images, side)[rows],
         labels=labels,
         classes=classes,
-        held=held,
+        held_out=mask,
         files=files,
         skipped=sorted([*faces.skipped, *skipped]),
         digest=state.hexdigest(),
@@ -260,14 +260,14 @@ def _check_no_shared_images(names: Sequence[str], files: Sequence[str], fingerpr
 
 
 def _check_split(
-    names: Sequence[str], files: Sequence[str], fingerprints: Sequence[int], held: NDArray[np.bool_]
+    names: Sequence[str], files: Sequence[str], fingerprints: Sequence[int], held_out: NDArray[np.bool_]
 ) -> None:
-    sides = {*zip(names, held.tolist(), strict=True)}
+    sides = {*zip(names, held_out.tolist(), strict=True)}
     for name in sorted({*names}):
         for is_held, place in ((False, TRAIN), (True, VALIDATE)):
             if (name, is_held) not in sides:
                 raise UserError(f"the class {name} has no image in {place}/: add some, or remove the class")
-    images = [*zip(fingerprints, files, held, strict=True)]
+    images = [*zip(fingerprints, files, held_out, strict=True)]
     trained = {fingerprint: file for fingerprint, file, is_held in images if not is_held}
     for fingerprint, file, is_held in images:
         if is_held and fingerprint in trained:

@@ -243,7 +243,7 @@ def update_gallery(
 
 
 def normalize_name(name: str) -> str:
-    """Normalize a name, so that two names that look the same are the same.
+    """Normalize a name, so that names that look alike are equal.
 
     Combining characters are composed (NFC); runs of spaces, of any width, become one space, and those at the
     ends are removed.

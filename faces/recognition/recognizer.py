@@ -25,9 +25,8 @@ from engine.errors import UserError
 from engine.settings import Device, from_json
 from faces.checkpoint import evaluation_weights, load_trained, report_network_mismatch
 from faces.recognition.augment import centre_crop
-from faces.recognition.learner import KIND
 from faces.recognition.networks import Classifier, make_network
-from faces.recognition.settings import ClassifierSettings, check, tile_side
+from faces.recognition.settings import TASK_NAME, ClassifierSettings, check, tile_side
 from faces.settings import upgrade
 
 BATCH_SIZE = 64
@@ -111,7 +110,7 @@ def load_recognizer(path: str | Path, *, device: Device = "cpu") -> Recognizer:
     Raises:
         UserError: The file or folder does not exist, is damaged, or contains something else.
     """
-    file, state = load_trained(path, KIND, "classifier; train_classifier.py makes one")
+    file, state = load_trained(path, TASK_NAME, "classifier; train_classifier.py makes one")
     with report_network_mismatch(file):
         settings = from_json(upgrade(state["settings"]), ClassifierSettings)
         check(settings)

@@ -52,7 +52,7 @@ def write_report(run: Path, data: LabelledImages) -> list[str]:
         UserError: The run has no usable checkpoint, or its folder cannot be written to.
     """
     recognizer = load_recognizer(run)
-    rows = data.held_rows
+    rows = data.held_out_indices
     images, true = data.images[rows], data.labels[rows]
     probabilities = recognizer.probabilities(images)
     predicted = probabilities.argmax(1)

@@ -1,4 +1,4 @@
-"""All settings of train_classifier.py; see `faces.settings`. Nothing here imports torch."""
+"""The settings of classifier training; see `faces.settings`. Nothing here imports torch."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from engine.errors import UserError
 from engine.settings import MAX_WIDTH, Folder, TrainingSettings, at_least, between, flag
 from faces.settings import OptimizerName, check_supervised
 
+TASK_NAME = "classifier"
+"""Kind of these runs in config.json and in checkpoints."""
+
 Method = Literal["scratch", "finetune", "arcface"]
 Loss = Literal["arcface", "softmax"]
 ScheduleName = Literal["constant", "cosine", "plateau"]
@@ -20,13 +23,13 @@ ScheduleName = Literal["constant", "cosine", "plateau"]
 
 @dataclass(frozen=True)
 class ClassifierSettings(TrainingSettings):
-    """Everything that describes the training of a classifier."""
+    """The settings of classifier training."""
 
     folder: Folder = None
-    """Folder with one sub-folder per class, or with train/ and validate/ that have those; drawn faces if not
-    given."""
+    """Folder with one sub-folder per class, or with train/ and validate/ that contain those. Without one,
+    train on drawn faces."""
     output: Path = Path("outputs/classifiers")
-    """Folder of the runs."""
+    """Folder of runs."""
     method: Method = "scratch"
     """scratch: a network of four convolutions (10 million weights); finetune: a new head on a pretrained
     network; arcface: an embedding, by which new people can be enrolled without training."""
@@ -36,40 +39,40 @@ class ClassifierSettings(TrainingSettings):
     held_out: float = 0.2
     """Share of each class that is held out for scoring."""
     centre: float = 1.0
-    """Share of the images' side, around the centre, that is used; less than 1 for photos with wide margins
+    """Share of the images' side that is used, around the centre; less than 1 for photos with wide margins
     around the face."""
     balance: bool = True
     """Sample all classes equally often, whatever their numbers of images."""
 
     image_size: int | None = None
-    """Side of the network's input in pixels; 96, for finetune 224, for arcface 112 if not given."""
+    """Side of the network's input in pixels. By default 96, for finetune 224, for arcface 112."""
     steps: int | None = None
-    """Steps of the whole run; 1500, for finetune 800, for arcface 4000 if not given."""
+    """Steps of the whole run. By default 1500, for finetune 800, for arcface 4000."""
     batch_size: int = 32
     """Images per step."""
     backbone: str | None = None
-    """Backbone of finetune (vgg16 if not given) and arcface (mobilenet_v2): a network of torchvision, or
-    small."""
+    """Backbone of finetune (by default vgg16) and arcface (by default mobilenet_v2): a torchvision network,
+    or small."""
     weights: str | None = None
-    """Initial weights of the backbone: imagenet, none, or a file with a state dict of torchvision; imagenet
-    if not given, but none with --from-checkpoint or the backbone small."""
+    """Initial weights of the backbone: imagenet, none, or a file with a torchvision state dict. By default
+    imagenet, but none with --from-checkpoint or --backbone small."""
     from_checkpoint: Annotated[Path | None, arg(aliases=("--from",))] = None
     """Initialize the convolutions, and the layers after them that fit, from a checkpoint of
     train_classifier.py or train_landmarks.py: a file, a run's folder, or a name or number in --output. Its
     backbone and image size are the defaults."""
     freeze: str | None = None
-    """For finetune: the last frozen layer of the backbone; the one before the last block of convolutions if
-    not given, or none if the backbone is not pretrained."""
+    """For finetune: last frozen layer of the backbone. By default the one before the last block of
+    convolutions, or none if the backbone is not pretrained."""
     once: bool = False
     """For finetune: run each image and its mirror image through the frozen layers once, before training; much
     faster, but without any other augmentation."""
     stages: int | None = None
-    """For arcface: stages of the run, from training only the head to training all layers; 4, or 1 if the
-    backbone is not pretrained, if not given."""
+    """For arcface: stages of the run, from training only the head to training all layers. By default 4, or 1
+    if the backbone is not pretrained."""
     embedding: int = 128
-    """For arcface: values in an embedding."""
+    """For arcface: size of the embedding."""
     loss: Loss = "arcface"
-    """For arcface: its own loss, or plain softmax for comparison."""
+    """For arcface: ArcFace, or plain softmax for comparison."""
     scale: float = 30.0
     """For the ArcFace loss: s, the factor on the cosines."""
     margin: float = 0.5
@@ -78,21 +81,21 @@ class ClassifierSettings(TrainingSettings):
     """For the ArcFace loss: add the margin only to angles below a right angle."""
 
     mirror: DisallowNone[bool | None] = None
-    """Mirror half of the images; true, for arcface false if not given."""
+    """Mirror half of the images. By default true, for arcface false."""
     optimizer: OptimizerName | None = None
-    """adam, for finetune sgd with momentum 0.9, for arcface adamw if not given."""
+    """adam, sgd with momentum 0.9, or adamw. By default adam, for finetune sgd, for arcface adamw."""
     learning_rate: float | None = None
-    """Maximum learning rate; 1e-3, for finetune 1e-4 if not given."""
+    """Maximum learning rate. By default 1e-3, for finetune 1e-4."""
     schedule: ScheduleName | None = None
-    """Learning rate schedule: constant; cosine, with a warm-up of a twentieth of the steps; or plateau, which
-    multiplies it by 0.8 after 5 scores without an improvement. cosine, for finetune constant, for arcface
-    plateau if not given."""
+    """Learning rate schedule: constant; cosine, with a linear warm-up over the first twentieth of the steps;
+    or plateau, which multiplies the rate by 0.8 after 5 scores without an improvement. By default cosine, for
+    finetune constant, for arcface plateau."""
     weight_decay: float | None = None
-    """Weight decay; for scratch on the two hidden layers (0.004), otherwise on all weights (0, for arcface
-    0.0005)."""
+    """Weight decay. By default 0.004 for scratch, where it applies to the two hidden layers only, 0 for
+    finetune, and 0.0005 for arcface."""
     ema_half_life: float | None = None
-    """For scratch: half-life of the moving average of the weights (EMA) in images, whose network is the one
-    that is scored and used; 5000 if not given, 0 for none."""
+    """For scratch: half-life in images of the moving average of the weights (EMA), which is scored and used.
+    By default 5000; 0 disables it."""
 
     log_every: int = 20
     """Steps between lines in metrics.jsonl and TensorBoard."""
@@ -110,12 +113,12 @@ class ClassifierArguments(ClassifierSettings, RunOptions):
 
 
 MAX_IMAGE_SIZE = 800
-"""The largest of torchvision's networks take 600 pixels."""
+"""The largest input of a network of torchvision is 600 pixels."""
 TILE_RATIO = 112 / 96
 """For scratch: side of the images that random crops are taken from, over the side of the crops."""
 
 NETWORK_SETTINGS = ("method", "image_size", "backbone", "embedding", "loss")
-"""Settings, beside the classes, in which two runs must agree for one to start from the other's network."""
+"""Settings that must agree, besides the classes, to start from another run's network."""
 
 DEFAULTS: dict[Method, dict[str, Any]] = {
     "scratch": {
@@ -138,7 +141,7 @@ DEFAULTS: dict[Method, dict[str, Any]] = {
 
 
 def resolve(settings: ClassifierSettings) -> ClassifierSettings:
-    """Replace settings that are None by the method's defaults."""
+    """Replace settings that are None with the method's defaults."""
     defaults = dict(DEFAULTS[settings.method])
     from_checkpoint = settings.from_checkpoint is not None
     if from_checkpoint or settings.backbone == "small":  # torchvision has no weights for it

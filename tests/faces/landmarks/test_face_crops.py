@@ -31,7 +31,7 @@ def folder(tmp_path) -> Path:
 
 
 def load(folder: Path, **changes):
-    settings = {"cache": folder.parent / "cache", "workers": 0, "share_held": 0.3} | changes
+    settings = {"cache": folder.parent / "cache", "workers": 0, "held_out": 0.3} | changes
     return load_face_crops(read_annotations(folder), 32, **settings)
 
 
@@ -49,11 +49,11 @@ def test_crop_shows_the_face_with_a_margin(folder):
 
 def test_people_are_held_out_with_all_their_faces(folder):
     data = load(folder)
-    held = {person for person, out in zip(data.people, data.held, strict=True) if out}
-    assert len(held) == 2  # 0.3 of five people
-    assert set(data.trained) | set(data.held_rows) == set(range(10))
+    people = {person for person, out in zip(data.people, data.held_out, strict=True) if out}
+    assert len(people) == 2  # 0.3 of five people
+    assert set(data.training_indices) | set(data.held_out_indices) == set(range(10))
     for person in {*data.people}:
-        assert len({out for name, out in zip(data.people, data.held, strict=True) if name == person}) == 1
+        assert len({out for name, out in zip(data.people, data.held_out, strict=True) if name == person}) == 1
 
 
 def test_holdout_share():
@@ -85,8 +85,8 @@ def test_digest_depends_on_landmarks(folder):
 
 def test_digest_depends_on_the_holdout(folder):
     first = load(folder)
-    reloaded = load(folder, share_held=0.1)
-    assert not np.array_equal(reloaded.held, first.held)
+    reloaded = load(folder, held_out=0.1)
+    assert not np.array_equal(reloaded.held_out, first.held_out)
     assert reloaded.digest != first.digest
 
 
@@ -159,6 +159,6 @@ def test_two_faces_per_photo(folder):
     files = ["p0_0.png", "p0_0.png"]
     points = np.stack([POINTS, POINTS + np.array([15, 3])])
     annotations = Annotations(folder, files, points, people=["a", "b"], locations=["row 2", "row 3"])
-    data = load_face_crops(annotations, 32, cache=folder.parent / "cache", workers=0, share_held=0.3)
+    data = load_face_crops(annotations, 32, cache=folder.parent / "cache", workers=0, held_out=0.3)
     assert data.files == files
     assert not np.array_equal(data.images[0], data.images[1])

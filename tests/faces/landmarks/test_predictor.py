@@ -13,9 +13,9 @@ from faces.landmarks.annotations import read_annotations
 from faces.landmarks.augment import Augmentation, random_crops
 from faces.landmarks.face_crops import FACE_CROP_SCALE, face_crop_size
 from faces.landmarks.geometry import INPUT_SCALE, bounding_boxes, crop_square, squares_around, to_fractions
-from faces.landmarks.learner import LandmarkLearner
 from faces.landmarks.point_set import load_point_set
 from faces.landmarks.predictor import Predictor, load_predictor
+from faces.landmarks.trainer import LandmarkTrainer
 from images.decode import decode_full
 from images.tiles import to_uint8
 
@@ -120,7 +120,7 @@ def test_averaged_weights_are_loaded(predictor, landmark_run):
     state = torch.load(checkpoints(landmark_run)[-1], weights_only=True)
     loaded = predictor.network.state_dict()
     assert all(torch.equal(value, loaded[name]) for name, value in state["average"].items())
-    assert LandmarkLearner.ranked_by == "score/nme"
+    assert LandmarkTrainer.ranked_by == "score/nme"
 
 
 def test_other_checkpoints_are_one_line(tiny_run, landmark_run, tmp_path):

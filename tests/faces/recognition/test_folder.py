@@ -47,14 +47,14 @@ def test_sub_folder_is_a_class(folder):
 
 def test_split_is_stratified_and_reproducible(folder):
     data = load(folder)
-    held = np.bincount(data.labels[data.held], minlength=3)
+    held = np.bincount(data.labels[data.held_out], minlength=3)
     assert held.tolist() == [1, 1, 2]
-    assert sorted([*data.trained, *data.held_rows]) == list(range(16))
+    assert sorted([*data.training_indices, *data.held_out_indices]) == list(range(16))
     again = load(folder)
-    assert np.array_equal(data.held, again.held)
+    assert np.array_equal(data.held_out, again.held_out)
     assert data.digest == again.digest
     assert data.digest != load(folder, held_out=0.5).digest
-    assert not load(folder, held_out=0).held.any()
+    assert not load(folder, held_out=0).held_out.any()
 
 
 def test_equal_images_are_on_the_same_side():
@@ -73,7 +73,7 @@ def test_folder_with_train_and_validate(folder, tmp_path):
     data = load(split)
     assert data.has_split
     assert data.classes == ("cat", "dog dog", "бутылка")
-    assert [data.files[row] for row in data.held_rows] == [
+    assert [data.files[row] for row in data.held_out_indices] == [
         "validate/cat/a.png",
         "validate/dog dog/a.png",
         "validate/бутылка/a.png",

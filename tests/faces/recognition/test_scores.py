@@ -3,9 +3,9 @@ import math
 import numpy as np
 import pytest
 
-from faces.recognition.learner import balanced_batch
 from faces.recognition.report import to_grey
 from faces.recognition.scores import accuracy, balanced_accuracy, class_scores, confusion_matrix
+from faces.recognition.trainer import balanced_batch
 
 TRUE = [0, 0, 0, 0, 1, 1, 2]
 PREDICTED = [0, 0, 0, 1, 1, 0, 0]

@@ -1,11 +1,11 @@
-"""Initialization of a classifier from another network."""
+"""Initialization of a classifier from a checkpoint."""
 
 from pathlib import Path
 
 import torch
 
-from faces.recognition.launch import take_over
 from faces.recognition.networks import ScratchNetwork
+from faces.recognition.setup import initialize_from_checkpoint
 from tests.states import assert_equal
 
 
@@ -26,8 +26,8 @@ def test_only_parts_that_fit_are_initialized(capsys):
         (32, classes, "network"),
     ):
         network, unchanged = make_network(1, size), make_network(1, size)
-        take_over(network, Path("x.pt"), state, names)
-        assert capsys.readouterr().out == f"beginning with the {parts} of x.pt\n"
+        initialize_from_checkpoint(network, Path("x.pt"), state, names)
+        assert capsys.readouterr().out == f"starting from the {parts} of x.pt\n"
         for part in ("body", "hidden", "head"):
             expected = source if part == "body" or parts == "network" or part in parts else unchanged
             assert_equal(network.get_submodule(part).state_dict(), expected.get_submodule(part).state_dict())
