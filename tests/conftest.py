@@ -1,9 +1,10 @@
-"""What many tests stand on: a folder of small pictures, and runs trained on it in a few steps."""
+"""Fixtures that many tests share: folders of small images, and runs trained on them in a few steps."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterable
@@ -17,15 +18,14 @@ from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# Small tensors gain nothing from threads, and bit-for-bit tests want their number fixed. It is set here
-# because torch reads it when it is imported, and most tests do not import it at all.
+# Small tensors gain nothing from threads, and bit-for-bit tests need a fixed number of them. torch reads it
+# on import.
 os.environ["OMP_NUM_THREADS"] = "1"
 
-# A job in the background of a shell is started deaf to Ctrl-C, and so would be what the tests start.
+# A shell starts background jobs with SIGINT ignored, and the tests' subprocesses would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# On a busy machine one slow example is no failure. Where a change is judged, the examples are always the
-# same ones; everywhere else each run looks at others.
+# A slow example on a busy machine is no failure. CI always uses the same examples; other runs use new ones.
 settings.register_profile(
     "patient",
     deadline=None,
@@ -40,18 +40,23 @@ TINY = (
     *("--generator-widths", "12", "10", "8", "6", "--discriminator-widths", "6", "8", "10", "12"),
     *("--log-every", "1", "--sample-every", "2", "--checkpoint-every", "2"),
 )
-"""Flags of a training that takes seconds."""
+"""Flags of a GAN training that takes seconds."""
+VARIANTS = {
+    "default": (),
+    "default, bfloat16": ("--precision", "bfloat16"),
+    "plain": ("--preset", "plain"),
+}
+"""Flags of runs that compute different things."""
 
 PROCESSES = 2
-"""That test, where the whole suite is run and pytest-xdist is there."""
+"""Test processes when the whole suite runs and pytest-xdist is installed."""
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> None:
-    """Test in several processes, a file of tests in one of them; single files stay in this process.
+    """Run the whole suite in several processes, each file in one of them, but named files in this process.
 
-    It is here and not in pyproject.toml because that would have a single test wait for workers too, and
-    would be an error where the plugin is missing.
+    In pyproject.toml it would make a single test wait for workers, and fail without the plugin.
     """
     whole_suite = config.args == config.getini("testpaths") and not config.option.keyword
     alone = getattr(config.option, "numprocesses", 0) is None and not hasattr(config, "workerinput")
@@ -60,25 +65,17 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let only tests/gan/test_cuda.py see a GPU, and only where it is named.
+    """Hide the GPU unless tests/gan/test_cuda.py is named on the command line.
 
-    The others compare bits, which a GPU does not keep to, and fork, after which a process may not use one.
+    The other tests compare bits, which a GPU does not reproduce, and fork, after which CUDA is unusable.
     """
     if not any("test_cuda" in word for word in config.args):
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
-FORMS = {
-    "default": (),
-    "default, bfloat16": ("--precision", "bfloat16"),
-    "plain": ("--preset", "plain"),
-}
-"""Flags of runs that differ in their mathematics."""
-
-
 @pytest.fixture(scope="session")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of 24 different 40-pixel pictures."""
+    """A folder of 24 different images of 40 x 40 pixels; do not change it."""
     folder = tmp_path_factory.mktemp("pictures")
     random = np.random.default_rng(0)
     ramp = np.linspace(0, 1, 40)
@@ -91,7 +88,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def many_pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of 100 different pictures, enough for some to be held out."""
+    """A folder of 100 different images, enough to hold some out; do not change it."""
     folder = tmp_path_factory.mktemp("many")
     random = np.random.default_rng(5)
     for index in range(100):
@@ -100,16 +97,24 @@ def many_pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def copy_some(folder: Path, count: int, to: Path) -> Path:
+    """Copy the first images of a folder into a new one."""
+    to.mkdir()
+    for path in sorted(folder.iterdir())[:count]:
+        shutil.copy(path, to)
+    return to
+
+
 @pytest.fixture
 def train(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., int]:
-    """`run_training` in the test's own folder, which is the working directory; runs go to outputs/ there."""
+    """`run_training`, with the test's own folder as the working directory, so runs go to its outputs/."""
     monkeypatch.chdir(tmp_path)
     return run_training
 
 
 @pytest.fixture(scope="session")
 def tiny_run(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run of 6 steps at 32 pixels, made by the script; do not change it."""
+    """A finished run of 6 steps at 32 pixels; do not change it."""
     folder = tmp_path_factory.mktemp("tiny")
     with contextlib.chdir(folder):
         assert run_training(pictures, "--steps", 6, "--seed", 3) == 0
@@ -117,16 +122,13 @@ def tiny_run(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
-LANDMARK_FLAGS = (
-    *("--image-size", 32, "--device", "cpu", "--workers", 0),
-    *("--cache", "cache"),
-)
-"""Flags of a training of landmarks that takes seconds."""
+LANDMARK_FLAGS = ("--image-size", 32, "--device", "cpu", "--workers", 0, "--cache", "cache")
+"""Flags of a landmark training that takes seconds."""
 
 
 @pytest.fixture(scope="session")
 def drawn_faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of 90 drawn faces of 30 people, 64 pixels a side, with labels.csv; do not change it."""
+    """A folder of 90 drawn faces of 30 people, 64 x 64 pixels, with labels.csv; do not change it."""
     from faces.drawn import write_folder
 
     folder = tmp_path_factory.mktemp("faces") / "drawn"
@@ -136,25 +138,25 @@ def drawn_faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def landmark_run(drawn_faces: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished training of landmarks on `drawn_faces`, which learnt something; do not change it."""
+    """A landmark run on `drawn_faces` that learned something; do not change it."""
     from tests.in_process import succeed
 
     output = tmp_path_factory.mktemp("landmarks")
     flags = (*LANDMARK_FLAGS, "--cache", output / "cache", "--output", output / "runs")
-    words = ("--steps", 150, "--batch-size", 32, "--score-every", 50, "--ema-half-life", 300)
-    succeed("train_landmarks.py", drawn_faces, *flags, *words, "--turn", 5)
+    flags += ("--steps", 150, "--batch-size", 32, "--score-every", 50, "--ema-half-life", 300, "--turn", 5)
+    succeed("train_landmarks.py", drawn_faces, *flags)
     (run,) = (output / "runs").iterdir()
     return run
 
 
-def run_training(*words: object) -> int:
-    """Call train_gan.py in this process with `TINY` and more flags; its exit code."""
+def run_training(*arguments: object) -> int:
+    """Run train_gan.py in this process, with `TINY` if it starts a new run, and return its exit code."""
     import train_gan
 
-    flags = [] if "--resume" in words else list(TINY)
+    flags = [] if "--resume" in arguments else list(TINY)
     with (
-        mock.patch.object(sys, "argv", ["train_gan.py", *flags, *map(str, words)]),
-        # Of 100 latent vectors instead of 500: half of the time of such short runs would go into them.
+        mock.patch.object(sys, "argv", ["train_gan.py", *flags, *map(str, arguments)]),
+        # Batch-norm statistics from fewer latent vectors, which else take half the time of so short a run.
         mock.patch("gan.generator.STATISTICS_BATCHES", 1),
     ):
         return train_gan.main()
@@ -164,7 +166,7 @@ CLASSIFIER_FLAGS = (
     *("--image-size", 32, "--device", "cpu", "--workers", 0, "--cache", "cache"),
     *("--score-every", 20, "--checkpoint-every", 20),
 )
-"""Flags of a training of classes that takes seconds."""
+"""Flags of a classifier training that takes seconds."""
 ARCFACE_FLAGS = (
     *("--method", "arcface", "--backbone", "small", "--weights", "none", "--embedding", 32),
     *("--mirror", "--steps", 80, "--batch-size", 24),
@@ -172,7 +174,7 @@ ARCFACE_FLAGS = (
 
 
 def draw_people(folder: Path, numbers: Iterable[int], count: int) -> None:
-    """Draw so many faces of each of these people, 40 pixels a side, into a folder for each."""
+    """Draw `count` faces of each person, 40 x 40 pixels, into a folder per person."""
     from faces.drawn import Face, draw_face, sample_person, sample_scene
 
     for number in numbers:
@@ -185,7 +187,7 @@ def draw_people(folder: Path, numbers: Iterable[int], count: int) -> None:
 
 @pytest.fixture(scope="session")
 def drawn_people(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Fourteen drawn faces of each of eight people, a folder each; do not change it."""
+    """Fourteen drawn faces of each of eight people, a folder per person; do not change it."""
     folder = tmp_path_factory.mktemp("people") / "drawn"
     draw_people(folder, range(8), 14)
     return folder
@@ -193,24 +195,24 @@ def drawn_people(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def scratch_run(drawn_people: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished training from scratch on `drawn_people`, which learnt something; do not change it."""
+    """A classifier run from scratch on `drawn_people` that learned something; do not change it."""
     return _train_classifier(drawn_people, tmp_path_factory, "--steps", 40, "--batch-size", 16)
 
 
 @pytest.fixture(scope="session")
 def arcface_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished training by ArcFace on sixteen drawn people, which learnt something; do not change it."""
+    """An ArcFace run on sixteen drawn people that learned something; do not change it."""
     folder = tmp_path_factory.mktemp("people") / "many"
     draw_people(folder, range(100, 116), 12)
-    with mock.patch("faces.recognition.report._draw", return_value=[]):  # charts take longer than it learns
+    with mock.patch("faces.recognition.report._draw", return_value=[]):  # charts take long
         return _train_classifier(folder, tmp_path_factory, *ARCFACE_FLAGS)
 
 
-def _train_classifier(folder: Path, factory: pytest.TempPathFactory, *words: object) -> Path:
+def _train_classifier(folder: Path, factory: pytest.TempPathFactory, *arguments: object) -> Path:
     from tests.in_process import succeed
 
     output = factory.mktemp("classifiers")
     flags = (*CLASSIFIER_FLAGS, "--cache", output / "cache", "--output", output / "runs")
-    succeed("train_classifier.py", folder, *flags, *words)
+    succeed("train_classifier.py", folder, *flags, *arguments)
     (run,) = (output / "runs").iterdir()
     return run

@@ -1,4 +1,4 @@
-"""What a run has left in its folder, as tests look at it."""
+"""What a run's folder contains, for tests."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from engine.runs import checkpoints, sample_grids, step_of
 from tests.states import assert_equal
 
 
-def newest() -> Path:
-    """The run begun last, in the working directory."""
+def newest_run() -> Path:
+    """The newest run in the working directory."""
     return max(Path("outputs").iterdir())
 
 
-def config(run: Path) -> dict:
-    """What config.json holds."""
+def read_config(run: Path) -> dict:
+    """The contents of config.json."""
     return json.loads((run / "config.json").read_text(encoding="utf-8"))
 
 
-def lines(run: Path) -> list[dict]:
-    """The lines of metrics.jsonl without the speed, which no two runs share."""
-    read = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    return [{name: value for name, value in line.items() if not name.startswith("speed")} for line in read]
+def read_metrics(run: Path) -> list[dict]:
+    """The lines of metrics.jsonl, without the speed, which differs between runs."""
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [{name: value for name, value in line.items() if not name.startswith("speed")} for line in lines]
 
 
 def steps(paths: list[Path]) -> list[int]:
-    """Those that the names of checkpoints or sample grids tell."""
+    """The steps in the names of checkpoints or sample grids."""
     return [step_of(path) for path in paths]
 
 
@@ -47,26 +47,26 @@ def count_event_file_times(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tensorboard.summary.writer.event_file_writer.time", clock)
 
 
-def assert_same_training(run: Path, other: Path) -> None:
-    """The same checkpoint and curves, whatever the runs are called."""
-    one, two = (load(checkpoints(each)[-1]) for each in (run, other))
-    for state in (one, two):
-        state["settings"].pop("name")
-    assert_equal(one, two)
-    assert lines(run) == lines(other)
+def assert_same_training(left: Path, right: Path) -> None:
+    """Fail unless two runs have the same last checkpoint and metrics; their names may differ."""
+    states = [load(checkpoints(run)[-1]) for run in (left, right)]
+    for state in states:
+        state["settings"].pop("name", None)
+    assert_equal(*states)
+    assert read_metrics(left) == read_metrics(right)
 
 
-def assert_same_run(run: Path, other: Path) -> None:
-    """The same weights of all networks, optimizers, losses, samples and curves, each step once."""
-    assert_equal(load(checkpoints(run)[-1]), load(checkpoints(other)[-1]))
-    assert lines(run) == lines(other)
-    assert steps(sample_grids(run)) == steps(sample_grids(other))
-    for one, two in zip(sample_grids(run), sample_grids(other), strict=True):
-        assert np.array_equal(load_png(one), load_png(two))
-    for one in (run, other):
-        board = EventAccumulator(str(one), {"scalars": 0, "images": 0}).Reload()
-        for name in set(lines(one)[0]) - {"step"}:
+def assert_same_run(left: Path, right: Path) -> None:
+    """As `assert_same_training`, with equal samples and TensorBoard logs that contain each step once."""
+    assert_same_training(left, right)
+    assert steps(sample_grids(left)) == steps(sample_grids(right))
+    for pair in zip(sample_grids(left), sample_grids(right), strict=True):
+        assert np.array_equal(*map(load_png, pair))
+    for run in (left, right):
+        board = EventAccumulator(str(run), {"scalars": 0, "images": 0}).Reload()
+        for name in set(read_metrics(run)[0]) - {"step"}:
             points = [(point.step, point.value) for point in board.Scalars(name)]
-            told = [(line["step"], pytest.approx(line[name], rel=1e-6)) for line in lines(one)]
-            assert sorted(points) == told
-        assert sorted(image.step for image in board.Images("samples")) == steps(sample_grids(one))
+            assert sorted(points) == [
+                (line["step"], pytest.approx(line[name], rel=1e-6)) for line in read_metrics(run)
+            ]
+        assert sorted(image.step for image in board.Images("samples")) == steps(sample_grids(run))

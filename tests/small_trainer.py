@@ -1,14 +1,19 @@
-"""Trainers with networks so small that a step takes milliseconds."""
+"""GAN trainers whose networks are so small that a step takes milliseconds."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
 
+from engine.budget import TrainingResult
 from engine.distributed import World
+from engine.run_logger import RunLogger
 from gan.config import BETA1, preset_settings
+from gan.loop import GanLoop
 from gan.trainer import Trainer
 from gan.training_step import Batch
 
@@ -36,36 +41,67 @@ def trainer(
     return Trainer(settings, IMAGES, device, world=world, cuda_graph=cuda_graph)
 
 
-def lively(**changes) -> Trainer:
-    """A trainer past its first steps: with the tiny initial weights all logits are alike."""
-    made = trainer(**changes)
+def trainer_with_large_weights(**changes) -> Trainer:
+    """A trainer as after some steps: with the small initial weights, all logits are nearly equal."""
+    scaled = trainer(**changes)
     with torch.no_grad():
-        for network in made.networks().values():
+        for network in scaled.networks().values():
             for weight in network.parameters():
                 weight *= 5 if weight.dim() > 1 else 1
-    return made
+    return scaled
 
 
-def batches_of(made: Trainer) -> list[Batch]:
-    """A list to which each step adds its batch."""
-    batches, make = [], made._batch
+def run_loop(trainer: Trainer, run: Path, *, first_step: int = 0) -> tuple[TrainingResult, GanLoop]:
+    """Train in a folder to the end; rank 0 logs."""
+    run.mkdir(exist_ok=True)
+    logger = RunLogger(run, first_step) if trainer.world.is_rank_zero else None
+    loop = GanLoop(trainer, logger, trainer._images)
+    try:
+        return loop.train(), loop
+    finally:
+        if logger:
+            logger.close()
+
+
+def after_each_step(trainer: Trainer, action: Callable[[Trainer], object]) -> Trainer:
+    """Have the trainer call `action` after each step."""
+    step = trainer.step
+
+    def step_and_act() -> None:
+        step()
+        action(trainer)
+
+    trainer.step = step_and_act
+    return trainer
+
+
+def set_weight(weight: torch.Tensor, value: float) -> None:
+    """Set the first value of a weight."""
+    with torch.no_grad():
+        weight.view(-1)[0] = value
+
+
+def record_batches(trainer: Trainer) -> list[Batch]:
+    """A list to which each step appends its batch."""
+    batches, make_batch = [], trainer._batch
 
     def record() -> Batch:
-        batches.append(make())
+        batches.append(make_batch())
         return batches[-1]
 
-    made._batch = record
+    trainer._batch = record
     return batches
 
 
-def weights(of: Trainer) -> list[torch.Tensor]:
+def weights(trainer: Trainer) -> list[torch.Tensor]:
     """Copies of all trained weights."""
-    return [weight.detach().clone() for network in of.networks().values() for weight in network.parameters()]
+    networks = trainer.networks().values()
+    return [weight.detach().clone() for network in networks for weight in network.parameters()]
 
 
-def first_gradients(of: Trainer) -> list[torch.Tensor]:
+def first_gradients(trainer: Trainer) -> list[torch.Tensor]:
     """The gradients of the first step, from Adam's first moments."""
-    state = of.state()
+    state = trainer.state()
     return [
         moments["exp_avg"] / (1 - BETA1)
         for name in ("generator_optimizer", "discriminator_optimizer")
@@ -73,6 +109,6 @@ def first_gradients(of: Trainer) -> list[torch.Tensor]:
     ]
 
 
-def relative(value: torch.Tensor, truth: torch.Tensor) -> float:
+def relative_error(value: torch.Tensor, truth: torch.Tensor) -> float:
     """The relative error of a tensor; 0 where both are 0, as the gradient of a bias that cancels out."""
     return float((value - truth).norm() / (truth.norm() + 1e-12))

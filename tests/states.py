@@ -1,4 +1,4 @@
-"""Comparing what trainers and checkpoints hold."""
+"""Comparison of states of trainers and checkpoints."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 
 
 def assert_equal(left: Any, right: Any) -> None:
-    """Fail unless two nested states are alike to the last bit."""
+    """Fail unless two nested states are equal bit for bit."""
     assert type(left) is type(right)
     if isinstance(left, dict):
         assert left.keys() == right.keys()
@@ -16,8 +16,8 @@ def assert_equal(left: Any, right: Any) -> None:
             assert_equal(left[key], right[key])
     elif isinstance(left, list | tuple):
         assert len(left) == len(right)
-        for one, other in zip(left, right, strict=True):
-            assert_equal(one, other)
+        for pair in zip(left, right, strict=True):
+            assert_equal(*pair)
     elif isinstance(left, torch.Tensor):
         assert left.dtype == right.dtype
         assert torch.equal(left, right)

@@ -16,7 +16,7 @@ from gan.config import read_info
 from gan.generator import load_generator
 from gan.latent.vectors import draw
 from tests.in_process import succeed
-from tests.run_contents import lines
+from tests.run_contents import read_metrics
 
 FILES = Path(__file__).with_name("earlier_version")
 
@@ -56,7 +56,7 @@ def test_it_samples_and_resumes(run):
     assert before["generator_optimizer"]["state"][0]["step"] == 6
     change = before["generator"]["project.weight"] - after["generator"]["project.weight"]
     assert 0 < change.abs().max() < 3e-4  # two steps of Adam
-    assert [line["step"] for line in lines(run)] == [1, 2, 3, 4, 5, 6]
+    assert [line["step"] for line in read_metrics(run)] == [1, 2, 3, 4, 5, 6]
 
 
 def test_its_gallery_identifies(data):

@@ -12,8 +12,15 @@ import pytest
 
 from engine.runs import checkpoints, sample_grids, step_of
 from gan.trainer import Trainer
-from tests.conftest import FORMS, ROOT, TINY
-from tests.run_contents import assert_same_run, config, count_event_file_times, lines, newest, steps
+from tests.conftest import ROOT, TINY, VARIANTS
+from tests.run_contents import (
+    assert_same_run,
+    count_event_file_times,
+    newest_run,
+    read_config,
+    read_metrics,
+    steps,
+)
 
 UNEVEN = ("--batch-size", 7, "--log-every", 3, "--sample-every", 6, "--checkpoint-every", 5)
 """With 24 images: no checkpoint coincides with a log or the end of an epoch."""
@@ -39,23 +46,23 @@ def kill_at(kill_step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Trainer, "step", step)
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", VARIANTS)
 def test_a_killed_run_resumes_bit_for_bit(pictures, train, monkeypatch, form):
     count_event_file_times(monkeypatch)
-    arguments = (pictures, *FORMS[form], *UNEVEN, "--steps", 16)
+    arguments = (pictures, *VARIANTS[form], *UNEVEN, "--steps", 16)
     train(*arguments, "--name", "straight")
     kill_at(14, monkeypatch)
     with pytest.raises(Killed):
         train(*arguments, "--name", "killed")
     straight, killed = sorted(Path("outputs").iterdir())
     assert steps(checkpoints(killed)) == [5, 10]
-    assert lines(killed)[-1]["step"] == 12  # after the checkpoint: to be removed
+    assert read_metrics(killed)[-1]["step"] == 12  # after the checkpoint: to be removed
     assert steps(sample_grids(killed)) == [0, 6, 12]
     with (killed / "metrics.jsonl").open("a") as file:
         file.write('{"step": 13, "loss/dis')
     assert train("--resume") == 0
     assert_same_run(straight, killed)
-    assert config(killed)["settings"] == config(straight)["settings"] | {"name": "killed"}
+    assert read_config(killed)["settings"] == read_config(straight)["settings"] | {"name": "killed"}
 
 
 def start(*arguments: object, folder: Path, program: str | None = None) -> subprocess.Popen[str]:
@@ -106,7 +113,7 @@ def test_kill_9_and_a_resume_give_the_same_run(pictures, train, tmp_path, precis
     assert steps(checkpoints(killed)) == [100]
     assert train("--resume", killed) == 0
     assert train(*arguments) == 0
-    assert_same_run(newest(), killed)
+    assert_same_run(newest_run(), killed)
     assert steps(checkpoints(killed)) == [100, 200]
     assert not list((killed / "checkpoints").glob(".*"))
 

@@ -1,4 +1,4 @@
-"""Going on with a run, or from another's networks: what is allowed, what is refused, what is said."""
+"""Resuming a run, and starting one from the networks of another: what is allowed, refused and reported."""
 
 import json
 import shutil
@@ -15,22 +15,23 @@ from engine.lock import locked
 from engine.runs import checkpoint_path, checkpoints, find_checkpoint, sample_grids, step_of
 from gan.config import read_info
 from gan.loop import GanLoop
+from tests.conftest import copy_some
 from tests.in_process import call
-from tests.run_contents import config, lines, newest, steps
+from tests.run_contents import newest_run, read_config, read_metrics, steps
 from tests.states import assert_equal
 
 
-def edit(run: Path, **settings: object) -> None:
-    """Change settings in a run's config.json, as with a text editor."""
-    values = config(run)
-    values["settings"].update(settings)
-    (run / "config.json").write_text(json.dumps(values), encoding="utf-8")
-
-
 @pytest.fixture
-def run(tiny_run, pictures, train, tmp_path) -> Path:
-    """A run of 6 steps to go on with, in the folder where `train` finds it."""
+def run(tiny_run, train, tmp_path) -> Path:
+    """A copy of a run of 6 steps, in the folder where `train` finds it."""
     return Path(shutil.copytree(tiny_run, tmp_path / "outputs" / tiny_run.name))
+
+
+def edit_config(run: Path, **settings: object) -> None:
+    """Change settings in config.json, as with a text editor."""
+    config = read_config(run)
+    config["settings"].update(settings)
+    (run / "config.json").write_text(json.dumps(config), encoding="utf-8")
 
 
 def contents(run: Path) -> dict[Path, bytes]:
@@ -38,20 +39,26 @@ def contents(run: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
 
 
-OTHERS = [
-    ("--batch-size", 6),
-    ("--seed", 9),
-    ("--learning-rate", 1e-3),
-    ("--beta2", 0.9),
-    ("--augmentation", "always"),
-    ("--ema-half-life", 5),
-    ("--precision", "bfloat16"),
-]
+def adam(run: Path, step: int) -> dict:
+    """The options of G's optimizer in a checkpoint."""
+    (group,) = load(checkpoint_path(run, step))["generator_optimizer"]["param_groups"]
+    return group
 
 
-def test_settings_that_change_the_mathematics_are_refused_by_name(run, train):
+CHANGES = {
+    "--batch-size": 6,
+    "--seed": 9,
+    "--learning-rate": 1e-3,
+    "--beta2": 0.9,
+    "--augmentation": "always",
+    "--ema-half-life": 5,
+    "--precision": "bfloat16",
+}
+
+
+def test_resume_refuses_settings_that_change_results(run, train):
     before = contents(run)
-    for flag, value in OTHERS:
+    for flag, value in CHANGES.items():
         with pytest.raises(UserError, match=f"different {flag},"):
             train("--resume", run, "--steps", 8, flag, value)
     with pytest.raises(UserError, match="different --seed, --learning-rate, --flip,"):
@@ -59,41 +66,56 @@ def test_settings_that_change_the_mathematics_are_refused_by_name(run, train):
     assert contents(run) == before
 
 
-def test_force_lets_them_and_they_count(run, train):
-    words = [str(word) for flag, value in OTHERS for word in (flag, value)]
-    assert train("--resume", run, "--steps", 8, "--force", *words) == 0
-    assert config(run)["settings"]["learning_rate"] == 1e-3
-    (group,) = load(checkpoint_path(run, 8))["generator_optimizer"]["param_groups"]
-    assert (group["lr"], group["betas"]) == (1e-3, (0.5, 0.9))
+def test_resume_with_force_applies_them(run, train):
+    argv = [part for change in CHANGES.items() for part in change]
+    assert train("--resume", run, "--steps", 8, "--force", *argv) == 0
+    assert read_config(run)["settings"]["learning_rate"] == 1e-3
+    assert (adam(run, 8)["lr"], adam(run, 8)["betas"]) == (1e-3, (0.5, 0.9))
 
 
 @pytest.mark.parametrize(
-    "words",
+    "change",
     [
-        ("--image-size", "48"),
-        ("--generator-widths", "12", "10", "8", "7"),
-        ("--normalisation", "batch"),
-        ("--latent-size", "50"),
+        ("--image-size", 48),
+        ("--generator-widths", 12, 10, 8, 7),
+        ("--normalisation", "none"),
+        ("--latent-size", 50),
     ],
 )
-def test_other_networks_cannot_be_had_even_by_force(run, train, words):
-    with pytest.raises(UserError, match=f"different {words[0]}: omit the change"):
-        train("--resume", run, "--steps", 8, "--force", *words)
+def test_other_networks_are_refused_even_with_force(run, train, pictures, change):
+    for argv in (("--resume", run, "--force"), (pictures, "--init-from", run)):
+        with pytest.raises(
+            UserError, match=rf"the network of .* with a different {change[0]}: omit the change"
+        ):
+            train(*argv, "--steps", 8, *change)
 
 
-def test_what_does_not_change_the_mathematics_is_welcome(run, train):
-    words = ("--log-every", 2, "--sample-every", 3, "--checkpoint-every", 4, "--keep", 1, "--workers", 0)
-    assert train("--resume", run.name, "--steps", 9, *words) == 0
+@pytest.mark.parametrize("preset", ["plain", "paper"])
+def test_resume_refuses_a_preset_even_with_force(run, train, preset):
+    with pytest.raises(UserError, match="has its own"):
+        train("--resume", run, "--steps", 8, "--force", "--preset", preset)
+
+
+def test_resume_allows_settings_that_do_not_change_results(run, train):
+    intervals = ("--log-every", 2, "--sample-every", 3, "--checkpoint-every", 4)
+    assert train("--resume", run.name, "--steps", 9, *intervals, "--keep", 1, "--workers", 0) == 0
     assert steps(checkpoints(run)) == [9]
-    assert [line["step"] for line in lines(run)] == [1, 2, 3, 4, 5, 6, 8]
+    assert [line["step"] for line in read_metrics(run)] == [1, 2, 3, 4, 5, 6, 8]
 
 
-def test_a_finished_run_says_so(run, train):
+def test_a_new_end_replaces_one_of_the_other_kind(run, train):
+    assert train("--resume", "--minutes", 0.02) == 0
+    settings = read_info(run).settings
+    assert (settings.steps, settings.minutes) == (None, 0.02)
+    assert step_of(find_checkpoint(run, None)) > 6
+
+
+def test_resume_refuses_a_finished_run(run, train):
     with pytest.raises(UserError, match=r"has reached its last step, 6 of 6.*--steps 12"):
         train("--resume", run)
 
 
-def test_a_run_in_which_another_process_trains_is_left_alone(run, train):
+def test_resume_refuses_a_run_that_another_process_trains(run, train):
     with locked(run):
         before = contents(run)
         with pytest.raises(UserError, match="another process is training in"):
@@ -101,112 +123,75 @@ def test_a_run_in_which_another_process_trains_is_left_alone(run, train):
         assert contents(run) == before
 
 
-def test_what_another_process_trains_in_the_last_moment_is_not_trained_again(run, train, monkeypatch):
-    """It has the run until this one locks it; only then is it settled where to go on from."""
+def test_resume_reads_the_checkpoint_only_after_locking_the_run(run, train, monkeypatch):
+    """Another process may train in it up to that moment."""
     acquire = FileLock.acquire
     trained: dict[Path, bytes] = {}
 
-    def late(lock: FileLock) -> object:
+    def acquire_late(lock: FileLock) -> object:
         monkeypatch.setattr(FileLock, "acquire", acquire)
         assert train("--resume", run, "--steps", 8) == 0
         trained.update(contents(run))
         return lock.acquire()
 
-    monkeypatch.setattr(FileLock, "acquire", late)
+    monkeypatch.setattr(FileLock, "acquire", acquire_late)
     with pytest.raises(UserError, match="has reached its last step, 8 of 8"):
         train("--resume", run, "--steps", 8)
     assert contents(run) == trained
 
 
-def test_resuming_finds_the_newest_run_or_says_that_there_is_none(run, train, tmp_path):
-    shutil.copytree(run, run.with_name("0007-newer-32px"))
+def test_resume_without_a_name_takes_the_newest_run(run, train, tmp_path):
+    newer = Path(shutil.copytree(run, run.with_name("0007-newer-32px")))
     assert train("--resume", "--steps", 7) == 0
-    assert steps(checkpoints(run.with_name("0007-newer-32px")))[-1] == 7
-    assert steps(checkpoints(run))[-1] == 6
+    assert (steps(checkpoints(newer))[-1], steps(checkpoints(run))[-1]) == (7, 6)
     assert train("--resume", 1, "--steps", 7) == 0
     assert steps(checkpoints(run))[-1] == 7
     with pytest.raises(UserError, match="no run in"):
         train("--resume", "--output", tmp_path / "elsewhere")
 
 
-def test_data_that_changed_are_refused_and_data_that_moved_are_not(run, train, pictures, tmp_path):
+def test_resume_accepts_moved_data_and_refuses_changed_data(run, train, pictures, tmp_path):
     moved = Path(shutil.copytree(pictures, tmp_path / "новая папка"))
     assert train(moved, "--resume", run, "--steps", 7) == 0
-    assert config(run)["data"]["folder"] == str(moved)
+    assert read_config(run)["data"]["folder"] == str(moved)
     Image.new("RGB", (40, 40), "red").save(moved / "more.png")
     with pytest.raises(UserError, match=r"have changed since .*24 images then, 25 now"):
         train("--resume", run, "--steps", 8)
     assert train("--resume", run, "--steps", 8, "--force") == 0
-    assert config(run)["data"]["images"] == 25
+    assert read_config(run)["data"]["images"] == 25
 
 
-def test_a_damaged_newest_checkpoint_is_told_and_the_one_before_taken(run, train, capsys):
-    whole = load(checkpoint_path(run, 6), mapped=False)
+def test_resume_skips_a_damaged_checkpoint(run, train, capsys):
+    intact = load(checkpoint_path(run, 6), mapped=False)
     checkpoint_path(run, 6).write_bytes(checkpoint_path(run, 6).read_bytes()[:5000])
     assert train("--resume", run) == 0
     out = capsys.readouterr().out
     assert f"warning: {checkpoint_path(run, 6)} is damaged" in out
     assert f"resuming from {checkpoint_path(run, 4)}" in out
-    assert_equal(load(checkpoint_path(run, 6)), whole)
+    assert_equal(load(checkpoint_path(run, 6)), intact)
+
+
+def test_a_run_without_an_intact_checkpoint_is_refused(run, train, pictures):
     for path in checkpoints(run):
         path.write_bytes(b"")
-    with pytest.raises(UserError, match=r"every checkpoint of .* is damaged"):
-        train("--resume", run, "--steps", 8)
-
-
-def test_a_run_without_a_checkpoint_cannot_be_gone_on_with(run, train):
+    for argv in (("--resume", run, "--steps", 8), (pictures, "--init-from", run, "--steps", 1)):
+        with pytest.raises(UserError, match=r"every checkpoint of .* is damaged"):
+            train(*argv)
     shutil.rmtree(run / "checkpoints")
     with pytest.raises(UserError, match="no checkpoint yet"):
         train("--resume", run, "--steps", 8)
+    assert list(Path("outputs").iterdir()) == [Path("outputs", run.name)]
 
 
-def test_another_machine_is_told(run, train, capsys):
-    info = (run / "config.json").read_text(encoding="utf-8")
-    (run / "config.json").write_text(info.replace('"threads": 1', '"threads": 64'), encoding="utf-8")
+def test_resume_reports_a_changed_environment(run, train, capsys):
+    config = (run / "config.json").read_text(encoding="utf-8")
+    (run / "config.json").write_text(config.replace('"threads": 1', '"threads": 64'), encoding="utf-8")
     assert train("--resume", run, "--steps", 7) == 0
     assert "threads was 64 and is now 1" in capsys.readouterr().out
 
 
-def test_a_new_run_begins_with_anothers_networks(run, train, pictures, tmp_path, capsys):
-    few = tmp_path / "ten"
-    few.mkdir()
-    for path in sorted(pictures.iterdir())[:10]:
-        shutil.copy(path, few)
-    before = contents(run)
-    source = load(checkpoints(run)[-1], mapped=False)
-    assert train(few, "--init-from", run.name, "--steps", 1, "--batch-size", 10, "--seed", 8) == 0
-    begun = newest()
-    assert begun.name == "0002-ten-32px"
-    named = checkpoint_path(Path("outputs", run.name), 6)
-    assert f"starting from the networks of {named}" in capsys.readouterr().out
-    after = load(checkpoints(begun)[-1])
-    for network in ("generator", "discriminator"):
-        for name, weight in source[network].items():
-            if name.endswith("weight") and weight.dim() > 1:
-                assert (after[network][name] - weight).abs().max() <= 1.001e-4  # one step of Adam
-    assert after["generator_optimizer"]["state"][0]["step"] == 1
-    assert steps(sample_grids(begun)) == [0, 1]
-    assert contents(run) == before
-
-
-def test_networks_that_cannot_be_read_begin_no_run(run, train, pictures):
-    for path in checkpoints(run):
-        path.write_bytes(b"")
-    with pytest.raises(UserError, match=r"every checkpoint of .* is damaged"):
-        train(pictures, "--init-from", run, "--steps", 1)
-    assert list(Path("outputs").iterdir()) == [Path("outputs", run.name)]
-
-
-@pytest.mark.parametrize("words", [("--normalisation", "none"), ("--image-size", 64), ("--latent-size", 9)])
-def test_networks_unlike_those_begun_with_are_refused_by_name(run, train, pictures, words):
-    with pytest.raises(UserError, match=rf"the network of .* was trained with a different {words[0]}"):
-        train(pictures, "--init-from", run, *words)
-    with pytest.raises(UserError, match=r"--resume .*--init-from"):
-        train(pictures, "--init-from", run, "--resume", run)
-
-
 @pytest.mark.parametrize(
-    ("edited", "message"),
+    ("settings", "message"),
     [
         ({"generator_widths": [12, 10, 8, 7]}, "contains networks whose shapes differ"),
         ({"discriminator_widths": [6, 8, 10, 13]}, "contains networks whose shapes differ"),
@@ -220,99 +205,94 @@ def test_networks_unlike_those_begun_with_are_refused_by_name(run, train, pictur
         ({"batch_size": "8"}, "batch_size cannot be read"),
     ],
 )
-def test_a_config_that_was_edited_is_one_line_and_nothing_is_lost(run, pictures, edited, message):
-    edit(run, **edited)
+def test_a_config_edited_to_other_networks_is_refused_in_one_line(run, pictures, settings, message):
+    edit_config(run, **settings)
     before = contents(run)
-    for words in (("--resume", run, "--steps", 8, "--force"), (pictures, "--init-from", run)):
-        code, _, error = call("train_gan.py", *words, "--device", "cpu")
-        assert code == 2
-        assert message in error
-        assert run.name in error
-        assert error.count("\n") == 1
+    for argv in (("--resume", run, "--steps", 8, "--force"), (pictures, "--init-from", run)):
+        ended = call("train_gan.py", *argv, "--device", "cpu")
+        assert ended.code == 2
+        assert message in ended.error
+        assert run.name in ended.error
+        assert ended.error.count("\n") == 1
     assert contents(run) == before
     assert list(Path("outputs").iterdir()) == [Path("outputs", run.name)]
-    assert not Path("data").exists()  # seen before anything is decoded
+    assert not Path("data").exists()  # refused before anything is decoded
 
 
-EDITED = {"beta2": 0.5, "augmentation": "none", "head_scale": 1.0, "seed": 9}
-
-
-def test_mathematics_edited_in_the_config_are_refused_by_name(run, train):
-    edit(run, **EDITED, log_every=3)
+def test_a_config_edited_to_change_results_is_refused_without_force(run, train):
+    edit_config(run, beta2=0.5, augmentation="none", head_scale=1.0, seed=9, log_every=3)
     before = contents(run)
-    with pytest.raises(UserError, match="json has another") as told:
+    with pytest.raises(UserError) as error:
         train("--resume", run, "--steps", 8)
-    assert str(told.value).startswith(
+    assert str(error.value).startswith(
         f"{run}/config.json has another --seed, --head-scale, --beta2, --augmentation than "
         f"{checkpoint_path(run, 6)} was trained with"
     )
     assert contents(run) == before
     assert train("--resume", run, "--steps", 8, "--force") == 0
-    (group,) = load(checkpoint_path(run, 8))["generator_optimizer"]["param_groups"]
-    assert group["betas"] == (0.5, 0.5)
-    assert train("--resume", run, "--steps", 9) == 0  # what was insisted on is what it is trained with now
+    assert adam(run, 8)["betas"] == (0.5, 0.5)
+    assert train("--resume", run, "--steps", 9) == 0  # the checkpoint now has these settings
 
 
-def test_a_checkpoint_that_does_not_tell_its_settings_is_gone_on_with(run, train):
+def test_a_checkpoint_without_settings_is_resumed(run, train):
     for path in checkpoints(run):
         state = load(path, mapped=False)
-        del state["settings"]
+        del state["settings"]  # as in early versions
         torch.save(state, path)
     assert train("--resume", run, "--steps", 8) == 0
     assert load(checkpoint_path(run, 8))["settings"]["beta2"] == 0.99
 
 
-def test_a_new_end_replaces_one_of_the_other_kind(pictures, train):
-    assert train(pictures, "--steps", 2) == 0
-    assert train("--resume", "--minutes", 0.02) == 0
-    settings = read_info(newest()).settings
-    assert (settings.steps, settings.minutes) == (None, 0.02)
-    assert step_of(find_checkpoint(newest(), None)) > 2
-
-
-def test_what_only_chooses_a_new_runs_settings_is_refused_at_resume(pictures, train):
-    assert train(pictures, "--steps", 2) == 0
-    for words in (["--preset", "plain"], ["--preset", "paper"]):
-        with pytest.raises(UserError, match="has its own"):
-            train("--resume", "--steps", 4, "--force", *words)
-
-
-def test_images_held_out_now_that_were_trained_on_before_are_told(run, pictures, train, capsys):
-    before = config(run)["data"]["held_out"]
-    assert train(pictures, "--init-from", run, "--steps", 1) == 0
-    assert "scores are too good" not in capsys.readouterr().out
-    words = ("--held-out", 0.4, "--steps")
-    for more in ((pictures, "--init-from", run, *words, 1), ("--resume", run, "--force", *words, 8)):
-        assert train(*more) == 0
-        now = config(newest() if "--init-from" in more else run)["data"]["held_out"]
-        assert now > before
-        told = capsys.readouterr().out
-        assert f"was trained on {now - before} of the {now} images held out now" in told
-        assert "--held-out 0.05, as there" in told
-
-
-def test_a_forced_run_that_is_killed_at_once_can_be_gone_on_with(run, train, monkeypatch):
-    def killed(*_: object) -> None:
+def test_a_forced_run_that_is_killed_at_once_resumes_with_its_new_settings(run, train, monkeypatch):
+    def kill(*_: object) -> None:
         raise SystemExit(137)
 
-    words = ("--resume", run, "--force", "--learning-rate", 5e-5, "--steps", 8)
     with monkeypatch.context() as patched:
-        patched.setattr(GanLoop, "train", killed)
+        patched.setattr(GanLoop, "train", kill)
         with pytest.raises(SystemExit):
-            train(*words)
+            train("--resume", run, "--force", "--learning-rate", 5e-5, "--steps", 8)
     assert train("--resume", run, "--steps", 8) == 0
-    assert config(run)["settings"]["learning_rate"] == 5e-5
+    assert read_config(run)["settings"]["learning_rate"] == 5e-5
 
 
-def test_images_that_may_have_been_trained_on_elsewhere_are_told(run, pictures, train, tmp_path, capsys):
-    few = tmp_path / "twenty"
-    few.mkdir()
-    for path in sorted(pictures.iterdir())[:20]:
-        shutil.copy(path, few)
-    assert train(few, "--init-from", run, "--steps", 1, "--held-out", 0.5) == 0
-    begun = newest()
-    assert config(begun)["data"]["begun_from"].endswith(run.name)
-    told = capsys.readouterr().out
-    assert f"{run.name} was trained on other images. If they include these, it was trained on up to " in told
-    assert train("--resume", begun, "--steps", 2) == 0
-    assert config(begun)["data"]["begun_from"].endswith(run.name)
+def test_init_from_starts_with_the_networks_of_a_run(run, train, pictures, tmp_path, capsys):
+    folder = copy_some(pictures, 10, tmp_path / "ten")
+    before = contents(run)
+    source = load(checkpoints(run)[-1], mapped=False)
+    assert train(folder, "--init-from", run.name, "--steps", 1, "--batch-size", 10, "--seed", 8) == 0
+    new = newest_run()
+    assert new.name == "0002-ten-32px"
+    path = checkpoint_path(Path("outputs", run.name), 6)
+    assert f"starting from the networks of {path}" in capsys.readouterr().out
+    state = load(checkpoints(new)[-1])
+    for network in ("generator", "discriminator"):
+        for name, weight in source[network].items():
+            if name.endswith("weight") and weight.dim() > 1:
+                assert (state[network][name] - weight).abs().max() <= 1.001e-4  # one step of Adam
+    assert state["generator_optimizer"]["state"][0]["step"] == 1
+    assert steps(sample_grids(new)) == [0, 1]
+    assert contents(run) == before
+
+
+def test_held_out_images_that_were_trained_on_are_reported(run, pictures, train, capsys):
+    before = read_config(run)["data"]["held_out"]
+    assert train(pictures, "--init-from", run, "--steps", 1) == 0
+    assert "scores are too good" not in capsys.readouterr().out
+    for argv in ((pictures, "--init-from", run, "--steps", 1), ("--resume", run, "--force", "--steps", 8)):
+        assert train(*argv, "--held-out", 0.4) == 0
+        now = read_config(newest_run() if "--init-from" in argv else run)["data"]["held_out"]
+        assert now > before
+        out = capsys.readouterr().out
+        assert f"was trained on {now - before} of the {now} images held out now" in out
+        assert "--held-out 0.05, as there" in out
+
+
+def test_other_data_than_those_of_the_source_are_reported(run, pictures, train, tmp_path, capsys):
+    folder = copy_some(pictures, 20, tmp_path / "twenty")
+    assert train(folder, "--init-from", run, "--steps", 1, "--held-out", 0.5) == 0
+    message = f"{run.name} was trained on other images. If they include these, it was trained on up to "
+    assert message in capsys.readouterr().out
+    new = newest_run()
+    assert read_config(new)["data"]["begun_from"].endswith(run.name)
+    assert train("--resume", new, "--steps", 2) == 0
+    assert read_config(new)["data"]["begun_from"].endswith(run.name)

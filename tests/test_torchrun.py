@@ -19,7 +19,7 @@ from engine.runs import checkpoints
 from gan.trainer import Trainer
 from tests.conftest import ROOT, TINY
 from tests.processes import warm_up
-from tests.run_contents import assert_same_run, config, steps
+from tests.run_contents import assert_same_run, read_config, steps
 
 FLAGS = (*TINY, "--steps", 9)
 
@@ -88,7 +88,7 @@ def test_a_restart_after_a_kill_resumes_bit_for_bit(pictures, working_directory)
     straight, killed = sorted(Path("outputs").iterdir())
     assert_same_run(straight, killed)
     assert steps(checkpoints(killed))[-1] == 9
-    assert config(killed)["environment"]["processes"] == 2
+    assert read_config(killed)["environment"]["processes"] == 2
     (line,) = error_lines()
     assert "another process of this training has ended" in line
     assert f"--resume {killed.absolute()} continues" in line

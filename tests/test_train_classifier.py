@@ -22,7 +22,7 @@ from faces.recognition.scores import accuracy, balanced_accuracy, confusion_matr
 from faces.recognition.trainer import ClassifierTrainer
 from tests.conftest import CLASSIFIER_FLAGS
 from tests.in_process import call, dying, refusal, succeed
-from tests.run_contents import assert_same_training, lines
+from tests.run_contents import assert_same_training, read_metrics
 from tests.states import assert_equal
 
 error_line = partial(refusal, "train_classifier.py")
@@ -58,7 +58,9 @@ def runs() -> list[Path]:
 @pytest.mark.parametrize("fixture", ["scratch_run", "arcface_run"])
 def test_held_out_images_are_classified(fixture, request):
     run = request.getfixturevalue(fixture)
-    scores = [line["score/balanced_accuracy"] for line in lines(run) if "score/balanced_accuracy" in line]
+    scores = [
+        line["score/balanced_accuracy"] for line in read_metrics(run) if "score/balanced_accuracy" in line
+    ]
     values = json.loads((run / "report.json").read_text())
     chance = 1 / 8
     assert values["balanced_accuracy"] == pytest.approx(max(scores))

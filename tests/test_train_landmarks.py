@@ -1,4 +1,4 @@
-"""train_landmarks.py as its user has it: what it learns, tells, leaves, goes on with and refuses."""
+"""train_landmarks.py as its users run it, called in this process."""
 
 import csv
 import json
@@ -14,20 +14,20 @@ from PIL import Image
 from engine.checkpoint import load
 from engine.png import load_png
 from engine.runs import best_path, checkpoints, sample_grids, step_of
-from faces.landmarks.annotations import read_annotations, write_landmarks
+from faces.landmarks.annotations import read_annotations, write_table
 from faces.landmarks.learner import LandmarkLearner
-from faces.landmarks.point_set import load_point_set
+from faces.landmarks.point_set import point_set
 from tests.conftest import LANDMARK_FLAGS
 from tests.in_process import call, dying, refusal, succeed
-from tests.run_contents import assert_same_training, lines
+from tests.run_contents import assert_same_training, read_config, read_metrics
 
-refused = partial(refusal, "train_landmarks.py")
-FEW = (*LANDMARK_FLAGS, "--batch-size", 8, "--steps", 6, "--checkpoint-every", 2, "--log-every", 1)
+refuse = partial(refusal, "train_landmarks.py")
+SHORT = (*LANDMARK_FLAGS, "--batch-size", 8, "--steps", 6, "--checkpoint-every", 2, "--log-every", 1)
 
 
 @pytest.fixture
 def folder(drawn_faces, tmp_path, monkeypatch) -> Path:
-    """A copy of the first 30 drawn faces, to be spoilt, below an empty working directory."""
+    """A copy of 30 drawn faces that a test may change; its parent is the working directory."""
     monkeypatch.chdir(tmp_path)
     faces = tmp_path / "лица 1"
     faces.mkdir()
@@ -38,242 +38,238 @@ def folder(drawn_faces, tmp_path, monkeypatch) -> Path:
     return faces
 
 
-def train(*words: object) -> list[str]:
-    """The lines it prints; fails unless all went well."""
-    return succeed("train_landmarks.py", *words).lines
+def train(*argv: object) -> list[str]:
+    """The lines printed by a training that must succeed."""
+    return succeed("train_landmarks.py", *argv).lines
 
 
 def newest() -> Path:
     return max(Path("outputs/landmarks").iterdir())
 
 
-def test_it_learns_where_things_are_on_faces_of_people_never_seen(landmark_run):
-    scores = [line["score/nme"] for line in lines(landmark_run) if "score/nme" in line]
-    # Jitter alone, with every face taken to be the mean one, is an error of about 0.18.
+def test_landmarks_are_learned_for_people_held_out(landmark_run):
+    scores = [line["score/nme"] for line in read_metrics(landmark_run) if "score/nme" in line]
+    # Predicting the mean face gives an error of about 0.18, from the jitter alone.
     assert scores[-1] < 0.10
     assert scores[-1] < scores[0]
-    config = json.loads((landmark_run / "config.json").read_text())
+    config = read_config(landmark_run)
     assert config["kind"] == "landmarks"
-    assert config["data"]["images"] == 90
-    assert config["data"]["people"] == 30
-    assert config["data"]["held_out"] == 27
-    assert config["data"]["point_set"] == "drawn-29"
+    expected = {"images": 90, "people": 30, "held_out": 27, "point_set": "drawn-29"}
+    assert expected.items() <= config["data"].items()
 
 
-def test_what_a_run_leaves(landmark_run):
-    left = {path.name for path in landmark_run.iterdir() if "tfevents" not in path.name}
-    assert left == {".lock", "checkpoints", "config.json", "metrics.jsonl", "samples", "skipped.txt"}
+def test_a_run_contains_checkpoints_samples_metrics_and_config(landmark_run):
+    names = {path.name for path in landmark_run.iterdir() if "tfevents" not in path.name}
+    assert names == {".lock", "checkpoints", "config.json", "metrics.jsonl", "samples", "skipped.txt"}
     assert len(list(landmark_run.glob("events.out.tfevents.*"))) == 1
     assert best_path(landmark_run).is_file()
     assert load_png(sample_grids(landmark_run)[-1]).shape == (3, 3 * 98 - 2, 8 * 98 - 2)
-    keys = set().union(*lines(landmark_run))
+    keys = set().union(*read_metrics(landmark_run))
     assert {"loss/training", "nme/training", "gradient/norm", "rate/learning"} <= keys
     assert {"score/nme", "score/mse", "score/failures"} <= keys
 
 
-@pytest.mark.parametrize("more", [(), ("--ema-half-life", 0, "--optimizer", "sgd", "--loss", "areas")])
-def test_a_killed_run_goes_on_bit_for_bit(folder, more):
-    words = (folder, *FEW, "--score-every", 3, *more)
-    train(*words, "--name", "straight")
+@pytest.mark.parametrize("changes", [(), ("--ema-half-life", 0, "--optimizer", "sgd", "--loss", "areas")])
+def test_resuming_a_killed_run_is_bit_exact(folder, changes):
+    argv = (folder, *SHORT, "--score-every", 3, *changes)
+    train(*argv, "--name", "straight")
     with dying(LandmarkLearner, 5):
-        call("train_landmarks.py", *words, "--name", "killed")
+        call("train_landmarks.py", *argv, "--name", "killed")
     straight, killed = sorted(Path("outputs/landmarks").iterdir())
     assert step_of(checkpoints(killed)[-1]) == 4
-    assert any("going on from" in line for line in train("--resume"))
+    assert any("resuming from" in line for line in train("--resume"))
     assert_same_training(straight, killed)
-    for left, right in zip(sample_grids(straight), sample_grids(killed), strict=True):
-        assert np.array_equal(load_png(left), load_png(right))
+    for pair in zip(sample_grids(straight), sample_grids(killed), strict=True):
+        assert np.array_equal(*map(load_png, pair))
 
 
-def test_a_finished_run_and_other_mathematics_are_refused(folder):
-    train(folder, *FEW)
+def test_resume_refuses_a_finished_run_and_settings_that_change_results(folder):
+    train(folder, *SHORT)
     run = newest()
-    assert "is at its end, step 6 of 6" in refused("--resume")
-    assert "different --loss" in refused("--resume", run, "--loss", "areas")
-    assert "different --steps" in refused("--resume", run.name, "--steps", 9)
-    assert "different --score-every" in refused("--resume", 1, "--score-every", 3)
-    assert "different --image-size" in refused("--resume", 1, "--image-size", 64, "--force")
+    assert "has reached its last step, 6 of 6" in refuse("--resume")
+    assert "another --loss" in refuse("--resume", run, "--loss", "areas")
+    assert "another --steps" in refuse("--resume", run.name, "--steps", 9)
+    assert "another --score-every" in refuse("--resume", 1, "--score-every", 3)
+    assert "another --image-size" in refuse("--resume", 1, "--image-size", 64, "--force")
     train("--resume", run, "--steps", 8, "--force")
     assert step_of(checkpoints(run)[-1]) == 8
     Image.new("RGB", (64, 64)).save(folder / "00000.png")
-    assert "have changed since" in refused("--resume", run)
+    assert "have changed since" in refuse("--resume", run)
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "said"),
+    ("name", "value", "message"),
     [
-        ("backbone", "resnet18", "was trained with a different --backbone"),
-        ("image_size", 64, "was trained with a different --image-size"),
-        ("points", "cats-9", "was trained with a different --points"),
+        ("backbone", "resnet18", "was trained with another --backbone"),
+        ("image_size", 64, "was trained with another --image-size"),
+        ("points", "cats-9", "was trained with another --points"),
         ("backbone", 7, "config.json: the run's setting backbone cannot be read"),
         ("steps", 0, "config.json: --steps must be 1 or more"),
     ],
 )
-def test_a_config_that_was_edited_by_hand_is_one_line(landmark_run, tmp_path, name, value, said):
+def test_an_edited_config_is_refused_in_one_line(landmark_run, tmp_path, name, value, message):
     run = tmp_path / "0001-edited"
     shutil.copytree(landmark_run, run)
-    config = json.loads((run / "config.json").read_text())
+    config = read_config(run)
     config["settings"][name] = value
     (run / "config.json").write_text(json.dumps(config))
-    assert said in refused("--resume", run)
+    assert message in refuse("--resume", run)
 
 
-def test_other_points_and_frozen_layers_cannot_be_forced_on_a_run(folder):
-    train(folder, *FEW)
-    assert "was trained with a different --freeze" in refused("--resume", "--force", "--freeze", "0")
-    found = read_annotations(folder)
-    write_landmarks(folder / "labels.csv", found.files, found.points[:, :9])
-    line = refused("--resume", "--force")
+def test_resume_refuses_other_points_and_frozen_layers_even_with_force(folder):
+    train(folder, *SHORT)
+    assert "was trained with another --freeze" in refuse("--resume", "--force", "--freeze", "0")
+    annotations = read_annotations(folder)
+    write_table(folder / "labels.csv", annotations.files, annotations.points[:, :9])
+    line = refuse("--resume", "--force")
     assert "was trained on 29 points (drawn-29), and the data have 9 now (cats-9)" in line
 
 
 @pytest.mark.parametrize("part", ["pairs", "areas", "eyes", "scale"])
-def test_a_point_set_that_was_edited_cannot_be_forced_on_a_run(landmark_run, tmp_path, part):
+def test_resume_refuses_an_edited_point_set_even_with_force(landmark_run, tmp_path, part):
     shutil.copytree(landmark_run, tmp_path / "0001-run")
     state = load(checkpoints(landmark_run)[-1])
-    state["point_set"][part] = "as it was before"
+    state["point_set"][part] = "another"
     torch.save(state, checkpoints(tmp_path / "0001-run")[-1])
-    line = refused("--resume", tmp_path / "0001-run", "--force")
+    line = refuse("--resume", tmp_path / "0001-run", "--force")
     assert f"was trained with other {part} of the point set drawn-29: restore it" in line
 
 
-def test_other_people_held_out_are_other_data(folder):
+def test_resume_refuses_other_people(folder):
     rows = [line.split(",") for line in (folder / "labels.csv").read_text().splitlines()]
     column = rows[0].index("person")
-    train(folder, *FEW, "--minutes", 1e-6)
+    train(folder, *SHORT, "--minutes", 1e-6)
     for row in rows[1:]:
-        row[column] = f"{row[column]}, as of today"
+        row[column] = f"{row[column]} renamed"
     with (folder / "labels.csv").open("w", newline="") as file:
         csv.writer(file).writerows(rows)
-    assert "the data have changed since" in refused("--resume")
+    assert "the data have changed since" in refuse("--resume")
 
 
-def test_a_run_goes_on_from_another_working_directory(folder, tmp_path, monkeypatch):
-    points = {"name": "mine", **load_point_set("drawn-29").to_json()}
+def test_resume_works_from_another_working_directory(folder, tmp_path, monkeypatch):
+    points = {"name": "mine", **point_set("drawn-29").to_json()}
     Path("mine.json").write_text(json.dumps(points), encoding="utf-8")
-    words = ("--csv", Path(folder.name, "labels.csv"), "--points", "mine.json")
-    train(folder, *FEW, *words, "--minutes", 1e-6)
+    argv = ("--csv", Path(folder.name, "labels.csv"), "--points", "mine.json")
+    train(folder, *SHORT, *argv, "--minutes", 1e-6)
     run = newest().absolute()
-    assert any("going on from" in line for line in train("--resume", *words, "--minutes", 1e-6))
+    assert any("resuming from" in line for line in train("--resume", *argv, "--minutes", 1e-6))
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    assert any("going on from" in line for line in train("--resume", run))
+    assert any("resuming from" in line for line in train("--resume", run))
     assert step_of(checkpoints(run)[-1]) > 1
 
 
-def test_a_new_run_begins_with_anothers_network(folder):
-    train(folder, *FEW)
+def test_init_from_starts_with_the_network_of_a_run(folder):
+    train(folder, *SHORT)
     first = load(checkpoints(newest())[-1])
     train(folder, "--init-from", 1, "--steps", 1, "--batch-size", 8, "--cache", "cache", "--workers", 0)
     assert newest().name.startswith("0002-")
     second = load(checkpoints(newest())[-1])
-    moved = (second["network"]["head.weight"] - first["network"]["head.weight"]).abs().max()
-    assert 0 < moved < 5e-3
+    change = (second["network"]["head.weight"] - first["network"]["head.weight"]).abs().max()
+    assert 0 < change < 5e-3
 
 
-def test_points_that_do_not_fit_the_checkpoint_or_the_set(folder):
-    train(folder, *FEW)
-    found = read_annotations(folder)
-    write_landmarks(folder / "labels.csv", found.files, found.points[:, :9])
-    words = ("--init-from", 1, "--steps", 1, "--person", "(.+)", "--batch-size", 8)
-    line = refused(folder, *words)
+def test_points_that_fit_neither_the_checkpoint_nor_the_point_set_are_refused(folder):
+    train(folder, *SHORT)
+    annotations = read_annotations(folder)
+    write_table(folder / "labels.csv", annotations.files, annotations.points[:, :9])
+    line = refuse(folder, "--init-from", 1, "--steps", 1, "--person", "(.+)", "--batch-size", 8)
     assert "finds 29 points (drawn-29), but the data have 9 (cats-9)" in line
-    line = refused(folder, *FEW, "--points", "faces-68")
+    line = refuse(folder, *SHORT, "--points", "faces-68")
     assert "9 points a face, but the point set faces-68 has 68" in line
-    write_landmarks(folder / "labels.csv", found.files, found.points[:, :5])
-    assert "no point set of 5 landmarks" in refused(folder, *FEW)
+    write_table(folder / "labels.csv", annotations.files, annotations.points[:, :5])
+    assert "no point set of 5 landmarks" in refuse(folder, *SHORT)
 
 
-def test_bad_rows_end_it_and_bad_images_are_left_out_counted_and_listed(folder):
+def test_invalid_rows_are_refused_and_unreadable_images_skipped(folder):
     table = folder / "labels.csv"
-    good = table.read_text()
-    rows = good.splitlines()
-    for bad, said in [
+    valid = table.read_text()
+    rows = valid.splitlines()
+    for row, message in [
         (rows[4].replace("00003.png", "gone.png"), "row 5: there is no file 'gone.png'"),
         (rows[4] + ",1", "columns, but the header has"),
-        (rows[4].rpartition(",")[0] + ",nan", "row 5, y28: nan is not a finite number"),
+        (rows[4].rpartition(",")[0] + ",nan", "row 5, y28: nan is no place"),
     ]:
-        table.write_text("\n".join([*rows[:4], bad, *rows[5:]]))
-        line = refused(folder, *FEW)
-        assert str(table) in line
-        assert "row 5" in line
-        assert said in line
+        table.write_text("\n".join([*rows[:4], row, *rows[5:]]))
+        line = refuse(folder, *SHORT)
+        for part in (str(table), "row 5", message):
+            assert part in line
     assert not Path("outputs").exists()
-    table.write_text(good)
+    table.write_text(valid)
     (folder / "00004.png").write_bytes(b"broken")
-    told = train(folder, *FEW)
-    assert "29 faces of" in told[0]
-    assert "(1 left out)" in told[0]
+    lines = train(folder, *SHORT)
+    assert "29 faces of" in lines[0]
+    assert "(1 left out)" in lines[0]
     assert (newest() / "skipped.txt").read_text().startswith("00004.png\tnot a JPEG")
 
 
-def test_faces_without_a_distance_to_divide_errors_by_are_left_out_and_named(folder):
-    found = read_annotations(folder)
-    one, other = load_point_set("drawn-29").scale_indices
-    found.points[7] = 5
-    found.points[20, one], found.points[20, other] = (3, 5), (3.01, 5)
-    write_landmarks(folder / "labels.csv", found.files, found.points)
-    told = train(folder, *FEW, "--score-every", 2)
-    assert "28 faces of" in told[0]
-    assert "(2 left out)" in told[0]
-    said = f"00007.png: {folder / 'labels.csv'}, row 9: eye_left_outer and eye_right_outer, by whose distance"
-    assert told[1].startswith(f"left out first: {said}")
-    listed = (newest() / "skipped.txt").read_text().splitlines()
-    assert [line.partition("\t")[0] for line in listed] == ["00007.png", "00020.png"]
-    assert "row 22" in listed[1]
+def test_faces_without_a_reference_distance_are_skipped_and_listed(folder):
+    annotations = read_annotations(folder)
+    left, right = point_set("drawn-29").scale_numbers
+    annotations.points[7] = 5
+    annotations.points[20, left], annotations.points[20, right] = (3, 5), (3.01, 5)
+    write_table(folder / "labels.csv", annotations.files, annotations.points)
+    lines = train(folder, *SHORT, "--score-every", 2)
+    assert "28 faces of" in lines[0]
+    assert "(2 left out)" in lines[0]
+    message = (
+        f"00007.png: {folder / 'labels.csv'}, row 9: eye_left_outer and eye_right_outer, by whose distance"
+    )
+    assert lines[1].startswith(f"left out first: {message}")
+    skipped = (newest() / "skipped.txt").read_text().splitlines()
+    assert [line.partition("\t")[0] for line in skipped] == ["00007.png", "00020.png"]
+    assert "row 22" in skipped[1]
     assert best_path(newest()).is_file()
-    found.points[:] = 5
-    write_landmarks(folder / "labels.csv", found.files, found.points)
-    assert "no face is left; the first is 00000.png: " in refused(folder, *FEW)
+    annotations.points[:] = 5
+    write_table(folder / "labels.csv", annotations.files, annotations.points)
+    assert "no face is left; the first is 00000.png: " in refuse(folder, *SHORT)
 
 
-def test_points_outside_their_image_are_said(folder):
-    found = read_annotations(folder)
-    found.points[3, 1] = (-2, 5)
-    write_landmarks(folder / "labels.csv", found.files, found.points)
-    told = train(folder, *FEW, "--person", "(.+)")
-    assert "1 points of 1 faces lie outside their image" in told[0]
-    config = json.loads((newest() / "config.json").read_text())
-    assert config["data"]["points_outside"] == 1
+def test_points_outside_their_image_are_counted(folder):
+    annotations = read_annotations(folder)
+    annotations.points[3, 1] = (-2, 5)
+    write_table(folder / "labels.csv", annotations.files, annotations.points)
+    lines = train(folder, *SHORT, "--person", "(.+)")
+    assert "1 points of 1 faces lie outside their image" in lines[0]
+    assert read_config(newest())["data"]["points_outside"] == 1
 
 
-def test_cats_and_a_dry_run(folder):
-    found = read_annotations(folder)
+def test_a_dry_run_on_cat_annotations(folder):
+    annotations = read_annotations(folder)
     (folder / "labels.csv").unlink()
-    for name, points in zip(found.files, found.points, strict=True):
+    for name, points in zip(annotations.files, annotations.points, strict=True):
         numbers = " ".join(str(round(value)) for value in points[:9].ravel())
         (folder / f"{name}.cat").write_text(f"9 {numbers} ")
-    told = train(folder, *FEW, "--dry-run")
-    assert "30 faces of 30 people" in told[0]
-    assert "9 points each (cats-9)" in told[0]
-    assert "parameters" in told[-1]
+    lines = train(folder, *SHORT, "--dry-run")
+    assert "30 faces of 30 people" in lines[0]
+    assert "9 points each (cats-9)" in lines[0]
+    assert "parameters" in lines[-1]
     assert not Path("outputs").exists()
 
 
-def test_a_torchvision_backbone_partly_frozen(folder, tmp_path):
+def test_a_pretrained_backbone_is_partly_frozen(folder, tmp_path):
     import torchvision
 
     network = torchvision.models.get_model("shufflenet_v2_x0_5", weights=None)
     torch.save(network.state_dict(), tmp_path / "weights.pth")
-    words = ("--backbone", "shufflenet_v2_x0_5", "--weights", tmp_path / "weights.pth", "--freeze", "stage3")
-    train(folder, *FEW, *words, "--steps", 1)
+    argv = ("--backbone", "shufflenet_v2_x0_5", "--weights", tmp_path / "weights.pth", "--freeze", "stage3")
+    train(folder, *SHORT, *argv, "--steps", 1)
     state = load(checkpoints(newest())[-1])
-    for which in ("network", "average"):
-        weights = state[which]
+    for weights in (state["network"], state["average"]):
         assert torch.equal(weights["backbone.body.conv1.0.weight"], network.conv1[0].weight)
         assert torch.equal(weights["backbone.body.conv1.1.running_mean"], network.conv1[1].running_mean)
     assert not torch.equal(state["network"]["backbone.body.conv5.0.weight"], network.conv5[0].weight)
-    assert "no layer stage9" in refused(folder, *FEW, *words[:-1], "stage9")
+    assert "no layer stage9" in refuse(folder, *SHORT, *argv[:-1], "stage9")
     (tmp_path / "weights.pth").unlink()
-    assert "is at its end" in refused("--resume")  # and needs no longer what it began with
-    told = train(folder, *FEW, "--init-from", 1, "--freeze", "stage3", "--dry-run")
-    assert any(line.startswith("beginning with the network of") for line in told)
-    every, trained = (int(part.split()[0].replace(",", "")) for part in told[-1].split(" parameters, "))
-    assert trained < every
+    assert "has reached its last step" in refuse("--resume")  # without the weights it started from
+    lines = train(folder, *SHORT, "--init-from", 1, "--freeze", "stage3", "--dry-run")
+    assert any("the network of " in line for line in lines)
+    total, trained = (int(part.split()[0].replace(",", "")) for part in lines[-1].split(" parameters, "))
+    assert trained < total
 
 
-def test_mistakes_are_one_line(folder):
-    for words, said in [
+def test_a_mistake_is_reported_in_one_line(folder):
+    for argv, message in [
         ((folder / "nowhere",), "there is no folder"),
         ((folder, "--held-out", 0), "--held-out must be"),
         ((folder, "--freeze", "layer1"), "--freeze keeps layers"),
@@ -283,29 +279,27 @@ def test_mistakes_are_one_line(folder):
         ((folder, "--image-size", 16), "--image-size must be 32 or more"),
         ((folder, "--person", "(.).*"), "of 1 people: too few"),
         ((folder, "--points", "nothing.json"), "nothing.json (No such file or directory); give a JSON file"),
-        (("--resume", "7"), "7 is not a run"),
+        (("--resume", "7"), "7 is no run"),
         (("--resume",), "train_landmarks.py FOLDER"),
     ]:
-        assert said in refused(*(() if "--resume" in words else FEW), *words), words
+        assert message in refuse(*(() if "--resume" in argv else SHORT), *argv), argv
 
 
-def test_a_run_of_the_gan_is_another_kind(folder, tiny_run, landmark_run):
-    assert "run of another kind: gan, not landmarks" in refused("--resume", tiny_run)
-    told = call("sample.py", landmark_run)
-    assert told.code == 2
-    assert "run of another kind: landmarks, not gan" in told.error
+def test_runs_of_another_kind_are_refused(folder, tiny_run, landmark_run):
+    assert "run of another kind: gan, not landmarks" in refuse("--resume", tiny_run)
+    assert "run of another kind: landmarks, not gan" in refusal("sample.py", landmark_run)
 
 
-def test_training_that_diverges_has_a_code_of_its_own(folder):
-    words = ("--learning-rate", 1e30, "--optimizer", "sgd", "--loss", "point")
-    told = call("train_landmarks.py", folder, *FEW, *words)
-    assert told.code == 3
-    assert "NaN or infinite" in told.error
+def test_a_training_that_diverges_has_its_own_exit_code(folder):
+    argv = ("--learning-rate", 1e30, "--optimizer", "sgd", "--loss", "point")
+    ended = call("train_landmarks.py", folder, *SHORT, *argv)
+    assert ended.code == 3
+    assert "NaN or infinite" in ended.error
 
 
-def test_without_a_folder_it_draws_faces_and_says_so(folder, monkeypatch):
+def test_without_a_folder_drawn_faces_are_trained_on(folder, monkeypatch):
     monkeypatch.setattr("faces.drawn.folder.FACES_COUNT", 20)
-    told = train(*FEW, "--steps", 1)
-    assert "training on drawn faces" in told[0]
-    assert "20 faces of 4 people" in told[1]
+    lines = train(*SHORT, "--steps", 1)
+    assert "training on drawn faces" in lines[0]
+    assert "20 faces of 4 people" in lines[1]
     assert newest().name == "0001-drawn-5000-32px"

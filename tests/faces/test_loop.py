@@ -20,7 +20,7 @@ from engine.runs import best_path, checkpoints, sample_grids, step_of
 from engine.settings import TrainingSettings
 from faces.loop import SupervisedLoop, SupervisedTrainer
 from faces.updater import Updater, decayed_parameters, make_optimizer, warmup_cosine_schedule
-from tests.run_contents import lines
+from tests.run_contents import read_metrics
 from tests.states import assert_equal
 
 SETTINGS = TrainingSettings(
@@ -96,7 +96,7 @@ def test_logs_samples_scores_and_checkpoints(tmp_path):
     assert result.checkpoint == checkpoints(tmp_path)[-1]
     assert [step_of(path) for path in sample_grids(tmp_path)] == [0, 6, 12]
     assert load_png(sample_grids(tmp_path)[1])[0, 0, 0] == 6
-    logged = {line["step"]: line for line in lines(tmp_path)}
+    logged = {line["step"]: line for line in read_metrics(tmp_path)}
     assert list(logged) == [3, 4, 6, 8, 9, 12]
     assert "score/error" in logged[4]
     assert "loss/training" not in logged[4]
@@ -130,7 +130,7 @@ def test_killed_run_resumes_bit_for_bit(tmp_path, end):
     resume(killed)
     assert_equal(load(checkpoints(straight)[-1]), load(checkpoints(killed)[-1]))
     assert_equal(load(best_path(straight)), load(best_path(killed)))
-    assert lines(straight) == lines(killed)
+    assert read_metrics(straight) == read_metrics(killed)
     assert [path.name for path in sample_grids(straight)] == [path.name for path in sample_grids(killed)]
 
 
@@ -141,10 +141,10 @@ def test_signal_ends_training_after_the_step_and_saves_it(tmp_path):
     result = train(stopped, trainer)
     assert (result.step, result.exit_code) == (7, 143)
     assert step_of(result.checkpoint) == 7
-    assert [line["step"] for line in lines(stopped)] == [3, 4, 6]
+    assert [line["step"] for line in read_metrics(stopped)] == [3, 4, 6]
     train(straight, LineTrainer())
     resume(stopped)
-    assert lines(stopped) == lines(straight)
+    assert read_metrics(stopped) == read_metrics(straight)
     assert_equal(load(checkpoints(straight)[-1]), load(checkpoints(stopped)[-1]))
 
 

@@ -22,14 +22,14 @@ SIDES = {
 NORMALISATIONS = ("batch", "layer", "none")
 
 
-def seeded(kind, *args, **kwargs):
+def seeded(network_type, *args, **kwargs):
     torch.manual_seed(0)
-    return kind(*args, **kwargs)
+    return network_type(*args, **kwargs)
 
 
 @pytest.fixture
-def undrawn(monkeypatch):
-    """Millions of weights need no values to be counted."""
+def zero_weights(monkeypatch):
+    """Skip drawing millions of weights that are only counted."""
     monkeypatch.setattr(nn.init, "trunc_normal_", lambda weight, **_: nn.init.zeros_(weight))
 
 
@@ -39,37 +39,37 @@ def count(network: nn.Module) -> int:
 
 @torch.no_grad()
 def shapes(network: nn.Module, inputs: torch.Tensor) -> list[tuple[str, tuple[int, ...]]]:
-    """Kind and output shape of every layer, in the order they run."""
-    seen: list[tuple[str, tuple[int, ...]]] = []
+    """Type and output shape of every layer, in the order in which they run."""
+    rows: list[tuple[str, tuple[int, ...]]] = []
 
-    def note(layer: nn.Module, _, output: torch.Tensor) -> None:
-        seen.append((type(layer).__name__, tuple(output.shape)))
+    def add_row(layer: nn.Module, _, output: torch.Tensor) -> None:
+        rows.append((type(layer).__name__, tuple(output.shape)))
 
     for name, layer in network.named_modules():
         if name and name != "layers":
-            layer.register_forward_hook(note)
+            layer.register_forward_hook(add_row)
     network.eval()(inputs)
-    return seen
+    return rows
 
 
-@pytest.mark.usefixtures("undrawn")
+@pytest.mark.usefixtures("zero_weights")
 @pytest.mark.parametrize("size", sorted(SIDES))
-def test_every_layer_of_the_generator_has_its_shape(size):
+def test_layer_shapes_of_the_generator(size):
     first, *sides = SIDES[size]
     network = Generator(LIGHT, 100, size)
     expected = [("Linear", (2, 250 * first * first))]
-    expected += [(kind, (2, 250, first, first)) for kind in ("BatchNorm2d", "ReLU")]
+    expected += [(layer, (2, 250, first, first)) for layer in ("BatchNorm2d", "ReLU")]
     for width, side in zip((150, 90, 54), sides, strict=False):
-        expected += [(kind, (2, width, side, side)) for kind in ("ConvTranspose2d", "BatchNorm2d", "ReLU")]
+        expected += [(layer, (2, width, side, side)) for layer in ("ConvTranspose2d", "BatchNorm2d", "ReLU")]
     # No batch norm after the last layer.
-    expected += [(kind, (2, 3, size, size)) for kind in ("ConvTranspose2d", "Tanh")]
+    expected += [(layer, (2, 3, size, size)) for layer in ("ConvTranspose2d", "Tanh")]
     assert shapes(network, torch.zeros(2, 100)) == expected
 
 
-@pytest.mark.usefixtures("undrawn")
+@pytest.mark.usefixtures("zero_weights")
 @pytest.mark.parametrize("normalisation", NORMALISATIONS)
 @pytest.mark.parametrize("size", sorted(SIDES))
-def test_every_layer_of_the_discriminator_has_its_shape(size, normalisation):
+def test_layer_shapes_of_the_discriminator(size, normalisation):
     network = Discriminator((64, 128, 256, 512), size, normalisation)
     norm, widths = {
         "batch": ("BatchNorm2d", (64, 128, 256, 512)),
@@ -77,16 +77,16 @@ def test_every_layer_of_the_discriminator_has_its_shape(size, normalisation):
     }.get(normalisation, ("", ()))
     expected = []
     for width, side in zip((64, 128, 256, 512), reversed(SIDES[size][:-1]), strict=True):
-        kinds = ["Conv2d", norm, "LeakyReLU"] if width in widths else ["Conv2d", "LeakyReLU"]
-        expected += [(kind, (2, width, side, side)) for kind in kinds]
+        layers = ["Conv2d", norm, "LeakyReLU"] if width in widths else ["Conv2d", "LeakyReLU"]
+        expected += [(layer, (2, width, side, side)) for layer in layers]
     expected.append(("Linear", (2, 2)))
     assert shapes(network, torch.zeros(2, 3, size, size)) == expected
 
 
-@pytest.mark.usefixtures("undrawn")
-def test_parameters_are_as_many_as_counted_by_hand():
+@pytest.mark.usefixtures("zero_weights")
+def test_parameter_counts():
     light, paper = Generator(LIGHT), Generator(PAPER)
-    discriminators = {kind: count(Discriminator(normalisation=kind)) for kind in NORMALISATIONS}
+    discriminators = {name: count(Discriminator(normalisation=name)) for name in NORMALISATIONS}
     # Linear, four kernels of 5 x 5, scale and shift of four batch norms, three biases.
     assert count(light) == (
         100 * 250 * 36
@@ -111,8 +111,7 @@ def test_parameters_are_as_many_as_counted_by_hand():
 
 
 @pytest.mark.parametrize("training", [False, True])
-def test_the_generator_computes_what_is_written(training):
-    """Against the same network spelt out in functions."""
+def test_the_generator_equals_its_definition_in_functions(training):
     network = seeded(Generator, NARROW, 7, 32).train(training)
     norms = [layer for layer in network.layers if isinstance(layer, nn.BatchNorm2d)]
     for norm in norms:
@@ -138,7 +137,7 @@ def test_the_generator_computes_what_is_written(training):
     torch.testing.assert_close(network(z), x, rtol=1e-5, atol=1e-6)
 
 
-def test_the_discriminator_computes_what_is_written():
+def test_the_discriminator_equals_its_definition_in_functions():
     network = seeded(Discriminator, (4, 5, 6, 8), 32, "none", 0.25)
     for layer in network.layers:
         if isinstance(layer, nn.Conv2d):
@@ -155,13 +154,13 @@ def test_the_discriminator_computes_what_is_written():
 
 
 @pytest.mark.parametrize("size", IMAGE_SIZES)
-def test_every_allowed_size_fits_both_networks(size):
+def test_both_networks_support_every_image_size(size):
     images = Generator((4, 3, 2, 2), 5, size)(torch.rand(2, 5))
     assert images.shape == (2, 3, size, size)
     assert Discriminator((2, 2, 3, 4), size)(images).shape == (2, 2)
 
 
-def test_images_stay_in_range_however_large_the_features():
+def test_images_stay_in_range_for_large_features():
     network = seeded(Generator, NARROW, 10, 32)
     with torch.no_grad():
         usual = network(torch.rand(8, 10))
@@ -173,21 +172,20 @@ def test_images_stay_in_range_however_large_the_features():
 
 
 @pytest.mark.parametrize("normalisation", NORMALISATIONS)
-def test_an_image_is_judged_by_itself_but_for_batch_norm(normalisation):
+def test_logits_depend_on_one_image_alone_without_batch_norm(normalisation):
     network = seeded(Discriminator, (8, 8, 8, 8), 32, normalisation)
     images = torch.rand(6, 3, 32, 32) * 2 - 1
     alone, together = network(images[:2]), network(images)[:2]
-    alike = torch.allclose(alone, together, rtol=1e-4, atol=1e-6)
-    assert network.independent is alike
+    assert network.independent is torch.allclose(alone, together, rtol=1e-4, atol=1e-6)
     assert network.independent is (normalisation != "batch")
 
 
-def test_layer_norm_gives_the_features_of_each_image_mean_0_and_variance_1():
+def test_layer_norm_normalises_each_image():
     network = seeded(Discriminator, (4, 5, 6, 8), 32, "layer")
     normed: list[torch.Tensor] = []
     for layer in network.layers:
         if isinstance(layer, nn.Conv2d):
-            layer.weight.data *= 10  # so that what keeps the norm from dividing by zero does not count
+            layer.weight.data *= 10  # so that the epsilon of the norm is negligible
         if isinstance(layer, nn.GroupNorm):
             layer.register_forward_hook(lambda layer, _, features: normed.append(features.detach().clone()))
     network(torch.rand(3, 3, 32, 32) * torch.tensor([1.0, 3, 10]).view(3, 1, 1, 1))
@@ -199,24 +197,24 @@ def test_layer_norm_gives_the_features_of_each_image_mean_0_and_variance_1():
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 2e-2)])
-def test_layer_norm_is_the_same_composed(dtype, tolerance):
+def test_the_composed_layer_norm_equals_group_norm(dtype, tolerance):
     norm = LayerNorm(6)
     nn.init.uniform_(norm.weight, 0.5, 1.5)
     nn.init.uniform_(norm.bias, -0.5, 0.5)
     features = (torch.randn(3, 6, 5, 5) * 4 + 3).to(dtype, memory_format=torch.channels_last)
-    made = norm.composed(features)
-    assert made.dtype == dtype
-    assert made.is_contiguous(memory_format=torch.channels_last)
-    torch.testing.assert_close(made.float(), norm(features.float()), rtol=tolerance, atol=tolerance)
+    composed = norm.composed(features)
+    assert composed.dtype == dtype
+    assert composed.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(composed.float(), norm(features.float()), rtol=tolerance, atol=tolerance)
 
 
-def test_the_projection_is_in_float32_under_bfloat16():
+def test_the_projection_is_computed_in_float32_under_autocast():
     network = seeded(Generator, (8, 8, 8, 8), 100, 32)
-    z, made = torch.rand(4, 100), []
-    network.project.register_forward_hook(lambda *call: made.append(call[-1]))
+    z, projected = torch.rand(4, 100), []
+    network.project.register_forward_hook(lambda *call: projected.append(call[-1]))
     with torch.autocast("cpu", torch.bfloat16):
         images = network(z)
-    assert torch.equal(made[0], z @ network.project.weight.T)
+    assert torch.equal(projected[0], z @ network.project.weight.T)
     assert images.dtype == torch.bfloat16
 
 
@@ -239,36 +237,15 @@ def test_gradients_reach_every_weight(normalisation):
 @pytest.mark.parametrize("make", [partial(Generator, LIGHT), Discriminator])
 def test_weights_start_from_a_truncated_normal(make):
     network = seeded(make)
-    # A normal cut at two deviations has 0.8796 of the deviation: sqrt(1 - 4 phi(2) / (2 Phi(2) - 1)).
-    shrunk = math.sqrt(1 - 4 * math.exp(-2) / math.sqrt(2 * math.pi) / math.erf(math.sqrt(2)))
-    assert shrunk == pytest.approx(0.8796, abs=1e-4)
+    # Cut at two standard deviations, a normal has sqrt(1 - 4 phi(2) / (2 Phi(2) - 1)) of its deviation.
+    shrinkage = math.sqrt(1 - 4 * math.exp(-2) / math.sqrt(2 * math.pi) / math.erf(math.sqrt(2)))
     weights = [(name, weight.detach()) for name, weight in network.named_parameters()]
     kernels = [(name, weight) for name, weight in weights if weight.ndim > 1]
     assert len(kernels) == 5
     for name, weight in kernels:
         spread = 1 / math.sqrt(weight.numel())
-        assert weight.std().item() == pytest.approx(0.02 * shrunk, rel=4 * spread), name
+        assert weight.std().item() == pytest.approx(0.02 * shrinkage, rel=4 * spread), name
         assert weight.mean().item() == pytest.approx(0, abs=5 * 0.02 * spread), name
         assert weight.abs().max() <= 0.04, name
         assert weight.abs().max() > 0.039, name
     assert all(not weight.any() for name, weight in weights if name.endswith("bias"))
-
-
-def test_logits_are_scaled_by_the_factor_on_the_head():
-    images = torch.rand(4, 3, 32, 32)
-    full = seeded(Discriminator, (4, 5, 6, 8), 32, "none")(images)
-    quarter = seeded(Discriminator, (4, 5, 6, 8), 32, "none", 0.25)(images)
-    assert full.abs().max() > 0
-    torch.testing.assert_close(quarter, full / 4)
-
-
-def test_training_raises_logit_1_of_the_data_and_logit_0_of_what_is_generated():
-    network = seeded(Discriminator, (8, 8, 8, 8), 32, "none")
-    real, fake = torch.rand(8, 3, 32, 32), -torch.rand(8, 3, 32, 32)
-    optimizer, loss = torch.optim.Adam(network.parameters(), 1e-2), CrossEntropy()
-    for _ in range(30):
-        optimizer.zero_grad()
-        (loss.real(network(real)) + loss.fake(network(fake))).backward()
-        optimizer.step()
-    assert (network(real).argmax(1) == 1).all()
-    assert (network(fake).argmax(1) == 0).all()

@@ -1,4 +1,4 @@
-"""What a command line is taken to mean, before anything is trained."""
+"""What a command line decides before anything is trained."""
 
 from __future__ import annotations
 
@@ -13,33 +13,57 @@ from engine.checkpoint import load
 from engine.distributed import World
 from engine.errors import UserError
 from engine.runs import checkpoints
-from gan import setup as launch
+from gan import setup
 from gan.setup import make_plan
+
+ON_CPU = ("--device", "cpu", "--precision", "float32")
+LIGHT, PAPER = (250, 150, 90, 54), (1024, 512, 256, 128)
 
 
 @pytest.fixture
-def on_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine with one CUDA device, as far as a plan can see."""
-    monkeypatch.setattr(launch, "choose_device", lambda _: torch.device("cuda"))
-    monkeypatch.setattr(launch, "choose_precision", lambda *_: "bfloat16")
+def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that appears to have one CUDA device."""
+    monkeypatch.setattr(setup, "choose_device", lambda _: torch.device("cuda"))
+    monkeypatch.setattr(setup, "choose_precision", lambda *_: "bfloat16")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
 
 
-def test_a_cpu_takes_the_light_preset():
-    settings = make_plan(["faces", "--device", "cpu"]).settings
-    assert (settings.generator_widths, settings.batch_size) == ((250, 150, 90, 54), 96)
+@pytest.mark.parametrize(
+    ("argv", "batch_size", "negatives"),
+    [
+        (["faces"], 96, 0.25),
+        ([], 32, 0),
+        (["--minutes", "60"], 32, 0),
+        (["--batch-size", "8", "--negatives", "0.5"], 8, 0.5),
+        (["--preset", "light"], 96, 0.25),
+    ],
+)
+def test_a_cpu_uses_the_light_preset_and_smaller_batches_for_drawn_faces(argv, batch_size, negatives):
+    settings = make_plan([*argv, *ON_CPU]).settings
+    assert settings.generator_widths == LIGHT
+    assert (settings.batch_size, settings.negatives) == (batch_size, negatives)
 
 
-@pytest.mark.usefixtures("on_gpu")
-def test_a_gpu_takes_the_paper_preset_unless_told_otherwise():
-    settings = make_plan(["faces"]).settings
-    assert (settings.generator_widths, settings.batch_size) == ((1024, 512, 256, 128), 128)
-    settings = make_plan(["faces", "--preset", "light"]).settings
-    assert (settings.generator_widths, settings.batch_size) == ((250, 150, 90, 54), 96)
+@pytest.mark.usefixtures("gpu")
+@pytest.mark.parametrize(
+    ("argv", "widths", "batch_size"),
+    [(["faces"], PAPER, 128), ([], PAPER, 128), (["faces", "--preset", "light"], LIGHT, 96)],
+)
+def test_a_gpu_uses_the_paper_preset(argv, widths, batch_size):
+    settings = make_plan(argv).settings
+    assert (settings.generator_widths, settings.batch_size, settings.negatives) == (widths, batch_size, 0.25)
+
+
+@pytest.mark.usefixtures("gpu")
+def test_more_processes_than_gpus_are_refused():
+    world = World()
+    world.size = world.local_size = 2
+    with pytest.raises(UserError, match=r"^2 processes for 1 GPUs: give torchrun --nproc-per-node 1"):
+        make_plan(["faces"], world)
 
 
 @pytest.mark.parametrize(
-    ("words", "end"),
+    ("argv", "end"),
     [
         ([], (None, 15)),
         (["--steps", "20"], (20, None)),
@@ -48,70 +72,47 @@ def test_a_gpu_takes_the_paper_preset_unless_told_otherwise():
         (["faces", "--minutes", "3", "--steps", "20"], (20, 3)),
     ],
 )
-def test_a_run_ends_by_itself(words, end):
-    settings = make_plan([*words, "--device", "cpu", "--precision", "float32"]).settings
+def test_every_run_has_an_end(argv, end):
+    settings = make_plan([*argv, *ON_CPU]).settings
     assert (settings.steps, settings.minutes) == end
 
 
 @pytest.mark.parametrize(
-    ("words", "images", "negatives"),
+    ("argv", "processes", "message"),
     [
-        ([], 32, 0),
-        (["--batch-size", "8", "--negatives", "0.5"], 8, 0.5),
-        (["--preset", "light"], 96, 0.25),
-        (["--minutes", "60"], 32, 0),
-        (["faces"], 96, 0.25),
-    ],
-)
-def test_drawn_faces_are_learnt_in_a_form_for_a_short_run_unless_told_otherwise(words, images, negatives):
-    settings = make_plan([*words, "--device", "cpu", "--precision", "float32"]).settings
-    assert (settings.batch_size, settings.negatives) == (images, negatives)
-
-
-@pytest.mark.usefixtures("on_gpu")
-def test_a_gpu_learns_drawn_faces_as_it_does_photos():
-    settings = make_plan([]).settings
-    assert (settings.batch_size, settings.negatives) == (128, 0.25)
-
-
-@pytest.mark.parametrize(
-    ("words", "processes", "least"),
-    [
-        ([], 24, None),
-        ([], 32, 32),
-        (["--negatives", "0.01"], 1, 2),
+        (["--normalisation", "batch"], 24, None),
+        (["--normalisation", "batch"], 32, r"need 32 negatives or more.*: give more, or --negatives 0$"),
+        (["--normalisation", "batch", "--negatives", "0.01"], 1, "need 2 negatives or more"),
+        (["--normalisation", "batch", "--negatives", "0"], 32, None),
         (["--normalisation", "layer"], 32, None),
-        (["--negatives", "0"], 32, None),
+        (["--batch-size", "7"], 4, "--batch-size 7 is too small for 4 processes: it must be 8 or more"),
     ],
 )
-def test_batch_norm_never_has_but_one_negative_to_compare(words, processes, least):
+def test_no_process_gets_a_single_image_or_negative(argv, processes, message):
     world = World()
     world.size = world.local_size = processes
-    given = ["faces", "--device", "cpu", "--precision", "float32", "--normalisation", "batch", *words]
-    if least is None:
-        make_plan(given, world)
-        return
-    told = rf"need {least} negatives or more.*: give more, or --negatives 0$"
-    with pytest.raises(UserError, match=told):
-        make_plan(given, world)
+    argv = ["faces", *ON_CPU, *argv]
+    if message is None:
+        make_plan(argv, world)
+    else:
+        with pytest.raises(UserError, match=message):
+            make_plan(argv, world)
 
 
-def test_a_setting_put_into_an_older_runs_config_is_noticed(tiny_run, tmp_path):
+def test_a_setting_missing_from_an_old_checkpoint_is_compared_with_its_old_value(tiny_run, tmp_path):
     run = Path(shutil.copytree(tiny_run, tmp_path / tiny_run.name))
     path = checkpoints(run)[-1]
     state = load(path, mapped=False)
-    del state["settings"]["negatives"]  # as checkpoints of before have none
+    del state["settings"]["negatives"]
     torch.save(state, path)
     with pytest.raises(UserError, match=r"config\.json has another --negatives than"):
         make_plan(["--resume", str(run)])
 
 
-@pytest.mark.parametrize(
-    ("words", "told"), [(["--preset", "paper"], "--preset"), (["--preset", "plain"], "--preset")]
-)
-def test_a_preset_of_other_networks_than_those_begun_with_is_refused(tiny_run, words, told):
-    with pytest.raises(UserError, match=rf"^{told} requires other networks than those of "):
-        make_plan(["faces", "--init-from", str(tiny_run), *words])
+@pytest.mark.parametrize("preset", ["paper", "plain"])
+def test_a_preset_with_other_networks_than_the_source_is_refused(tiny_run, preset):
+    with pytest.raises(UserError, match=r"^--preset requires other networks than those of "):
+        make_plan(["faces", "--init-from", str(tiny_run), "--preset", preset])
 
 
 def test_a_plan_reaches_the_other_processes():

@@ -11,12 +11,12 @@ from gan.summary import summary
 from images.dataset import ImageDataset
 
 CPU = torch.device("cpu")
-LIGHT = replace(preset_settings("light"), normalisation="spectral")
+SETTINGS = replace(preset_settings("light"), normalisation="none", precision="float32")
 
 
 @pytest.fixture(autouse=True)
-def _undrawn(monkeypatch):
-    """Millions of weights need no values to be counted."""
+def _zero_weights(monkeypatch):
+    """Skip drawing millions of weights that are only counted."""
     monkeypatch.setattr(nn.init, "trunc_normal_", lambda weight, **_: nn.init.zeros_(weight))
 
 
@@ -40,13 +40,13 @@ def lines(settings: Settings, data: ImageDataset) -> list[str]:
 
 
 def layers(text: list[str]) -> list[tuple[str, str, int]]:
-    """Kind, output and parameters of each layer."""
+    """Type, output shape and parameters of each layer."""
     rows = [line.split() for line in text if line.startswith("  ")]
     return [(row[0], " ".join(row[1:-1]), int(row[-1].replace(",", ""))) for row in rows]
 
 
-def test_every_layer_is_there_with_its_output_and_parameters():
-    text = lines(replace(LIGHT, precision="float32"), faces(96))
+def test_every_layer_is_listed_with_its_output_and_parameters():
+    text = lines(SETTINGS, faces(96))
     generator = [
         ("Linear", "9000", 900_000),
         ("BatchNorm2d", "250 x 6 x 6", 500),
@@ -75,30 +75,28 @@ def test_every_layer_is_there_with_its_output_and_parameters():
         ("Linear", "2", 36_866),
     ]
     assert layers(text) == generator + discriminator
-    total = "parameters: 2,301,641 in the generator, 4,343,426 in the discriminator"
-    assert total in text
+    assert "parameters: 2,301,641 in the generator, 4,343,426 in the discriminator" in text
 
 
-def test_plain_shows_the_batch_norms_of_the_discriminator():
+def test_batch_norms_of_the_discriminator_are_listed():
     rows = layers(lines(preset_settings("plain"), faces(96)))[14:]
-    assert [kind for kind, _, _ in rows] == ["Conv2d", "BatchNorm2d", "LeakyReLU"] * 4 + ["Linear"]
+    assert [layer for layer, _, _ in rows] == ["Conv2d", "BatchNorm2d", "LeakyReLU"] * 4 + ["Linear"]
     assert rows[1] == ("BatchNorm2d", "64 x 48 x 48", 128)
 
 
-def test_memory_is_counted_by_hand():
-    settings = replace(LIGHT, precision="float32")
+def test_memory_equals_a_count_by_hand():
     of_generator, of_discriminator = 2_301_641, 4_343_426
     # Weights, gradients and two moments of both, and the averaged generator, 4 bytes each.
     weights = 4 * (4 * (of_generator + of_discriminator) + of_generator)
-    # Outputs that are kept: of the linear layer, of each convolution, batch norm and tanh; not of the
-    # activations, which work in place.
+    # Outputs kept for the backward pass: of the linear layer, each convolution, batch norm and tanh, but not
+    # of the activations, which are in place.
     generator = 2 * (9000 + 150 * 144 + 90 * 576 + 54 * 2304 + 3 * 9216)
     discriminator = 64 * 2304 + 128 * 576 + 256 * 144 + 512 * 36 + 2
-    kept = 4 * (96 * (generator + 2 * discriminator) + 24 * discriminator)  # 24 negatives
+    outputs = 4 * (96 * (generator + 2 * discriminator) + 24 * discriminator)  # 24 negatives
     images = 1200 * 3 * 96 * 96
-    mib = [f"{size / 1024**2:,.0f} MiB" for size in (weights, kept, images)]
+    mib = [f"{size / 1024**2:,.0f} MiB" for size in (weights, outputs, images)]
     assert mib == ["110 MiB", "400 MiB", "32 MiB"]
-    (memory,) = [line for line in lines(settings, faces(96)) if line.startswith("memory: ")]
+    (memory,) = [line for line in lines(SETTINGS, faces(96)) if line.startswith("memory: ")]
     assert memory == (
         "memory: 110 MiB of weights, gradients, moments and averages, 400 MiB of layer outputs, "
         "32 MiB of images in memory"
@@ -106,13 +104,11 @@ def test_memory_is_counted_by_hand():
 
 
 def test_layer_outputs_are_those_of_one_process():
-    settings = replace(LIGHT, precision="float32")
-    told = summary(settings, torch.device("cpu"), faces(96), processes=4)
-    assert "100 MiB of layer outputs" in told  # a quarter of 400
+    assert "100 MiB of layer outputs" in summary(SETTINGS, CPU, faces(96), processes=4)  # a quarter of 400
 
 
-def test_memory_follows_precision_averages_and_mapping():
-    settings = replace(LIGHT, precision="bfloat16", ema_half_life=0.0)
+def test_memory_depends_on_precision_average_and_mapping():
+    settings = replace(SETTINGS, precision="bfloat16", ema_half_life=0.0)
     (memory,) = [line for line in lines(settings, faces(96, mapped=True)) if line.startswith("memory: ")]
     # 4 * 4 * 6,645,067 bytes, and half of the outputs.
     assert memory == (
@@ -122,7 +118,7 @@ def test_memory_follows_precision_averages_and_mapping():
 
 
 @pytest.mark.parametrize("size", [32, 128])
-def test_data_and_device_are_told(size):
+def test_data_and_device_are_listed(size):
     text = lines(replace(Settings(), image_size=size, precision="bfloat16"), faces(size))
     counts = "60 of them held out, 2 files skipped, 5 exact duplicates"
     assert f"data: 1,200 images in {Path('/faces of mine')}, {counts}" in text

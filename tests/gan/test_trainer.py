@@ -10,232 +10,242 @@ from gan.fast_conv import im2col, winograd
 from gan.fast_conv import layers as convolution
 from gan.generator import estimate_batch_norm
 from gan.latent.vectors import draw
+from gan.losses import probability_real
 from gan.rollback import Rollback
 from gan.trainer import Trainer
 from gan.training_step import STATISTICS
-from images.tiles import to_uint8
-from tests.small_trainer import IMAGES, trainer, weights
+from images.tiles import to_float, to_uint8
+from tests.small_trainer import CPU, IMAGES, record_batches, set_weight, trainer, weights
 from tests.states import assert_equal
 
 
-def snapshot(of: Trainer) -> dict:
-    return copy.deepcopy(of.state())
+def snapshot(trainer: Trainer) -> dict:
+    """The trainer's state as a checkpoint stores it."""
+    return copy.deepcopy(trainer.state()) | {"step": trainer.step_count}
+
+
+def after_steps(count: int, made: Trainer | None = None, **changes) -> Trainer:
+    made = made or trainer(**changes)
+    for _ in range(count):
+        made.step()
+    return made
 
 
 @pytest.mark.parametrize("plain", [False, True])
-def test_sampling_saving_and_asking_leave_the_training_as_it_is(plain):
-    quiet, busy = trainer(plain=plain), trainer(plain=plain)
+def test_sampling_saving_and_checking_leave_the_training_unchanged(plain):
+    busy = trainer(plain=plain)
     for _ in range(2):
-        quiet.step()
         busy.samples()
         busy.step()
         busy.check_finite()
         busy.state()
         busy.samples()
-    assert_equal(snapshot(quiet), snapshot(busy))
+        busy.mean_probability_real(IMAGES)
+    assert_equal(snapshot(after_steps(2, plain=plain)), snapshot(busy))
 
 
-def test_the_global_random_state_is_neither_used_nor_touched():
+def test_the_global_random_state_is_neither_used_nor_changed():
     torch.manual_seed(1)
-    one = trainer()
-    one.step()
-    one.samples()
+    first = after_steps(1)
+    first.samples()
     drawn = torch.rand(3)
     torch.manual_seed(1)
     assert torch.equal(torch.rand(3), drawn)
-    other = trainer()
-    torch.rand(5)
-    other.step()
-    assert_equal(snapshot(one), snapshot(other))
+    assert_equal(snapshot(first), snapshot(after_steps(1)))
 
 
-def test_another_seed_is_another_training():
-    one, other = trainer(), trainer(seed=1)
-    pairs = zip(weights(one), weights(other), strict=True)
-    assert not any(torch.equal(w, v) for w, v in pairs if w.dim() > 1)
-    assert not np.array_equal(one.samples(), other.samples())
+def test_another_seed_gives_other_weights_and_samples():
+    first, second = trainer(), trainer(seed=1)
+    pairs = zip(weights(first), weights(second), strict=True)
+    assert not any(torch.equal(left, right) for left, right in pairs if left.dim() > 1)
+    assert not np.array_equal(first.samples(), second.samples())
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("plain", [False, True])
-def test_a_trainer_goes_on_from_anothers_state_bit_for_bit(plain, precision):
-    straight = trainer(plain=plain, precision=precision)
-    for _ in range(3):  # 24 of 30 images: in the middle of an epoch
-        straight.step()
-    resumed = trainer(plain=plain, precision=precision)
-    resumed.load_state(snapshot(straight) | {"step": 3})
+def test_resuming_from_a_state_is_bit_exact(plain, precision):
+    options = {"plain": plain, "precision": precision}
+    straight, resumed = after_steps(3, **options), trainer(**options)  # in the middle of an epoch
+    resumed.load_state(snapshot(straight))
     assert np.array_equal(straight.samples(), resumed.samples())
-    for _ in range(3):
-        straight.step()
-        resumed.step()
-    assert straight.step_count == resumed.step_count == 6
+    for each in (straight, resumed):
+        after_steps(3, each)
     assert straight.statistics() == resumed.statistics()
     assert_equal(snapshot(straight), snapshot(resumed))
 
 
-@pytest.mark.parametrize(("way", "precision"), [(winograd, "float32"), (im2col, "bfloat16")])
-def test_layers_computed_another_way_go_on_bit_for_bit(way, precision, monkeypatch):
-    """As wide ones are; only that the gain is not asked for lets narrow ones take this way."""
-    used = []
-    derivatives = way.derivatives
-    monkeypatch.setattr(way, "derivatives", lambda *of: used.append(of) or derivatives(*of))
+@pytest.mark.parametrize(("algorithm", "precision"), [(winograd, "float32"), (im2col, "bfloat16")])
+def test_resuming_is_bit_exact_with_fast_convolutions(algorithm, precision, monkeypatch):
+    derivatives = mock.Mock(wraps=algorithm.derivatives)
+    monkeypatch.setattr(algorithm, "derivatives", derivatives)
     monkeypatch.setattr(im2col, "MIN_CHANNELS", 0)
     monkeypatch.setattr(convolution, "MIN_GAIN", 0)
-    straight, resumed = trainer(precision=precision), trainer(precision=precision)
-    straight.step()
-    resumed.load_state(snapshot(straight) | {"step": 1})
-    for _ in range(2):
-        straight.step()
-        resumed.step()
-    assert used
+    straight, resumed = after_steps(1, precision=precision), trainer(precision=precision)
+    resumed.load_state(snapshot(straight))
+    for each in (straight, resumed):
+        after_steps(2, each)
+    assert derivatives.called
     assert_equal(snapshot(straight), snapshot(resumed))
 
 
-def test_going_on_with_another_learning_rate_uses_it():
-    first = trainer()
-    first.step()
-    slow = trainer(learning_rate=1e-9)
-    slow.load_state(snapshot(first) | {"step": 1})
-    slow.step()
-    assert all(torch.allclose(w, v, atol=1e-8) for w, v in zip(weights(first), weights(slow), strict=True))
-    (group,) = slow.state()["generator_optimizer"]["param_groups"]
-    assert group["lr"] == 1e-9
+def test_resuming_with_other_adam_settings_uses_them():
+    first, resumed = after_steps(1), trainer(learning_rate=1e-9, beta2=0.9)
+    resumed.load_state(snapshot(first))
+    resumed.step()
+    assert all(
+        torch.allclose(*pair, atol=1e-8) for pair in zip(weights(first), weights(resumed), strict=True)
+    )
+    (group,) = resumed.state()["generator_optimizer"]["param_groups"]
+    assert (group["lr"], group["betas"]) == (1e-9, (0.5, 0.9))
 
 
-def test_taking_over_networks_takes_them_alone():
-    first = trainer()
-    for _ in range(2):
-        first.step()
-    begun = trainer(seed=5)
-    begun.initialize_from(snapshot(first) | {"step": 2})
-    assert begun.step_count == 0
-    assert all(torch.equal(w, v) for w, v in zip(weights(first), weights(begun), strict=True))
-    assert begun.state()["generator_optimizer"]["state"] == {}
-    assert begun.state()["summed"] == 0
-    average = begun.state()["average"]
-    assert torch.equal(average["project.weight"], first.state()["average"]["project.weight"])
+def test_initializing_copies_networks_and_nothing_else():
+    source, new = after_steps(2), trainer(seed=5)
+    new.initialize_from(snapshot(source))
+    assert new.step_count == 0
+    assert_equal(weights(source), weights(new))
+    assert new.state()["generator_optimizer"]["state"] == {}
+    assert new.state()["summed"] == 0
+    average = new.state()["average"]
+    assert torch.equal(average["project.weight"], source.state()["average"]["project.weight"])
 
 
-def test_an_average_begins_with_the_generator_where_there_was_none():
-    plain = trainer(plain=True)
-    plain.step()
-    begun = trainer(normalisation="batch", head_scale=1.0)
-    begun.initialize_from(snapshot(plain) | {"step": 1})
-    assert torch.equal(begun.state()["average"]["project.weight"], plain.generator.project.weight)
+def test_a_missing_average_starts_with_the_generator():
+    source, new = after_steps(1, plain=True), trainer(normalisation="batch", head_scale=1.0)
+    new.initialize_from(snapshot(source))
+    assert torch.equal(new.state()["average"]["project.weight"], source.generator.project.weight)
 
 
-def test_an_average_that_was_given_is_not_forgotten_at_the_first_step():
-    first = trainer()
-    first.step()
-    given, anew = trainer(seed=5), trainer(seed=5)
-    for begun, with_average in ((given, True), (anew, False)):
-        begun.initialize_from(snapshot(first) | ({} if with_average else {"average": None}))
-        begun.step()
-    before = snapshot(first)["average"]["project.weight"]
-    raw = [begun.generator.project.weight for begun in (given, anew)]
-    average = [begun.state()["average"]["project.weight"] for begun in (given, anew)]
-    assert (average[0] - before).abs().max() < 0.01 * (raw[0] - before).abs().max()
-    assert torch.allclose(average[1], raw[1], atol=1e-6)
-    gone_on = trainer(seed=5)
-    gone_on.load_state(snapshot(given) | {"step": 1})
-    for continued in (given, gone_on):
-        continued.step()
-    assert_equal(snapshot(given), snapshot(gone_on))
-
-
-def test_starting_again_is_from_the_networks_that_were_given():
-    first = trainer()
-    first.step()
-    begun = trainer(seed=5)
-    begun.initialize_from(snapshot(first))
-    begun.step()
-    begun.roll_back(Rollback(1), None)
-    assert begun.step_count == 0
-    assert all(torch.equal(w, v) for w, v in zip(weights(first), weights(begun), strict=True))
-
-
-def test_samples_are_the_averages_and_the_raw_generators_in_the_plain_form():
-    default, plain = trainer(ema_half_life=1e6), trainer(plain=True, learning_rate=1e-2)
-    for tried in (default, plain):
-        before = tried.samples()
-        assert (before.shape, before.dtype) == ((64, 3, 32, 32), np.uint8)
-        tried.step()
-        assert not np.array_equal(tried.samples(), before)
-        assert np.array_equal(tried.samples(), tried.samples())
-    plain.generator.eval()
-    with torch.no_grad():
-        raw = plain.generator(torch.from_numpy(draw(64, 100, plain.settings.seed)))
-    assert np.abs(plain.samples().astype(int) - to_uint8(raw).numpy()).max() <= 1
-
-
-@pytest.mark.parametrize("look", [Trainer.samples, Trainer.state], ids=["samples", "state"])
-def test_an_average_gets_its_statistics_once_a_step_and_whenever_it_is_another(monkeypatch, look):
-    estimated = mock.Mock(wraps=estimate_batch_norm)
-    monkeypatch.setattr("gan.trainer.estimate_batch_norm", estimated)
-    tried = trainer()
-    tried.step()
-    state = snapshot(tried)
-    tried.samples()
-    assert estimated.call_count == 1
-    tried.step()
-    look(tried)
-    tried.samples()
-    assert estimated.call_count == 2
-    tried.load_state(state | {"step": 2})
-    look(tried)
-    assert estimated.call_count == 3
-    assert_equal(snapshot(tried)["average"], state["average"])
-
-
-def test_statistics_are_means_since_they_were_last_asked_for():
-    each, all_at_once = trainer(augmentation="none"), trainer(augmentation="none")
-    values = []
-    for _ in range(3):
+def test_an_average_of_the_source_continues_at_its_full_half_life():
+    source = snapshot(after_steps(1))
+    with_average, without = trainer(seed=5), trainer(seed=5)
+    with_average.initialize_from(source)
+    without.initialize_from(source | {"average": None})
+    before = source["average"]["project.weight"]
+    changes = []
+    for new in (with_average, without):
+        new.step()
+        average, raw = new.state()["average"]["project.weight"], new.generator.project.weight.detach()
+        changes.append((average - before).abs().max() / (raw - before).abs().max())
+    assert float(changes[0]) < 0.01
+    assert float(changes[1]) > 0.99
+    resumed = trainer(seed=5)
+    resumed.load_state(snapshot(with_average))
+    for each in (with_average, resumed):
         each.step()
-        all_at_once.step()
-        values.append(each.statistics())
-    mean = {name: sum(value[name] for value in values) / 3 for name in STATISTICS}
-    assert all_at_once.statistics() == pytest.approx(mean, rel=1e-5)
+    assert_equal(snapshot(with_average), snapshot(resumed))
+
+
+def test_starting_over_uses_the_networks_of_the_source():
+    source, new = after_steps(1), trainer(seed=5)
+    new.initialize_from(snapshot(source))
+    new.step()
+    new.roll_back(Rollback(1), None)
+    assert new.step_count == 0
+    assert_equal(weights(source), weights(new))
+
+
+def test_a_rollback_restores_the_state_with_other_random_numbers_and_a_smaller_learning_rate():
+    rolled_back, resumed = after_steps(2), trainer()
+    state, before = snapshot(rolled_back), weights(rolled_back)
+    rolled_back.step()
+    rolled_back.roll_back(Rollback(1, 2), state)
+    resumed.load_state(state)
+    assert rolled_back.step_count == 2
+    assert_equal(before, weights(rolled_back))
+    batches = [record_batches(each) for each in (rolled_back, resumed)]
+    for each in (rolled_back, resumed):
+        each.step()
+    assert not torch.equal(batches[0][0].z, batches[1][0].z)
+    assert not torch.equal(batches[0][0].real, batches[1][0].real)
+    rates = [each.state()["generator_optimizer"]["param_groups"][0]["lr"] for each in (rolled_back, resumed)]
+    assert rates == [5e-5, 1e-4]
+
+
+@pytest.mark.parametrize("half_life", [0.0, 1e6])
+def test_samples_are_repeatable_and_change_with_every_step(half_life):
+    tested = trainer(ema_half_life=half_life, learning_rate=1e-2)
+    before = tested.samples()
+    assert (before.shape, before.dtype) == ((64, 3, 32, 32), np.uint8)
+    tested.step()
+    after = tested.samples()
+    assert not np.array_equal(after, before)
+    assert np.array_equal(tested.samples(), after)
+    network = tested.average.network if half_life else tested.generator
+    with torch.no_grad():
+        images = network.eval()(torch.from_numpy(draw(64, 100, tested.settings.seed)))
+    assert np.abs(after.astype(int) - to_uint8(images).numpy()).max() <= 1
+
+
+@pytest.mark.parametrize("use", [Trainer.samples, Trainer.state], ids=["samples", "state"])
+def test_statistics_of_the_average_are_estimated_once_a_step_and_after_loading(monkeypatch, use):
+    estimate = mock.Mock(wraps=estimate_batch_norm)
+    monkeypatch.setattr("gan.trainer.estimate_batch_norm", estimate)
+    tested = after_steps(1)
+    state = snapshot(tested)
+    tested.samples()
+    assert estimate.call_count == 1
+    tested.step()
+    use(tested)
+    tested.samples()
+    assert estimate.call_count == 2
+    tested.load_state(state | {"step": 2})
+    use(tested)
+    assert estimate.call_count == 3
+    assert_equal(snapshot(tested)["average"], state["average"])
+
+
+def test_statistics_are_means_since_the_last_call():
+    values, tested = [], trainer(augmentation="none")
+    for _ in range(3):
+        tested.step()
+        values.append(tested.statistics())
+    means = {name: sum(value[name] for value in values) / 3 for name in STATISTICS}
+    assert after_steps(3, augmentation="none").statistics() == pytest.approx(means, rel=1e-5)
+
+
+@pytest.mark.parametrize("normalisation", ["layer", "batch"])
+def test_the_probability_is_the_mean_over_whole_batches_without_augmentation(normalisation):
+    """30 images are three batches of 8; with batch norm, each has its own statistics."""
+    tested = after_steps(1, normalisation=normalisation, augmentation="always")
+    batches = to_float(torch.from_numpy(IMAGES[:24])).split(8)
+    with torch.no_grad():
+        expected = torch.stack([probability_real(tested.discriminator(batch)).mean() for batch in batches])
+    assert tested.mean_probability_real(IMAGES) == pytest.approx(float(expected.mean()), abs=1e-6)
 
 
 @pytest.mark.parametrize("plain", [False, True])
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_the_first_step_that_is_not_finite_is_named_however_late_it_is_asked_for(plain, bad):
-    tried = trainer(plain=plain)
-    tried.step()
-    tried.check_finite()
-    with torch.no_grad():
-        tried.generator.project.weight[0, 0] = bad
-    for _ in range(3):
-        tried.step()
+def test_the_first_step_that_is_not_finite_is_named_at_any_later_check(plain, bad):
+    tested = after_steps(1, plain=plain)
+    tested.check_finite()
+    set_weight(tested.generator.project.weight, bad)
+    after_steps(3, tested)
     with pytest.raises(DivergedError, match=r"at step 2$"):
-        tried.check_finite()
+        tested.check_finite()
 
 
-def test_images_may_be_mapped_from_disk(tmp_path):
+@pytest.mark.parametrize("indices", [None, np.arange(1, 30, 2)])
+def test_images_in_memory_mapped_or_on_the_device_give_the_same_training(tmp_path, monkeypatch, indices):
     np.save(tmp_path / "images.npy", IMAGES)
-    held = trainer()
-    settings = held.settings
-    mapped = Trainer(settings, np.load(tmp_path / "images.npy", mmap_mode="r"), torch.device("cpu"))
-    for each in (held, mapped):
-        each.step()
-    assert_equal(snapshot(held), snapshot(mapped))
+    mapped = np.load(tmp_path / "images.npy", mmap_mode="r")
+
+    def state(images: np.ndarray) -> dict:
+        """After five steps, in the second epoch."""
+        return after_steps(5, Trainer(trainer().settings, images, CPU, indices)).state()
+
+    expected = state(IMAGES)
+    assert_equal(state(mapped), expected)
+    monkeypatch.setattr("gan.trainer._copy_to_device", lambda images, _: torch.tensor(images))
+    assert_equal(state(IMAGES), expected)
 
 
-@pytest.mark.parametrize("trained", [None, np.arange(1, 30, 2)])
-def test_images_held_on_the_device_are_those_that_are_copied_to_it(monkeypatch, trained):
-    """On a GPU with room for them; here it is only pretended."""
-
-    def moved() -> Trainer:
-        made = Trainer(trainer().settings, IMAGES, torch.device("cpu"), trained)
-        for _ in range(5):  # into the second epoch
-            made.step()
-        return made
-
-    copied = moved()
-    monkeypatch.setattr(
-        "gan.trainer._copy_to_device", lambda images, device: torch.tensor(images, device=device)
-    )
-    held = moved()
-    assert held._input.dtype == torch.int64
-    assert_equal(held.state(), copied.state())
+def test_only_the_training_indices_are_trained_on():
+    indices = np.arange(1, 30, 2)
+    tested = Trainer(trainer(flip=False).settings, IMAGES, CPU, indices)
+    batches = record_batches(tested)
+    after_steps(2, tested)
+    training = {image.numpy().tobytes() for image in to_float(torch.from_numpy(IMAGES[indices]))}
+    trained = {image.numpy().tobytes() for batch in batches for image in batch.real}
+    assert len(trained) == 15
+    assert trained == training

@@ -1,7 +1,3 @@
-"""Scores of a run: that they see what they are there to see, and leave the training alone."""
-
-from __future__ import annotations
-
 import numpy as np
 import pytest
 
@@ -16,8 +12,8 @@ NAMES = {
 RANDOM = np.random.default_rng(1)
 
 
-def pictures(count: int) -> np.ndarray:
-    """Bars of random colour, place and width on grounds of random colour."""
+def bars(count: int) -> np.ndarray:
+    """Images of a bar of random colour, place and width on a background of random colour."""
     images = np.empty((count, 3, 32, 32), np.uint8)
     images[:] = RANDOM.integers(0, 256, (count, 3, 1, 1))
     for image in images:
@@ -26,17 +22,17 @@ def pictures(count: int) -> np.ndarray:
     return images
 
 
-IMAGES = pictures(160)
-HELD = np.arange(160) % 2 == 0
+IMAGES = bars(160)
+HELD_OUT = np.arange(160) % 2 == 0
 
 
 @pytest.fixture(scope="module")
 def validator() -> Validator:
-    return Validator(IMAGES, HELD)
+    return Validator(IMAGES, HELD_OUT)
 
 
-class Drawing:
-    """Stands for a trainer whose generator gives what the test wants."""
+class FakeTrainer:
+    """A trainer whose generator makes the given images, and whose D measures brightness."""
 
     def __init__(self, images: np.ndarray) -> None:
         self.images = images
@@ -49,46 +45,46 @@ class Drawing:
         return float(images.mean()) / 255
 
 
-def test_other_images_from_the_same_source_score_better_than_noise_or_copies_of_one(validator):
-    alike = validator.scores(Drawing(pictures(80)))
-    noise = validator.scores(Drawing(RANDOM.integers(0, 256, (80, 3, 32, 32)).astype(np.uint8)))
-    one = validator.scores(Drawing(np.repeat(pictures(1), 80, axis=0)))
-    assert alike.keys() == NAMES
-    assert alike["score/kid"] < 0.2 * noise["score/kid"]
-    assert alike["score/kid"] < 0.2 * one["score/kid"]
-    assert alike["score/coverage"] > 0.7 > 0.2 > max(noise["score/coverage"], one["score/coverage"])
-    assert alike["score/diversity"] == pytest.approx(1, abs=0.2)
-    assert one["score/diversity"] == pytest.approx(0, abs=1e-6)
+def test_similar_images_score_better_than_noise_or_copies_of_one(validator):
+    similar = validator.scores(FakeTrainer(bars(80)))
+    noise = validator.scores(FakeTrainer(RANDOM.integers(0, 256, (80, 3, 32, 32)).astype(np.uint8)))
+    copies = validator.scores(FakeTrainer(np.repeat(bars(1), 80, axis=0)))
+    assert similar.keys() == NAMES
+    assert similar["score/kid"] < 0.2 * min(noise["score/kid"], copies["score/kid"])
+    assert similar["score/coverage"] > 0.7 > 0.2 > max(noise["score/coverage"], copies["score/coverage"])
+    assert similar["score/diversity"] == pytest.approx(1, abs=0.2)
+    assert copies["score/diversity"] == pytest.approx(0, abs=1e-6)
 
 
-def test_beliefs_are_of_images_trained_on_and_of_those_held_out():
+def test_probabilities_are_those_of_training_and_held_out_images():
     images = IMAGES.copy()
-    images[HELD] = 51 + RANDOM.integers(0, 2, images[HELD].shape).astype(np.uint8)
-    images[~HELD] = 204
-    scores = Validator(images, HELD).scores(Drawing(pictures(80)))
+    images[HELD_OUT] = 51 + RANDOM.integers(0, 2, images[HELD_OUT].shape).astype(np.uint8)
+    images[~HELD_OUT] = 204
+    scores = Validator(images, HELD_OUT).scores(FakeTrainer(bars(80)))
     assert scores["probability/trained"] == pytest.approx(0.8)
     assert scores["probability/held_out"] == pytest.approx(0.2, abs=0.01)
 
 
 @pytest.mark.parametrize("plain", [True, False])
-def test_scoring_leaves_no_trace_in_the_training(validator, plain):
-    scored, alone = trainer(plain=plain), trainer(plain=plain)
+def test_scoring_leaves_the_training_unchanged(validator, plain):
+    scored, unscored = trainer(plain=plain), trainer(plain=plain)
     for _ in range(2):
         scored.step()
-        alone.step()
+        unscored.step()
         scores = validator.scores(scored)
         assert scores.keys() == NAMES
         assert np.isfinite(list(scores.values())).all()
-    assert_equal(scored.state(), alone.state())
+    assert_equal(scored.state(), unscored.state())
 
 
-def test_the_fewest_images_will_do():
-    scores = Validator(IMAGES[: 5 * MIN_IMAGES], np.arange(5 * MIN_IMAGES) < MIN_IMAGES).scores(trainer())
+def test_the_minimum_of_images_suffices():
+    count = 5 * MIN_IMAGES
+    scores = Validator(IMAGES[:count], np.arange(count) < MIN_IMAGES).scores(trainer())
     assert np.isfinite(list(scores.values())).all()
 
 
-def test_images_that_are_all_the_same_are_no_measure_of_diversity():
+def test_identical_real_images_give_no_diversity():
     validator = Validator(np.repeat(IMAGES[:1], 40, 0), np.arange(40) < 20)
-    scores = validator.scores(Drawing(IMAGES))
+    scores = validator.scores(FakeTrainer(IMAGES))
     assert scores.keys() == NAMES - {"score/diversity"}
     assert np.isfinite(list(scores.values())).all()
