@@ -17,13 +17,7 @@ from faces.landmarks.annotations import Annotations, read_annotations
 from faces.landmarks.face_crops import FaceCrops, load_face_crops
 from faces.landmarks.geometry import bounding_boxes, squares_around
 from faces.landmarks.point_set import BUILT_IN, PointSet, built_in_point_set, load_point_set
-from faces.landmarks.settings import (
-    NETWORK_SETTINGS,
-    TASK_NAME,
-    LandmarkArguments,
-    LandmarkSettings,
-    check,
-)
+from faces.landmarks.settings import NETWORK_SETTINGS, TASK_NAME, LandmarkArguments, LandmarkSettings, check
 from faces.landmarks.trainer import LandmarkTrainer
 from faces.settings import RESUMABLE, upgrade
 

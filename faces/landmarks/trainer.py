@@ -66,10 +66,8 @@ class LandmarkTrainer(SupervisedTrainer):
         self._random = torch.Generator(device)
         self._images = torch.from_numpy(np.array(face_crops.images))
         self._points = torch.from_numpy(face_crops.points)
-        self._training_indices, self._held_out_indices = (
-            face_crops.training_indices,
-            face_crops.held_out_indices,
-        )
+        self._training_indices = face_crops.training_indices
+        self._held_out_indices = face_crops.held_out_indices
         self._mirror = torch.from_numpy(point_set.mirror).to(device)
         self._colours = principal_colours(self._images[self._training_indices]).to(device)
         self._augmentation = Augmentation(
@@ -126,18 +124,11 @@ class LandmarkTrainer(SupervisedTrainer):
         with torch.no_grad(), exact_float32():
             predicted = network(images)
         side = PICTURE_SCALE * self.settings.image_size
-        faces = zip(
-            to_uint8(images.cpu()).numpy(),
-            (side * true).cpu().numpy(),
-            (side * predicted).cpu().numpy(),
-            strict=True,
-        )
+        arrays = (to_uint8(images), side * true, side * predicted)
+        faces = zip(*(array.cpu().numpy() for array in arrays), strict=True)
         pictures = [
-            draw_points(
-                enlarge(image, PICTURE_SCALE),
-                [(true_points, TRUE_COLOUR), (predicted_points, PREDICTED_COLOUR)],
-            )
-            for image, true_points, predicted_points in faces
+            draw_points(enlarge(image, PICTURE_SCALE), [(target, TRUE_COLOUR), (output, PREDICTED_COLOUR)])
+            for image, target, output in faces
         ]
         return tile(np.stack(pictures), GRID_COLUMNS)
 

@@ -34,12 +34,7 @@ from faces.recognition.trainer import ClassifierTrainer
 from faces.settings import RESUMABLE, upgrade
 
 SCRIPT = "train_classifier.py FOLDER"
-PART_NAMES = {
-    "body": "convolutions",
-    "backbone": "convolutions",
-    "hidden": "hidden layers",
-    "norm": "embedding",
-}
+PARTS = {"body": "convolutions", "backbone": "convolutions", "hidden": "hidden layers", "norm": "embedding"}
 """Names of the networks' parts in messages, where they differ from the attributes' names."""
 
 
@@ -157,7 +152,7 @@ def initialize_from_checkpoint(
         misfits.setdefault("head", "")
     copied = [part for part in parts if part not in misfits]
     network.load_state_dict({name: weights[name] for part in copied for name in parts[part]}, strict=False)
-    names = dict.fromkeys(PART_NAMES.get(part, part) for part in copied)
+    names = dict.fromkeys(PARTS.get(part, part) for part in copied)
     print(f"starting from the {' and '.join(names) if misfits else 'network'} of {path}")
 
 
