@@ -15,8 +15,9 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from engine.png import from_pillow
 from engine.worker_pool import parallel_map
+from images.scan import RAW_SUFFIXES
 
-DECODER = f"1, Pillow {PIL.__version__}"
+DECODER = f"2, Pillow {PIL.__version__}"
 """Version of the decoder; cached arrays of another version are outdated."""
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
@@ -56,8 +57,8 @@ def decode(path: str | Path, size: int) -> np.ndarray:
     less than twice the size.
 
     Raises:
-        UnusableImageError: the file is damaged, truncated, too small, too large to be safe, or in none of
-            the `FORMATS`.
+        UnusableImageError: the file is damaged, truncated, too small, too large to be safe, camera raw, or
+            in none of the `FORMATS`.
     """
     return _open_and_decode(path, partial(_decode_square, size=size))
 
@@ -66,13 +67,15 @@ def decode_full(path: str | Path) -> np.ndarray:
     """Decode a whole image file, upright, to uint8 [3, H, W], RGB, without resizing; otherwise like `decode`.
 
     Raises:
-        UnusableImageError: the file is damaged, truncated, too large to be safe, or in none of the
-            `FORMATS`.
+        UnusableImageError: the file is damaged, truncated, too large to be safe, camera raw, or in none of
+            the `FORMATS`.
     """
     return _open_and_decode(path, _decode_whole)
 
 
 def _open_and_decode(path: str | Path, decode_file: Callable[[BinaryIO], np.ndarray]) -> np.ndarray:
+    if Path(path).suffix.lower() in RAW_SUFFIXES:
+        raise UnusableImageError("camera raw: export it as JPEG")
     try:
         # Pillow warns about odd metadata; only the pixels matter here.
         with warnings.catch_warnings(action="ignore"), Path(path).open("rb") as file:

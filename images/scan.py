@@ -10,9 +10,18 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-IMAGE_SUFFIXES = {
+RAW_SUFFIXES = frozenset(
+    {
+        *(".3fr", ".ari", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".fff", ".gpr", ".iiq"),
+        *(".kdc", ".mef", ".mos", ".mrw", ".nef", ".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2", ".rwl"),
+        *(".sr2", ".srf", ".srw", ".x3f"),
+    }
+)
+"""Suffixes of camera raw files. Many of these are TIFF files whose first image is a thumbnail."""
+
+IMAGE_SUFFIXES = RAW_SUFFIXES | {
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif"),
-    *(".heic", ".heif", ".avif", ".jp2", ".jxl", ".psd", ".raw", ".dng", ".cr2", ".nef", ".arw"),
+    *(".heic", ".heif", ".avif", ".jp2", ".jxl", ".psd"),
 }
 """Suffixes of image files. Formats that cannot be decoded are included, so that a folder of HEIC photos is
 reported as skipped instead of ignored."""

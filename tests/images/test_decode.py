@@ -8,6 +8,7 @@ import sys
 import time
 import warnings
 import zlib
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from engine.errors import UserError
-from images.decode import EXIF_TRANSPOSE, UnusableImageError, decode, decode_files
+from images.decode import EXIF_TRANSPOSE, UnusableImageError, decode, decode_files, decode_full
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 LOSSLESS = {"PNG": {}, "WEBP": {"lossless": True}, "BMP": {}, "TIFF": {}, "GIF": {}}
@@ -80,6 +81,14 @@ def test_exif_orientation(tmp_path, form, orientation):
     options = (LOSSLESS | LOSSY)[form]
     stored.save(tmp_path / "photo", form, exif=exif.tobytes(), **options)
     assert np.abs(decode(tmp_path / "photo", 64).astype(int) - planes(corners())).max() <= 8
+
+
+@pytest.mark.parametrize("name", ["camera.dng", "camera.NEF", "camera.cr2"])
+def test_camera_raw_is_not_replaced_by_its_thumbnail(tmp_path, name):
+    corners(40).save(tmp_path / name, "TIFF")  # as Pillow opens such a file
+    for read in (decode_full, partial(decode, size=32)):
+        with pytest.raises(UnusableImageError, match="^camera raw: export it as JPEG$"):
+            read(tmp_path / name)
 
 
 def test_unreadable_exif(save):

@@ -99,6 +99,14 @@ def test_contact_sheet_of_many_crops_has_a_hundred(tmp_path):
     assert reds.max() > 119
 
 
+def test_camera_raw_is_left_out(tmp_path):
+    folder = save_photos(tmp_path, photo(1)[0])
+    to_pillow(photo(1, side=60)[0]).save(folder / "camera.dng", "TIFF")
+    summary = prepare_here(folder, tmp_path / "out")
+    assert summary.unreadable == {"camera.dng": "camera raw: export it as JPEG"}
+    assert verdicts(tmp_path / "out") == {"kept": 1, "unreadable": 1}
+
+
 def test_workers_give_the_same_output(prepared, photos, tmp_path):
     summary = prepare(PrepareArguments(photos, tmp_path / "out", workers=2))
     assert summary.exit_code == 0
