@@ -58,8 +58,8 @@ class PrepareArguments:
     most_outside: float = 0.1
     """Maximum fraction of a crop outside the photo, where the photo's edge is repeated."""
     near_copy: int = 24
-    """Leave out a crop whose perceptual hash differs in at most this many of 144 bits from an earlier crop of
-    the same folder; -1 keeps all."""
+    """Of crops of a folder whose perceptual hashes differ in at most this many of 144 bits, keep the one with
+    the most pixels in its photo; -1 keeps all."""
     workers: int | None = None
     """Worker processes; 0 for none. One per core by default."""
 

@@ -19,6 +19,8 @@ RejectionReason = Literal["too small", "cut off", "turned too far", "too blurred
 
 REASONS = get_args(RejectionReason)
 
+NEAR_COPY: RejectionReason = "near-copy"
+
 _HASH_SIDE = 12
 
 

@@ -87,7 +87,7 @@ def test_exif_orientation(tmp_path, form, orientation):
 def test_camera_raw_is_not_replaced_by_its_thumbnail(tmp_path, name):
     corners(40).save(tmp_path / name, "TIFF")  # as Pillow opens such a file
     for read in (decode_full, partial(decode, size=32)):
-        with pytest.raises(UnusableImageError, match="^camera raw: export it as JPEG$"):
+        with pytest.raises(UnusableImageError, match="camera raw: export it as JPEG"):
             read(tmp_path / name)
 
 

@@ -166,6 +166,31 @@ def test_near_duplicates_are_per_folder_and_optional(tmp_path):
     assert verdicts(tmp_path / "all") == {"kept": 3}
 
 
+def test_largest_of_near_duplicates_is_kept(tmp_path):
+    folder = save_photos(tmp_path, photo(1)[0], photo(3)[0])
+    out = tmp_path / "out"
+    prepare_here(folder, out)
+    to_pillow(photo(1)[0]).resize((440, 360)).save(folder / "large.png")
+    prepare_here(folder, out)
+    rows = {row["source"]: row for row in read_manifest(out)}
+    assert {name: (row["verdict"], row["file"]) for name, row in rows.items()} == {
+        "0.png": ("near-copy", "left_out/0.png-0.jpg"),
+        "1.png": ("kept", "faces/1.png-0.jpg"),
+        "large.png": ("kept", "faces/large.png-0.jpg"),
+    }
+    assert all((out / row["file"]).is_file() for row in rows.values())
+    assert len(list_images(out / "faces").files) == 2
+
+
+def test_near_duplicates_of_a_deleted_crop_stay_out(tmp_path):
+    folder = save_photos(tmp_path, photo(1)[0])
+    prepare_here(folder, tmp_path / "out")
+    (tmp_path / "out" / "faces" / "0.png-0.jpg").unlink()
+    to_pillow(photo(1)[0]).resize((440, 360)).save(folder / "large.png")
+    prepare_here(folder, tmp_path / "out")
+    assert list_images(tmp_path / "out" / "faces").files == []
+
+
 def test_form_size_and_enlarge(tmp_path):
     folder = save_photos(tmp_path, photo(1)[0])
     prepare_here(folder, tmp_path / "out", form="png", size=64, enlarge=1.5)
