@@ -78,7 +78,7 @@ class Summary:
 
     @property
     def unreadable(self) -> dict[str, str]:
-        """First problem of each photo or video that could not be processed completely."""
+        """First problem of each photo, video or folder that was left out or not processed completely."""
         problems: dict[str, str] = {}
         for row in self.rows:
             if row.verdict == UNREADABLE:
@@ -99,7 +99,7 @@ class Summary:
         lines += [f"  {counts[reason]:,} {reason}" for reason in REASONS if counts[reason]]
         lines.append(f"{len(faceless):,} photos without a face")
         if problems := [*self.unreadable.items()]:
-            lines.append(f"{len(problems):,} files could not be read completely:")
+            lines.append(f"{len(problems):,} files or folders were left out or not read completely:")
             lines += [f"  {name}: {problem}" for name, problem in problems[:_MAX_LISTED]]
             if len(problems) > _MAX_LISTED:
                 lines.append(f"  and more, in {self.out / MANIFEST}")

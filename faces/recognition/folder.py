@@ -20,6 +20,7 @@ from engine.errors import UserError
 from faces.data import TrainingData
 from faces.tables import open_csv
 from images.dataset import ImageDataset, load_folder
+from images.scan import system_entry
 from images.tiles import center_crop
 
 TRAIN, VALIDATE = "train", "validate"
@@ -195,7 +196,11 @@ def _is_split(folder: Path) -> bool:
 
 
 def _subfolders(folder: Path) -> list[Path]:
-    return [path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith(".")]
+    return [
+        path
+        for path in sorted(folder.iterdir())
+        if path.is_dir() and not path.name.startswith(".") and not system_entry(path.name)
+    ]
 
 
 def _class_folder(file: str, has_split: bool) -> str | None:

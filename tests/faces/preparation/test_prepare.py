@@ -69,7 +69,7 @@ def test_printed_summary(prepared):
     output, out = prepared
     assert output.lines[0] == f"6 faces, 6 of them kept in {out / 'faces'}"
     assert "1 photos without a face" in output.lines
-    assert "2 files could not be read completely:" in output.lines
+    assert "2 files or folders were left out or not read completely:" in output.lines
     assert any("broken.jpg: " in line for line in output.lines)
     assert "6/6" in output.error or "9/9" in output.error  # the progress bar
 
@@ -319,7 +319,7 @@ def test_damaged_video_counts_as_one_unreadable_file(video, tmp_path, monkeypatc
     assert (name, reason) == ("my film.avi", "damaged: it ends before frame 40 of 60 or more")
     assert summary.lines()[-3:] == [
         "0 photos without a face",
-        "1 files could not be read completely:",
+        "1 files or folders were left out or not read completely:",
         f"  my film.avi: {reason}",
     ]
 

@@ -45,6 +45,14 @@ def test_sub_folder_is_a_class(folder):
     assert "16 images of 3 classes" in data.summary()
 
 
+def test_folders_of_systems_are_no_classes(folder):
+    for number, name in enumerate(("__MACOSX", "@eaDir", "#recycle")):
+        write(folder / name / "0.png", 1000 + number)
+    data = load(folder)
+    assert data.classes == ("cat", "dog dog", "бутылка")
+    assert [name for name, _ in data.skipped] == ["#recycle", "@eaDir", "__MACOSX"]
+
+
 def test_split_is_stratified_and_reproducible(folder):
     data = load(folder)
     held = np.bincount(data.labels[data.held], minlength=3)
