@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -79,7 +80,13 @@ def _open_and_decode(path: str | Path, decode_file: Callable[[BinaryIO], np.ndar
     try:
         # Pillow warns about odd metadata; only the pixels matter here.
         with warnings.catch_warnings(action="ignore"), Path(path).open("rb") as file:
-            return decode_file(file)
+            try:
+                return decode_file(file)
+            except ValueError:
+                # Pillow rejects large text chunks, to protect programs that keep them.
+                if (png := _without_text(file)) is None:
+                    raise
+                return decode_file(png)
     except UnusableImageError:
         raise
     except UnidentifiedImageError:
@@ -118,6 +125,19 @@ def decode_files(
     with contextlib.closing(parallel_map(task, chunks, workers)) as decoded:
         for images in decoded:
             yield from images
+
+
+def _without_text(file: BinaryIO) -> BinaryIO | None:
+    """A copy of a PNG without text chunks and colour profile; None for other files."""
+    file.seek(0)
+    if (signature := file.read(8)) != b"\x89PNG\r\n\x1a\n":
+        return None
+    chunks = [signature]
+    while len(header := file.read(8)) == 8:
+        chunk = header + file.read(int.from_bytes(header[:4], "big") + 4)
+        if header[4:] not in (b"tEXt", b"zTXt", b"iTXt", b"iCCP"):
+            chunks.append(chunk)
+    return io.BytesIO(b"".join(chunks))
 
 
 def _decode_whole(file: BinaryIO) -> np.ndarray:

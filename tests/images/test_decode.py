@@ -15,6 +15,7 @@ import numpy as np
 import psutil
 import pytest
 from PIL import Image, ImageDraw
+from PIL.PngImagePlugin import PngInfo
 
 from engine.errors import UserError
 from images.decode import EXIF_TRANSPOSE, UnusableImageError, decode, decode_files, decode_full
@@ -89,6 +90,17 @@ def test_camera_raw_is_not_replaced_by_its_thumbnail(tmp_path, name):
     for read in (decode_full, partial(decode, size=32)):
         with pytest.raises(UnusableImageError, match="camera raw: export it as JPEG"):
             read(tmp_path / name)
+
+
+@pytest.mark.parametrize("after_pixels", [False, True])
+def test_large_text_chunk(save, after_pixels):
+    chunks = PngInfo()
+    text = b"comment\0\0" + zlib.compress(b"x" * 8_000_000)
+    chunks.add(b"zTXt", text, after_idat=after_pixels)
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    path = save(corners().transpose(Image.Transpose.ROTATE_180), pnginfo=chunks, exif=exif)
+    np.testing.assert_array_equal(decode(path, 64), planes(corners()))
 
 
 def test_unreadable_exif(save):
