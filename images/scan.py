@@ -21,7 +21,7 @@ RAW_SUFFIXES = frozenset(
 
 IMAGE_SUFFIXES = RAW_SUFFIXES | {
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif"),
-    *(".heic", ".heif", ".avif", ".jp2", ".jxl", ".psd"),
+    *(".heic", ".heif", ".hif", ".avif", ".jp2", ".jxl", ".psd"),
 }
 """Suffixes of image files. Formats that cannot be decoded are included, so that a folder of HEIC photos is
 reported as skipped instead of ignored."""

@@ -180,7 +180,7 @@ def test_unusable_files_are_skipped_and_listed(load, tmp_path, cached):
         list(pair) for pair in faces.skipped if not pair[0].startswith("broken")
     ]
     if sys.platform == "linux":
-        assert "broken\\n\\tname\\xff.jpg\tnot a JPEG, PNG, WebP, BMP, TIFF or GIF image" in lines
+        assert "broken\\n\\tname\\xff.jpg\tnot a JPEG, PNG, WebP, BMP, TIFF, GIF, HEIC or AVIF image" in lines
 
 
 def test_duplicates_are_counted_by_pixels_and_kept(load, folder):

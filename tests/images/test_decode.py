@@ -103,6 +103,24 @@ def test_large_text_chunk(save, after_pixels):
     np.testing.assert_array_equal(decode(path, 64), planes(corners()))
 
 
+@pytest.mark.parametrize("suffix", ["heic", "avif"])
+def test_photos_of_phones(tmp_path, suffix, monkeypatch):
+    path, exif = tmp_path / f"photo.{suffix}", Image.Exif()
+    exif[0x0112] = 6
+    stored = corners().transpose(Image.Transpose.ROTATE_90)
+    if suffix == "heic":
+        heif = pytest.importorskip("pillow_heif", reason="needs the extra 'photos'")
+        heif.from_pillow(stored).save(path, quality=95, exif=exif.tobytes())
+    else:
+        stored.save(path, quality=95, exif=exif)
+    assert np.abs(decode(path, 64)[:, 8:24, 8:24].astype(int) - planes(corners())[:, 8:24, 8:24]).max() <= 8
+    assert decode_full(path).shape == (3, 64, 64)
+    for name in ("AVIF", "HEIF"):
+        monkeypatch.setattr(f"images.decode.{name}", False)
+    with pytest.raises(UnusableImageError, match=rf"{suffix.upper()} needs the extra 'photos'"):
+        decode(path, 64)
+
+
 def test_unreadable_exif(save):
     path = save(
         corners(), "photo.jpg", exif=b"Exif\0\0II*\0\xff\xff\xff\xff broken", quality=95, subsampling=0
@@ -246,9 +264,9 @@ def test_damaged_data(save):
 
 def test_not_an_image(tmp_path):
     (tmp_path / "text.jpg").write_text("no image")
-    assert reason(tmp_path / "text.jpg") == "not a JPEG, PNG, WebP, BMP, TIFF or GIF image"
+    assert reason(tmp_path / "text.jpg") == "not a JPEG, PNG, WebP, BMP, TIFF, GIF, HEIC or AVIF image"
     (tmp_path / "empty.jpg").touch()
-    assert reason(tmp_path / "empty.jpg") == "not a JPEG, PNG, WebP, BMP, TIFF or GIF image"
+    assert reason(tmp_path / "empty.jpg") == "not a JPEG, PNG, WebP, BMP, TIFF, GIF, HEIC or AVIF image"
     assert "No such file" in reason(tmp_path / "gone.jpg")
 
 
@@ -309,7 +327,7 @@ def test_decode_files_keeps_the_order(hundred, workers):
     assert len(results) == 100
     for number, result in enumerate(results):
         if number % 10 == 9:
-            assert result == "not a JPEG, PNG, WebP, BMP, TIFF or GIF image"
+            assert result == "not a JPEG, PNG, WebP, BMP, TIFF, GIF, HEIC or AVIF image"
         else:
             assert_colour(result, (number, 0, 0))
     assert not multiprocessing.active_children()
