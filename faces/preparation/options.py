@@ -11,9 +11,7 @@ from tyro.conf import Positional, arg
 
 from engine.errors import UserError
 from images.decode import MIN_SIZE_RATIO
-
-HASH_BITS = 144
-"""Bits of a crop's perceptual hash (`faces.preparation.quality.difference_hash`)."""
+from images.near_duplicates import HASH_BITS
 
 MAY_CHANGE = frozenset({"out", "workers"})
 """Arguments that do not affect the crops and may change when a run is resumed."""

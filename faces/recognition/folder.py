@@ -120,7 +120,7 @@ def load_labelled_images(
         held = np.array([name.startswith(f"{VALIDATE}/") for name in files])
         _check_split(names, files, fingerprints, held)
     else:
-        held = hold_out(names, fingerprints, held_out)
+        held = hold_out(names, fingerprints, held_out, [int(faces.split_keys[row]) for row in rows])
     labels = np.searchsorted(np.array(classes), np.array(names)).astype(np.int64)
     state = hashlib.blake2b(labels.tobytes() + held.tobytes(), digest_size=16)
     state.update("\0".join([faces.digest, str(centre), *classes]).encode(errors="surrogateescape"))
@@ -137,16 +137,19 @@ def load_labelled_images(
     )
 
 
-def hold_out(names: Sequence[str], fingerprints: Sequence[int], share: float) -> NDArray[np.bool_]:
+def hold_out(
+    names: Sequence[str], fingerprints: Sequence[int], share: float, split_keys: Sequence[int] | None = None
+) -> NDArray[np.bool_]:
     """Select the images to hold out: a share of each class, but at least one and never all.
 
     The images' fingerprints decide, so that equal images are on the same side, and all runs on a folder hold
-    out the same images.
+    out the same images. So are near-duplicates, unless a class has nothing else.
 
     Args:
         names: The class of each image.
         fingerprints: Digest of the pixels of each image, as a number.
         share: From 0, which holds out none, to 0.5.
+        split_keys: The fingerprints, but the same for near-duplicates; see `images.holdout.split_keys`.
 
     Returns:
         bool [N].
@@ -154,19 +157,24 @@ def hold_out(names: Sequence[str], fingerprints: Sequence[int], share: float) ->
     Raises:
         UserError: A class has one image, or several equal ones.
     """
+    held = np.zeros(len(names), bool)
     if share == 0:
-        return np.zeros(len(names), bool)
-    chosen: set[int] = set()
+        return held
+    classes = np.array(names)
     for name in sorted({*names}):
-        own = {print_ for print_, other in zip(fingerprints, names, strict=True) if other == name}
-        if len(own) < 2:
+        rows = np.flatnonzero(classes == name)
+        for keys in (split_keys or fingerprints, fingerprints):
+            own = sorted({keys[row] for row in rows})
+            if len(own) > 1:
+                count = min(max(1, round(share * len(own))), len(own) - 1)
+                held[rows] = [keys[row] <= own[count - 1] for row in rows]
+                break
+        else:
             raise UserError(
                 f"the class {name} has one image: training and scoring need one each; add more, or leave the "
                 "class out"
             )
-        count = min(max(1, round(share * len(own))), len(own) - 1)
-        chosen.update(sorted(own)[:count])
-    return np.array([print_ in chosen for print_ in fingerprints])
+    return held
 
 
 def _is_split(folder: Path) -> bool:

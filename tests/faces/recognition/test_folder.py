@@ -73,6 +73,12 @@ def test_equal_images_are_on_the_same_side():
         hold_out(["a"] * 3, fingerprints[:3], 0.4)
 
 
+def test_near_duplicates_are_on_the_same_side():
+    names, fingerprints = ["a"] * 4 + ["b"] * 2, [1, 2, 3, 4, 5, 6]
+    keys = [4, 2, 3, 4, 6, 6]
+    assert hold_out(names, fingerprints, 0.4, keys).tolist() == [False, True, False, False, True, False]
+
+
 def test_folder_with_train_and_validate(folder, tmp_path):
     split = tmp_path / "split"
     shutil.copytree(folder, split / "train")
