@@ -153,14 +153,14 @@ def _load(arguments: RecipeArguments, folder: str | Path) -> ImageDataset:
 def _link_subset(arguments: RecipeArguments, data: ImageDataset, count: int) -> TrainingSet:
     """Make a folder of links to `count` training images and to all held-out images.
 
-    `images.holdout` holds out the images with the smallest fingerprints. Here those with the largest
-    fingerprints are trained on, so that both folders have the same held-out images.
+    `images.holdout` holds out the images with the smallest keys. Here those with the largest keys, one of
+    several near-duplicates, are trained on, so that both folders have the same held-out images.
 
     Raises:
         UserError: there are fewer images, or so few are wanted that others would be held out.
     """
     held_out = np.unique(data.fingerprints[data.held_out])
-    distinct, first = np.unique(data.fingerprints[data.training_indices], return_index=True)
+    distinct, first = np.unique(data.split_keys[data.training_indices], return_index=True)
     if not len(held_out) <= count <= len(distinct):
         raise UserError(
             f"--few must be {len(held_out):,} (the number of held-out images) to {len(distinct):,} (the "

@@ -217,3 +217,8 @@ def upgrade(values: dict[str, Any]) -> dict[str, Any]:
 def read_info(run: Path) -> RunInfo:
     """A GAN run's config.json; see `engine.runs.read_info`."""
     return read_any_info(run, "gan", from_json)
+
+
+def groups_near_duplicates(info: RunInfo) -> bool:
+    """Whether near-duplicates are on the same side of a run's split, as in all but early runs."""
+    return "near_duplicates" in info.data

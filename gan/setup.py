@@ -40,6 +40,7 @@ from gan.config import (
     Settings,
     TrainingArguments,
     check,
+    groups_near_duplicates,
     preset_settings,
     upgrade,
 )
@@ -114,6 +115,7 @@ def load_data(
             differ between processes.
     """
     world, settings = world or World(), plan.settings
+    resumed: RunInfo | None = world.on_rank_zero(lambda: plan.resumed and GAN.read_info(plan.resumed))
     data = world.rank_zero_first(
         lambda: load_folder(
             folder,
@@ -122,6 +124,7 @@ def load_data(
             workers=worker_count(settings.workers),
             memory_share=MEMORY_SHARE / world.local_size,
             held_out=settings.held_out,
+            group_near_duplicates=resumed is None or groups_near_duplicates(resumed),
         )
     )
     world.check_equal(data.digest, f"{folder} does not contain the same images for all processes")
@@ -220,6 +223,8 @@ def _data_facts(plan: Plan[Settings], data: ImageDataset) -> dict[str, Any]:
         "skipped": len(data.skipped),
         "duplicates": data.duplicates,
     }
+    if data.near_duplicates is not None:
+        facts["near_duplicates"] = data.near_duplicates
     source = plan.source or (plan.resumed and GAN.read_info(plan.resumed).data.get("begun_from"))
     return facts | ({"begun_from": str(source)} if source else {})
 
@@ -231,19 +236,21 @@ def _report_leaks(plan: Plan[Settings], data: ImageDataset, world: World) -> Non
         return
     before: RunInfo = world.on_rank_zero(lambda: GAN.read_info(run))
     share, count = before.settings.held_out, int(data.held_out.sum())
+    keys = data.split_keys if groups_near_duplicates(before) else data.fingerprints
     if before.data.get("digest") != data.digest:
         source_share = holdout_share(before.data.get("images", 0), share)
-        if leaked := int((data.held_out & (data.fingerprints >= np.uint64(source_share * 2**64))).sum()):
+        if leaked := int((data.held_out & (keys >= np.uint64(source_share * 2**64))).sum()):
             print(
                 f"note: {run} was trained on other images. If they include these, it was trained on up to "
                 f"{leaked:,} of the {count:,} images held out now, and scores are too good"
             )
-    elif share != plan.settings.held_out and (
-        leaked := int((data.held_out & ~holdout_mask(data.fingerprints, share)).sum())
-    ):
+    elif leaked := int((data.held_out & ~holdout_mask(keys, share)).sum()):
+        advice = f"; --held-out {share:g}, as there, holds out none of them" * (
+            share != plan.settings.held_out
+        )
         print(
             f"note: {run} was trained on {leaked:,} of the {count:,} images held out now, so scores are too "
-            f"good; --held-out {share:g}, as there, holds out none of them"
+            f"good{advice}"
         )
 
 

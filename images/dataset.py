@@ -6,7 +6,7 @@ import contextlib
 import stat
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +19,9 @@ from engine.errors import UserError
 from engine.files import atomic_write
 from images.cache import CacheEntry, CacheIndex, DecodeImages, StoreImage, store_images
 from images.decode import DECODER, decode_files
-from images.holdout import holdout_mask
+from images.holdout import holdout_mask, split_keys
+from images.near_duplicates import VERSION as NEAR_DUPLICATES_VERSION
+from images.near_duplicates import grey_cells, near_duplicate_groups
 from images.scan import list_images
 
 
@@ -39,6 +41,8 @@ class ImageDataset:
         folder: absolute path of the folder.
         from_cache: whether an earlier call had decoded the images.
         held_out: bool [N], the images that are never trained on.
+        split_keys: uint64 [N], what decides about `held_out`: the fingerprints, but one for near-duplicates.
+        near_duplicates: number of images that have near-duplicates; None if these were not looked for.
     """
 
     images: np.ndarray
@@ -51,6 +55,8 @@ class ImageDataset:
     folder: Path
     from_cache: bool
     held_out: np.ndarray
+    split_keys: NDArray[np.uint64]
+    near_duplicates: int | None
 
     @property
     def training_indices(self) -> np.ndarray:
@@ -83,6 +89,7 @@ def load_folder(
     workers: int,
     memory_share: float = 0.25,
     held_out: float = 0.0,
+    group_near_duplicates: bool = True,
     progress: bool = True,
 ) -> ImageDataset:
     """Decode the images of a folder, or read them from the cache if no file has changed.
@@ -100,6 +107,8 @@ def load_folder(
         memory_share: largest share of the machine's memory for images that cannot be cached; never more
             than the free memory.
         held_out: share of the images to hold out; see `images.holdout`.
+        group_near_duplicates: whether near-duplicates are on the same side of the split. False gives the
+            split of runs that were started before this was so.
         progress: whether to show a progress bar while decoding.
 
     Raises:
@@ -115,7 +124,9 @@ def load_folder(
         ) from None
     if not listing.files:
         raise _no_image_error(folder, listing.skipped)
-    entry = CacheEntry(Path(cache), folder, size, state=f"{listing.digest}, {DECODER}")
+    entry = CacheEntry(
+        Path(cache), folder, size, state=f"{listing.digest}, {DECODER}, {NEAR_DUPLICATES_VERSION}"
+    )
     cached = entry.read()
     decode = partial(_decode_all, folder, listing.files, size, workers, progress)
     images, index = cached or decode_into_cache(entry, decode, len(listing.files), size, memory_share)
@@ -123,6 +134,8 @@ def load_folder(
     if not len(images):
         raise _no_image_error(folder, skipped)
     images.flags.writeable = False
+    groups = index.extra["near_duplicates"] if group_near_duplicates else []
+    keys = split_keys(index.fingerprints, groups)
     return ImageDataset(
         images=images,
         files=[name for name in listing.files if name not in index.skipped],
@@ -133,7 +146,9 @@ def load_folder(
         mapped=isinstance(images, np.memmap),
         folder=folder,
         from_cache=cached is not None,
-        held_out=holdout_mask(index.fingerprints, held_out),
+        held_out=holdout_mask(keys, held_out),
+        split_keys=keys,
+        near_duplicates=sum(map(len, groups)) if group_near_duplicates else None,
     )
 
 
@@ -199,11 +214,18 @@ def _no_image_error(folder: Path, skipped: list[tuple[str, str]]) -> UserError:
 def _decode_all(
     folder: Path, files: list[str], size: int, workers: int, progress: bool, store: StoreImage
 ) -> CacheIndex:
+    cells: list[np.ndarray] = []
+
+    def store_with_cells(row: int, image: np.ndarray) -> None:
+        store(row, image)
+        cells.append(grey_cells(image))
+
     with (
         contextlib.closing(decode_files(files, size, workers, folder)) as decoded,
         tqdm(decoded, "decoding", len(files), unit=" images", disable=not progress) as results,
     ):
-        return store_images(zip(files, results, strict=True), store)
+        index = store_images(zip(files, results, strict=True), store_with_cells)
+    return replace(index, extra={"near_duplicates": near_duplicate_groups(cells)})
 
 
 def _escape(text: str) -> str:

@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 import PIL
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError, features
 
 from engine.png import from_pillow
 from engine.worker_pool import parallel_map
+from images.scan import RAW_SUFFIXES
 
-DECODER = f"1, Pillow {PIL.__version__}"
+AVIF = features.check("avif")
+HEIF = find_spec("pillow_heif") is not None
+"""Whether AVIF and HEIF (`.heic`) files can be decoded."""
+
+DECODER = f"2, Pillow {PIL.__version__}, AVIF {AVIF}, HEIF {HEIF}"
 """Version of the decoder; cached arrays of another version are outdated."""
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
-"""Supported formats. Some others that Pillow reads start external programs."""
+"""Formats that are always supported. Some others that Pillow reads start external programs."""
+
+AVIF_BRANDS = (b"avif", b"avis")
+HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1")
+"""Brands in the file's first box (ISO/IEC 23008-12)."""
 
 MIN_SIZE_RATIO = 0.5
 """An image is too small if its shorter side is less than this share of the requested size."""
@@ -56,8 +67,8 @@ def decode(path: str | Path, size: int) -> np.ndarray:
     less than twice the size.
 
     Raises:
-        UnusableImageError: the file is damaged, truncated, too small, too large to be safe, or in none of
-            the `FORMATS`.
+        UnusableImageError: the file is damaged, truncated, too small, too large to be safe, camera raw, or
+            in no supported format.
     """
     return _open_and_decode(path, partial(_decode_square, size=size))
 
@@ -66,21 +77,29 @@ def decode_full(path: str | Path) -> np.ndarray:
     """Decode a whole image file, upright, to uint8 [3, H, W], RGB, without resizing; otherwise like `decode`.
 
     Raises:
-        UnusableImageError: the file is damaged, truncated, too large to be safe, or in none of the
-            `FORMATS`.
+        UnusableImageError: the file is damaged, truncated, too large to be safe, camera raw, or in no
+            supported format.
     """
     return _open_and_decode(path, _decode_whole)
 
 
 def _open_and_decode(path: str | Path, decode_file: Callable[[BinaryIO], np.ndarray]) -> np.ndarray:
+    if Path(path).suffix.lower() in RAW_SUFFIXES:
+        raise UnusableImageError("camera raw: export it as JPEG")
     try:
         # Pillow warns about odd metadata; only the pixels matter here.
         with warnings.catch_warnings(action="ignore"), Path(path).open("rb") as file:
-            return decode_file(file)
+            try:
+                return decode_file(file)
+            except ValueError:
+                # Pillow rejects large text chunks, to protect programs that keep them.
+                if (png := _without_text(file)) is None:
+                    raise
+                return decode_file(png)
     except UnusableImageError:
         raise
     except UnidentifiedImageError:
-        raise UnusableImageError("not a JPEG, PNG, WebP, BMP, TIFF or GIF image") from None
+        raise UnusableImageError("not a JPEG, PNG, WebP, BMP, TIFF, GIF, HEIC or AVIF image") from None
     except Image.DecompressionBombError:
         raise UnusableImageError(f"too large: more than {2 * Image.MAX_IMAGE_PIXELS:,} pixels") from None
     except Exception as error:
@@ -117,14 +136,50 @@ def decode_files(
             yield from images
 
 
+def _formats(file: BinaryIO) -> Sequence[str]:
+    """The formats in which to open a file, with their decoder loaded."""
+    header = file.read(32)
+    file.seek(0)
+    brands = header[8:] if header[4:8] == b"ftyp" else b""
+    if any(brand in brands for brand in AVIF_BRANDS):
+        if not AVIF:
+            raise UnusableImageError(_missing_extra("AVIF"))
+        return ("AVIF",)
+    if brands[:4] in HEIF_BRANDS:
+        if not HEIF:
+            raise UnusableImageError(_missing_extra("HEIC"))
+        from pillow_heif import register_heif_opener
+
+        register_heif_opener()
+        return ("HEIF",)
+    return FORMATS
+
+
+def _missing_extra(form: str) -> str:
+    return f"{form} needs the extra 'photos': pip install -e '.[photos]', or uv sync --extra photos"
+
+
+def _without_text(file: BinaryIO) -> BinaryIO | None:
+    """A copy of a PNG without text chunks and colour profile; None for other files."""
+    file.seek(0)
+    if (signature := file.read(8)) != b"\x89PNG\r\n\x1a\n":
+        return None
+    chunks = [signature]
+    while len(header := file.read(8)) == 8:
+        chunk = header + file.read(int.from_bytes(header[:4], "big") + 4)
+        if header[4:] not in (b"tEXt", b"zTXt", b"iTXt", b"iCCP"):
+            chunks.append(chunk)
+    return io.BytesIO(b"".join(chunks))
+
+
 def _decode_whole(file: BinaryIO) -> np.ndarray:
-    with Image.open(file, formats=FORMATS) as image:
+    with Image.open(file, formats=_formats(file)) as image:
         image.load()  # before reading the orientation, as below
         return _to_array(_to_rgb(image), _orientation(image))
 
 
 def _decode_square(file: BinaryIO, size: int) -> np.ndarray:
-    with Image.open(file, formats=FORMATS) as image:
+    with Image.open(file, formats=_formats(file)) as image:
         if min(image.size) < MIN_SIZE_RATIO * size:
             sides = f"{image.width} x {image.height} px, the shorter side needs {MIN_SIZE_RATIO * size:.0f}"
             raise UnusableImageError(f"too small: {sides}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,6 +11,21 @@ MIN_HELD_OUT = 200
 """Images to hold out even if the requested share is fewer ..."""
 MAX_RAISED_SHARE = 0.2
 """... as long as they are at most this share of all images."""
+
+
+def split_keys(fingerprints: NDArray[np.uint64], groups: Iterable[Sequence[int]]) -> NDArray[np.uint64]:
+    """The fingerprints, but the same for all near-duplicates: the largest of their group.
+
+    The largest, so that a large group, such as the frames of a video, is hardly ever held out.
+
+    Args:
+        fingerprints: uint64 [N], see `holdout_mask`.
+        groups: from `images.near_duplicates.near_duplicate_groups`.
+    """
+    keys = fingerprints.copy()
+    for group in groups:
+        keys[group] = keys[group].max()
+    return keys
 
 
 def holdout_mask(fingerprints: NDArray[np.uint64], share: float) -> NDArray[np.bool_]:
@@ -19,7 +36,7 @@ def holdout_mask(fingerprints: NDArray[np.uint64], share: float) -> NDArray[np.b
     added where chance alone gives too small a share. Equal images are always on the same side.
 
     Args:
-        fingerprints: uint64 [N], the first 64 bits of the digest of each image's pixels.
+        fingerprints: uint64 [N], the first 64 bits of the digest of each image's pixels, or `split_keys`.
         share: share of the images to hold out, from 0 (none) to 0.5.
 
     Returns:

@@ -10,12 +10,28 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-IMAGE_SUFFIXES = {
+RAW_SUFFIXES = frozenset(
+    {
+        *(".3fr", ".ari", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".fff", ".gpr", ".iiq"),
+        *(".kdc", ".mef", ".mos", ".mrw", ".nef", ".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2", ".rwl"),
+        *(".sr2", ".srf", ".srw", ".x3f"),
+    }
+)
+"""Suffixes of camera raw files. Many of these are TIFF files whose first image is a thumbnail."""
+
+IMAGE_SUFFIXES = RAW_SUFFIXES | {
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif"),
-    *(".heic", ".heif", ".avif", ".jp2", ".jxl", ".psd", ".raw", ".dng", ".cr2", ".nef", ".arw"),
+    *(".heic", ".heif", ".hif", ".avif", ".jp2", ".jxl", ".psd"),
 }
 """Suffixes of image files. Formats that cannot be decoded are included, so that a folder of HEIC photos is
 reported as skipped instead of ignored."""
+
+_SYSTEM_FOLDERS = {
+    **dict.fromkeys(["@eadir", ".@__thumb", ".thumbnails", "#snapshot", "@tmp"], "thumbnails or copies"),
+    **dict.fromkeys(["__macosx", ".appledouble"], "metadata of macOS"),
+    **dict.fromkeys(["#recycle", "@recycle", "$recycle.bin", ".trash", ".trashes"], "deleted files"),
+}
+"""Folders that file servers, archivers and desktops keep beside photos, in lower case, and their contents."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +41,7 @@ class FolderListing:
     Attributes:
         files: names relative to the folder, separated by `/`, sorted. Their suffixes or first bytes are
             those of an image; none has been decoded.
-        skipped: (name, reason) of image files and subfolders that cannot be read.
+        skipped: (name, reason) of image files and subfolders that cannot be read or are a system's own.
         digest: hex digest that changes if a file is added, removed, renamed, modified or replaced.
     """
 
@@ -38,8 +54,8 @@ def list_images(folder: Path, extra_suffixes: Collection[str] = ()) -> FolderLis
     """List the images of `folder` and its subfolders.
 
     A file counts as an image if its suffix says so, in any case, or its first bytes do. All other files
-    are ignored, and so are names that begin with a dot. Links are followed; a folder that is reachable by
-    several paths is visited once.
+    are ignored, and so are names that begin with a dot, except that `system_entry` is reported. Links are
+    followed; a folder that is reachable by several paths is visited once.
 
     Args:
         folder: the folder to scan.
@@ -73,9 +89,12 @@ def list_images(folder: Path, extra_suffixes: Collection[str] = ()) -> FolderLis
         visited.add((status.st_dev, status.st_ino))
         subfolders: list[str] = []
         for entry in entries:
+            name, path = parent + entry, os.path.join(directory, entry)  # noqa: PTH118
+            if reason := system_entry(entry):
+                skipped.append((name, reason))
+                continue
             if entry.startswith("."):
                 continue
-            name, path = parent + entry, os.path.join(directory, entry)  # noqa: PTH118
             try:
                 status = os.stat(path)  # noqa: PTH116
                 if stat.S_ISDIR(status.st_mode):
@@ -96,6 +115,16 @@ def list_images(folder: Path, extra_suffixes: Collection[str] = ()) -> FolderLis
                     skipped.append((name, _reason(error)))
         queue.extend(reversed(subfolders))
     return FolderListing(sorted(files), sorted(skipped), digest.hexdigest())
+
+
+def system_entry(name: str) -> str | None:
+    """Why a file or folder of this name is not the user's own but a system's, such as `@eaDir`; else None."""
+    name = name.lower()
+    if contents := _SYSTEM_FOLDERS.get(name):
+        return f"not entered: {contents}"
+    if name.startswith("._") and _suffix(name) in IMAGE_SUFFIXES:
+        return "metadata of macOS, not an image"
+    return "thumbnails of Windows" if name == "thumbs.db" else None
 
 
 def file_signature(name: str, status: os.stat_result) -> bytes:

@@ -18,10 +18,11 @@ from faces.detection.opencv import report_detection_errors
 from faces.landmarks.geometry import bounding_boxes
 from faces.pose import Pose, pose_from_landmarks, pose_from_points
 from faces.preparation.options import PrepareArguments
-from faces.preparation.quality import RejectionReason, difference_hash, rejection_reason, sharpness
+from faces.preparation.quality import RejectionReason, rejection_reason, sharpness
 from faces.preparation.sources import Job
 from faces.preparation.video import read_frames
 from images.decode import UnusableImageError, decode_full
+from images.near_duplicates import difference_hash
 
 if TYPE_CHECKING:
     from faces.landmarks.predictor import Predictor
@@ -46,7 +47,7 @@ class Crop:
         pose: of the face.
         square: the region of the crop.
         sharpness: see `faces.preparation.quality.sharpness`.
-        perceptual_hash: see `faces.preparation.quality.difference_hash`.
+        perceptual_hash: see `images.near_duplicates.difference_hash`.
         rejection_reason: why to leave out the crop, apart from near-duplicates; None to keep it.
         image: uint8 [3, S, S].
     """

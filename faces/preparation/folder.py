@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ from faces.preparation.manifest import (
     empty_row,
 )
 from faces.preparation.options import PrepareArguments
-from faces.preparation.quality import REASONS, NearDuplicates
+from faces.preparation.quality import NEAR_COPY, REASONS, NearDuplicates
 from faces.preparation.sources import Job, crop_name, find_jobs
 
 FORMAT = 1
@@ -78,7 +78,7 @@ class Summary:
 
     @property
     def unreadable(self) -> dict[str, str]:
-        """First problem of each photo or video that could not be processed completely."""
+        """First problem of each photo, video or folder that was left out or not processed completely."""
         problems: dict[str, str] = {}
         for row in self.rows:
             if row.verdict == UNREADABLE:
@@ -99,7 +99,7 @@ class Summary:
         lines += [f"  {counts[reason]:,} {reason}" for reason in REASONS if counts[reason]]
         lines.append(f"{len(faceless):,} photos without a face")
         if problems := [*self.unreadable.items()]:
-            lines.append(f"{len(problems):,} files could not be read completely:")
+            lines.append(f"{len(problems):,} files or folders were left out or not read completely:")
             lines += [f"  {name}: {problem}" for name, problem in problems[:_MAX_LISTED]]
             if len(problems) > _MAX_LISTED:
                 lines.append(f"  and more, in {self.out / MANIFEST}")
@@ -148,6 +148,8 @@ def _prepare(arguments: PrepareArguments, jobs: list[Job]) -> Summary:
             load_cropper(arguments)
             _write_state(arguments, digests, finished=False)
             new, exit_code = _process(arguments, remaining, len(jobs), manifest)
+            if not exit_code:
+                _keep_largest(arguments, manifest)
             _save_sheets(arguments, manifest.rows)
             _write_state(arguments, digests, finished=not exit_code)
     summary = Summary(out, len(jobs), len(jobs) - len(remaining) + new, new, manifest.rows, exit_code)
@@ -193,7 +195,7 @@ def _rows(arguments: PrepareArguments, job: Job, result: CropResult, duplicates:
         verdict = crop.rejection_reason or KEPT
         if verdict == KEPT:
             if duplicates.contains(job.folder, crop.perceptual_hash):
-                verdict = "near-copy"
+                verdict = NEAR_COPY
             else:
                 duplicates.add(job.folder, crop.perceptual_hash)
         folder = FACES if verdict == KEPT else LEFT_OUT
@@ -202,6 +204,43 @@ def _rows(arguments: PrepareArguments, job: Job, result: CropResult, duplicates:
     if result.problem or not rows:
         rows.append(empty_row(job, result.problem))
     return rows
+
+
+def _keep_largest(arguments: PrepareArguments, manifest: Manifest) -> None:
+    """Of near-duplicates, keep the crop with the most pixels in its photo; of equal ones, the first.
+
+    The crops are moved before the manifest is rewritten: a repetition after a kill moves the rest.
+    """
+    out, rows = arguments.out, manifest.rows
+    duplicates = NearDuplicates(arguments.near_copy)
+    candidates = [
+        index for index, row in enumerate(rows) if row.verdict in (KEPT, NEAR_COPY) and row.crop_name
+    ]
+    # A deleted crop keeps its verdict: one that was kept still excludes its near-duplicates.
+    deleted = {
+        index
+        for index in candidates
+        if not any((out / place / rows[index].crop_name).exists() for place in (FACES, LEFT_OUT))
+    }
+    changed = False
+    for index in sorted(candidates, key=lambda index: (index not in deleted, -rows[index].crop_side)):
+        row, folder = rows[index], rows[index].source.rpartition("/")[0]
+        if index in deleted:
+            verdict = row.verdict
+        else:
+            is_near_copy = duplicates.contains(folder, row.perceptual_hash)
+            verdict = NEAR_COPY if is_near_copy else KEPT
+        if verdict == KEPT:
+            duplicates.add(folder, row.perceptual_hash)
+        if verdict != row.verdict:
+            file = f"{FACES if verdict == KEPT else LEFT_OUT}/{row.crop_name}"
+            (out / file).parent.mkdir(parents=True, exist_ok=True)
+            if (out / row.file).exists():
+                (out / row.file).replace(out / file)
+            rows[index] = replace(row, verdict=verdict, file=file)
+            changed = True
+    if changed:
+        manifest.write()
 
 
 def _write_crop(path: Path, crop: Crop) -> None:

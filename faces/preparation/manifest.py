@@ -77,10 +77,28 @@ class Row:
         try:
             return int(self.hash, 16)
         except ValueError:
-            raise UserError(
-                f"manifest.csv, {self.source}: the hash {self.hash} is invalid; restore it, or choose "
-                "another output folder"
-            ) from None
+            raise self._invalid("hash") from None
+
+    @property
+    def crop_side(self) -> float:
+        """The side of a face's square. Raises `UserError` if it was edited into something else."""
+        try:
+            return float(self.side)
+        except ValueError:
+            raise self._invalid("side") from None
+
+    @property
+    def crop_name(self) -> str | None:
+        """The crop's path in its folder of crops, `FACES` or `LEFT_OUT`; None if it is in neither."""
+        folder, *rest = PurePosixPath(self.file).parts or ("",)
+        is_crop = folder in (FACES, LEFT_OUT) and bool(rest) and ".." not in rest
+        return "/".join(rest) if is_crop else None
+
+    def _invalid(self, column: str) -> UserError:
+        return UserError(
+            f"manifest.csv, {self.source}: the {column} {getattr(self, column)} is invalid; restore it, or "
+            "choose another output folder"
+        )
 
 
 COLUMNS = [field.name for field in fields(Row)]
@@ -136,14 +154,18 @@ class Manifest:
         """All rows, in the order of the file."""
         if repeatable is not None and self.rows and (last := self.rows[-1].job) in repeatable:
             # Before their rows, so that a kill leaves no crop without a row.
-            crops = [path.parent / row.file for row in self.rows if row.job == last and _is_crop(row.file)]
+            crops = [path.parent / row.file for row in self.rows if row.job == last and row.crop_name]
             for crop in crops:
                 crop.unlink(missing_ok=True)
             remove_partial_files(crops)
             self.rows = [row for row in self.rows if row.job != last]
         if repeatable is not None or not path.exists():
-            with atomic_write(path) as temporary, _open(temporary, "w") as file:
-                csv.writer(file).writerows([COLUMNS, *map(astuple, self.rows)])
+            self.write()
+
+    def write(self) -> None:
+        """Write all rows, replacing the file."""
+        with atomic_write(self._path) as temporary, _open(temporary, "w") as file:
+            csv.writer(file).writerows([COLUMNS, *map(astuple, self.rows)])
 
     def done(self) -> set[tuple[str, int]]:
         """Keys of the jobs that have rows."""
@@ -166,12 +188,6 @@ def _read(path: Path) -> Iterator[Row]:
         for line in lines:
             if len(line) == len(COLUMNS) and line[1].isdecimal():
                 yield Row(*line)
-
-
-def _is_crop(file: str) -> bool:
-    """Whether a row's file is in the folders of crops, as it is unless the manifest was edited."""
-    folder, *rest = PurePosixPath(file).parts or ("",)
-    return folder in (FACES, LEFT_OUT) and bool(rest) and ".." not in rest
 
 
 def _open(path: Path, mode: str) -> TextIO:

@@ -11,9 +11,7 @@ from tyro.conf import Positional, arg
 
 from engine.errors import UserError
 from images.decode import MIN_SIZE_RATIO
-
-HASH_BITS = 144
-"""Bits of a crop's perceptual hash (`faces.preparation.quality.difference_hash`)."""
+from images.near_duplicates import HASH_BITS
 
 MAY_CHANGE = frozenset({"out", "workers"})
 """Arguments that do not affect the crops and may change when a run is resumed."""
@@ -58,8 +56,8 @@ class PrepareArguments:
     most_outside: float = 0.1
     """Maximum fraction of a crop outside the photo, where the photo's edge is repeated."""
     near_copy: int = 24
-    """Leave out a crop whose perceptual hash differs in at most this many of 144 bits from an earlier crop of
-    the same folder; -1 keeps all."""
+    """Of crops of a folder whose perceptual hashes differ in at most this many of 144 bits, keep the one with
+    the most pixels in its photo; -1 keeps all."""
     workers: int | None = None
     """Worker processes; 0 for none. One per core by default."""
 

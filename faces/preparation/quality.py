@@ -7,19 +7,18 @@ from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from engine.png import to_pillow
 from faces.align import Square
 from faces.pose import Pose
-from faces.preparation.options import HASH_BITS, PrepareArguments
+from faces.preparation.options import PrepareArguments
 
 RejectionReason = Literal["too small", "cut off", "turned too far", "too blurred", "near-copy"]
 """Why a face is left out. If several apply, the first in this order is reported."""
 
 REASONS = get_args(RejectionReason)
 
-_HASH_SIDE = 12
+NEAR_COPY: RejectionReason = "near-copy"
 
 
 def sharpness(crop: NDArray[np.uint8]) -> float:
@@ -36,19 +35,6 @@ def sharpness(crop: NDArray[np.uint8]) -> float:
     neighbours = levels[:-2, 1:-1] + levels[2:, 1:-1] + levels[1:-1, :-2] + levels[1:-1, 2:]
     variance = levels.var()
     return float((neighbours - 4 * levels[1:-1, 1:-1]).var() / variance) if variance else 0.0
-
-
-def difference_hash(crop: NDArray[np.uint8]) -> int:
-    """A perceptual hash of 144 bits: whether each of 12 x 12 cells is darker than its right neighbour.
-
-    Krawetz 2013, "Kind of Like That", uses 8 x 8 cells; faces resemble each other more than photos do.
-
-    Args:
-        crop: uint8 [3, S, S].
-    """
-    small = to_pillow(crop).convert("L").resize((_HASH_SIDE + 1, _HASH_SIDE), Image.Resampling.LANCZOS)
-    levels = np.asarray(small, int)
-    return int.from_bytes(np.packbits(levels[:, 1:] > levels[:, :-1]).tobytes())
 
 
 def rejection_reason(
@@ -93,6 +79,3 @@ class NearDuplicates:
     def add(self, folder: str, perceptual_hash: int) -> None:
         """Add a crop that is kept."""
         self._hashes[folder].append(perceptual_hash)
-
-
-assert _HASH_SIDE**2 == HASH_BITS

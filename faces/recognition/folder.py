@@ -20,6 +20,7 @@ from engine.errors import UserError
 from faces.data import TrainingData
 from faces.tables import open_csv
 from images.dataset import ImageDataset, load_folder
+from images.scan import system_entry
 from images.tiles import center_crop
 
 TRAIN, VALIDATE = "train", "validate"
@@ -119,7 +120,7 @@ def load_labelled_images(
         mask = np.array([name.startswith(f"{VALIDATE}/") for name in files])
         _check_split(names, files, fingerprints, mask)
     else:
-        mask = hold_out(names, fingerprints, held_out)
+        mask = hold_out(names, fingerprints, held_out, [int(faces.split_keys[row]) for row in rows])
     labels = np.searchsorted(np.array(classes), np.array(names)).astype(np.int64)
     state = hashlib.blake2b(labels.tobytes() + mask.tobytes(), digest_size=16)
     state.update("\0".join([faces.digest, str(centre), *classes]).encode(errors="surrogateescape"))
@@ -136,16 +137,19 @@ def load_labelled_images(
     )
 
 
-def hold_out(names: Sequence[str], fingerprints: Sequence[int], share: float) -> NDArray[np.bool_]:
+def hold_out(
+    names: Sequence[str], fingerprints: Sequence[int], share: float, split_keys: Sequence[int] | None = None
+) -> NDArray[np.bool_]:
     """Select the images to hold out: a share of each class, but at least one and never all.
 
     The images' fingerprints decide, so that equal images are on the same side, and all runs on a folder hold
-    out the same images.
+    out the same images. So are near-duplicates, unless a class has nothing else.
 
     Args:
         names: The class of each image.
         fingerprints: Digest of the pixels of each image, as a number.
         share: From 0, which holds out none, to 0.5.
+        split_keys: The fingerprints, but the same for near-duplicates; see `images.holdout.split_keys`.
 
     Returns:
         bool [N].
@@ -153,19 +157,24 @@ def hold_out(names: Sequence[str], fingerprints: Sequence[int], share: float) ->
     Raises:
         UserError: A class has one image, or several equal ones.
     """
+    held = np.zeros(len(names), bool)
     if share == 0:
-        return np.zeros(len(names), bool)
-    chosen: set[int] = set()
+        return held
+    classes = np.array(names)
     for name in sorted({*names}):
-        own = {print_ for print_, other in zip(fingerprints, names, strict=True) if other == name}
-        if len(own) < 2:
+        rows = np.flatnonzero(classes == name)
+        for keys in (split_keys or fingerprints, fingerprints):
+            own = sorted({keys[row] for row in rows})
+            if len(own) > 1:
+                count = min(max(1, round(share * len(own))), len(own) - 1)
+                held[rows] = [keys[row] <= own[count - 1] for row in rows]
+                break
+        else:
             raise UserError(
                 f"the class {name} has one image: training and scoring need one each; add more, or leave the "
                 "class out"
             )
-        count = min(max(1, round(share * len(own))), len(own) - 1)
-        chosen.update(sorted(own)[:count])
-    return np.array([print_ in chosen for print_ in fingerprints])
+    return held
 
 
 def _is_split(folder: Path) -> bool:
@@ -195,7 +204,11 @@ def _is_split(folder: Path) -> bool:
 
 
 def _subfolders(folder: Path) -> list[Path]:
-    return [path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith(".")]
+    return [
+        path
+        for path in sorted(folder.iterdir())
+        if path.is_dir() and not path.name.startswith(".") and not system_entry(path.name)
+    ]
 
 
 def _class_folder(file: str, has_split: bool) -> str | None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from engine.errors import UserError
 from engine.runs import RunInfo
 from engine.worker_pool import worker_count
+from gan.config import groups_near_duplicates
 from gan.metrics.evaluate import RealImages
 from images.dataset import ImageDataset, load_folder
 
@@ -81,6 +82,7 @@ def _load(info: RunInfo, folder: Path) -> ImageDataset:
         cache=settings.cache,
         workers=worker_count(settings.workers),
         held_out=settings.held_out,
+        group_near_duplicates=groups_near_duplicates(info),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import shutil
 from pathlib import Path
@@ -14,7 +15,8 @@ from engine.distributed import World
 from engine.errors import UserError
 from engine.runs import checkpoints
 from gan import setup
-from gan.setup import make_plan
+from gan.config import read_info
+from gan.setup import load_data, make_plan
 
 ON_CPU = ("--device", "cpu", "--precision", "float32")
 LIGHT, PAPER = (250, 150, 90, 54), (1024, 512, 256, 128)
@@ -113,6 +115,16 @@ def test_a_setting_missing_from_an_old_checkpoint_is_compared_with_its_old_value
 def test_a_preset_with_other_networks_than_the_source_is_refused(tiny_run, preset):
     with pytest.raises(UserError, match=r"^--preset requires other networks than those of "):
         make_plan(["faces", "--init-from", str(tiny_run), "--preset", preset])
+
+
+def test_resumed_run_keeps_the_split_of_before_near_duplicates(tiny_run, tmp_path):
+    run = Path(shutil.copytree(tiny_run, tmp_path / tiny_run.name))
+    folder = Path(read_info(run).data["folder"])
+    assert load_data(make_plan(["--resume", str(run)]), folder)[0].near_duplicates == 0
+    config = json.loads((run / "config.json").read_text())
+    del config["data"]["near_duplicates"]
+    (run / "config.json").write_text(json.dumps(config))
+    assert load_data(make_plan(["--resume", str(run)]), folder)[0].near_duplicates is None
 
 
 def test_a_plan_reaches_the_other_processes():

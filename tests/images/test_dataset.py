@@ -12,6 +12,7 @@ from PIL import Image
 
 from engine.errors import UserError
 from images.dataset import load_folder
+from images.holdout import holdout_mask
 
 ROOT = Path(__file__).parents[2]
 
@@ -19,6 +20,11 @@ ROOT = Path(__file__).parents[2]
 def add(path, colour=(10, 20, 30), size=(32, 32), **options):
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", size, colour).save(path, **options)
+
+
+def add_image(image, path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save(path)
 
 
 @pytest.fixture
@@ -180,7 +186,7 @@ def test_unusable_files_are_skipped_and_listed(load, tmp_path, cached):
         list(pair) for pair in faces.skipped if not pair[0].startswith("broken")
     ]
     if sys.platform == "linux":
-        assert "broken\\n\\tname\\xff.jpg\tnot a JPEG, PNG, WebP, BMP, TIFF or GIF image" in lines
+        assert "broken\\n\\tname\\xff.jpg\tnot a JPEG, PNG, WebP, BMP, TIFF, GIF, HEIC or AVIF image" in lines
 
 
 def test_duplicates_are_counted_by_pixels_and_kept(load, folder):
@@ -191,6 +197,25 @@ def test_duplicates_are_counted_by_pixels_and_kept(load, folder):
     assert len(faces.images) == 6
     assert faces.duplicates == 2
     assert load(folder).duplicates == 2
+
+
+def test_no_near_duplicate_of_a_training_image_is_held_out(load, tmp_path):
+    random = np.random.default_rng(0)
+    for number in range(40):
+        photo = Image.fromarray(random.integers(0, 256, (8, 8, 3), np.uint8)).resize((64, 64), 3)
+        add_image(photo, tmp_path / "faces" / f"{number}.png")
+        if number < 20:
+            add_image(photo, tmp_path / "faces" / f"{number}.jpg")
+    for _ in range(2):  # decoded, then from the cache
+        faces = load(tmp_path / "faces", held_out=0.2)
+        sides = {}
+        for name, side in zip(faces.files, faces.held_out.tolist(), strict=True):
+            sides.setdefault(name.partition(".")[0], set()).add(side)
+        assert {len(both) for both in sides.values()} == {1}
+        assert faces.near_duplicates == 40
+        assert 8 <= faces.held_out.sum() <= 20
+    early = load(tmp_path / "faces", held_out=0.2, group_near_duplicates=False)
+    assert np.array_equal(early.held_out, holdout_mask(faces.fingerprints, 0.2))
 
 
 def test_digest_depends_on_pixels_and_order_only(load, folder, tmp_path):

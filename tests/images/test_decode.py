@@ -8,15 +8,17 @@ import sys
 import time
 import warnings
 import zlib
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
 from PIL import Image, ImageDraw
+from PIL.PngImagePlugin import PngInfo
 
 from engine.errors import UserError
-from images.decode import EXIF_TRANSPOSE, UnusableImageError, decode, decode_files
+from images.decode import EXIF_TRANSPOSE, UnusableImageError, decode, decode_files, decode_full
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 LOSSLESS = {"PNG": {}, "WEBP": {"lossless": True}, "BMP": {}, "TIFF": {}, "GIF": {}}
@@ -80,6 +82,43 @@ def test_exif_orientation(tmp_path, form, orientation):
     options = (LOSSLESS | LOSSY)[form]
     stored.save(tmp_path / "photo", form, exif=exif.tobytes(), **options)
     assert np.abs(decode(tmp_path / "photo", 64).astype(int) - planes(corners())).max() <= 8
+
+
+@pytest.mark.parametrize("name", ["camera.dng", "camera.NEF", "camera.cr2"])
+def test_camera_raw_is_not_replaced_by_its_thumbnail(tmp_path, name):
+    corners(40).save(tmp_path / name, "TIFF")  # as Pillow opens such a file
+    for read in (decode_full, partial(decode, size=32)):
+        with pytest.raises(UnusableImageError, match="camera raw: export it as JPEG"):
+            read(tmp_path / name)
+
+
+@pytest.mark.parametrize("after_pixels", [False, True])
+def test_large_text_chunk(save, after_pixels):
+    chunks = PngInfo()
+    text = b"comment\0\0" + zlib.compress(b"x" * 8_000_000)
+    chunks.add(b"zTXt", text, after_idat=after_pixels)
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    path = save(corners().transpose(Image.Transpose.ROTATE_180), pnginfo=chunks, exif=exif)
+    np.testing.assert_array_equal(decode(path, 64), planes(corners()))
+
+
+@pytest.mark.parametrize("suffix", ["heic", "avif"])
+def test_photos_of_phones(tmp_path, suffix, monkeypatch):
+    path, exif = tmp_path / f"photo.{suffix}", Image.Exif()
+    exif[0x0112] = 6
+    stored = corners().transpose(Image.Transpose.ROTATE_90)
+    if suffix == "heic":
+        heif = pytest.importorskip("pillow_heif", reason="needs the extra 'photos'")
+        heif.from_pillow(stored).save(path, quality=95, exif=exif.tobytes())
+    else:
+        stored.save(path, quality=95, exif=exif)
+    assert np.abs(decode(path, 64)[:, 8:24, 8:24].astype(int) - planes(corners())[:, 8:24, 8:24]).max() <= 8
+    assert decode_full(path).shape == (3, 64, 64)
+    for name in ("AVIF", "HEIF"):
+        monkeypatch.setattr(f"images.decode.{name}", False)
+    with pytest.raises(UnusableImageError, match=rf"{suffix.upper()} needs the extra 'photos'"):
+        decode(path, 64)
 
 
 def test_unreadable_exif(save):
@@ -225,9 +264,9 @@ def test_damaged_data(save):
 
 def test_not_an_image(tmp_path):
     (tmp_path / "text.jpg").write_text("no image")
-    assert reason(tmp_path / "text.jpg") == "not a JPEG, PNG, WebP, BMP, TIFF or GIF image"
+    assert reason(tmp_path / "text.jpg") == "not a JPEG, PNG, WebP, BMP, TIFF, GIF, HEIC or AVIF image"
     (tmp_path / "empty.jpg").touch()
-    assert reason(tmp_path / "empty.jpg") == "not a JPEG, PNG, WebP, BMP, TIFF or GIF image"
+    assert reason(tmp_path / "empty.jpg") == "not a JPEG, PNG, WebP, BMP, TIFF, GIF, HEIC or AVIF image"
     assert "No such file" in reason(tmp_path / "gone.jpg")
 
 
@@ -288,7 +327,7 @@ def test_decode_files_keeps_the_order(hundred, workers):
     assert len(results) == 100
     for number, result in enumerate(results):
         if number % 10 == 9:
-            assert result == "not a JPEG, PNG, WebP, BMP, TIFF or GIF image"
+            assert result == "not a JPEG, PNG, WebP, BMP, TIFF, GIF, HEIC or AVIF image"
         else:
             assert_colour(result, (number, 0, 0))
     assert not multiprocessing.active_children()

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from images.holdout import holdout_mask
+from images.holdout import holdout_mask, split_keys
 
 
 def fingerprints(images):
@@ -54,3 +54,12 @@ def test_equal_images_are_on_the_same_side(images, share):
     assert sum(sides.values()) <= distinct / 2
     if distinct >= 5:
         assert sum(sides.values()) >= distinct // 5
+
+
+def test_near_duplicates_are_on_one_side():
+    prints = fingerprints(range(3000))
+    groups = [[index, index + 1, index + 2] for index in range(0, 900, 3)]
+    held_out = holdout_mask(split_keys(prints, groups), 0.05)
+    assert all(len({*held_out[group]}) == 1 for group in groups)
+    assert 200 <= held_out.sum() <= 260
+    assert np.array_equal(split_keys(prints, []), prints)

@@ -45,13 +45,29 @@ def test_other_files_are_ignored(tmp_path):
     (tmp_path / "README").write_text("faces")
     (tmp_path / "notes.txt").touch()
     (tmp_path / "index.json").write_text("{}")
-    (tmp_path / "Thumbs.db").write_bytes(bytes.fromhex("d0cf11e0a1b11ae1") + bytes(100))
     add(tmp_path / ".hidden.png")
-    add(tmp_path / "._face.jpg")
     add(tmp_path / ".git/face.png")
     listing = list_images(tmp_path)
     assert listing.files == ["face.png"]
     assert listing.skipped == []
+
+
+def test_files_of_systems_are_reported_and_not_entered(tmp_path):
+    add(tmp_path / "trip/face.png")
+    (tmp_path / "trip/Thumbs.db").write_bytes(b"thumbnails")
+    add(tmp_path / "trip/@eaDir/face.png/SYNOPHOTO_THUMB_M.jpg", "JPEG")
+    for name in ("__MACOSX/trip/._face.png", "._face.png", ".thumbnails/face.png", "#recycle/face.png"):
+        add(tmp_path / name)
+    listing = list_images(tmp_path)
+    assert listing.files == ["trip/face.png"]
+    assert listing.skipped == [
+        ("#recycle", "not entered: deleted files"),
+        ("._face.png", "metadata of macOS, not an image"),
+        (".thumbnails", "not entered: thumbnails or copies"),
+        ("__MACOSX", "not entered: metadata of macOS"),
+        ("trip/@eaDir", "not entered: thumbnails or copies"),
+        ("trip/Thumbs.db", "thumbnails of Windows"),
+    ]
 
 
 def test_empty_image_is_skipped(tmp_path):

@@ -69,7 +69,7 @@ def test_printed_summary(prepared):
     output, out = prepared
     assert output.lines[0] == f"6 faces, 6 of them kept in {out / 'faces'}"
     assert "1 photos without a face" in output.lines
-    assert "2 files could not be read completely:" in output.lines
+    assert "2 files or folders were left out or not read completely:" in output.lines
     assert any("broken.jpg: " in line for line in output.lines)
     assert "6/6" in output.error or "9/9" in output.error  # the progress bar
 
@@ -97,6 +97,14 @@ def test_contact_sheet_of_many_crops_has_a_hundred(tmp_path):
     assert (np.diff(reds.astype(int)) > 0).all()
     assert reds.min() < 10
     assert reds.max() > 119
+
+
+def test_camera_raw_is_left_out(tmp_path):
+    folder = save_photos(tmp_path, photo(1)[0])
+    to_pillow(photo(1, side=60)[0]).save(folder / "camera.dng", "TIFF")
+    summary = prepare_here(folder, tmp_path / "out")
+    assert summary.unreadable == {"camera.dng": "camera raw: export it as JPEG"}
+    assert verdicts(tmp_path / "out") == {"kept": 1, "unreadable": 1}
 
 
 def test_workers_give_the_same_output(prepared, photos, tmp_path):
@@ -156,6 +164,31 @@ def test_near_duplicates_are_per_folder_and_optional(tmp_path):
     assert rows == {"a/1.png": "kept", "a/2.png": "near-copy", "b/1.png": "kept"}
     prepare_here(tmp_path / "in", tmp_path / "all", near_copy=-1)
     assert verdicts(tmp_path / "all") == {"kept": 3}
+
+
+def test_largest_of_near_duplicates_is_kept(tmp_path):
+    folder = save_photos(tmp_path, photo(1)[0], photo(3)[0])
+    out = tmp_path / "out"
+    prepare_here(folder, out)
+    to_pillow(photo(1)[0]).resize((440, 360)).save(folder / "large.png")
+    prepare_here(folder, out)
+    rows = {row["source"]: row for row in read_manifest(out)}
+    assert {name: (row["verdict"], row["file"]) for name, row in rows.items()} == {
+        "0.png": ("near-copy", "left_out/0.png-0.jpg"),
+        "1.png": ("kept", "faces/1.png-0.jpg"),
+        "large.png": ("kept", "faces/large.png-0.jpg"),
+    }
+    assert all((out / row["file"]).is_file() for row in rows.values())
+    assert len(list_images(out / "faces").files) == 2
+
+
+def test_near_duplicates_of_a_deleted_crop_stay_out(tmp_path):
+    folder = save_photos(tmp_path, photo(1)[0])
+    prepare_here(folder, tmp_path / "out")
+    (tmp_path / "out" / "faces" / "0.png-0.jpg").unlink()
+    to_pillow(photo(1)[0]).resize((440, 360)).save(folder / "large.png")
+    prepare_here(folder, tmp_path / "out")
+    assert list_images(tmp_path / "out" / "faces").files == []
 
 
 def test_form_size_and_enlarge(tmp_path):
@@ -286,7 +319,7 @@ def test_damaged_video_counts_as_one_unreadable_file(video, tmp_path, monkeypatc
     assert (name, reason) == ("my film.avi", "damaged: it ends before frame 40 of 60 or more")
     assert summary.lines()[-3:] == [
         "0 photos without a face",
-        "1 files could not be read completely:",
+        "1 files or folders were left out or not read completely:",
         f"  my film.avi: {reason}",
     ]
 

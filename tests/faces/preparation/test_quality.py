@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image, ImageFilter
+from PIL import ImageFilter
 
 from engine.png import from_pillow, to_pillow
 from faces.align import Square
 from faces.pose import Pose
 from faces.preparation.options import PrepareArguments
-from faces.preparation.quality import NearDuplicates, difference_hash, rejection_reason, sharpness
+from faces.preparation.quality import NearDuplicates, rejection_reason, sharpness
 from tests.faces.photos import photo
 
 FACE = photo(3, side=120, width=120, height=120)[0]
@@ -16,10 +16,6 @@ FACE = photo(3, side=120, width=120, height=120)[0]
 
 def changed(image, change):
     return from_pillow(change(to_pillow(image)))
-
-
-def hash_distance(first, second):
-    return (difference_hash(first) ^ difference_hash(second)).bit_count()
 
 
 def test_sharpness_by_hand():
@@ -39,27 +35,6 @@ def test_sharpness_falls_with_blur_but_not_with_contrast():
     assert sharp[-1] < PrepareArguments.sharpness < sharp[0]
     pale = (FACE * 0.4 + 90).astype(np.uint8)
     assert sharpness(pale) == pytest.approx(sharp[0], rel=0.1)
-
-
-def test_hash_by_hand():
-    ramp = np.tile(np.linspace(0, 255, 130).astype(np.uint8), (3, 130, 1))
-    assert difference_hash(ramp) == 2**144 - 1  # the right neighbour is always lighter
-    assert difference_hash(ramp[:, :, ::-1]) == 0
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda image: image.resize((80, 80), Image.Resampling.LANCZOS),
-        lambda image: image.filter(ImageFilter.GaussianBlur(1)),
-        lambda image: image.point(lambda level: level * 0.8 + 20),
-    ],
-)
-def test_hash_distances_of_copies_and_other_faces(change):
-    max_distance = PrepareArguments.near_copy
-    assert hash_distance(FACE, changed(FACE, change)) <= max_distance
-    others = [photo(number, side=120, width=120, height=120)[0] for number in range(4, 12)]
-    assert min(hash_distance(FACE, other) for other in others) > max_distance
 
 
 @given(st.integers(0, 2**144 - 1), st.sets(st.integers(0, 143), max_size=30), st.integers(0, 30))

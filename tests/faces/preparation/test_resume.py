@@ -79,7 +79,7 @@ def test_changed_landmark_network_is_rejected(tmp_path, monkeypatch):
     cropper.load_cropper.cache_clear()
     assert prepare_here(folder, out, landmarks=network).new == 1
     (network / "checkpoints" / "best.pt").write_text("a third network")
-    with pytest.raises(UserError, match="different --landmarks"):
+    with pytest.raises(UserError, match="another --landmarks"):
         prepare_here(folder, out, landmarks=network)
 
 

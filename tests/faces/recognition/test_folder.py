@@ -45,6 +45,14 @@ def test_sub_folder_is_a_class(folder):
     assert "16 images of 3 classes" in data.summary()
 
 
+def test_folders_of_systems_are_no_classes(folder):
+    for number, name in enumerate(("__MACOSX", "@eaDir", "#recycle")):
+        write(folder / name / "0.png", 1000 + number)
+    data = load(folder)
+    assert data.classes == ("cat", "dog dog", "бутылка")
+    assert [name for name, _ in data.skipped] == ["#recycle", "@eaDir", "__MACOSX"]
+
+
 def test_split_is_stratified_and_reproducible(folder):
     data = load(folder)
     held = np.bincount(data.labels[data.held_out], minlength=3)
@@ -63,6 +71,12 @@ def test_equal_images_are_on_the_same_side():
     assert held.tolist() == [True, True, True, False, False, False]
     with pytest.raises(UserError, match="the class a has one image"):
         hold_out(["a"] * 3, fingerprints[:3], 0.4)
+
+
+def test_near_duplicates_are_on_the_same_side():
+    names, fingerprints = ["a"] * 4 + ["b"] * 2, [1, 2, 3, 4, 5, 6]
+    keys = [4, 2, 3, 4, 6, 6]
+    assert hold_out(names, fingerprints, 0.4, keys).tolist() == [False, True, False, False, True, False]
 
 
 def test_folder_with_train_and_validate(folder, tmp_path):
