@@ -1,7 +1,8 @@
 """Annotated landmarks: a CSV beside the images, or the Cat data set's .cat files.
 
 A CSV has a header and a row for each face: `file, x0, y0, x1, y1, ...`, in pixels of the image after its EXIF
-rotation. A column `person` may name the person; other columns are ignored. A .cat file has its image's name
+rotation, separated by commas, semicolons or tabs. With the latter two, coordinates may have a decimal comma.
+A column `person` may name the person; other columns are ignored. A .cat file has its image's name
 and contains one line: the number of points, then x and y of each (Zhang et al. 2008). Nothing here imports
 torch.
 """
@@ -11,10 +12,11 @@ from __future__ import annotations
 import csv
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
+from typing import TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +27,7 @@ from faces.tables import open_csv, write_csv
 
 TABLE_NAMES = ("landmarks.csv", "labels.csv")
 """File names under which a CSV is found in the images' folder."""
+SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 PERSON_PATTERN = r"(.+)_\d+"
 """Default pattern of a CSV's file names: person and number. If there are several folders, the folder names
 the person of a file that does not match."""
@@ -116,30 +119,70 @@ def write_landmarks(path: str | Path, files: Sequence[str], points: NDArray[np.f
 def _read_table(
     path: Path, folder: Path
 ) -> tuple[list[str], NDArray[np.float64], list[str] | None, list[str]]:
+    with open_csv(path) as file:
+        separator = _separator(file)
+        table = csv.reader(file, delimiter=separator)
+        try:
+            return _read_rows(path, folder, table, decimal_comma=separator != ",")
+        except UserError as error:
+            encoding = "UTF-8" if file.encoding == "utf-8-sig" else "UTF-16"
+            raise UserError(
+                f"{error} (the table was read as {encoding}, separated by {SEPARATORS[separator]})"
+            ) from None
+
+
+def _separator(file: TextIO) -> str:
+    """The separator of a table; the file is at its start afterwards."""
+    line = file.readline()
+    file.seek(0)
+    header = next(csv.reader(file), [])
+    file.seek(0)
+    return "," if "file" in map(str.strip, header) else max(SEPARATORS, key=line.count)
+
+
+def _read_rows(
+    path: Path, folder: Path, table: Iterator[list[str]], *, decimal_comma: bool
+) -> tuple[list[str], NDArray[np.float64], list[str] | None, list[str]]:
     files: list[str] = []
     people: list[str] = []
     locations: list[str] = []
     rows: list[list[float]] = []
-    with open_csv(path) as file:
-        table = csv.reader(file)
-        header = [name.strip() for name in next(table, [])]
-        columns = _coordinate_columns(path, header)
-        for number, cells in enumerate(table, 2):
-            location = f"{path}, row {number}"
-            if not cells:
-                continue
-            if len(cells) != len(header):
-                raise UserError(f"{location}: {len(cells)} columns, but the header has {len(header)}")
-            files.append(cells[header.index("file")].strip())
-            if not is_file(folder / files[-1]):
-                raise UserError(f"{location}: there is no file {files[-1]!r} in {folder}")
-            rows.append([_coordinate(cells[column], f"{location}, {header[column]}") for column in columns])
-            locations.append(location)
-            if "person" in header:
-                people.append(cells[header.index("person")].strip() or files[-1])
+    header = [name.strip() for name in next(table, [])]
+    columns = _coordinate_columns(path, header)
+    marks: set[str] = set()
+    for number, cells in enumerate(table, 2):
+        location = f"{path}, row {number}"
+        if not any(cell.strip() for cell in cells):
+            continue
+        if len(cells) != len(header):
+            raise UserError(f"{location}: {len(cells)} columns, but the header has {len(header)}")
+        files.append(_file_name(cells[header.index("file")].strip(), folder))
+        if not is_file(folder / files[-1]):
+            raise UserError(f"{location}: there is no file {files[-1]!r} in {folder}")
+        coordinates = [cells[column] for column in columns]
+        if decimal_comma:
+            # A comma beside decimal points separates thousands, which would be read as fractions.
+            marks |= {mark for mark in ".," for text in coordinates if mark in text}
+            if len(marks) > 1:
+                raise UserError(f"{location}: the coordinates contain both decimal points and commas")
+            coordinates = [text.replace(",", ".") for text in coordinates]
+        rows.append(
+            [
+                _coordinate(text, f"{location}, {header[column]}")
+                for text, column in zip(coordinates, columns, strict=True)
+            ]
+        )
+        locations.append(location)
+        if "person" in header:
+            people.append(cells[header.index("person")].strip() or files[-1])
     if not rows:
         raise UserError(f"{path} has a header but no rows")
     return files, np.array(rows).reshape(len(rows), -1, 2), people or None, locations
+
+
+def _file_name(name: str, folder: Path) -> str:
+    """The name with slashes if no file has the name with backslashes, as Windows writes paths."""
+    return name.replace("\\", "/") if "\\" in name and not is_file(folder / name) else name
 
 
 def _coordinate_columns(path: Path, header: list[str]) -> list[int]:
