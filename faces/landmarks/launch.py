@@ -59,6 +59,7 @@ class LandmarkData:
 
     face_crops: FaceCrops
     points: PointSet
+    notes: tuple[str, ...]
 
     def summary(self) -> str:
         """How many there are, who is held out, what lies outside; in a second line the first left out."""
@@ -71,6 +72,7 @@ class LandmarkData:
             f"{len(face_crops.held_rows):,} faces of {len(held):,} people held out; "
             f"{outside:,} points of {faces:,} faces lie outside their image"
             + "".join(f"\nleft out first: {name}: {reason}" for name, reason in face_crops.skipped[:1])
+            + "".join(f"\n{note}" for note in self.notes)
         )
 
     def facts(self) -> dict[str, Any]:
@@ -122,20 +124,37 @@ def load_data(plan: Plan[LandmarkSettings], folder: Path) -> LandmarkData:
             f"{folder} has {len(face_crops.images)} faces of {len({*face_crops.people})} people: too few to "
             f"train on {FEWEST} and to hold some people out (--person says how files name people)"
         )
+    _check_marked(face_crops, points)
     check_data(plan, face_crops.digest, len(face_crops.images))
-    return LandmarkData(face_crops, points)
+    return LandmarkData(face_crops, points, annotations.notes)
+
+
+def _check_marked(face_crops: FaceCrops, points: PointSet) -> None:
+    """Raise `UserError` if a point is never marked, so that nothing can be learned about it."""
+    never = np.isnan(face_crops.points[face_crops.trained]).any(-1).all(0)
+    if never.any():
+        names = ", ".join(np.array(points.points)[never])
+        raise UserError(
+            f"{face_crops.folder} has no face to train on with a marked {names}; remove the columns, and "
+            "describe the other points with --points"
+        )
 
 
 def _with_scale(annotations: Annotations, points: PointSet) -> tuple[Annotations, list[tuple[str, str]]]:
     """The faces by whose `scale` errors can be divided, and (file, reason) of the others."""
     one, other = points.scale_indices
     distances = np.linalg.norm(annotations.points[:, one] - annotations.points[:, other], axis=-1)
-    near = distances < NEAREST * squares_around(bounding_boxes(annotations.points))[:, 2]
+    near = ~(distances >= NEAREST * squares_around(bounding_boxes(annotations.points))[:, 2])
     left_out = [
         (
             annotations.files[row],
             f"{annotations.locations[row]}: {' and '.join(points.scale)}, by whose distance errors are "
-            f"divided, are nearer to each other than {NEAREST:.0%} of the landmarks' box",
+            "divided, are "
+            + (
+                "not both marked"
+                if np.isnan(distances[row])
+                else f"nearer to each other than {NEAREST:.0%} of the landmarks' box"
+            ),
         )
         for row in np.flatnonzero(near)
     ]

@@ -68,6 +68,7 @@ class LandmarkLearner:
             torch.from_numpy(np.array(face_crops.images)),
             torch.from_numpy(face_crops.points),
         )
+        self._all_marked = not self._places.isnan().any()
         self._trained, self._held = face_crops.trained, face_crops.held_rows
         self._mirror = torch.from_numpy(points.mirror).to(device)
         self._colours = principal_colours(self._images[self._trained]).to(device)
@@ -108,8 +109,9 @@ class LandmarkLearner:
         images, true = self._crops(self._trained[rows], self._augmentation, step_seed(seed, step))
         network.train()
         predicted = network(images)
-        errors = normalised_mean_errors(predicted.detach(), true, self.points)
-        self._updater.update(self._loss(predicted, true), len(rows), nme__training=errors.median())
+        marked = self._marked(true)
+        errors = normalised_mean_errors(predicted.detach(), true, self.points, marked)
+        self._updater.update(self._loss(predicted, true, marked), len(rows), nme__training=errors.median())
 
     def check_finite(self) -> None:
         """Raise `DivergedError` if a loss or gradient of any step so far was not finite."""
@@ -127,11 +129,12 @@ class LandmarkLearner:
         - `score/mse`: mean squared error of the coordinates as fractions of the crop's sides, DD(0).
         """
         predicted, true = self._predictions(self._held)
-        errors = normalised_mean_errors(predicted, true, self.points)
+        marked = self._marked(true)
+        errors = normalised_mean_errors(predicted, true, self.points, marked)
         return {
             "score/nme": float(errors.mean()),
             "score/failures": float((errors > FAILED).float().mean()),
-            "score/mse": float(point_loss(predicted, true)),
+            "score/mse": float(point_loss(predicted, true, marked)),
         }
 
     def picture(self) -> NDArray[np.uint8]:
@@ -221,6 +224,12 @@ class LandmarkLearner:
         )
         return images.contiguous(memory_format=torch.channels_last), placed
 
+    def _marked(self, true: Tensor) -> Tensor | None:
+        """Which points are marked, bool [B, K]; None if all points of all faces are."""
+        return None if self._all_marked else ~true.isnan().any(-1)
+
     def _mean_places(self) -> Tensor:
         """The mean of the trained faces' landmarks, float32 [K, 2], as fractions of an unvaried crop."""
-        return (self._places[self._trained].mean(0) - 0.5) * (FACE_CROP_SCALE / INPUT_SCALE) + 0.5
+        places = self._places[self._trained]
+        mean = places.mean(0) if self._all_marked else places.nanmean(0)
+        return (mean - 0.5) * (FACE_CROP_SCALE / INPUT_SCALE) + 0.5

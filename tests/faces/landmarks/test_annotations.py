@@ -114,6 +114,37 @@ def test_separators_encodings_and_blank_rows(folder, encoding, separator, decima
     assert annotations.points.tobytes() == expected.points.tobytes()
 
 
+@pytest.mark.parametrize("cells", ["-1,-1", ",", " , ", "NaN,nan", "0,0", "-1.00,-1.0", "nan,"])
+def test_points_that_are_not_marked_are_nan(folder, cells):
+    table(folder, "Ann_01.jpg,1,2,3,4", f"Ann_02.jpg,{cells},3,4", "Bo Li_1.jpg,-1,0,0,-1")
+    annotations = read_annotations(folder)
+    assert np.isnan(annotations.points).all(-1).tolist() == [[False, False], [True, False], [False, False]]
+    assert np.isnan(annotations.points).sum() == 2
+    assert annotations.points[1, 1].tolist() == [3, 4]
+    assert annotations.notes[0].startswith("1 points of 1 faces are not marked")
+    assert len(annotations.notes) == (2 if cells == "0,0" else 1)
+    assert annotations.select(np.array([1])).notes == annotations.notes
+
+
+def test_cats_with_a_point_that_is_not_marked(folder):
+    (folder / "Ann_01.jpg.cat").write_text("3 1 2 -1 -1 5 6")
+    assert np.isnan(read_annotations(folder).points[0, :, 0]).tolist() == [False, True, False]
+
+
+def test_place_far_from_the_faces_that_many_share_is_reported(drawn_faces):
+    annotations = read_annotations(drawn_faces)
+    assert annotations.notes == ()
+    points = annotations.points.copy()
+    points[5:20, 3] = points[30, 7] = (-10, 200)
+    points[40:50, 2] = 0
+    table = drawn_faces.parent / "shared places.csv"
+    write_landmarks(table, annotations.files, points)
+    notes = read_annotations(drawn_faces, table).notes
+    assert notes[0].startswith("10 points of 10 faces are not marked")
+    assert notes[1].startswith("10 of 90 faces have points at 0, 0, which counts as not marked")
+    assert notes[2].startswith("16 of 90 faces have a point at -10, 200, far from their others")
+
+
 def test_other_columns_may_contain_other_separators(folder):
     path = table(folder, 'Ann_01.jpg,1,2,3,4,"a;b"', header=f'{HEADER},"hat;coat;scarf;gloves;boots;belt"')
     assert read_annotations(folder, path).points.tolist() == [[[1, 2], [3, 4]]]
