@@ -180,8 +180,22 @@ def test_points_that_do_not_fit_the_checkpoint_or_the_set(folder):
     assert "finds 29 points (drawn-29), but the data have 9 (cats-9)" in line
     line = refused(folder, *FEW, "--points", "faces-68")
     assert "9 points a face, but the point set faces-68 has 68" in line
-    write_landmarks(folder / "labels.csv", found.files, found.points[:, :5])
-    assert "no point set of 5 landmarks" in refused(folder, *FEW)
+    write_landmarks(folder / "labels.csv", found.files, found.points[:, :6])
+    assert "no point set of 6 landmarks" in refused(folder, *FEW)
+
+
+def test_five_points_of_a_detector_need_no_point_set(folder):
+    annotations = read_annotations(folder)
+    names = ("pupil_left", "pupil_right", "nose_tip", "mouth_left", "mouth_right")
+    points = annotations.points[:, load_point_set("drawn-29").indices(names)]
+    write_landmarks(folder / "labels.csv", annotations.files, points)
+    printed = train(folder, *FEW)
+    assert "5 points each (faces-5)" in printed[0]
+    assert not any("mouth" in line for line in printed)
+    write_landmarks(folder / "labels.csv", annotations.files, points[:, [1, 0, 2, 3, 4]])
+    line = refused(folder, *FEW)
+    assert "not in the order of faces-5 (eye_left, eye_right, nose, mouth_left, mouth_right;" in line
+    assert "on most faces the left eye is to the right of the right eye" in line
 
 
 def test_bad_rows_end_it_and_bad_images_are_left_out_counted_and_listed(folder):

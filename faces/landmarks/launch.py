@@ -17,6 +17,7 @@ from faces.landmarks.annotations import Annotations, read_annotations
 from faces.landmarks.face_crops import FaceCrops, load_face_crops
 from faces.landmarks.geometry import bounding_boxes, squares_around
 from faces.landmarks.learner import KIND, LandmarkLearner
+from faces.landmarks.point_order import check_order
 from faces.landmarks.point_set import BUILT_IN, PointSet, built_in_point_set, load_point_set
 from faces.landmarks.settings import NETWORK, LandmarkArguments, LandmarkSettings, check
 from faces.settings import RESUMABLE, upgrade
@@ -110,6 +111,7 @@ def load_data(plan: Plan[LandmarkSettings], folder: Path) -> LandmarkData:
         raise UserError(
             f"{folder} has {count} points a face, but the point set {points.name} has {points.count}"
         )
+    notes = (*annotations.notes, *check_order(annotations, points))
     annotations, near = _with_scale(annotations, points)
     face_crops = load_face_crops(
         annotations,
@@ -126,7 +128,7 @@ def load_data(plan: Plan[LandmarkSettings], folder: Path) -> LandmarkData:
         )
     _check_marked(face_crops, points)
     check_data(plan, face_crops.digest, len(face_crops.images))
-    return LandmarkData(face_crops, points, annotations.notes)
+    return LandmarkData(face_crops, points, notes)
 
 
 def _check_marked(face_crops: FaceCrops, points: PointSet) -> None:
