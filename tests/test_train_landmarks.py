@@ -184,20 +184,6 @@ def test_points_that_do_not_fit_the_checkpoint_or_the_set(folder):
     assert "no point set of 6 landmarks" in refused(folder, *FEW)
 
 
-def test_five_points_of_a_detector_need_no_point_set(folder):
-    annotations = read_annotations(folder)
-    names = ("pupil_left", "pupil_right", "nose_tip", "mouth_left", "mouth_right")
-    points = annotations.points[:, load_point_set("drawn-29").indices(names)]
-    write_landmarks(folder / "labels.csv", annotations.files, points)
-    printed = train(folder, *FEW)
-    assert "5 points each (faces-5)" in printed[0]
-    assert not any("mouth" in line for line in printed)
-    write_landmarks(folder / "labels.csv", annotations.files, points[:, [1, 0, 2, 3, 4]])
-    line = refused(folder, *FEW)
-    assert "not in the order of faces-5 (eye_left, eye_right, nose, mouth_left, mouth_right;" in line
-    assert "on most faces the left eye is to the right of the right eye" in line
-
-
 def test_bad_rows_end_it_and_bad_images_are_left_out_counted_and_listed(folder):
     table = folder / "labels.csv"
     good = table.read_text()
@@ -239,36 +225,6 @@ def test_faces_without_a_distance_to_divide_errors_by_are_left_out_and_named(fol
     found.points[:] = 5
     write_landmarks(folder / "labels.csv", found.files, found.points)
     assert "no face is left; the first is 00000.png: " in refused(folder, *FEW)
-
-
-@pytest.mark.parametrize("loss", ["wing", "triangles", "areas"])
-def test_unmarked_points_are_masked_and_reported_once(folder, loss):
-    annotations = read_annotations(folder)
-    chin, pupil = (load_point_set("drawn-29").points.index(name) for name in ("chin", "pupil_left"))
-    scale, _ = load_point_set("drawn-29").scale_indices
-    annotations.points[::2, chin] = np.nan
-    annotations.points[3:6, pupil] = -1
-    annotations.points[9, scale] = 0
-    write_landmarks(folder / "labels.csv", annotations.files, annotations.points)
-    printed = train(folder, *FEW, "--loss", loss, "--score-every", 3)
-    assert "29 faces of" in printed[0]
-    assert "0 points of 0 faces lie outside" in printed[0]
-    assert "row 11: eye_left_outer and eye_right_outer" in printed[1]
-    assert printed[1].endswith("are not both marked")
-    assert [line for line in printed if "not marked" in line] == [
-        "19 points of 18 faces are not marked: loss and scores omit them",
-        "1 of 30 faces have points at 0, 0, which counts as not marked",
-    ]
-    metrics = lines(newest())
-    assert all(np.isfinite(value) for line in metrics for value in line.values())
-    assert json.loads((newest() / "config.json").read_text())["data"]["points_unmarked"] == 18
-
-
-def test_points_that_no_face_has_are_refused(folder):
-    annotations = read_annotations(folder)
-    annotations.points[:, 2] = np.nan
-    write_landmarks(folder / "labels.csv", annotations.files, annotations.points)
-    assert "has no face to train on with a marked chin; remove the columns" in refused(folder, *FEW)
 
 
 def test_points_outside_their_image_are_said(folder):
