@@ -55,7 +55,7 @@ class DetectorArguments:
 
 
 def load_frames(arguments: DetectorArguments) -> list[tuple[Path, NDArray[np.float64]]]:
-    """Images of the chosen half of the people, and their landmarks [68, 2] in pixels.
+    """Images of the chosen half of the people, and their landmarks [68, 2] in pixels, all marked.
 
     Raises:
         UserError: the folder has no frames, or other landmarks.
@@ -66,7 +66,9 @@ def load_frames(arguments: DetectorArguments) -> list[tuple[Path, NDArray[np.flo
     if count != POINTS:
         raise UserError(f"{folder} has {count} points per face, and {POINTS} are needed")
     people = {*sorted({*annotations.people})[arguments.half == "second" :: 2]}
-    rows = [row for row, person in enumerate(annotations.people) if person in people][:: arguments.every]
+    marked = ~np.isnan(annotations.points).any((1, 2))
+    rows = [row for row, person in enumerate(annotations.people) if person in people and marked[row]]
+    rows = rows[:: arguments.every]
     if not rows:
         raise UserError(f"{folder} has nobody in the {arguments.half} half of its people")
     return [(folder / annotations.files[row], annotations.points[row]) for row in rows]

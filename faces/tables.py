@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from typing import TextIO
 
@@ -29,17 +31,30 @@ def write_csv(path: str | Path, header: Iterable[str], rows: Iterable[Iterable[o
 
 @contextmanager
 def open_csv(path: Path) -> Iterator[TextIO]:
-    """Open a CSV in UTF-8, with or without a byte order mark, for `csv.reader` or `csv.DictReader`.
+    """Open a CSV in UTF-8 or UTF-16, with or without a byte order mark, for `csv.reader` or `csv.DictReader`.
 
-    Bytes that are not UTF-8 are decoded as by `os.fsdecode`, so that files with such names are found.
+    Bytes that are not UTF-8 are decoded as by `os.fsdecode`, so that files with such names are found. The
+    text can be read again after `seek(0)`, even from a pipe.
 
     Raises:
         UserError: the file cannot be read, or the block raises `csv.Error`.
     """
     try:
-        with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
+        content = path.read_bytes()
+        encoding = _encoding(content)
+        errors = "surrogateescape" if encoding == "utf-8-sig" else "replace"
+        with TextIOWrapper(BytesIO(content), encoding, errors, newline="") as file:
             yield file
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
     except csv.Error as error:
         raise UserError(f"{path} is not a CSV: {error}") from None
+
+
+def _encoding(content: bytes) -> str:
+    if content.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
+        return "utf-16"
+    # A header begins with an ASCII character, of which UTF-16 makes a zero byte and another.
+    if content[:1] == b"\0":
+        return "utf-16-be"
+    return "utf-16-le" if content[1:2] == b"\0" else "utf-8-sig"

@@ -177,8 +177,8 @@ def test_points_that_fit_neither_the_checkpoint_nor_the_point_set_are_refused(fo
     assert "it predicts 29 points (drawn-29), but the data have 9 (cats-9)" in line
     line = refuse(folder, *SHORT, "--points", "faces-68")
     assert "9 points a face, but the point set faces-68 has 68" in line
-    write_landmarks(folder / "labels.csv", annotations.files, annotations.points[:, :5])
-    assert "no point set of 5 landmarks" in refuse(folder, *SHORT)
+    write_landmarks(folder / "labels.csv", annotations.files, annotations.points[:, :6])
+    assert "no point set of 6 landmarks" in refuse(folder, *SHORT)
 
 
 def test_invalid_rows_are_refused_and_unreadable_images_skipped(folder):

@@ -1,9 +1,10 @@
 """Annotated landmarks: a CSV beside the images, or the Cat data set's .cat files.
 
 A CSV has a header and a row for each face: `file, x0, y0, x1, y1, ...`, in pixels of the image after its EXIF
-rotation. A column `person` may name the person; other columns are ignored. A .cat file has its image's name
-and contains one line: the number of points, then x and y of each (Zhang et al. 2008). Nothing here imports
-torch.
+rotation, separated by commas, semicolons or tabs. With the latter two, coordinates may have a decimal comma.
+A column `person` may name the person; other columns are ignored. A .cat file has its image's name and
+contains one line: the number of points, then x and y of each (Zhang et al. 2008). A point is not marked if
+both its cells are empty or NaN, or if it is at -1, -1 or 0, 0. Nothing here imports torch.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ from __future__ import annotations
 import csv
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
+from typing import TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +27,13 @@ from faces.tables import open_csv, write_csv
 
 TABLE_NAMES = ("landmarks.csv", "labels.csv")
 """File names under which a CSV is found in the images' folder."""
+UNMARKED = "-1"
+"""x and y of a point that is not marked, as some tables contain them."""
+SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+FAR = 2.5
+"""A point is not on the face if it is farther from the median point than this many median distances."""
+MIN_SHARED = (3, 0.05)
+"""Number and share of rows in which the same place, far from the others, is reported."""
 PERSON_PATTERN = r"(.+)_\d+"
 """Default pattern of a CSV's file names: person and number. If there are several folders, the folder names
 the person of a file that does not match."""
@@ -37,9 +46,10 @@ class Annotations:
     Attributes:
         folder: of the images.
         files: image of each face, relative to the folder.
-        points: float64 [N, K, 2], x and y in pixels of the image.
+        points: float64 [N, K, 2], x and y in pixels of the image; both NaN if the point is not marked.
         people: person of each face.
         locations: where each face is annotated: a CSV and the row, or a .cat file.
+        notes: lines to report about points that are not marked.
     """
 
     folder: Path
@@ -47,13 +57,14 @@ class Annotations:
     points: NDArray[np.float64]
     people: list[str]
     locations: list[str]
+    notes: tuple[str, ...] = ()
 
     def select(self, rows: NDArray[np.int64]) -> Annotations:
         """Only these faces, in this order."""
         files, people, locations = (
             [values[row] for row in rows] for values in (self.files, self.people, self.locations)
         )
-        return Annotations(self.folder, files, self.points[rows], people, locations)
+        return Annotations(self.folder, files, self.points[rows], people, locations, self.notes)
 
 
 def read_annotations(
@@ -72,7 +83,7 @@ def read_annotations(
 
     Raises:
         UserError: the folder or table is missing or unreadable, a file is missing, a row has the wrong number
-            of columns, a coordinate is not a finite number, or there are no landmarks.
+            of columns, one coordinate of a point is not a finite number, or there are no landmarks.
     """
     folder = Path(folder)
     try:
@@ -91,7 +102,8 @@ def read_annotations(
         raise UserError(f"{folder} cannot be read: {error.strerror}") from None
     if person is not None:
         people = _people_from_pattern(person, files)
-    return Annotations(folder, files, points, people, locations)
+    notes = _mask_unmarked(points)
+    return Annotations(folder, files, points, people, locations, notes)
 
 
 def write_landmarks(path: str | Path, files: Sequence[str], points: NDArray[np.floating]) -> None:
@@ -116,30 +128,66 @@ def write_landmarks(path: str | Path, files: Sequence[str], points: NDArray[np.f
 def _read_table(
     path: Path, folder: Path
 ) -> tuple[list[str], NDArray[np.float64], list[str] | None, list[str]]:
+    with open_csv(path) as file:
+        separator = _separator(file)
+        table = csv.reader(file, delimiter=separator)
+        try:
+            return _read_rows(path, folder, table, decimal_comma=separator != ",")
+        except UserError as error:
+            encoding = "UTF-8" if file.encoding == "utf-8-sig" else "UTF-16"
+            raise UserError(
+                f"{error} (the table was read as {encoding}, separated by {SEPARATORS[separator]})"
+            ) from None
+
+
+def _separator(file: TextIO) -> str:
+    """The separator of a table; the file is at its start afterwards."""
+    line = file.readline()
+    file.seek(0)
+    header = next(csv.reader(file), [])
+    file.seek(0)
+    return "," if "file" in map(str.strip, header) else max(SEPARATORS, key=line.count)
+
+
+def _read_rows(
+    path: Path, folder: Path, table: Iterator[list[str]], *, decimal_comma: bool
+) -> tuple[list[str], NDArray[np.float64], list[str] | None, list[str]]:
     files: list[str] = []
     people: list[str] = []
     locations: list[str] = []
     rows: list[list[float]] = []
-    with open_csv(path) as file:
-        table = csv.reader(file)
-        header = [name.strip() for name in next(table, [])]
-        columns = _coordinate_columns(path, header)
-        for number, cells in enumerate(table, 2):
-            location = f"{path}, row {number}"
-            if not cells:
-                continue
-            if len(cells) != len(header):
-                raise UserError(f"{location}: {len(cells)} columns, but the header has {len(header)}")
-            files.append(cells[header.index("file")].strip())
-            if not is_file(folder / files[-1]):
-                raise UserError(f"{location}: there is no file {files[-1]!r} in {folder}")
-            rows.append([_coordinate(cells[column], f"{location}, {header[column]}") for column in columns])
-            locations.append(location)
-            if "person" in header:
-                people.append(cells[header.index("person")].strip() or files[-1])
+    header = [name.strip() for name in next(table, [])]
+    columns = _coordinate_columns(path, header)
+    marks: set[str] = set()
+    for number, cells in enumerate(table, 2):
+        location = f"{path}, row {number}"
+        if not any(cell.strip() for cell in cells):
+            continue
+        if len(cells) != len(header):
+            raise UserError(f"{location}: {len(cells)} columns, but the header has {len(header)}")
+        files.append(_file_name(cells[header.index("file")].strip(), folder))
+        if not is_file(folder / files[-1]):
+            raise UserError(f"{location}: there is no file {files[-1]!r} in {folder}")
+        coordinates = [cells[column] for column in columns]
+        if decimal_comma:
+            # A comma beside decimal points separates thousands, which would be read as fractions.
+            marks |= {mark for mark in ".," for text in coordinates if mark in text}
+            if len(marks) > 1:
+                raise UserError(f"{location}: the coordinates contain both decimal points and commas")
+            coordinates = [text.replace(",", ".") for text in coordinates]
+        names = [f"{location}, {header[column]}" for column in columns]
+        rows.append([*map(_coordinate, _fill_unmarked(coordinates), names)])
+        locations.append(location)
+        if "person" in header:
+            people.append(cells[header.index("person")].strip() or files[-1])
     if not rows:
         raise UserError(f"{path} has a header but no rows")
     return files, np.array(rows).reshape(len(rows), -1, 2), people or None, locations
+
+
+def _file_name(name: str, folder: Path) -> str:
+    """The name with slashes if no file has the name with backslashes, as Windows writes paths."""
+    return name.replace("\\", "/") if "\\" in name and not is_file(folder / name) else name
 
 
 def _coordinate_columns(path: Path, header: list[str]) -> list[int]:
@@ -151,6 +199,48 @@ def _coordinate_columns(path: Path, header: list[str]) -> list[int]:
         problem = f"{wrong[0]!r} is missing or repeated" if wrong else f"it has {count} coordinate columns"
         raise UserError(f"{path}, row 1: the header must be file, x0, y0, x1, y1, ...; {problem}")
     return [header.index(name) for name in required]
+
+
+def _fill_unmarked(coordinates: list[str]) -> list[str]:
+    """Replace x and y by `UNMARKED` where both are empty or NaN."""
+    empty = [text.strip().lower() in ("", "nan") for text in coordinates]
+    return [UNMARKED if empty[index] and empty[index ^ 1] else text for index, text in enumerate(coordinates)]
+
+
+def _mask_unmarked(points: NDArray[np.float64]) -> tuple[str, ...]:
+    """Set the points that are not marked to NaN, in place, and return what to report about them."""
+    zero = (points == 0).all(-1)
+    points[zero | (points == -1).all(-1)] = np.nan
+    unmarked = np.isnan(points).any(-1)
+    notes = []
+    if unmarked.any():
+        notes.append(
+            f"{unmarked.sum():,} points of {unmarked.any(1).sum():,} faces are not marked: loss and scores "
+            "omit them"
+        )
+    if zero.any():
+        notes.append(
+            f"{zero.any(1).sum():,} of {len(points):,} faces have points at 0, 0, which counts as not marked"
+        )
+    return (*notes, *_shared_place(points[~unmarked.all(1)]))
+
+
+def _shared_place(points: NDArray[np.float64]) -> list[str]:
+    """Report a place that many faces share, but that is not on them, such as -10, -10."""
+    if not len(points):
+        return []
+    distances = np.linalg.norm(points - np.nanmedian(points, axis=1, keepdims=True), axis=-1)
+    rows, columns = np.nonzero(distances > FAR * np.nanmedian(distances, axis=1, keepdims=True))
+    places = np.unique(np.column_stack([rows, points[rows, columns]]), axis=0)[:, 1:]
+    places, counts = np.unique(places, axis=0, return_counts=True)
+    number, share = MIN_SHARED
+    if counts.max(initial=0) < max(number, share * len(points)):
+        return []
+    x, y = places[counts.argmax()]
+    return [
+        f"{counts.max():,} of {len(points):,} faces have a point at {x:g}, {y:g}, far from their others; "
+        "if it means not marked, leave the cells empty"
+    ]
 
 
 def _coordinate(text: str, location: str) -> float:

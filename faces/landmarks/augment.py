@@ -51,7 +51,7 @@ def random_crops(
 
     Args:
         face_crops: uint8 [B, 3, T, T].
-        points: float [B, K, 2], fractions of T, on the same device.
+        points: float [B, K, 2], fractions of T, on the same device; NaN points remain NaN.
         size: side S of the inputs.
         augmentation: how they vary; without any, an input is `INPUT_SCALE` times the landmarks' box.
         generator: of the random numbers; on the same device.

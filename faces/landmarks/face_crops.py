@@ -54,7 +54,7 @@ class FaceCrops(TrainingData):
     """The face crops of a folder; some people are held out with all their faces.
 
     Attributes:
-        points: float32 [N, K, 2], fractions of the crops' sides.
+        points: float32 [N, K, 2], fractions of the crops' sides; NaN if not marked.
         people: the person of each face.
         outside: number of landmarks outside their image, and of faces that have any. Faces at an image's
             border have some; training uses them as annotated.
@@ -66,7 +66,11 @@ class FaceCrops(TrainingData):
 
     def facts(self) -> dict[str, Any]:
         """See `TrainingData`."""
-        return super().facts() | {"people": len({*self.people}), "points_outside": self.outside[0]}
+        return super().facts() | {
+            "people": len({*self.people}),
+            "points_outside": self.outside[0],
+            "points_unmarked": int(np.isnan(self.points).any(-1).sum()),
+        }
 
 
 def load_face_crops(
@@ -183,6 +187,7 @@ def _crop_chunk(
         except UnusableImageError as unusable:
             results.append((str(unusable), 0))
             continue
+        points = points[~np.isnan(points).any(-1)]
         inside = inside_image(points, image)
         if not inside.any():
             results.append(("all landmarks are outside the image", 0))

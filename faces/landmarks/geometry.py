@@ -19,9 +19,9 @@ of its side (see `faces.landmarks.augment.JITTER`); this margin keeps the face i
 
 
 def bounding_boxes(points: ArrayLike) -> NDArray[np.float64]:
-    """The bounding boxes of landmarks: [..., K, 2] to float64 [..., 4]."""
+    """The bounding boxes of landmarks: [..., K, 2] to float64 [..., 4]. NaN points are ignored."""
     points = np.asarray(points, float)
-    return np.concatenate([points.min(-2), points.max(-2)], axis=-1)
+    return np.concatenate([np.fmin.reduce(points, axis=-2), np.fmax.reduce(points, axis=-2)], axis=-1)
 
 
 def inside_image(points: ArrayLike, image: NDArray[np.uint8]) -> NDArray[np.bool_]:

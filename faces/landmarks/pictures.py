@@ -23,7 +23,8 @@ def draw_points(
 
     Args:
         image: uint8 [3, H, W].
-        points: sets of points, [K, 2] in pixels, each with its colour; later sets are drawn on top.
+        points: sets of points, [K, 2] in pixels, each with its colour; later sets are drawn on top, and
+            NaN points are not drawn.
         boxes: [N, 4] in pixels.
     """
     picture = to_pillow(image)
@@ -33,6 +34,7 @@ def draw_points(
         draw.rectangle([*box], outline=BOX_COLOUR, width=width)
     for coordinates, colour in points:
         coordinates = np.asarray(coordinates, float)
+        coordinates = coordinates[~np.isnan(coordinates).any(-1)]
         extent = float(np.ptp(coordinates, axis=0).max()) if len(coordinates) else 0.0
         radius = max(0.8, extent / 90)
         for x, y in coordinates:

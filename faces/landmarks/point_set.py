@@ -1,6 +1,6 @@
 """Point sets: the names of a kind of face's landmarks and the relations between them.
 
-A set is a JSON file. Three are built in; users may provide others:
+A set is a JSON file. Four are built in; users may provide others:
 
     {
       "points": ["eye_left", "eye_right", "mouth", ...],        in the order of the coordinates
@@ -28,9 +28,9 @@ from numpy.typing import NDArray
 
 from engine.errors import UserError
 
-BUILT_IN = ("faces-68", "cats-9", "drawn-29")
-"""The built-in sets: the 68 points of iBUG (Sagonas et al. 2013), the nine of the Cat data set (Zhang et al.
-2008), and those of the drawn faces."""
+BUILT_IN = ("faces-68", "faces-5", "cats-9", "drawn-29")
+"""The built-in sets: the 68 points of iBUG (Sagonas et al. 2013), the five of most face detectors (K. Zhang
+et al. 2016), the nine of the Cat data set (W. Zhang et al. 2008), and those of the drawn faces."""
 
 _FOLDER = resources.files(__package__) / "point_sets"
 

@@ -29,8 +29,8 @@ class LandmarkSettings(TrainingSettings):
     """CSV of the landmarks, `file, x0, y0, ...` in pixels. By default landmarks.csv or labels.csv in the
     folder, or else its .cat files."""
     points: str | None = None
-    """Point set: faces-68, cats-9, drawn-29 or a JSON file. By default the built-in set with this number of
-    points."""
+    """Point set: faces-68, faces-5, cats-9, drawn-29 or a JSON file. By default the built-in set with this
+    number of points."""
     person: str | None = None
     """Regular expression for a file's name without suffix or, if it contains a /, its path; its first group
     names the person. By default the column `person`, or in a CSV without it the name up to the last `_NN`, or

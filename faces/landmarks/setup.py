@@ -16,6 +16,7 @@ from engine.worker_pool import worker_count
 from faces.landmarks.annotations import Annotations, read_annotations
 from faces.landmarks.face_crops import FaceCrops, load_face_crops
 from faces.landmarks.geometry import bounding_boxes, squares_around
+from faces.landmarks.point_order import check_order
 from faces.landmarks.point_set import BUILT_IN, PointSet, built_in_point_set, load_point_set
 from faces.landmarks.settings import NETWORK_SETTINGS, TASK_NAME, LandmarkArguments, LandmarkSettings, check
 from faces.landmarks.trainer import LandmarkTrainer
@@ -59,6 +60,7 @@ class LandmarkData:
 
     face_crops: FaceCrops
     point_set: PointSet
+    notes: tuple[str, ...]
 
     def summary(self) -> str:
         """Numbers of faces, people and points; on a second line, the first file that was left out."""
@@ -72,6 +74,7 @@ class LandmarkData:
             f"{len({face_crops.people[row] for row in held_out}):,} people held out; "
             f"{outside:,} points of {faces:,} faces lie outside their image"
             + "".join(f"\nthe first left out: {name}: {reason}" for name, reason in face_crops.skipped[:1])
+            + "".join(f"\n{note}" for note in self.notes)
         )
 
     def facts(self) -> dict[str, Any]:
@@ -107,6 +110,7 @@ def load_data(plan: Plan[LandmarkSettings], folder: Path) -> LandmarkData:
         raise UserError(
             f"{folder} has {count} points a face, but the point set {point_set.name} has {point_set.count}"
         )
+    notes = (*annotations.notes, *check_order(annotations, point_set))
     annotations, skipped = _remove_without_scale(annotations, point_set)
     face_crops = load_face_crops(
         annotations,
@@ -122,22 +126,40 @@ def load_data(plan: Plan[LandmarkSettings], folder: Path) -> LandmarkData:
             f"hold some people out and train on {MIN_TRAINING_FACES} faces (--person says how files name "
             "people)"
         )
+    _check_marked(face_crops, point_set)
     check_data(plan, face_crops.digest, len(face_crops.images))
-    return LandmarkData(face_crops, point_set)
+    return LandmarkData(face_crops, point_set, notes)
+
+
+def _check_marked(face_crops: FaceCrops, point_set: PointSet) -> None:
+    """Raise `UserError` if a point is never marked, so that nothing can be learned about it."""
+    never = np.isnan(face_crops.points[face_crops.training_indices]).any(-1).all(0)
+    if never.any():
+        names = ", ".join(np.array(point_set.points)[never])
+        raise UserError(
+            f"{face_crops.folder} has no face to train on with a marked {names}; remove the columns, and "
+            "describe the other points with --points"
+        )
 
 
 def _remove_without_scale(
     annotations: Annotations, point_set: PointSet
 ) -> tuple[Annotations, list[tuple[str, str]]]:
-    """Remove faces below `MIN_SCALE`; also returns (file, reason) of each of them."""
+    """Remove faces below `MIN_SCALE` or without a scale; also returns (file, reason) of each of them."""
     first, second = point_set.scale_indices
     distances = np.linalg.norm(annotations.points[:, first] - annotations.points[:, second], axis=-1)
-    removed = distances < MIN_SCALE * squares_around(bounding_boxes(annotations.points))[:, 2]
+    # The distance is NaN if one of both is not marked.
+    removed = ~(distances >= MIN_SCALE * squares_around(bounding_boxes(annotations.points))[:, 2])
     skipped = [
         (
             annotations.files[row],
             f"{annotations.locations[row]}: {' and '.join(point_set.scale)}, by whose distance errors are "
-            f"divided, are closer than {MIN_SCALE:.0%} of the landmarks' bounding box",
+            "divided, are "
+            + (
+                "not both marked"
+                if np.isnan(distances[row])
+                else f"closer than {MIN_SCALE:.0%} of the landmarks' bounding box"
+            ),
         )
         for row in np.flatnonzero(removed)
     ]

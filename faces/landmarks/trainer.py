@@ -66,6 +66,7 @@ class LandmarkTrainer(SupervisedTrainer):
         self._random = torch.Generator(device)
         self._images = torch.from_numpy(np.array(face_crops.images))
         self._points = torch.from_numpy(face_crops.points)
+        self._all_marked = not self._points.isnan().any()
         self._training_indices = face_crops.training_indices
         self._held_out_indices = face_crops.held_out_indices
         self._mirror = torch.from_numpy(point_set.mirror).to(device)
@@ -97,8 +98,9 @@ class LandmarkTrainer(SupervisedTrainer):
         images, true = self._crops(self._training_indices[rows], self._augmentation, step_seed(seed, step))
         network.train()
         predicted = network(images)
-        errors = normalised_mean_errors(predicted.detach(), true, self.point_set)
-        self.updater.update(self._loss(predicted, true), len(rows), nme__training=errors.median())
+        marked = self._marked(true)
+        errors = normalised_mean_errors(predicted.detach(), true, self.point_set, marked)
+        self.updater.update(self._loss(predicted, true, marked), len(rows), nme__training=errors.median())
 
     def scores(self) -> dict[str, float]:
         """Scores on the held-out people, on boxes with a detector's jitter, the same ones every time.
@@ -108,11 +110,12 @@ class LandmarkTrainer(SupervisedTrainer):
         - `score/mse`: mean squared error of the coordinates, in fractions of the crop's side.
         """
         predicted, true = self._predictions(self._held_out_indices)
-        errors = normalised_mean_errors(predicted, true, self.point_set)
+        marked = self._marked(true)
+        errors = normalised_mean_errors(predicted, true, self.point_set, marked)
         return {
             "score/nme": float(errors.mean()),
             "score/failures": float((errors > FAILURE_THRESHOLD).float().mean()),
-            "score/mse": float(point_loss(predicted, true)),
+            "score/mse": float(point_loss(predicted, true, marked)),
         }
 
     def picture(self) -> NDArray[np.uint8]:
@@ -205,7 +208,12 @@ class LandmarkTrainer(SupervisedTrainer):
         )
         return images.contiguous(memory_format=torch.channels_last), points
 
+    def _marked(self, true: Tensor) -> Tensor | None:
+        """Which points are marked, bool [B, K]; None if all points of all faces are."""
+        return None if self._all_marked else ~true.isnan().any(-1)
+
     def _mean_points(self) -> Tensor:
         """Mean landmarks of the training faces, float32 [K, 2], in fractions of a crop without jitter."""
-        mean = self._points[self._training_indices].mean(0)
+        points = self._points[self._training_indices]
+        mean = points.mean(0) if self._all_marked else points.nanmean(0)
         return (mean - 0.5) * (FACE_CROP_SCALE / INPUT_SCALE) + 0.5

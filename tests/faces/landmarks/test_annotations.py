@@ -94,10 +94,84 @@ def test_two_faces_per_photo_and_table_elsewhere(folder, tmp_path_factory):
     assert read_annotations(folder, path).points[1, 0].tolist() == [5, 6]
 
 
-def test_byte_order_mark_and_crlf(folder):
-    path = table(folder, "Ann_01.jpg,1,2,3,4")
-    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
-    assert read_annotations(folder).points.shape == (1, 2, 2)
+ROWS = ("Ann_01.jpg,1.5,2,3,4", "чужой.png,1,1.25,2,2")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize(
+    ("separator", "decimal"), [(",", "."), (";", ","), ("; ", "."), ("\t", ","), ("\t", ".")]
+)
+def test_separators_encodings_and_blank_rows(folder, encoding, separator, decimal):
+    expected = read_annotations(folder, table(folder, *ROWS, name="plain.csv"))
+    rows = [
+        separator.join(cell.replace(".", decimal) if cell[0].isdigit() else cell for cell in row.split(","))
+        for row in (HEADER, *ROWS)
+    ]
+    text = "\r\n".join([*rows, separator * 4, "", " ", ""])
+    (folder / "landmarks.csv").write_bytes(text.encode(encoding))
+    annotations = read_annotations(folder)
+    assert annotations.files == expected.files
+    assert annotations.points.tobytes() == expected.points.tobytes()
+
+
+@pytest.mark.parametrize("cells", ["-1,-1", ",", " , ", "NaN,nan", "0,0", "-1.00,-1.0", "nan,"])
+def test_points_that_are_not_marked_are_nan(folder, cells):
+    table(folder, "Ann_01.jpg,1,2,3,4", f"Ann_02.jpg,{cells},3,4", "Bo Li_1.jpg,-1,0,0,-1")
+    annotations = read_annotations(folder)
+    assert np.isnan(annotations.points).all(-1).tolist() == [[False, False], [True, False], [False, False]]
+    assert np.isnan(annotations.points).sum() == 2
+    assert annotations.points[1, 1].tolist() == [3, 4]
+    assert annotations.notes[0].startswith("1 points of 1 faces are not marked")
+    assert len(annotations.notes) == (2 if cells == "0,0" else 1)
+    assert annotations.select(np.array([1])).notes == annotations.notes
+
+
+def test_cats_with_a_point_that_is_not_marked(folder):
+    (folder / "Ann_01.jpg.cat").write_text("3 1 2 -1 -1 5 6")
+    assert np.isnan(read_annotations(folder).points[0, :, 0]).tolist() == [False, True, False]
+
+
+def test_place_far_from_the_faces_that_many_share_is_reported(drawn_faces):
+    annotations = read_annotations(drawn_faces)
+    assert annotations.notes == ()
+    points = annotations.points.copy()
+    points[5:20, 3] = points[30, 7] = (-10, 200)
+    points[40:50, 2] = 0
+    table = drawn_faces.parent / "shared places.csv"
+    write_landmarks(table, annotations.files, points)
+    notes = read_annotations(drawn_faces, table).notes
+    assert notes[0].startswith("10 points of 10 faces are not marked")
+    assert notes[1].startswith("10 of 90 faces have points at 0, 0, which counts as not marked")
+    assert notes[2].startswith("16 of 90 faces have a point at -10, 200, far from their others")
+
+
+def test_other_columns_may_contain_other_separators(folder):
+    path = table(folder, 'Ann_01.jpg,1,2,3,4,"a;b"', header=f'{HEADER},"hat;coat;scarf;gloves;boots;belt"')
+    assert read_annotations(folder, path).points.tolist() == [[[1, 2], [3, 4]]]
+
+
+def test_backslashes_in_file_names(folder):
+    (folder / "Ann").mkdir()
+    for name in (r"Ann/01.jpg", r"a\b.jpg"):
+        (folder / name).touch()
+    table(folder, r"Ann\01.jpg,1,2,3,4", r"a\b.jpg,1,2,3,4")
+    assert read_annotations(folder).files == ["Ann/01.jpg", r"a\b.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "encoding", "message"),
+    [
+        ("file;x0;y0", "Ann_01.jpg;1", "utf-8", r"row 2: 2 columns.*\(.* UTF-8, separated by semicolons\)"),
+        ("file;x0;y0", "Ann_01.jpg;1.234;2,5", "utf-8", "row 2: .* both decimal points and commas"),
+        ("name\tx0\ty0", "Ann_01.jpg\t1\t2", "utf-16", r"row 1: .*'file'.*\(.* UTF-16, separated by tabs\)"),
+        ("file,x0,y0", "gone.jpg,1,2", "utf-8-sig", r"'gone.jpg' .*\(.* UTF-8, separated by commas\)"),
+    ],
+)
+def test_error_names_the_separator_and_the_encoding(folder, header, row, encoding, message):
+    (folder / "landmarks.csv").write_text(f"{header}\n{row}\n", encoding=encoding)
+    with pytest.raises(UserError, match=message) as error:
+        read_annotations(folder)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(

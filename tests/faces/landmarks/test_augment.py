@@ -68,6 +68,20 @@ def test_without_augmentation_the_crop_is_the_enlarged_box():
     assert moved[0, :, 0].tolist() == pytest.approx([0.5 - 0.5 / INPUT_SCALE, 0.5 + 0.5 / INPUT_SCALE])
 
 
+def test_unmarked_points_move_to_their_pair_in_a_mirror_image():
+    face_crops, points = spots(20)
+    order, augmentation = torch.tensor([2, 1, 0]), AUGMENTATIONS["all"]
+    _, expected = random_crops(
+        face_crops, points, SIZE, augmentation, torch.Generator().manual_seed(1), order
+    )
+    points[:, 0] = torch.nan
+    _, moved = random_crops(face_crops, points, SIZE, augmentation, torch.Generator().manual_seed(1), order)
+    unmarked = moved.isnan().all(-1)
+    assert (unmarked.sum(1) == 1).all()
+    assert {0, 2} == {*unmarked.int().argmax(1).tolist()}
+    assert torch.equal(moved[~unmarked], expected[~unmarked])
+
+
 def test_standard_deviations():
     face_crops, points = torch.zeros(4000, 3, 8, 8, dtype=torch.uint8), torch.full((4000, 1, 2), 0.5)
     generator = torch.Generator().manual_seed(0)

@@ -125,6 +125,17 @@ def test_points_outside_their_image_are_counted_and_kept(folder):
     )
 
 
+def test_unmarked_points_have_no_place_in_the_box(folder):
+    points = np.stack([POINTS] * 10)
+    points[2, 2] = np.nan
+    write_landmarks(folder / "landmarks.csv", read_annotations(folder).files, points)
+    data = load(folder)
+    assert data.outside == (0, 0)
+    assert data.facts()["points_unmarked"] == 1
+    assert np.isnan(data.points[2]).tolist() == [[False, False], [False, False], [True, True]]
+    assert data.points[2, 0] == pytest.approx([0.5 - 0.5 / FACE_CROP_SCALE, 0.5])
+
+
 def test_impossible_landmarks_are_skipped(folder):
     points = np.stack([POINTS] * 11)
     points[3] += 1000

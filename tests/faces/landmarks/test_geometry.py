@@ -8,6 +8,7 @@ def test_boxes_and_squares_by_hand():
     points = [[[1, 2], [5, 3], [3, 8]], [[4, 4], [4, 4], [4, 4]]]
     boxes = bounding_boxes(points)
     assert boxes.tolist() == [[1, 2, 5, 8], [4, 4, 4, 4]]
+    assert bounding_boxes([[1, 2], [np.nan, np.nan], [3, 8]]).tolist() == [1, 2, 3, 8]
     assert squares_around(boxes, 1.5).tolist() == [[3, 5, 9], [4, 4, 1.5]]
 
 

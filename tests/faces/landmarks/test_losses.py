@@ -52,6 +52,42 @@ def test_loss_by_hand(name):
     assert loss(TRUE, TRUE).item() == 0
 
 
+WITHOUT_B = {
+    "point": 0.01 / 4,
+    "distance": 0.01 / 4,  # no two points in succession are marked
+    "distances": 0.01 / 4 + DD_2,
+    "triangles": 0.01 / 4 + DD_2,
+    "areas": 0.01 / 4 + DD_2 + 0.1 / 2,  # the base's box is the point a
+    "wing": (0.1 - WING_OFFSET) / 4,
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_loss_with_an_unmarked_point_by_hand(name):
+    true, marked = TRUE.clone(), torch.tensor([[True, False, True]])
+    true[0, 1] = torch.nan
+    predicted = PREDICTED.clone().requires_grad_()
+    loss = make_loss(name, THREE)(predicted, true, marked)
+    assert loss.item() == pytest.approx(WITHOUT_B[name], rel=1e-5)
+    loss.backward()
+    assert predicted.grad[0, 1].tolist() == [0, 0]
+    assert predicted.grad.isfinite().all()
+    assert predicted.grad[0, 0, 0] > 0
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_marked_points_count_over_the_whole_batch(name):
+    loss, points = make_loss(name, load_point_set("cats-9")), torch.rand(2, 4, 9, 2)
+    predicted, true = points.unbind()
+    marked = torch.ones(4, 9, dtype=torch.bool)
+    assert loss(predicted, true, marked).item() == pytest.approx(loss(predicted, true).item(), rel=1e-5)
+    # A face without any marked point does not count, as if it were not in the batch.
+    marked[3], without = False, loss(predicted[:3], true[:3]).item()
+    true[3] = torch.nan
+    assert loss(predicted, true, marked).item() == pytest.approx(without, rel=1e-5)
+    assert loss(predicted, true, marked & False).item() == 0
+
+
 @pytest.mark.parametrize("name", BY_HAND)
 def test_batch_mean(name):
     loss = make_loss(name, THREE)
@@ -127,6 +163,13 @@ def test_normalised_mean_error_by_hand():
     # Distances 0.1, 0.2 and 0; the points a and b of `scale` are 1 apart, then 2.
     errors = normalised_mean_errors(torch.cat([PREDICTED, 2 * PREDICTED]), torch.cat([TRUE, 2 * TRUE]), THREE)
     assert errors.tolist() == pytest.approx([0.1, 0.1])
+
+
+def test_normalised_mean_error_is_over_the_marked_points():
+    true = torch.cat([TRUE, TRUE])
+    true[0, 2] = torch.nan
+    errors = normalised_mean_errors(torch.cat([PREDICTED] * 2), true, THREE, ~true.isnan().any(-1))
+    assert errors.tolist() == pytest.approx([0.15, 0.1])
 
 
 def test_faces_68_is_normalised_by_the_outer_eye_corners():

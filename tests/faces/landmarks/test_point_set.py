@@ -108,5 +108,5 @@ def test_missing_set_and_invalid_json(tmp_path):
     (tmp_path / "text.json").write_text("eyes")
     with pytest.raises(UserError, match="is not JSON"):
         load_point_set(tmp_path / "text.json")
-    with pytest.raises(UserError, match=r"5 landmarks.*--points"):
-        built_in_point_set(5)
+    with pytest.raises(UserError, match=r"6 landmarks.*--points"):
+        built_in_point_set(6)
