@@ -124,6 +124,11 @@ def checkpoints(run: Path) -> list[Path]:
     return _files_by_step(run / "checkpoints", ".pt")
 
 
+def has_checkpoint(run: Path) -> bool:
+    """Whether the run has any checkpoint. The run of someone else may have best.pt alone."""
+    return bool(checkpoints(run)) or is_file(best_path(run))
+
+
 def checkpoint_path(run: Path, step: int) -> Path:
     """The file for the checkpoint of a step."""
     return run / "checkpoints" / f"step_{step:06d}.pt"
@@ -166,7 +171,7 @@ def find_checkpoint(run: Path, checkpoint: str | int | Path | None) -> Path:
     Args:
         run: the run's folder.
         checkpoint: its step, its file, `best` or `newest`; None for the best or, if no step has a score, the
-            newest.
+            newest. If the best is the only one, it is also the newest.
 
     Raises:
         UserError: the run does not have this checkpoint; the message lists the steps it has.
@@ -177,9 +182,9 @@ def find_checkpoint(run: Path, checkpoint: str | int | Path | None) -> Path:
     if checkpoint == BEST:
         raise UserError(f"{run} has no best checkpoint: no step has a score yet")
     if checkpoint in (None, NEWEST):
-        if not existing:
+        if not has_checkpoint(run):
             raise UserError(f"{run} has no checkpoint yet")
-        return existing[-1]
+        return existing[-1] if existing else best
     candidates = [Path(str(checkpoint)), run / "checkpoints" / str(checkpoint)]
     if str(checkpoint).isdecimal():
         candidates.insert(0, checkpoint_path(run, int(str(checkpoint))))

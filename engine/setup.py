@@ -15,7 +15,7 @@ from torch import nn
 
 from engine.best import BestTracker
 from engine.budget import TrainingResult
-from engine.checkpoint import load_newest, load_newest_and_report, save, save_as_best
+from engine.checkpoint import load_and_report, load_best, load_newest, save, save_as_best
 from engine.cli import NEWEST, RunOptions, parse_arguments, settings_of
 from engine.device import choose_device, describe_environment, print_environment_changes
 from engine.distributed import World
@@ -79,13 +79,13 @@ class Task(Generic[Settings]):
         self.check(settings)
         return settings
 
-    def trained_settings(self, run: Path) -> Settings:
-        """The settings of a run's newest checkpoint, even if config.json was edited since.
+    def trained_settings(self, run: Path, *, best: bool) -> Settings:
+        """The settings of a run's best or newest checkpoint, even if config.json was edited since.
 
         Raises:
             UserError: the run has no usable checkpoint, or one of another task.
         """
-        path, state, _ = load_newest(run)
+        path, state, _ = (load_best if best else load_newest)(run)
         if state.get("kind", DEFAULT_KIND) != self.name:
             raise UserError(f"{path} is of another kind: {state.get('kind', DEFAULT_KIND)}, not {self.name}")
         return self.read_settings(state["settings"])
@@ -109,8 +109,8 @@ class Plan(Generic[Settings]):
     force: bool = False
 
     def source_state(self) -> tuple[Path, dict[str, Any]] | None:
-        """The newest intact checkpoint of the source, if there is one, and its path."""
-        return load_newest_and_report(self.source) if self.source else None
+        """The best or else newest intact checkpoint of the source, if there is one, and its path."""
+        return load_and_report(self.source, best=True) if self.source else None
 
 
 def make_plan(argv: Sequence[str], task: Task[Settings]) -> Plan[Settings]:
@@ -125,7 +125,7 @@ def make_plan(argv: Sequence[str], task: Task[Settings]) -> Plan[Settings]:
     name = arguments.resume or arguments.init_from
     run = task.find_run(name, settings_of(arguments, task.settings).output) if name else None
     defaults = task.read_info(run).settings if run else task.settings()
-    trained = task.trained_settings(run) if run else defaults
+    trained = task.trained_settings(run, best=arguments.resume is None) if run else defaults
     if run and arguments.init_from:
         defaults = replace(task.settings(), **{name: getattr(trained, name) for name in task.network})
     settings = settings_of(parse_arguments(argv, task.arguments, defaults), task.settings)
@@ -223,7 +223,7 @@ def open_run(
             run = plan.resumed or create_run(settings.output, settings.name or name, settings.image_size)
             stack.enter_context(locked(run))
             world.store_run(run)
-            return run, load_newest_and_report(run) if plan.resumed else None
+            return run, load_and_report(run) if plan.resumed else None
 
         def write() -> None:
             if newest and plan.force:

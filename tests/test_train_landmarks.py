@@ -79,7 +79,7 @@ def test_a_killed_run_goes_on_bit_for_bit(folder, more):
         call("train_landmarks.py", *words, "--name", "killed")
     straight, killed = sorted(Path("outputs/landmarks").iterdir())
     assert step_of(checkpoints(killed)[-1]) == 4
-    assert any("going on from" in line for line in train("--resume"))
+    assert any("resuming from" in line for line in train("--resume"))
     assert_same_training(straight, killed)
     for left, right in zip(sample_grids(straight), sample_grids(killed), strict=True):
         assert np.array_equal(load_png(left), load_png(right))
@@ -154,10 +154,10 @@ def test_a_run_goes_on_from_another_working_directory(folder, tmp_path, monkeypa
     words = ("--csv", Path(folder.name, "labels.csv"), "--points", "mine.json")
     train(folder, *FEW, *words, "--minutes", 1e-6)
     run = newest().absolute()
-    assert any("going on from" in line for line in train("--resume", *words, "--minutes", 1e-6))
+    assert any("resuming from" in line for line in train("--resume", *words, "--minutes", 1e-6))
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    assert any("going on from" in line for line in train("--resume", run))
+    assert any("resuming from" in line for line in train("--resume", run))
     assert step_of(checkpoints(run)[-1]) > 1
 
 
@@ -169,6 +169,18 @@ def test_a_new_run_begins_with_anothers_network(folder):
     second = load(checkpoints(newest())[-1])
     moved = (second["network"]["head.weight"] - first["network"]["head.weight"]).abs().max()
     assert 0 < moved < 5e-3
+
+
+def test_best_pt_alone_is_resumed_and_started_from(folder):
+    train(folder, *FEW)
+    best = best_path(newest())
+    for path in checkpoints(newest()):
+        path.unlink()
+    more = ("--steps", 7, "--force")
+    assert any(
+        f"beginning with the network of {best}" in line for line in train(folder, *FEW, "--init-from", 1)
+    )
+    assert any(f"resuming from {best}" in line for line in train("--resume", 1, *more))
 
 
 def test_points_that_do_not_fit_the_checkpoint_or_the_set(folder):

@@ -9,6 +9,7 @@ import torch
 from engine.checkpoint import (
     DamagedCheckpointError,
     load,
+    load_best,
     load_newest,
     load_path,
     load_selected,
@@ -18,7 +19,7 @@ from engine.checkpoint import (
 )
 from engine.errors import UserError
 from engine.finite import DivergedError
-from engine.runs import best_path, checkpoint_path, checkpoints
+from engine.runs import best_path, checkpoint_path, checkpoints, find_checkpoint
 from tests.run_contents import steps
 
 
@@ -135,6 +136,26 @@ def test_a_damaged_newest_checkpoint_is_skipped(tmp_path, kind):
         assert path == checkpoint_path(tmp_path, 10)
         assert loaded["step"] == loaded["generator"]["weight"][0, 0] == 10
         assert damaged == [checkpoint_path(tmp_path, 15)]
+
+
+@pytest.mark.parametrize("damaged_steps", [(), (10,)])
+def test_best_pt_alone_is_enough(tmp_path, damaged_steps):
+    save_steps(tmp_path, 5, 10)
+    best = best_path(tmp_path)
+    save_as_best(checkpoint_path(tmp_path, 5))
+    checkpoint_path(tmp_path, 5).unlink()
+    for step in damaged_steps:
+        damage(checkpoint_path(tmp_path, step), "half")
+    if not damaged_steps:
+        checkpoint_path(tmp_path, 10).unlink()
+        assert load_selected(tmp_path, "newest")[0] == find_checkpoint(tmp_path, "newest") == best
+    path, loaded, damaged = load_newest(tmp_path)
+    assert (path, loaded["step"]) == (best, 5)
+    assert damaged == [checkpoint_path(tmp_path, step) for step in damaged_steps]
+    assert load_best(tmp_path)[0] == best
+    damage(best, "half")
+    with pytest.raises(UserError, match=r"every checkpoint .* damaged.*best\.pt"):
+        load_newest(tmp_path)
 
 
 def test_a_plain_tensor_is_not_a_checkpoint(tmp_path):
