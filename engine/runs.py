@@ -93,15 +93,11 @@ def find_run(
     Raises:
         UserError: there is no such run, or `output` cannot be read.
     """
-    try:
-        runs = [folder for folder in _numbered_folders(output) if _is_run(folder)]
-    except OSError as error:
-        raise UserError(f"{output} cannot be read: {error.strerror or error}") from None
+    runs = runs_in(output)
     if run is None:
-        newest = max(runs, key=_number, default=None)
-        if newest is None:
+        if not runs:
             raise UserError(f"there is no run in {output}; `python {script}` creates one")
-        return newest
+        return runs[-1]
     for candidate in (Path(run), output / run):
         if _is_run(candidate):
             return candidate
@@ -111,6 +107,14 @@ def find_run(
     raise UserError(
         f"{run} is not a run: no config.json there, and no run of that name or number in {output}"
     )
+
+
+def runs_in(output: Path) -> list[Path]:
+    """The runs in a folder, by number. Raises `UserError` if it cannot be read."""
+    try:
+        return sorted(filter(_is_run, _numbered_folders(output)), key=_number)
+    except OSError as error:
+        raise UserError(f"{output} cannot be read: {error.strerror or error}") from None
 
 
 def find_run_or_checkpoint(name: str | Path, output: Path, script: str) -> Path:

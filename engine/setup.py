@@ -23,12 +23,12 @@ from engine.errors import UserError
 from engine.finite import EXIT_DIVERGED, DivergedError
 from engine.lock import locked
 from engine.loop import TrainingLoop
+from engine.newest import find_usable_run, not_resumable, without_checkpoint
 from engine.run_logger import RunLogger
 from engine.runs import (
     DEFAULT_KIND,
     RunInfo,
     create_run,
-    find_run,
     read_info,
     report_write_errors,
     write_info,
@@ -90,9 +90,15 @@ class Task(Generic[Settings]):
             raise UserError(f"{path} is of another kind: {state.get('kind', DEFAULT_KIND)}, not {self.name}")
         return self.read_settings(state["settings"])
 
-    def find_run(self, run: str | None, output: Path) -> Path:
-        """A run by its folder, name or number, or the newest; see `engine.runs.find_run`."""
-        return find_run(None if run == NEWEST else run, output, self.script)
+    def find_run(self, options: RunOptions, output: Path) -> Path | None:
+        """The run to resume or to start from, by its folder, name or number, or the newest; None for neither.
+
+        Raises:
+            UserError: there is no such run, or the newest cannot be used.
+        """
+        run = options.resume or options.init_from
+        check = not_resumable if options.resume else without_checkpoint
+        return find_usable_run(None if run == NEWEST else run, output, self.script, check) if run else None
 
 
 @dataclass(frozen=True)
@@ -122,8 +128,7 @@ def make_plan(argv: Sequence[str], task: Task[Settings]) -> Plan[Settings]:
         SystemExit: with code 0, after --help.
     """
     arguments = parse_arguments(argv, task.arguments)
-    name = arguments.resume or arguments.init_from
-    run = task.find_run(name, settings_of(arguments, task.settings).output) if name else None
+    run = task.find_run(arguments, settings_of(arguments, task.settings).output)
     defaults = task.read_info(run).settings if run else task.settings()
     trained = task.trained_settings(run, best=arguments.resume is None) if run else defaults
     if run and arguments.init_from:

@@ -270,8 +270,8 @@ def _spread(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _resume(argv: Sequence[str], arguments: TrainingArguments) -> Plan[Settings]:
-    assert arguments.resume is not None
-    run = GAN.find_run(arguments.resume, arguments.output)
+    run = GAN.find_run(arguments, arguments.output)
+    assert run is not None
     before = GAN.read_info(run).settings
     # A new --steps or --minutes replaces the old limit, even one of the other kind.
     ends = arguments.steps is not None or arguments.minutes is not None
@@ -306,7 +306,7 @@ def _stored_settings(state: dict[str, Any]) -> dict[str, Any]:
 def _start(argv: Sequence[str], arguments: TrainingArguments) -> Plan[Settings]:
     on_cpu = choose_device(arguments.device).type == "cpu"
     defaults = preset_settings(arguments.preset or ("light" if on_cpu else "paper"))
-    source = GAN.find_run(arguments.init_from, arguments.output) if arguments.init_from else None
+    source = GAN.find_run(arguments, arguments.output)
     if source:
         theirs = GAN.read_info(source).settings
         preset = preset_settings(arguments.preset) if arguments.preset else theirs
