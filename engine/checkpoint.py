@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import torch
 
+from engine import files
 from engine.errors import UserError
 from engine.files import atomic_write, is_file
 from engine.finite import DivergedError
@@ -110,6 +112,8 @@ def load(path: Path, *, mapped: bool = True) -> dict[str, Any]:
     except OSError as error:
         raise UserError(f"{path} cannot be opened: {error.strerror or error}") from None
     try:
+        # Training replaces best.pt and removes old checkpoints. Windows refuses both while they are mapped.
+        mapped = mapped and files.REPLACES_OPEN_FILES
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except Exception:
         # For a damaged file, torch raises nearly any exception, including OSError.
@@ -203,4 +207,6 @@ def _remove_others(newest: Path, keep: int) -> None:
     existing, partial = checkpoints(newest.parent.parent), newest.parent.glob(".*.pt")
     history = [path for path in existing if step_of(path) <= step_of(newest)]
     for path in {*existing, *partial} - {*history[-keep:]}:
-        path.unlink(missing_ok=True)
+        # On Windows, another process may be reading it; the next save removes it.
+        with contextlib.suppress(PermissionError):
+            path.unlink(missing_ok=True)

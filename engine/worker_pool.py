@@ -72,7 +72,7 @@ def parallel_map(task: Callable[[Job], Result], jobs: Sequence[Job], workers: in
 def _start_worker() -> None:
     protect_output()
     # Ctrl-C and a closing terminal reach all of its processes; only the parent handles them.
-    for name in ("SIGINT", "SIGHUP"):
+    for name in ("SIGINT", "SIGHUP", "SIGBREAK"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     threading.Thread(target=_exit_with_parent, daemon=True).start()

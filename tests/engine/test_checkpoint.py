@@ -1,11 +1,13 @@
 import pickle
 import resource
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
 import torch
 
+from engine import files
 from engine.checkpoint import (
     DamagedCheckpointError,
     load,
@@ -156,6 +158,25 @@ def test_best_pt_alone_is_enough(tmp_path, damaged_steps):
     damage(best, "half")
     with pytest.raises(UserError, match=r"every checkpoint .* damaged.*best\.pt"):
         load_newest(tmp_path)
+
+
+def test_windows_maps_no_file_that_training_replaces(tmp_path, monkeypatch):
+    save_steps(tmp_path, 5)
+    monkeypatch.setattr(files, "REPLACES_OPEN_FILES", False)
+    with mock.patch.object(torch, "load", wraps=torch.load) as torch_load:
+        assert load_newest(tmp_path)[1]["step"] == 5
+    assert torch_load.call_args.kwargs["mmap"] is False
+
+
+def test_a_checkpoint_that_cannot_be_removed_yet_is_removed_later(tmp_path, monkeypatch):
+    """On Windows, another process may be reading it."""
+    save_steps(tmp_path, 5)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", mock.Mock(side_effect=PermissionError(13, "Access is denied")))
+        save_steps(tmp_path, 10, keep=1)
+    assert steps(checkpoints(tmp_path)) == [5, 10]
+    save_steps(tmp_path, 15, keep=1)
+    assert steps(checkpoints(tmp_path)) == [15]
 
 
 def test_a_plain_tensor_is_not_a_checkpoint(tmp_path):
