@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from engine.cli import parse
 from engine.errors import UserError, run_script
+from engine.files import is_file
 from engine.runs import report_write_errors, sample_grids
 from gan.options import RunArguments
 from images import VideoFormat
@@ -63,8 +64,18 @@ class PlotArguments(RunArguments):
 def main() -> None:
     """Parse the command line, write the plot or the film, and print its path."""
     arguments = parse(PlotArguments, description=__doc__)
-    run = arguments.folder()
+    run = arguments.folder(_without_curves if arguments.film is None else _without_film)
     print(plot_curves(run) if arguments.film is None else make_film(run, arguments))
+
+
+def _without_curves(run: Path) -> str | None:
+    metrics = run / "metrics.jsonl"
+    return None if is_file(metrics) and metrics.stat().st_size else "has no curves yet"
+
+
+def _without_film(run: Path) -> str | None:
+    count = len(sample_grids(run))
+    return None if count > 1 else f"has {count} sample grids so far, and a film needs 2 or more"
 
 
 def plot_curves(run: Path) -> Path:

@@ -2,6 +2,7 @@
 
 Settings and errors:
     errors: `UserError`, a user's mistake in one line, and `run_script`, which prints it.
+    output: standard output and error that never end a script.
     settings: settings as dataclasses: checked, compared, stored as JSON, listed in a table.
     cli: command lines made from those dataclasses.
 
@@ -9,6 +10,7 @@ Files:
     files: atomic writes, safe names, digests.
     png: PNG files with text chunks.
     runs: numbered run folders, and where everything in them is.
+    newest: the newest run, unless it is empty or in use.
     lock: one process per run.
     checkpoint: saving and loading, without running code from a file.
     run_logger: TensorBoard, metrics.jsonl and sample grids.
@@ -26,5 +28,6 @@ Hardware:
     distributed, sync_batch_norm: training in several processes.
     worker_pool: CPU work in several processes.
 
-errors, settings, cli, files, png, runs, lock, best, budget, signals and worker_pool work without torch.
+errors, output, settings, cli, files, png, runs, newest, lock, best, budget, signals and worker_pool work
+without torch.
 """

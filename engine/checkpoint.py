@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from engine import files
 from engine.errors import UserError
 from engine.files import atomic_write, is_file
 from engine.finite import DivergedError
@@ -111,6 +112,8 @@ def load(path: Path, *, mapped: bool = True) -> dict[str, Any]:
     except OSError as error:
         raise UserError(f"{path} cannot be opened: {error.strerror or error}") from None
     try:
+        # Training replaces best.pt and removes old checkpoints. Windows refuses both while they are mapped.
+        mapped = mapped and files.REPLACES_OPEN_FILES
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except Exception:
         # For a damaged file, torch raises nearly any exception, including OSError.
@@ -123,16 +126,27 @@ def load(path: Path, *, mapped: bool = True) -> dict[str, Any]:
 
 
 def load_newest(run: Path, *, mapped: bool = True) -> tuple[Path, dict[str, Any], list[Path]]:
-    """Load a run's newest intact checkpoint.
+    """Load a run's newest intact checkpoint, or best.pt if there is no other.
 
     Returns:
-        Its file, its state, and the newer checkpoints, which are damaged.
+        Its file, its state, and the checkpoints before it in this order, which are damaged.
 
     Raises:
         UserError: the run has no checkpoint, or none is intact.
     """
+    return _load_first_intact(run, [*reversed(checkpoints(run)), best_path(run)], mapped=mapped)
+
+
+def load_best(run: Path, *, mapped: bool = True) -> tuple[Path, dict[str, Any], list[Path]]:
+    """As `load_newest`, but best.pt precedes the newest."""
+    return _load_first_intact(run, [best_path(run), *reversed(checkpoints(run))], mapped=mapped)
+
+
+def _load_first_intact(
+    run: Path, paths: Sequence[Path], *, mapped: bool
+) -> tuple[Path, dict[str, Any], list[Path]]:
     damaged: list[Path] = []
-    for path in reversed(checkpoints(run)):
+    for path in filter(is_file, paths):
         try:
             return path, load(path, mapped=mapped), damaged
         except DamagedCheckpointError:
@@ -141,9 +155,9 @@ def load_newest(run: Path, *, mapped: bool = True) -> tuple[Path, dict[str, Any]
     raise UserError(f"every checkpoint of {run} is damaged: {', '.join(path.name for path in damaged)}")
 
 
-def load_newest_and_report(run: Path) -> tuple[Path, dict[str, Any]]:
-    """As `load_newest`, into memory, with a printed warning for each damaged checkpoint."""
-    path, state, damaged = load_newest(run, mapped=False)
+def load_and_report(run: Path, *, best: bool = False) -> tuple[Path, dict[str, Any]]:
+    """As `load_newest` or `load_best`, into memory, with a printed warning for each damaged checkpoint."""
+    path, state, damaged = (load_best if best else load_newest)(run, mapped=False)
     for damaged_path in damaged:
         print(f"warning: {damaged_path} is damaged and ignored")
     return path, state
@@ -163,10 +177,9 @@ def load_selected(run: Path, checkpoint: str | int | Path | None) -> tuple[Path,
     Raises:
         UserError: there is no such checkpoint, or it is damaged.
     """
-    if checkpoint is None and is_file(best_path(run)):
-        with contextlib.suppress(DamagedCheckpointError):
-            return best_path(run), load(best_path(run))
-    if checkpoint in (None, NEWEST):
+    if checkpoint is None:
+        return load_best(run)[:2]
+    if checkpoint == NEWEST:
         return load_newest(run)[:2]
     path = find_checkpoint(run, checkpoint)
     return path, load(path)
@@ -194,4 +207,6 @@ def _remove_others(newest: Path, keep: int) -> None:
     existing, partial = checkpoints(newest.parent.parent), newest.parent.glob(".*.pt")
     history = [path for path in existing if step_of(path) <= step_of(newest)]
     for path in {*existing, *partial} - {*history[-keep:]}:
-        path.unlink(missing_ok=True)
+        # On Windows, another process may be reading it; the next save removes it.
+        with contextlib.suppress(PermissionError):
+            path.unlink(missing_ok=True)

@@ -76,7 +76,7 @@ class RunOptions:
     resume: str | None = None
     """Resume a run (its folder, name or number; without a value, the newest), bit for bit."""
     init_from: str | None = None
-    """Start a new run with the networks of another run (fine-tuning)."""
+    """Start a new run with the networks of another run's best checkpoint (fine-tuning)."""
     force: bool = False
     """Resume although settings or data that change the mathematics are different."""
     dry_run: bool = False

@@ -28,7 +28,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from engine.errors import UserError
-from engine.runs import checkpoints
+from engine.runs import has_checkpoint
 
 Result = TypeVar("Result")
 
@@ -340,7 +340,7 @@ def _first_line(error: BaseException) -> str:
 def _resume_hint(world: World) -> str:
     with contextlib.suppress(ProcessLostError):
         if run := world.stored_run():
-            if checkpoints(run):
+            if has_checkpoint(run):
                 return f"; its checkpoints are intact: --resume {run} continues from the newest"
             return f"; {run} has no checkpoint yet, so training has to start again"
     return ""

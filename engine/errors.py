@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import os
 import signal
 import sys
 import time
 from collections.abc import Callable
+
+from engine.output import protect_output
 
 OUT_OF_MEMORY = "not enough memory: request fewer or smaller images, or --device cpu if a GPU is full"
 
@@ -40,12 +41,10 @@ def run_script(main: Callable[[], int | None]) -> None:
     """Run a script's `main` and exit with the code it returns.
 
     A `UserError` or a lack of memory is printed as one line on standard error and exits with code 2; Ctrl-C
-    exits with code 130. If torchrun started several processes, only rank 0 prints the error.
+    exits with code 130. If torchrun started several processes, only rank 0 prints the error. Output that
+    cannot be written is dropped; see `engine.output.protect_output`.
     """
-    for stream in (sys.stdout, sys.stderr):
-        # A path with characters that a redirected stream cannot encode must not end the run.
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    protect_output()
     try:
         code = main()
     except (UserError, MemoryError, RuntimeError) as error:

@@ -7,12 +7,17 @@ import hashlib
 import os
 import secrets
 import string
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 MAX_STEM_BYTES = 200
 """Of a file name without what is added to it, such as numbers and an extension; file systems allow 255."""
 
+REPLACES_OPEN_FILES = os.name != "nt"
+"""Whether the system replaces and removes files that are open or mapped. Windows does not."""
+_PATIENCE = 5.0
+"""Seconds to wait for another process to close a file that is to be replaced."""
 _TOKEN_BYTES = 6
 """Random bytes in a temporary file's name, two hex digits each."""
 
@@ -42,10 +47,23 @@ def atomic_write(path: str | Path, *, durable: bool = True) -> Iterator[Path]:
         if durable:
             with temporary.open("rb+") as written:
                 os.fsync(written.fileno())
-        temporary.replace(path)
+        _replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _replace(source: Path, target: Path) -> None:
+    start = time.monotonic()
+    while True:
+        try:
+            source.replace(target)
+            return
+        except PermissionError:
+            # On Windows, another process may be reading the target, such as sample.py a best.pt.
+            if REPLACES_OPEN_FILES or time.monotonic() - start > _PATIENCE:
+                raise
+        time.sleep(0.05)
 
 
 def remove_partial_files(paths: Iterable[Path]) -> None:

@@ -11,10 +11,26 @@ from filelock import FileLock, Timeout
 from engine.errors import UserError
 from engine.runs import report_write_errors
 
+LOCK = ".lock"
+"""Name of the lock file."""
+
+
+def is_locked(folder: Path) -> bool:
+    """Whether another process has locked a folder. Changes nothing there."""
+    if not (folder / LOCK).exists():
+        return False
+    try:
+        with FileLock(folder / LOCK, timeout=0.0):
+            return False
+    except Timeout:
+        return True
+    except OSError:  # such as a read-only folder
+        return False
+
 
 @contextmanager
 def locked(
-    folder: Path, activity: str = "training", *, name: str = ".lock", timeout: float = 0.0
+    folder: Path, activity: str = "training", *, name: str = LOCK, timeout: float = 0.0
 ) -> Iterator[None]:
     """Lock a folder while the block runs. The lock of a process that dies is released.
 

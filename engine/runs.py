@@ -93,15 +93,11 @@ def find_run(
     Raises:
         UserError: there is no such run, or `output` cannot be read.
     """
-    try:
-        runs = [folder for folder in _numbered_folders(output) if _is_run(folder)]
-    except OSError as error:
-        raise UserError(f"{output} cannot be read: {error.strerror or error}") from None
+    runs = runs_in(output)
     if run is None:
-        newest = max(runs, key=_number, default=None)
-        if newest is None:
+        if not runs:
             raise UserError(f"there is no run in {output}; `python {script}` creates one")
-        return newest
+        return runs[-1]
     for candidate in (Path(run), output / run):
         if _is_run(candidate):
             return candidate
@@ -113,6 +109,14 @@ def find_run(
     )
 
 
+def runs_in(output: Path) -> list[Path]:
+    """The runs in a folder, by number. Raises `UserError` if it cannot be read."""
+    try:
+        return sorted(filter(_is_run, _numbered_folders(output)), key=_number)
+    except OSError as error:
+        raise UserError(f"{output} cannot be read: {error.strerror or error}") from None
+
+
 def find_run_or_checkpoint(name: str | Path, output: Path, script: str) -> Path:
     """The checkpoint file of this name or, if there is none, a run; see `find_run`."""
     path = Path(name)
@@ -122,6 +126,11 @@ def find_run_or_checkpoint(name: str | Path, output: Path, script: str) -> Path:
 def checkpoints(run: Path) -> list[Path]:
     """The run's checkpoint files, oldest first."""
     return _files_by_step(run / "checkpoints", ".pt")
+
+
+def has_checkpoint(run: Path) -> bool:
+    """Whether the run has any checkpoint. The run of someone else may have best.pt alone."""
+    return bool(checkpoints(run)) or is_file(best_path(run))
 
 
 def checkpoint_path(run: Path, step: int) -> Path:
@@ -166,7 +175,7 @@ def find_checkpoint(run: Path, checkpoint: str | int | Path | None) -> Path:
     Args:
         run: the run's folder.
         checkpoint: its step, its file, `best` or `newest`; None for the best or, if no step has a score, the
-            newest.
+            newest. If the best is the only one, it is also the newest.
 
     Raises:
         UserError: the run does not have this checkpoint; the message lists the steps it has.
@@ -177,9 +186,9 @@ def find_checkpoint(run: Path, checkpoint: str | int | Path | None) -> Path:
     if checkpoint == BEST:
         raise UserError(f"{run} has no best checkpoint: no step has a score yet")
     if checkpoint in (None, NEWEST):
-        if not existing:
+        if not has_checkpoint(run):
             raise UserError(f"{run} has no checkpoint yet")
-        return existing[-1]
+        return existing[-1] if existing else best
     candidates = [Path(str(checkpoint)), run / "checkpoints" / str(checkpoint)]
     if str(checkpoint).isdecimal():
         candidates.insert(0, checkpoint_path(run, int(str(checkpoint))))

@@ -15,7 +15,7 @@ from torch import nn
 
 from engine.best import BestTracker
 from engine.budget import TrainingResult
-from engine.checkpoint import load_newest, load_newest_and_report, save, save_as_best
+from engine.checkpoint import load_and_report, load_best, load_newest, save, save_as_best
 from engine.cli import NEWEST, RunOptions, parse_arguments, settings_of
 from engine.device import choose_device, describe_environment, print_environment_changes
 from engine.distributed import World
@@ -23,12 +23,12 @@ from engine.errors import UserError
 from engine.finite import EXIT_DIVERGED, DivergedError
 from engine.lock import locked
 from engine.loop import TrainingLoop
+from engine.newest import find_usable_run, not_resumable, without_checkpoint
 from engine.run_logger import RunLogger
 from engine.runs import (
     DEFAULT_KIND,
     RunInfo,
     create_run,
-    find_run,
     read_info,
     report_write_errors,
     write_info,
@@ -79,22 +79,28 @@ class Task(Generic[Settings]):
         self.check(settings)
         return settings
 
-    def trained_settings(self, run: Path) -> Settings:
-        """The settings of a run's newest checkpoint, even if config.json was edited since.
+    def trained_settings(self, run: Path, *, best: bool) -> Settings:
+        """The settings of a run's best or newest checkpoint, even if config.json was edited since.
 
         Raises:
             UserError: the run has no usable checkpoint, or one of another task.
         """
-        path, state, _ = load_newest(run)
+        path, state, _ = (load_best if best else load_newest)(run)
         if state.get("kind", DEFAULT_KIND) != self.name:
             raise UserError(
                 f"{path} is a checkpoint of another kind: {state.get('kind', DEFAULT_KIND)}, not {self.name}"
             )
         return self.read_settings(state["settings"])
 
-    def find_run(self, run: str | None, output: Path) -> Path:
-        """A run by its folder, name or number, or the newest; see `engine.runs.find_run`."""
-        return find_run(None if run == NEWEST else run, output, self.script)
+    def find_run(self, options: RunOptions, output: Path) -> Path | None:
+        """The run to resume or to start from, by its folder, name or number, or the newest; None for neither.
+
+        Raises:
+            UserError: there is no such run, or the newest cannot be used.
+        """
+        run = options.resume or options.init_from
+        check = not_resumable if options.resume else without_checkpoint
+        return find_usable_run(None if run == NEWEST else run, output, self.script, check) if run else None
 
 
 @dataclass(frozen=True)
@@ -111,8 +117,8 @@ class Plan(Generic[Settings]):
     force: bool = False
 
     def source_state(self) -> tuple[Path, dict[str, Any]] | None:
-        """The newest intact checkpoint of the source, if there is one, and its path."""
-        return load_newest_and_report(self.source) if self.source else None
+        """The best or else newest intact checkpoint of the source, if there is one, and its path."""
+        return load_and_report(self.source, best=True) if self.source else None
 
 
 def make_plan(argv: Sequence[str], task: Task[Settings]) -> Plan[Settings]:
@@ -124,10 +130,9 @@ def make_plan(argv: Sequence[str], task: Task[Settings]) -> Plan[Settings]:
         SystemExit: with code 0, after --help.
     """
     arguments = parse_arguments(argv, task.arguments)
-    name = arguments.resume or arguments.init_from
-    run = task.find_run(name, settings_of(arguments, task.settings).output) if name else None
+    run = task.find_run(arguments, settings_of(arguments, task.settings).output)
     defaults = task.read_info(run).settings if run else task.settings()
-    trained = task.trained_settings(run) if run else defaults
+    trained = task.trained_settings(run, best=arguments.resume is None) if run else defaults
     if run and arguments.init_from:
         defaults = replace(task.settings(), **{name: getattr(trained, name) for name in task.network})
     settings = settings_of(parse_arguments(argv, task.arguments, defaults), task.settings)
@@ -225,7 +230,7 @@ def open_run(
             run = plan.resumed or create_run(settings.output, settings.name or name, settings.image_size)
             stack.enter_context(locked(run))
             world.store_run(run)
-            return run, load_newest_and_report(run) if plan.resumed else None
+            return run, load_and_report(run) if plan.resumed else None
 
         def write() -> None:
             if newest and plan.force:

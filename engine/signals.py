@@ -1,16 +1,18 @@
-"""Ctrl-C, SIGTERM and SIGHUP: the first lets training finish its step, the second exits at once."""
+"""Ctrl-C, SIGTERM, SIGHUP and SIGBREAK: the first lets training finish its step, the second exits at once."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType, TracebackType
 
-SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
-"""Ctrl-C, `kill`, and a closed terminal, as far as the system has them."""
+_NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
+SIGNALS = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
+"""Ctrl-C, `kill`, and a closed terminal (on Windows also Ctrl-Break), as far as the system has them."""
 GRACE_SECONDS = 20.0
 """Grace period of a process, beside twice its longest step."""
 DEFAULT_STEP_SECONDS = 60.0
@@ -31,7 +33,7 @@ def grace_period(longest_step: float | None) -> float:
 
 
 def exit_code(received: int | None) -> int:
-    """128 plus the signal's number, as in shells: 130, 143 or 129; 0 without a signal."""
+    """128 plus the signal's number, as in shells: 130, 143, 129 or 149; 0 without a signal."""
     return 128 + received if received else 0
 
 
@@ -81,15 +83,16 @@ def _exit_after_signal(grace_period: Callable[[], float]) -> Iterator[None]:
     A Python signal handler would wait for a library call that never returns; a thread does not.
     """
     block_ended = threading.Event()
-    read_end, write_end = os.pipe()
-    os.set_blocking(write_end, False)
-    previous = signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
+    # Not a pipe: before Python 3.12, Windows cannot make one non-blocking.
+    read_end, write_end = socket.socketpair()
+    write_end.setblocking(False)
+    previous = signal.set_wakeup_fd(write_end.fileno(), warn_on_full_buffer=False)
 
     def watch() -> None:
-        received = os.read(read_end, 1)
+        received = read_end.recv(1)
         if received and not block_ended.wait(grace_period()):
             os._exit(128 + received[0])
-        os.close(read_end)
+        read_end.close()
 
     threading.Thread(target=watch, daemon=True).start()
     try:
@@ -97,4 +100,4 @@ def _exit_after_signal(grace_period: Callable[[], float]) -> Iterator[None]:
     finally:
         block_ended.set()
         signal.set_wakeup_fd(previous)
-        os.close(write_end)
+        write_end.close()

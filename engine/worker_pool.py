@@ -1,4 +1,4 @@
-"""A pool of processes that end with their parent and leave Ctrl-C to it."""
+"""A pool of processes that end with their parent and leave Ctrl-C and SIGHUP to it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
 from engine.errors import UserError
+from engine.output import protect_output
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -69,8 +70,11 @@ def parallel_map(task: Callable[[Job], Result], jobs: Sequence[Job], workers: in
 
 
 def _start_worker() -> None:
-    # Ctrl-C reaches every process of a terminal; only the parent handles it.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    protect_output()
+    # Ctrl-C and a closing terminal reach all of its processes; only the parent handles them.
+    for name in ("SIGINT", "SIGHUP", "SIGBREAK"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     threading.Thread(target=_exit_with_parent, daemon=True).start()
 
 

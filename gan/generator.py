@@ -16,7 +16,8 @@ from engine.checkpoint import load_selected
 from engine.device import choose_device, exact_float32
 from engine.ema import estimate_batch_norm_statistics
 from engine.errors import UserError
-from engine.runs import best_path, find_run
+from engine.newest import find_usable_run, without_checkpoint
+from engine.runs import best_path
 from engine.settings import Device
 from gan.config import Settings, read_info
 from gan.networks import Generator, make_discriminator, make_generator
@@ -99,7 +100,7 @@ def load_generator(
     Raises:
         UserError: the run, the checkpoint or the device does not exist, or the checkpoint is damaged.
     """
-    folder = find_run(run)
+    folder = find_usable_run(run, Path("outputs"), "train_gan.py FOLDER", without_checkpoint)
     settings = read_info(folder).settings
     path, state = load_selected(folder, checkpoint)
     weights = "raw" if raw or state.get("average") is None else "ema"

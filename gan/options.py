@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import Positional, arg
 
 from engine.errors import UserError
-from engine.runs import find_checkpoint, find_run
+from engine.newest import Check, find_usable_run, without_checkpoint
+from engine.runs import find_checkpoint
 from engine.settings import Device
 
 if TYPE_CHECKING:
@@ -34,9 +35,9 @@ class RunArguments:
     output: Path = Path("outputs")
     """Folder of all runs."""
 
-    def folder(self) -> Path:
-        """The run's folder. Raises `UserError` if there is none."""
-        return find_run(self.run, self.output)
+    def folder(self, check: Check = without_checkpoint) -> Path:
+        """The run's folder. Raises `UserError` if there is none, or the newest run fails the check."""
+        return find_usable_run(self.run, self.output, "train_gan.py FOLDER", check)
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,13 @@ import torch
 from numpy.typing import NDArray
 
 from engine.best import BestTracker
-from engine.checkpoint import load_newest
+from engine.checkpoint import load_best, load_newest
 from engine.cli import parse_arguments, settings_of
 from engine.device import choose_device, choose_precision, enable_cudnn_benchmark, keep_freed_memory
 from engine.distributed import World
 from engine.errors import UserError
 from engine.run_logger import RunLogger
-from engine.runs import RunInfo, checkpoints
+from engine.runs import RunInfo, has_checkpoint
 from engine.settings import changed, flag
 from engine.setup import (
     Plan,
@@ -87,7 +87,7 @@ def make_plan(argv: Sequence[str], world: World | None = None) -> Plan[Settings]
     """
     world = world or World()
     run = world.stored_run()
-    if run is not None and checkpoints(run):
+    if run is not None and has_checkpoint(run):
         print(f"restarted by torchrun: resuming {run}")
         # Options accepted at the first launch must not be rejected now.
         argv = ["--resume", str(run), *(word for word in argv if word == "--force")]
@@ -175,7 +175,7 @@ def _source_state(plan: Plan[Settings]) -> tuple[Path, dict[str, Any]] | None:
     if source is None:
         return None
     try:
-        path, state, _ = load_newest(Path(source), mapped=False)
+        path, state, _ = load_best(Path(source), mapped=False)
     except UserError as error:
         print(f"note: the networks that {plan.resumed} started from are gone ({error})")
         return None
@@ -277,8 +277,8 @@ def _spread(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _resume(argv: Sequence[str], arguments: TrainingArguments) -> Plan[Settings]:
-    assert arguments.resume is not None
-    run = GAN.find_run(arguments.resume, arguments.output)
+    run = GAN.find_run(arguments, arguments.output)
+    assert run is not None
     before = GAN.read_info(run).settings
     # A new --steps or --minutes replaces the old limit, even one of the other kind.
     ends = arguments.steps is not None or arguments.minutes is not None
@@ -313,7 +313,7 @@ def _stored_settings(state: dict[str, Any]) -> dict[str, Any]:
 def _start(argv: Sequence[str], arguments: TrainingArguments) -> Plan[Settings]:
     on_cpu = choose_device(arguments.device).type == "cpu"
     defaults = preset_settings(arguments.preset or ("light" if on_cpu else "paper"))
-    source = GAN.find_run(arguments.init_from, arguments.output) if arguments.init_from else None
+    source = GAN.find_run(arguments, arguments.output)
     if source:
         source_settings = GAN.read_info(source).settings
         preset = preset_settings(arguments.preset) if arguments.preset else source_settings
@@ -325,21 +325,23 @@ def _start(argv: Sequence[str], arguments: TrainingArguments) -> Plan[Settings]:
         defaults = replace(defaults, **ON_DRAWN_FACES)
     settings, device = _decide(settings_of(parse_arguments(argv, TrainingArguments, defaults), Settings))
     if source:
-        _check_checkpoint(source, source_settings, settings)
+        _check_checkpoint(source, source_settings, settings, best=True)
     if settings.steps is None and settings.minutes is None:
         end = {"minutes": DEFAULT_MINUTES} if settings.folder is None else {"steps": DEFAULT_STEPS}
         settings = replace(settings, **end)
     return Plan(GAN, settings, device, source=source)
 
 
-def _check_checkpoint(run: Path, before: Settings, settings: Settings) -> tuple[Path, dict[str, Any]]:
-    """A run's newest intact checkpoint.
+def _check_checkpoint(
+    run: Path, before: Settings, settings: Settings, *, best: bool = False
+) -> tuple[Path, dict[str, Any]]:
+    """A run's best or newest intact checkpoint.
 
     Raises:
         UserError: there is none, or its networks cannot be loaded with these settings.
     """
     check_same_network(run, before, settings, NETWORK_SETTINGS)
-    path, state, _ = load_newest(run)
+    path, state, _ = (load_best if best else load_newest)(run)
     check_networks(run, before, path, state)
     return path, state
 

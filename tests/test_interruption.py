@@ -1,9 +1,11 @@
 """A run that is killed or stopped by a signal, and resumes bit for bit."""
 
 import os
+import pty
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -65,15 +67,17 @@ def test_a_killed_run_resumes_bit_for_bit(pictures, train, monkeypatch, form):
     assert read_config(killed)["settings"] == read_config(straight)["settings"] | {"name": "killed"}
 
 
-def start(*arguments: object, folder: Path, program: str | None = None) -> subprocess.Popen[str]:
-    """Start train_gan.py in a process of its own."""
+def start(
+    *arguments: object, folder: Path, program: str | None = None, output: int = subprocess.PIPE
+) -> subprocess.Popen[str]:
+    """Start train_gan.py in a process of its own, with standard output and error into `output`."""
     script = ["-c", program] if program else [ROOT / "train_gan.py"]
     return subprocess.Popen(
         [sys.executable, *script, *map(str, arguments)],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stdout=output,
+        stderr=output,
         text=True,
     )
 
@@ -132,6 +136,58 @@ def test_ctrl_c_and_sigterm_finish_the_step_and_save(pictures, train, tmp_path, 
     assert step_of(checkpoint) == steps(sample_grids(run))[-1]
     assert train("--resume", run, "--steps", step_of(checkpoint) + 1) == 0
     assert step_of(checkpoints(run)[-1]) == step_of(checkpoint) + 1
+
+
+def dying_pipe() -> tuple[int, int]:
+    """As `| tee log`, which Ctrl-C ends as well."""
+    return os.pipe()
+
+
+def dying_terminal() -> tuple[int, int]:
+    """A terminal that is closed."""
+    return pty.openpty()
+
+
+def full_disk() -> tuple[int, int]:
+    """Nobody reads it, and nobody can write to it."""
+    return os.open(os.devnull, os.O_RDONLY), os.open("/dev/full", os.O_WRONLY)
+
+
+@pytest.mark.parametrize(
+    ("open_output", "number", "code"),
+    [
+        (dying_pipe, signal.SIGINT, 130),
+        (dying_pipe, signal.SIGHUP, 129),
+        (dying_terminal, signal.SIGHUP, 129),
+        (full_disk, signal.SIGTERM, 143),
+        (full_disk, None, 0),
+    ],
+)
+def test_a_run_whose_output_is_dead_is_saved(pictures, tmp_path, open_output, number, code):
+    reader, writer = open_output()
+    end = (100_000, 100_000) if number else (1_000, 3)
+    process = start(
+        *(pictures, *TINY, "--checkpoint-every", end[0], "--steps", end[1]), folder=tmp_path, output=writer
+    )
+    os.close(writer)
+    # Read as tee does, as a full pipe would block the training.
+    thread = threading.Thread(target=lambda: os.read(reader, 1), daemon=True)
+    thread.start()
+    wait_until(lambda: number is None or len(grids(tmp_path)) > 1, process)
+    thread.join()
+    os.close(reader)
+    steps_before = len(grids(tmp_path))
+    if number:
+        wait_until(lambda: len(grids(tmp_path)) > steps_before + 1, process)  # it writes and writes
+        process.send_signal(number)
+    assert process.wait(60) == code
+    (checkpoint,) = checkpoints(run_in(tmp_path))
+    assert number is None or step_of(checkpoint) == step_of(grids(tmp_path)[-1])
+
+
+def grids(folder: Path) -> list[Path]:
+    run = run_in(folder)
+    return sample_grids(run) if run else []
 
 
 def test_a_second_ctrl_c_exits_at_once(pictures, tmp_path):

@@ -12,7 +12,7 @@ from PIL import Image
 from engine.checkpoint import load
 from engine.errors import UserError
 from engine.lock import locked
-from engine.runs import checkpoint_path, checkpoints, find_checkpoint, sample_grids, step_of
+from engine.runs import best_path, checkpoint_path, checkpoints, find_checkpoint, sample_grids, step_of
 from gan.config import read_info
 from gan.loop import GanLoop
 from tests.conftest import copy_some
@@ -188,6 +188,38 @@ def test_resume_reports_a_changed_environment(run, train, capsys):
     (run / "config.json").write_text(config.replace('"threads": 1', '"threads": 64'), encoding="utf-8")
     assert train("--resume", run, "--steps", 7) == 0
     assert "threads was 64 and is now 1" in capsys.readouterr().out
+
+
+def leave_only_the_best(run: Path, step: int) -> Path:
+    """A run as sent to a friend: config.json and best.pt."""
+    best = best_path(run)
+    shutil.copy(checkpoint_path(run, step), best)
+    for path in [*run.rglob("*")]:
+        if path.is_file() and path.name not in ("config.json", best.name):
+            path.unlink()
+    return best
+
+
+def test_a_run_with_best_pt_alone_resumes_and_starts_another(run, train, pictures, capsys):
+    best = leave_only_the_best(run, 4)
+    assert train(pictures, "--init-from", run, "--steps", 1) == 0
+    assert f"starting from the networks of {best}" in capsys.readouterr().out
+    assert train("--resume", run, "--steps", 6) == 0
+    assert f"resuming from {best}" in capsys.readouterr().out
+    assert steps(checkpoints(run)) == [6]
+    assert train("--resume", run, "--steps", 7) == 0
+    assert "step_000006.pt" in capsys.readouterr().out
+
+
+def test_a_new_run_starts_from_the_best_networks(run, train, pictures, capsys):
+    shutil.copy(checkpoint_path(run, 4), best_path(run))
+    assert train(pictures, "--init-from", run, "--steps", 1) == 0
+    assert f"starting from the networks of {best_path(run)}" in capsys.readouterr().out
+    best_path(run).write_bytes(b"")
+    assert train(pictures, "--init-from", run, "--steps", 1) == 0
+    output = capsys.readouterr().out
+    assert "best.pt is damaged and ignored" in output
+    assert f"starting from the networks of {checkpoint_path(run, 6)}" in output
 
 
 @pytest.mark.parametrize(

@@ -189,6 +189,18 @@ def test_init_from_starts_with_another_run(folder):
     assert any("starting from the convolutions and embedding of" in line for line in train(*arguments))
 
 
+def test_best_pt_alone_is_resumed_and_started_from(folder):
+    train(folder, *SHORT_RUN)
+    (run,) = runs()
+    for path in checkpoints(run):
+        path.unlink()
+    words = (folder, *SHORT_RUN, "--init-from", 1)
+    assert any(f"beginning with the network of {best_path(run).absolute()}" in line for line in train(*words))
+    assert any(
+        f"resuming from {best_path(run)}" in line for line in train("--resume", 1, "--steps", 7, "--force")
+    )
+
+
 def test_resume_with_the_source_given_again_or_deleted(folder, arcface_run, tmp_path):
     shutil.copytree(arcface_run, "source")
     arguments = ("--method", "finetune", "--from", "source")

@@ -169,6 +169,18 @@ def test_init_from_starts_with_the_network_of_a_run(folder):
     assert 0 < change < 5e-3
 
 
+def test_best_pt_alone_is_resumed_and_started_from(folder):
+    train(folder, *SHORT)
+    best = best_path(newest())
+    for path in checkpoints(newest()):
+        path.unlink()
+    more = ("--steps", 7, "--force")
+    assert any(
+        f"starting from the network of {best}" in line for line in train(folder, *SHORT, "--init-from", 1)
+    )
+    assert any(f"resuming from {best}" in line for line in train("--resume", 1, *more))
+
+
 def test_points_that_fit_neither_the_checkpoint_nor_the_point_set_are_refused(folder):
     train(folder, *SHORT)
     annotations = read_annotations(folder)

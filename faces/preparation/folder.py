@@ -111,9 +111,10 @@ class Summary:
 def prepare(arguments: PrepareArguments) -> Summary:
     """Crop the faces of a folder of photos, resuming an earlier run if there is one.
 
-    New photos are added; the crops of changed or removed photos stay. Ctrl-C and SIGTERM stop after the
-    current photo. A kill loses at most the jobs that `parallel_map` has handed out: two photos, or video
-    segments of 64 frames, per process, and one more.
+    New photos are added. Changed ones are processed again, and so are those that can be read now but could
+    not before. The crops of removed photos stay. Ctrl-C and SIGTERM stop after the current photo. A
+    kill loses at most the jobs that `parallel_map` has handed out: two photos, or video segments of 64
+    frames, per process, and one more.
 
     Raises:
         UserError: the folders are unsuitable, the output folder was prepared by other rules or cannot be
@@ -141,13 +142,16 @@ def _prepare(arguments: PrepareArguments, jobs: list[Job]) -> Summary:
         if not finished:
             _write_state(arguments, digests, finished=False)  # first, so that the folder is recognised later
         manifest = Manifest(out / MANIFEST, None if finished else {job.key for job in jobs})
-        done = manifest.done()
+        versions = {job.source: _version(arguments.photos / job.source) for job in jobs}
+        outdated = _changed(manifest.rows, versions) | _readable_now(arguments, jobs, manifest.rows)
+        done = manifest.done() - outdated
         remaining = [job for job in jobs if job.key not in done]
         new = exit_code = 0
         if remaining or not finished:
             load_cropper(arguments)
             _write_state(arguments, digests, finished=False)
-            new, exit_code = _process(arguments, remaining, len(jobs), manifest)
+            manifest.remove(outdated)  # also converts a manifest of an earlier version
+            new, exit_code = _process(arguments, remaining, len(jobs), manifest, versions)
             if not exit_code:
                 _keep_largest(arguments, manifest)
             _save_sheets(arguments, manifest.rows)
@@ -162,7 +166,37 @@ def _prepare(arguments: PrepareArguments, jobs: list[Job]) -> Summary:
     return summary
 
 
-def _process(arguments: PrepareArguments, jobs: list[Job], total: int, manifest: Manifest) -> tuple[int, int]:
+def _version(path: Path) -> str:
+    """Size and time of a file; empty if it cannot be opened."""
+    try:
+        status = path.stat()
+    except OSError:
+        return ""
+    return f"{status.st_size}-{int(status.st_mtime)}"
+
+
+def _changed(rows: list[Row], versions: dict[str, str]) -> set[tuple[str, int]]:
+    """Keys of the jobs whose photo or video was replaced since; none of a manifest without versions."""
+    return {row.job for row in rows if row.version and versions.get(row.source, row.version) != row.version}
+
+
+def _readable_now(arguments: PrepareArguments, jobs: list[Job], rows: list[Row]) -> set[tuple[str, int]]:
+    """Keys of the jobs that nothing could be read of, and something can now."""
+    notes = {row.job: row.note for row in rows if row.verdict == UNREADABLE}
+    partly_read = {row.job for row in rows if row.verdict != UNREADABLE}
+    retried = [job for job in jobs if job.key in notes and job.key not in partly_read]
+    task = partial(process_job, arguments)
+    with contextlib.closing(parallel_map(task, retried, worker_count(arguments.workers))) as results:
+        return {
+            job.key
+            for job, result in zip(retried, results, strict=True)
+            if result.crops or result.problem != notes[job.key]
+        }
+
+
+def _process(
+    arguments: PrepareArguments, jobs: list[Job], total: int, manifest: Manifest, versions: dict[str, str]
+) -> tuple[int, int]:
     """Process the jobs; return the number of completed jobs and the exit code."""
     duplicates = NearDuplicates(arguments.near_copy)
     for row in manifest.rows:
@@ -178,6 +212,7 @@ def _process(arguments: PrepareArguments, jobs: list[Job], total: int, manifest:
     ):
         for job, result in zip(jobs, results, strict=True):
             rows = _rows(arguments, job, result, duplicates)
+            rows = [replace(row, version=versions[job.source]) for row in rows]
             manifest.add(rows)  # before the crops, so that a kill leaves no crop without a row
             for crop, row in zip(result.crops, rows, strict=False):  # the last row may have no crop
                 _write_crop(arguments.out / row.file, crop)

@@ -46,6 +46,7 @@ class Row:
         landmarks: x and y of each, in pixels of the upright photo, separated by spaces: those of the landmark
             network or, without it, the five keypoints of the `Detection`.
         note: why a photo or video could not be processed.
+        version: size and time of the photo or video when it was read; empty in rows of earlier versions.
     """
 
     source: str
@@ -65,6 +66,7 @@ class Row:
     hash: str = ""
     landmarks: str = ""
     note: str = ""
+    version: str = ""
 
     @property
     def job(self) -> tuple[str, int]:
@@ -153,23 +155,28 @@ class Manifest:
         self.rows: list[Row] = list(_read(path)) if path.exists() else []
         """All rows, in the order of the file."""
         if repeatable is not None and self.rows and (last := self.rows[-1].job) in repeatable:
-            # Before their rows, so that a kill leaves no crop without a row.
-            crops = [path.parent / row.file for row in self.rows if row.job == last and row.crop_name]
-            for crop in crops:
-                crop.unlink(missing_ok=True)
-            remove_partial_files(crops)
-            self.rows = [row for row in self.rows if row.job != last]
-        if repeatable is not None or not path.exists():
+            self.remove({last})
+        elif repeatable is not None or not path.exists():
             self.write()
+
+    def done(self) -> set[tuple[str, int]]:
+        """Keys of the jobs that have rows."""
+        return {row.job for row in self.rows}
+
+    def remove(self, keys: Collection[tuple[str, int]]) -> None:
+        """Remove the rows of these jobs, and their crops."""
+        # The crops first, so that a kill leaves none without a row.
+        crops = [self._path.parent / row.file for row in self.rows if row.job in keys and row.crop_name]
+        for crop in crops:
+            crop.unlink(missing_ok=True)
+        remove_partial_files(crops)
+        self.rows = [row for row in self.rows if row.job not in keys]
+        self.write()
 
     def write(self) -> None:
         """Write all rows, replacing the file."""
         with atomic_write(self._path) as temporary, _open(temporary, "w") as file:
             csv.writer(file).writerows([COLUMNS, *map(astuple, self.rows)])
-
-    def done(self) -> set[tuple[str, int]]:
-        """Keys of the jobs that have rows."""
-        return {row.job for row in self.rows}
 
     def add(self, rows: Iterable[Row]) -> None:
         """Append the rows of one job to the file."""
@@ -183,10 +190,11 @@ def _read(path: Path) -> Iterator[Row]:
     """The rows, except an incomplete one at the end."""
     with _open(path, "r") as file:
         lines = csv.reader(file)
-        if next(lines, COLUMNS) != COLUMNS:
+        header = next(lines, COLUMNS)
+        if header not in (COLUMNS, COLUMNS[:-1]):
             raise UserError(f"{path} has other columns than a manifest; choose another output folder")
         for line in lines:
-            if len(line) == len(COLUMNS) and line[1].isdecimal():
+            if len(line) == len(header) and line[1].isdecimal():
                 yield Row(*line)
 
 

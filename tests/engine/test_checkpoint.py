@@ -1,14 +1,17 @@
 import pickle
 import resource
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
 import torch
 
+from engine import files
 from engine.checkpoint import (
     DamagedCheckpointError,
     load,
+    load_best,
     load_newest,
     load_path,
     load_selected,
@@ -18,7 +21,7 @@ from engine.checkpoint import (
 )
 from engine.errors import UserError
 from engine.finite import DivergedError
-from engine.runs import best_path, checkpoint_path, checkpoints
+from engine.runs import best_path, checkpoint_path, checkpoints, find_checkpoint
 from tests.run_contents import steps
 
 
@@ -135,6 +138,45 @@ def test_a_damaged_newest_checkpoint_is_skipped(tmp_path, kind):
         assert path == checkpoint_path(tmp_path, 10)
         assert loaded["step"] == loaded["generator"]["weight"][0, 0] == 10
         assert damaged == [checkpoint_path(tmp_path, 15)]
+
+
+@pytest.mark.parametrize("damaged_steps", [(), (10,)])
+def test_best_pt_alone_is_enough(tmp_path, damaged_steps):
+    save_steps(tmp_path, 5, 10)
+    best = best_path(tmp_path)
+    save_as_best(checkpoint_path(tmp_path, 5))
+    checkpoint_path(tmp_path, 5).unlink()
+    for step in damaged_steps:
+        damage(checkpoint_path(tmp_path, step), "half")
+    if not damaged_steps:
+        checkpoint_path(tmp_path, 10).unlink()
+        assert load_selected(tmp_path, "newest")[0] == find_checkpoint(tmp_path, "newest") == best
+    path, loaded, damaged = load_newest(tmp_path)
+    assert (path, loaded["step"]) == (best, 5)
+    assert damaged == [checkpoint_path(tmp_path, step) for step in damaged_steps]
+    assert load_best(tmp_path)[0] == best
+    damage(best, "half")
+    with pytest.raises(UserError, match=r"every checkpoint .* damaged.*best\.pt"):
+        load_newest(tmp_path)
+
+
+def test_windows_maps_no_file_that_training_replaces(tmp_path, monkeypatch):
+    save_steps(tmp_path, 5)
+    monkeypatch.setattr(files, "REPLACES_OPEN_FILES", False)
+    with mock.patch.object(torch, "load", wraps=torch.load) as torch_load:
+        assert load_newest(tmp_path)[1]["step"] == 5
+    assert torch_load.call_args.kwargs["mmap"] is False
+
+
+def test_a_checkpoint_that_cannot_be_removed_yet_is_removed_later(tmp_path, monkeypatch):
+    """On Windows, another process may be reading it."""
+    save_steps(tmp_path, 5)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", mock.Mock(side_effect=PermissionError(13, "Access is denied")))
+        save_steps(tmp_path, 10, keep=1)
+    assert steps(checkpoints(tmp_path)) == [5, 10]
+    save_steps(tmp_path, 15, keep=1)
+    assert steps(checkpoints(tmp_path)) == [15]
 
 
 def test_a_plain_tensor_is_not_a_checkpoint(tmp_path):

@@ -3,9 +3,11 @@ import signal
 import stat
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from engine import files
 from engine.files import atomic_write, remove_partial_files, sha256_of, shorten_stem
 
 
@@ -26,6 +28,35 @@ def test_the_new_file_replaces_the_old(tmp_path, old):
         assert not path.exists() if old is None else path.read_text() == "old"
     assert path.read_text() == "new"
     assert names_in(path.parent) == ["顔.json"]
+
+
+def refuse_at_first(monkeypatch, times: int) -> list[str]:
+    """Let replacing a file fail, as Windows does while another process reads it."""
+    refused, replace = [], Path.replace
+
+    def busy(self: Path, target: Path) -> Path:
+        if len(refused) < times:
+            refused.append(self.name)
+            raise PermissionError(13, "Access is denied")
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", busy)
+    return refused
+
+
+def test_windows_waits_until_nobody_reads_the_old_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "REPLACES_OPEN_FILES", False)
+    refused = refuse_at_first(monkeypatch, 3)
+    with atomic_write(tmp_path / "best.pt") as temporary:
+        temporary.write_text("new")
+    assert len(refused) == 3
+    assert names_in(tmp_path) == ["best.pt"]
+    monkeypatch.setattr(files, "_PATIENCE", 0.0)
+    refuse_at_first(monkeypatch, 100)
+    with pytest.raises(PermissionError), atomic_write(tmp_path / "best.pt") as temporary:
+        temporary.write_text("newer")
+    assert (tmp_path / "best.pt").read_text() == "new"
+    assert names_in(tmp_path) == ["best.pt"]
 
 
 @pytest.mark.parametrize("stem", ["x" * 250, "顔" * 83, "😀" * 62])

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from engine.errors import UserError
-from engine.lock import locked
+from engine.lock import is_locked, locked
 from tests.conftest import ROOT
 
 
@@ -20,6 +20,14 @@ def test_one_process_at_a_time(tmp_path):
         pass
     with locked(tmp_path):
         pass
+
+
+def test_whether_a_folder_is_locked(tmp_path):
+    assert not is_locked(tmp_path)
+    assert not [*tmp_path.iterdir()], "nothing is created"
+    with locked(tmp_path):
+        assert is_locked(tmp_path)
+    assert not is_locked(tmp_path)
 
 
 def test_an_error_releases_the_lock_and_stays_unchanged(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import runpy
 import signal
 import threading
 import time
@@ -11,6 +12,7 @@ from collections.abc import Callable
 
 import pytest
 
+from engine import signals
 from engine.signals import SignalHandler, grace_period
 
 
@@ -25,8 +27,8 @@ def exit_code_of(work: Callable[[], None]) -> int | None:
     return process.exitcode
 
 
-def send(*signals: signal.Signals) -> None:
-    for number in signals:
+def send(*numbers: signal.Signals) -> None:
+    for number in numbers:
         os.kill(os.getpid(), number)
 
 
@@ -68,3 +70,20 @@ def test_the_grace_period_is_longer_than_two_steps():
     assert grace_period(0.01) == pytest.approx(20, abs=1)
     assert grace_period(30.0) > 2 * 30 + 15
     assert grace_period(None) > 60
+
+
+def test_windows_before_python_3_12(monkeypatch):
+    """It has no os.set_blocking, and SIGBREAK instead of SIGHUP."""
+
+    def hang() -> None:
+        with SignalHandler(grace_period=lambda: 0.1):
+            send(signal.SIGUSR1)
+            threading.Event().wait()
+
+    monkeypatch.delattr(os, "set_blocking")
+    monkeypatch.delattr(signal, "SIGHUP")
+    monkeypatch.setattr(signal, "SIGBREAK", signal.SIGUSR1, raising=False)
+    windows = runpy.run_path(signals.__file__)
+    assert windows["SIGNALS"] == (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+    monkeypatch.setattr(signals, "SIGNALS", windows["SIGNALS"])
+    assert exit_code_of(hang) == 128 + signal.SIGUSR1

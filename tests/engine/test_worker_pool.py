@@ -1,6 +1,7 @@
 import contextlib
 import multiprocessing
 import os
+import signal
 
 import pytest
 
@@ -39,6 +40,11 @@ def test_workers_are_not_forked(monkeypatch):
 def test_a_dead_worker_is_one_line():
     with pytest.raises(UserError, match="--workers 0"):
         list(parallel_map(os._exit, [1, 1], 1))
+
+
+def test_signals_of_the_terminal_are_left_to_the_parent():
+    signals = [signal.SIGINT, signal.SIGHUP]
+    assert list(parallel_map(signal.getsignal, signals, 1)) == [signal.SIG_IGN] * 2
 
 
 def test_workers_end_when_the_iterator_is_closed():

@@ -117,6 +117,64 @@ def test_new_photos_are_added(photos, prepared, tmp_path):
     assert prepare_here(folder, out).new == 0
 
 
+def test_unreadable_and_changed_photos_are_tried_again(tmp_path):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    for number in (1, 3, 5):
+        save_photo(folder / f"{number}.png", number)
+    shutil.copy(folder / "1.png", tmp_path / "good.png")
+    for content in (b"", b"\x89PNG\r\n\x1a\n" + bytes(50)):  # skipped by the listing, and by the decoder
+        (folder / "1.png").write_bytes(content)
+        shutil.rmtree(out, ignore_errors=True)
+        assert prepare_here(folder, out).new == 3
+        before = contents(out)
+        assert prepare_here(folder, out).new == 0
+        assert contents(out) == before
+        shutil.copy(tmp_path / "good.png", folder / "1.png")
+        summary = prepare_here(folder, out)
+        assert (summary.new, summary.unreadable) == (1, {})
+        assert verdicts(out) == {"kept": 3}
+    # Replaced by a photo with another face, and by one without.
+    save_photo(folder / "3.png", 7)
+    Image.new("RGB", (60, 50), "white").save(folder / "5.png")
+    old = {row["source"]: row for row in read_manifest(out)}
+    assert prepare_here(folder, out).new == 2
+    rows = {row["source"]: row for row in read_manifest(out)}
+    assert rows["1.png"] == old["1.png"]
+    assert rows["3.png"]["hash"] != old["3.png"]["hash"]
+    assert rows["5.png"]["verdict"] == "no face"
+    assert crops(out) == ["faces/1.png-0.jpg", "faces/3.png-0.jpg"]
+    assert prepare_here(folder, out).new == 0
+
+
+def test_a_photo_that_another_version_can_read_is_tried_again(tmp_path, monkeypatch):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    for number in (1, 3):
+        save_photo(folder / f"{number}.png", number)
+
+    def process_job(arguments, job):
+        if job.source == "1.png":
+            return cropper.CropResult([], "an unknown format")
+        return cropper.process_job(arguments, job)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(preparation, "process_job", process_job)
+        assert prepare_here(folder, out).unreadable == {"1.png": "an unknown format"}
+    assert prepare_here(folder, out).unreadable == {}
+    assert verdicts(out) == {"kept": 2}
+
+
+def test_a_manifest_without_versions_is_trusted_and_converted(tmp_path):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    save_photo(folder / "1.png", 1)
+    prepare_here(folder, out)
+    rows = [line.rpartition(",")[0] for line in (out / "manifest.csv").read_text().splitlines()]
+    (out / "manifest.csv").write_text("".join(f"{row}\n" for row in rows))
+    assert prepare_here(folder, out).new == 0
+    save_photo(folder / "3.png", 3)
+    assert prepare_here(folder, out).new == 1
+    assert [bool(row["version"]) for row in read_manifest(out)] == [False, True]
+
+
 def test_deleted_crops_are_not_restored(tmp_path):
     folder, out = tmp_path / "in", tmp_path / "out"
     for number in (0, 1):
