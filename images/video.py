@@ -6,6 +6,7 @@ import contextlib
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +20,14 @@ from images import VideoFormat
 Frames = Iterable[NDArray[np.uint8]]
 """Images uint8 [3, H, W] of one size. They are read one at a time, so a generator saves memory."""
 
+Frame = TypeVar("Frame")
+
 FPS_RANGE: dict[VideoFormat, tuple[float, float]] = {"gif": (0.1, 50.0), "mp4": (0.1, 120.0)}
 """Minimum and maximum frames per second. Viewers show a GIF of more than 50 slower, not faster."""
+
+
+MAX_GIF_DELAY = 65_535
+"""Longest delay of a GIF frame, in hundredths of a second: 16 bits."""
 
 
 def check_fps(video_format: VideoFormat, fps: float) -> None:
@@ -49,7 +56,7 @@ def save_gif(path: str | Path, frames: Frames, fps: float) -> None:
     """Write a GIF that repeats forever, with at most 256 colours per frame.
 
     Frame durations are rounded to hundredths of a second. A frame that equals the previous one extends the
-    duration of that one.
+    duration of that one. A frame of more than `MAX_GIF_DELAY` is followed by frames that change nothing.
 
     Raises:
         UserError: `fps` is outside `FPS_RANGE`.
@@ -57,16 +64,20 @@ def save_gif(path: str | Path, frames: Frames, fps: float) -> None:
         OSError: the file cannot be written; an existing file is unchanged.
     """
     check_fps("gif", fps)
-    first, rest = _split_first(frames)
+    delays: list[int] = []
+    durations: list[int] = []  # Pillow reads an element once it has taken the frame, so it may be added late
+
+    def images() -> Iterator[Image.Image]:
+        for image, count in _merge_repeats(frames):
+            delays.append(count * round(100 / fps))
+            durations.append(10 * min(delays[-1], MAX_GIF_DELAY))
+            yield image
+
+    first, rest = _split_first(images())
     with atomic_write(path) as temporary:
-        to_pillow(first).save(
-            temporary,
-            "GIF",
-            save_all=True,
-            append_images=(to_pillow(frame) for frame in rest),
-            duration=round(100 / fps) * 10,
-            loop=0,
-        )
+        first.save(temporary, "GIF", save_all=True, append_images=rest, duration=durations, loop=0)
+        if max(delays) > MAX_GIF_DELAY:
+            temporary.write_bytes(_extend_delays(temporary.read_bytes(), delays))
 
 
 def save_mp4(path: str | Path, frames: Frames, fps: float) -> None:
@@ -125,6 +136,44 @@ def read_frames(paths: Sequence[Path], shrink: int = 1, hold: int = 0) -> Iterat
         yield from itertools.repeat(frame, hold)
 
 
+def _merge_repeats(frames: Frames) -> Iterator[tuple[Image.Image, int]]:
+    """Frames as Pillow reduces them to 256 colours, with the number of equal ones in a row."""
+    images = (to_pillow(frame).convert("P", palette=Image.Palette.ADAPTIVE) for frame in frames)
+    for _, equal in itertools.groupby(images, lambda image: image.convert("RGB").tobytes()):
+        for count, image in enumerate(equal, 1):  # noqa: B007 - the last values are used
+            pass
+        yield image, count
+
+
+def _extend_delays(gif: bytes, delays: Sequence[int]) -> bytes:
+    """Insert transparent images of a pixel after those whose delay exceeds `MAX_GIF_DELAY`."""
+
+    def after_table(start: int, flags: int) -> int:
+        return start + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
+
+    def after_blocks(start: int) -> int:
+        while gif[start]:
+            start += 1 + gif[start]
+        return start + 1
+
+    remaining = iter(delays)
+    position = after_table(13, gif[10])
+    parts = [gif[:position]]
+    while gif[position : position + 1] in (b"!", b","):
+        is_image = gif[position] == ord(",")
+        start = after_table(position + 10, gif[position + 9]) + 1 if is_image else position + 2
+        end = after_blocks(start)
+        parts.append(gif[position:end])
+        position = end
+        delay = next(remaining) - MAX_GIF_DELAY if is_image else 0
+        while delay > 0:
+            parts.append(b"!\xf9\4\1" + min(delay, MAX_GIF_DELAY).to_bytes(2, "little") + b"\0\0")
+            # At 0, 0; 1 x 1 pixels; two colours, of which the first is transparent.
+            parts.append(b",\0\0\0\0\1\0\1\0\x80" + bytes(6) + b"\2\2\x44\1\0")
+            delay -= MAX_GIF_DELAY
+    return b"".join([*parts, gif[position:]])
+
+
 def _check_encoder() -> None:
     try:
         import imageio.v2  # noqa: F401
@@ -136,7 +185,7 @@ def _check_encoder() -> None:
         raise UserError(f"{message}; a GIF works without it") from error
 
 
-def _split_first(frames: Frames) -> tuple[NDArray[np.uint8], Iterator[NDArray[np.uint8]]]:
+def _split_first(frames: Iterable[Frame]) -> tuple[Frame, Iterator[Frame]]:
     iterator = iter(frames)
     for first in iterator:
         return first, iterator

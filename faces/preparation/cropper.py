@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -50,6 +50,7 @@ class Crop:
         perceptual_hash: see `images.near_duplicates.difference_hash`.
         rejection_reason: why to leave out the crop, apart from near-duplicates; None to keep it.
         image: uint8 [3, S, S].
+        rotation: degrees clockwise by which the photo was rotated before the face was detected.
     """
 
     frame: int | None
@@ -62,6 +63,7 @@ class Crop:
     perceptual_hash: int
     rejection_reason: RejectionReason | None
     image: NDArray[np.uint8]
+    rotation: int = 0
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,16 @@ class Cropper:
                 torch.set_num_threads(1)  # there is a process per core
             self._predictor = load_predictor(arguments.landmarks)
         self._cascade_pose = CascadePose() if arguments.detector is None else None
+
+    def photo_crops(self, photo: NDArray[np.uint8]) -> list[Crop]:
+        """Crop the faces in a photo; without any, those in the photo as rotated for the best score."""
+        if upright := list(self.crops(photo)):
+            return upright
+        attempts = [
+            [replace(crop, rotation=90 * turns) for crop in self.crops(np.rot90(photo, -turns, (1, 2)))]
+            for turns in (1, 2, 3)
+        ]
+        return max(attempts, key=lambda crops: max((crop.detection.score for crop in crops), default=0.0))
 
     def crops(self, image: NDArray[np.uint8], frame: int | None = None) -> Iterator[Crop]:
         """Crop the faces in an image, uint8 [3, H, W], the most confident first."""
@@ -165,7 +177,7 @@ def process_job(arguments: PrepareArguments, job: Job) -> CropResult:
     try:
         with report_detection_errors():
             if job.segment is None:
-                return CropResult(list(cropper.crops(decode_full(path))))
+                return CropResult(cropper.photo_crops(decode_full(path)))
             for frame, image in read_frames(path, job.segment):
                 crops += cropper.crops(image, frame)
     except UnusableImageError as unusable:

@@ -34,6 +34,7 @@ from faces.preparation.manifest import (
     KEPT,
     LEFT_OUT,
     NO_FACE,
+    ROTATED,
     UNREADABLE,
     Manifest,
     Row,
@@ -98,6 +99,10 @@ class Summary:
         lines = [f"{kept + left_out:,} faces, {kept:,} of them kept in {self.out / FACES}"]
         lines += [f"  {counts[reason]:,} {reason}" for reason in REASONS if counts[reason]]
         lines.append(f"{len(faceless):,} photos without a face")
+        if rotated := {row.source for row in self.rows if row.file and row.note.startswith(ROTATED)}:
+            lines.append(
+                f"{len(rotated):,} photos rotated to find a face; the manifest's notes give the angles"
+            )
         if problems := [*self.unreadable.items()]:
             lines.append(f"{len(problems):,} files or folders were left out or not read completely:")
             lines += [f"  {name}: {problem}" for name, problem in problems[:_MAX_LISTED]]

@@ -19,6 +19,9 @@ from faces.preparation.sources import Job
 FACES, LEFT_OUT = "faces", "left_out"
 """Folders of crops beside the manifest."""
 
+ROTATED = "rotated"
+"""Begins the note on a face that was detected in a rotated photo."""
+
 KEPT, NO_FACE, UNREADABLE = "kept", "no face", "unreadable"
 """Verdicts, besides the reasons in `faces.preparation.quality.RejectionReason`."""
 
@@ -45,7 +48,8 @@ class Row:
         hash: the perceptual hash, hex.
         landmarks: x and y of each, in pixels of the upright photo, separated by spaces: those of the landmark
             network or, without it, the five keypoints of the `Detection`.
-        note: why a photo or video could not be processed.
+        note: why a photo or video could not be processed; or `rotated 90 degrees clockwise`, if the face was
+            detected in the photo rotated so, to which all coordinates then refer.
         version: size and time of the photo or video when it was read; empty in rows of earlier versions.
     """
 
@@ -127,6 +131,7 @@ def crop_row(job: Job, crop: Crop, verdict: str, file: str) -> Row:
         sharpness=f"{crop.sharpness:.4f}",
         hash=f"{crop.perceptual_hash:036x}",
         landmarks="" if points is None else _format_points(points),
+        note=f"{ROTATED} {crop.rotation} degrees clockwise" if crop.rotation else "",
     )
 
 

@@ -36,6 +36,18 @@ class TestGif:
         save_gif(tmp_path / "a.gif", [flat(0), flat(9), flat(9), flat(9)], fps=10)
         assert [duration for _, duration in gif_frames(tmp_path / "a.gif")] == [100, 300]
 
+    def test_delay_beyond_16_bits_is_split(self, tmp_path):
+        random = np.random.default_rng(0)
+        photos = [random.integers(0, 256, (3, 20, 30), np.uint8) for _ in range(2)]
+        save_gif(tmp_path / "a.gif", [flat(0, 20, 30), *[photos[0]] * 140, photos[1]], fps=0.1)
+        frames = list(gif_frames(tmp_path / "a.gif"))
+        assert [duration for _, duration in frames] == [10_000, 655_350, 655_350, 89_300, 10_000]
+        for image, _ in frames[2:4]:
+            np.testing.assert_array_equal(image, frames[1][0])
+        assert (frames[4][0] != frames[3][0]).any()
+        save_gif(tmp_path / "b.gif", [photos[0]] * 70, fps=0.1)
+        assert [duration for _, duration in gif_frames(tmp_path / "b.gif")] == [655_350, 44_650]
+
     def test_duration_is_rounded_to_hundredths_of_a_second(self, tmp_path):
         save_gif(tmp_path / "a.gif", [flat(0), flat(9)], fps=24)
         assert [duration for _, duration in gif_frames(tmp_path / "a.gif")] == [40, 40]

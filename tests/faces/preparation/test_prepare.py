@@ -279,6 +279,20 @@ def test_exif_orientation_is_applied(tmp_path, orientation):
     assert float(row["top"]) == pytest.approx(points[:, 1].min(), abs=20)
 
 
+@pytest.mark.parametrize("rotation", [90, 180, 270])
+def test_photo_on_its_side_without_exif_is_rotated(tmp_path, rotation):
+    upright = photo(1)[0]
+    stored = np.rot90(upright, rotation // 90, (1, 2))  # counterclockwise
+    summary = prepare_here(save_photos(tmp_path, upright, stored), tmp_path / "out", near_copy=-1, form="png")
+    straight, turned = read_manifest(tmp_path / "out")
+    assert (straight["note"], turned["note"]) == ("", f"rotated {rotation} degrees clockwise")
+    assert {name: turned[name] for name in ("left", "top", "verdict", "hash")} == {
+        name: straight[name] for name in ("left", "top", "verdict", "hash")
+    }
+    np.testing.assert_array_equal(*(load_png(tmp_path / "out" / row["file"]) for row in (straight, turned)))
+    assert "1 photos rotated to find a face; the manifest's notes give the angles" in summary.lines()
+
+
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK", "I;16"])
 def test_image_modes(tmp_path, mode):
     image = to_pillow(photo(1)[0])
