@@ -37,8 +37,10 @@ def die_at(kill_step: int, rank: int) -> None:
     Trainer.step = step
 
 
-def launch(*arguments: object, restarts: int = 0, die: tuple[int, int] | None = None) -> None:
-    """Let torchrun's agent run the script in two processes, which write their output to files."""
+def launch(
+    *arguments: object, restarts: int = 0, die: tuple[int, int] | None = None, output: int | None = None
+) -> None:
+    """Let torchrun's agent run the script in two processes, which write to files or to `output`."""
 
     def entry() -> None:
         import train_gan
@@ -46,6 +48,8 @@ def launch(*arguments: object, restarts: int = 0, die: tuple[int, int] | None = 
         name = "-".join(os.environ[name] for name in ("TORCHELASTIC_RESTART_COUNT", "RANK"))
         sys.stdout = Path(f"{name}.out").open("w", buffering=1)  # noqa: SIM115, until the process exits
         sys.stderr = Path(f"{name}.err").open("w", buffering=1)  # noqa: SIM115
+        if output is not None:
+            sys.stdout = sys.stderr = os.fdopen(output, "w", buffering=1)
         if die:
             die_at(*die)
         sys.argv = ["train_gan.py", *map(str, arguments)]
@@ -108,6 +112,15 @@ def test_a_kill_without_restarts_ends_all_soon(pictures, working_directory, trai
     assert train("--resume", "--steps", 6) == 0
     assert "processes was 2 and is now 1" in capsys.readouterr().out
     assert steps(checkpoints(run))[-1] == 6
+
+
+def test_a_dead_output_does_not_stop_the_processes(pictures, working_directory):
+    reader, writer = os.pipe()
+    os.close(reader)
+    launch(pictures, *FLAGS, output=writer)
+    os.close(writer)
+    (run,) = Path("outputs").iterdir()
+    assert steps(checkpoints(run))[-1] == 9
 
 
 def test_an_invalid_argument_is_one_line(tmp_path):
