@@ -33,7 +33,7 @@ class Row:
     Attributes:
         source: name of the photo or video, relative to its folder.
         part: number of the video's segment; 0 for a photo.
-        frame: number of the video's frame.
+        frame: number of the video's frame; see `faces.preparation.video.VideoSegment`.
         verdict: `kept`, a rejection reason, `no face`, or `unreadable`.
         file: of the crop, relative to the manifest's folder.
         left: of the face's box, in pixels of the upright photo.

@@ -1,5 +1,8 @@
+import subprocess
+
 import numpy as np
 import pytest
+from PIL import Image
 
 from faces.preparation.video import VideoSegment, read_frames, split_video
 from images.decode import UnusableImageError
@@ -80,3 +83,27 @@ def test_empty_last_segment_of_a_truncated_video(video, end, missing):
             next(frames)
     else:
         assert list(frames) == []
+
+
+@pytest.mark.parametrize("ending", ["mp4", "mkv"])
+def test_frames_are_taken_by_time(tmp_path, ending):
+    """50 frames of 0.02 seconds, then two of 2: the levels tell the number."""
+    ffmpeg = pytest.importorskip("imageio_ffmpeg", reason="needs the extra 'video'").get_ffmpeg_exe()
+    pictures = []
+    for index in range(52):
+        Image.new("RGB", (64, 48), (4 * index + 20, 0, 0)).save(tmp_path / f"{index}.png")
+        pictures.append(f"file {index}.png\noption framerate 50\nduration {0.02 if index < 50 else 2}\n")
+    (tmp_path / "list.txt").write_text("ffconcat version 1.0\n" + "".join(pictures))
+    path = tmp_path / f"a.{ending}"
+    command = [ffmpeg, "-y", "-safe", "0", "-i", tmp_path / "list.txt", "-fps_mode", "vfr"]
+    subprocess.run([*command, "-c:v", "libx264rgb", "-crf", "0", path], check=True, capture_output=True)
+    whole, segments = (
+        [round((float(image[0].mean()) - 20) / 4) for part in parts for _, image in read_frames(path, part)]
+        for parts in (split_video(path, 10, 100), split_video(path, 10, 2))
+    )
+    # To within a frame at the file's mean rate, 17 a second in the MP4.
+    assert whole == pytest.approx([*range(0, 50, 5), 50, 51], abs=3)
+    assert segments == sorted({*segments})
+    assert max(np.diff(segments)) < 10
+    assert (segments[0], segments[-1]) == (0, 51)
+    assert len(segments) <= 14
