@@ -9,6 +9,7 @@ import os
 import select
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 _CLOSED_PIPE = (errno.EPIPE, errno.EINVAL)
@@ -21,8 +22,9 @@ def protect_output() -> None:
     The reader of a pipe may end before its writer: Ctrl-C also ends the `tee` of `train_gan.py ... | tee
     log`, and the training still has to be saved.
     """
-    sys.stdout = _protect(sys.stdout, _report)
     sys.stderr = _protect(sys.stderr, lambda error: None)
+    # Not to sys.stderr as it is then: `engine.cli.parse` redirects it.
+    sys.stdout = _protect(sys.stdout, partial(_report, sys.stderr))
 
 
 def _protect(stream: io.TextIOBase | None, report: Callable[[OSError], None]) -> io.TextIOBase:
@@ -35,9 +37,9 @@ def _protect(stream: io.TextIOBase | None, report: Callable[[OSError], None]) ->
     return _Output(stream, report)
 
 
-def _report(error: OSError) -> None:
+def _report(stderr: io.TextIOBase, error: OSError) -> None:
     if error.errno not in _CLOSED_PIPE:
-        print(f"warning: standard output is incomplete: {error.strerror or error}", file=sys.stderr)
+        print(f"warning: standard output is incomplete: {error.strerror or error}", file=stderr)
 
 
 class _Output(io.TextIOWrapper):
