@@ -22,8 +22,9 @@ ROOT = Path(__file__).resolve().parent.parent
 # on import.
 os.environ["OMP_NUM_THREADS"] = "1"
 
-# A shell starts background jobs with SIGINT ignored, and the tests' subprocesses would inherit that.
+# A shell starts background jobs with SIGINT ignored, and nohup with SIGHUP; subprocesses would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # A slow example on a busy machine is no failure. CI always uses the same examples; other runs use new ones.
 settings.register_profile(

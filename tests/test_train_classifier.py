@@ -195,7 +195,7 @@ def test_best_pt_alone_is_resumed_and_started_from(folder):
     for path in checkpoints(run):
         path.unlink()
     words = (folder, *SHORT_RUN, "--init-from", 1)
-    assert any(f"beginning with the network of {best_path(run).absolute()}" in line for line in train(*words))
+    assert any(f"starting from the network of {best_path(run).absolute()}" in line for line in train(*words))
     assert any(
         f"resuming from {best_path(run)}" in line for line in train("--resume", 1, "--steps", 7, "--force")
     )
