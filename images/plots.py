@@ -128,4 +128,6 @@ def _plot(axes: Axes, steps: list[int], values: list[float], label: str) -> None
     means = [sum(values[i : i + width]) / width for i in range(len(values) - width + 1)]
     # Each mean is plotted at the centre of its window.
     centres = steps[width // 2 : width // 2 + len(means)]
-    axes.plot(centres, means, color=line.get_color(), label=label)
+    # One value makes no line.
+    marker = "." if len(values) == 1 else ""
+    axes.plot(centres, means, marker, linestyle="-", color=line.get_color(), label=label)
