@@ -164,12 +164,12 @@ def test_the_script_trains_and_resumes_with_and_without_a_graph(
 ):
     graphs: list[GraphedStep] = []
 
-    class Recorded(GraphedStep):
+    class RecordingStep(GraphedStep):
         def __init__(self, *arguments) -> None:
             super().__init__(*arguments)
             graphs.append(self)
 
-    monkeypatch.setattr("gan.trainer.GraphedStep", Recorded)
+    monkeypatch.setattr("gan.trainer.GraphedStep", RecordingStep)
     argv = (pictures, "--device", DEVICE.type, "--precision", precision, "--checkpoint-every", 4)
     runs = {}
     for name, steps in (("graphed", 2 * STEPS), ("eager", 2 * STEPS), ("resumed", STEPS)):

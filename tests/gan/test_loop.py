@@ -88,12 +88,12 @@ def test_training_stops_at_the_first_of_steps_and_minutes(tmp_path):
 def test_a_process_of_torchrun_has_time_to_finish_two_turns_after_a_signal(tmp_path, monkeypatch, clock):
     patience = []
 
-    class Recorded(SignalHandler):
+    class RecordingHandler(SignalHandler):
         def __init__(self, seconds) -> None:
             super().__init__(seconds)
             patience.append(seconds)
 
-    monkeypatch.setattr("engine.loop.SignalHandler", Recorded)
+    monkeypatch.setattr("engine.loop.SignalHandler", RecordingHandler)
     run_loop(slow_trainer(clock, steps=3), tmp_path / "alone")
     launched = slow_trainer(clock, steps=3)
     launched.world.launched = True
