@@ -106,6 +106,16 @@ def copy_some(folder: Path, count: int, to: Path) -> Path:
     return to
 
 
+def copy_some_annotated(folder: Path, count: int, to: Path) -> Path:
+    """Copy the first images of a folder, and their rows in its labels.csv, into a new one."""
+    to.mkdir()
+    rows = (folder / "labels.csv").read_text().splitlines()[: count + 1]
+    for row in rows[1:]:
+        shutil.copy(folder / row.partition(",")[0], to)
+    (to / "labels.csv").write_text("\n".join(rows) + "\n")
+    return to
+
+
 @pytest.fixture
 def train(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., int]:
     """`run_training`, with the test's own folder as the working directory, so runs go to its outputs/."""

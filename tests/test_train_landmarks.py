@@ -17,7 +17,7 @@ from engine.runs import best_path, checkpoints, sample_grids, step_of
 from faces.landmarks.annotations import read_annotations, write_landmarks
 from faces.landmarks.point_set import load_point_set
 from faces.landmarks.trainer import LandmarkTrainer
-from tests.conftest import LANDMARK_FLAGS
+from tests.conftest import LANDMARK_FLAGS, copy_some_annotated
 from tests.in_process import call, dying, refusal, succeed
 from tests.run_contents import assert_same_training, read_config, read_metrics
 
@@ -29,13 +29,7 @@ SHORT = (*LANDMARK_FLAGS, "--batch-size", 8, "--steps", 6, "--checkpoint-every",
 def folder(drawn_faces, tmp_path, monkeypatch) -> Path:
     """A copy of 30 drawn faces that a test may change; its parent is the working directory."""
     monkeypatch.chdir(tmp_path)
-    faces = tmp_path / "лица 1"
-    faces.mkdir()
-    rows = (drawn_faces / "labels.csv").read_text().splitlines()[:31]
-    for row in rows[1:]:
-        shutil.copy(drawn_faces / row.partition(",")[0], faces)
-    (faces / "labels.csv").write_text("\n".join(rows) + "\n")
-    return faces
+    return copy_some_annotated(drawn_faces, 30, tmp_path / "лица 1")
 
 
 def train(*argv: object) -> list[str]:

@@ -1,7 +1,6 @@
 """train_landmarks.py on tables with points that are not marked, and on the five points of detectors."""
 
 import json
-import shutil
 from functools import partial
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import pytest
 
 from faces.landmarks.annotations import read_annotations, write_landmarks
 from faces.landmarks.point_set import load_point_set
-from tests.conftest import LANDMARK_FLAGS
+from tests.conftest import LANDMARK_FLAGS, copy_some_annotated
 from tests.in_process import refusal, succeed
 
 refuse = partial(refusal, "train_landmarks.py")
@@ -22,13 +21,7 @@ INDICES = load_point_set("drawn-29").indices
 def folder(drawn_faces, tmp_path, monkeypatch) -> Path:
     """A copy of 30 drawn faces that a test may change; its parent is the working directory."""
     monkeypatch.chdir(tmp_path)
-    faces = tmp_path / "faces"
-    faces.mkdir()
-    rows = (drawn_faces / "labels.csv").read_text().splitlines()[:31]
-    for row in rows[1:]:
-        shutil.copy(drawn_faces / row.partition(",")[0], faces)
-    (faces / "labels.csv").write_text("\n".join(rows) + "\n")
-    return faces
+    return copy_some_annotated(drawn_faces, 30, tmp_path / "faces")
 
 
 def train(*argv: object) -> list[str]:

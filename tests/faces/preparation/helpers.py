@@ -79,3 +79,8 @@ def replace_predictor(monkeypatch, predictor):
     module.load_predictor = lambda path: paths.append(path) or predictor
     monkeypatch.setitem(sys.modules, "faces.landmarks.predictor", module)
     return paths
+
+
+def crops(out):
+    """Files in the folders below a folder, relative to it, sorted."""
+    return sorted(path.relative_to(out).as_posix() for path in out.glob("*/*") if path.is_file())
