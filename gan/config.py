@@ -67,6 +67,9 @@ class Settings(TrainingSettings):
     """Channels after each of D's convolutions."""
     latent_size: int = 100
     """Values in a latent vector, each uniform in [-1, 1]."""
+    pack: int = 2
+    """Images that D judges as one, all real or all generated (PacGAN, Lin et al. 2018): D sees when G's
+    images are too similar to each other. 1 for none."""
     normalisation: Normalisation = "layer"
     """Normalisation in D: batch norm on all layers, layer norm on all but the first (Ba et al. 2016), or
     none."""
@@ -102,6 +105,7 @@ PRESETS: dict[Preset, dict[str, Any]] = {
     "plain": {
         "generator_widths": (250, 150, 90, 54),
         "batch_size": 96,
+        "pack": 1,
         "normalisation": "batch",
         "head_scale": 1.0,
         "beta2": 0.999,
@@ -112,7 +116,8 @@ PRESETS: dict[Preset, dict[str, Any]] = {
 }
 
 NETWORK_SETTINGS = (
-    *("image_size", "latent_size", "generator_widths", "discriminator_widths", "normalisation", "head_scale"),
+    *("image_size", "latent_size", "generator_widths", "discriminator_widths"),
+    *("pack", "normalisation", "head_scale"),
 )
 """Settings that two runs must share for one to start from the other's networks."""
 
@@ -162,7 +167,7 @@ def check(settings: Settings) -> None:
             f"--image-size must be a multiple of 16 from 32 to 256, not {size}; nearest: {suggestion}"
         )
     check_training(settings)
-    at_least(settings, 1, "latent_size")
+    at_least(settings, 1, "latent_size pack")
     at_least(settings, 0, "ema_half_life")
     between(settings, 0, float("inf"), "learning_rate head_scale")
     for name in ("negatives", "held_out"):
@@ -179,6 +184,10 @@ def check(settings: Settings) -> None:
     if settings.batch_size < 2:
         raise UserError(
             f"--batch-size must be 2 or more, not {settings.batch_size}: batch norm needs several images"
+        )
+    if settings.batch_size % settings.pack:
+        raise UserError(
+            f"--batch-size must be a multiple of --pack {settings.pack}, not {settings.batch_size}"
         )
 
 
@@ -202,6 +211,7 @@ def upgrade(values: dict[str, Any]) -> dict[str, Any]:
             )
     upgraded = {name: value for name, value in values.items() if name not in REMOVED.keys() | IGNORED}
     upgraded.setdefault("negatives", 0.0)
+    upgraded.setdefault("pack", 1)
     if values.get("plain") is True:
         upgraded["preset"] = "plain"
     policy, target = values.get("augmentation"), values.get("augmentation_target", 0.0)

@@ -135,6 +135,7 @@ def load_data(
     _report_leaks(plan, data, world)
     trained = len(data.training_indices)
     if trained < settings.batch_size:
+        trained -= trained % settings.pack
         print(f"batch size {trained} instead of {settings.batch_size}: there are no more images to train on")
         plan = replace(plan, settings=replace(settings, batch_size=trained))
         _check_shards(plan.settings, world)
@@ -255,14 +256,16 @@ def _report_leaks(plan: Plan[Settings], data: ImageDataset, world: World) -> Non
 
 
 def _check_shards(settings: Settings, world: World) -> None:
-    """Raise `UserError` if a process would have a single image, or batch norm in D a single negative."""
-    if settings.batch_size < 2 * world.size:
+    """Raise `UserError` if a process would have a single image, or batch norm in D a single pack."""
+    with_batch_norm = settings.normalisation == "batch"
+    smallest = world.size * (2 * settings.pack if with_batch_norm else max(2, settings.pack))
+    if settings.batch_size < smallest:
         raise UserError(
             f"--batch-size {settings.batch_size} is too small for {world.size} processes: it must be "
-            f"{2 * world.size} or more"
+            f"{smallest} or more"
         )
-    negatives = count_negatives(settings.negatives, settings.batch_size)
-    minimum = max(world.size, 2) if settings.normalisation == "batch" else 0
+    negatives = count_negatives(settings.negatives, settings.batch_size, settings.pack)
+    minimum = settings.pack * max(world.size, 2) if with_batch_norm else 0
     if 0 < negatives < minimum:
         raise UserError(
             f"with batch norm in D, {world.size} processes need {minimum} negatives or more, and --negatives "
