@@ -90,7 +90,10 @@ def main() -> None:
 
 @torch.no_grad()
 def margin(discriminator: Discriminator, images: Tensor) -> Tensor:
-    """The logit for "real" minus that for "generated" of each pack [N / pack]; batch norm uses the statistics of each batch."""
+    """The logit for "real" minus that for "generated" of each pack [N / pack].
+
+    Batch norm uses the statistics of each batch.
+    """
     discriminator = copy.deepcopy(discriminator)  # a forward pass in training mode changes its state
     packs = images.unflatten(0, (-1, discriminator.pack))
     parts = packs.tensor_split(ceil(len(images) / BATCH))

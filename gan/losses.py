@@ -2,8 +2,9 @@
 
 To train with another loss, write a class with the methods `real`, `fake` and `generator` and assign an
 instance to `adversarial_loss` at the end of this file. Nothing else has to change: `training_step` takes both
-networks' gradients from these methods. Logits are float [B, 2], a row for each pack of images that D judges as
-one (`gan.networks.Discriminator`); class 1 means real, class 0 generated. Losses are means over the batch, computed in float32 whatever the networks' precision.
+networks' gradients from these methods. Logits are float [B, 2], a row for each pack of images that D judges
+as one (`gan.networks.Discriminator`); class 1 means real, class 0 generated. Losses are means over the batch,
+computed in float32 whatever the networks' precision.
 
 The statistics and the adaptive augmentation assume that D's decision boundary is a margin of 0 between the
 two logits. A method gets the logits of one set of packs; losses that compare sets (relativistic ones) or

@@ -216,8 +216,9 @@ class Trainer:
     def mean_probability_real(self, images: NDArray[np.uint8]) -> float:
         """The mean of D(x) in [0, 1] over unaugmented images, uint8 [N, 3, S, S].
 
-        Images that are far apart form a pack: neighbours in a folder often show one person. With batch norm, D uses each batch's own statistics, as in training. All batches have one size, so
-        that the means over two sets can be compared; a remainder is ignored.
+        Images that are far apart form a pack: neighbours in a folder often show one person. With batch norm,
+        D uses each batch's own statistics, as in training. All batches have one size, so that the means over
+        two sets can be compared; a remainder is ignored.
         """
         discriminator = copy.deepcopy(self.discriminator)  # a forward pass changes running statistics
         pack = self.settings.pack

@@ -48,8 +48,8 @@ class Validator:
 
         - `score/kid`: kernel inception distance (Binkowski et al. 2018) on the embedded random features; 0 on
           average for another set of real images.
-        - `score/kid_raw`: the same for the weights of the last step instead of their average. Where it is much
-          higher, G circles from style to style instead of settling, and the average hides it.
+        - `score/kid_raw`: the same for the weights of the last step instead of their average. Where it is
+          much higher, G circles from style to style instead of settling, which the average hides.
         - `score/coverage`: the share in [0, 1] of held-out images with a generated image nearer than their
           fifth neighbour (Naeem et al. 2020).
         - `score/diversity`: mean distance of two faces of the sample grid relative to two real ones; missing

@@ -82,12 +82,12 @@ def test_every_run_has_an_end(argv, end):
 @pytest.mark.parametrize(
     ("argv", "processes", "message"),
     [
-        (["--normalisation", "batch"], 24, None),
-        (["--normalisation", "batch"], 32, r"need 32 negatives or more.*: give more, or --negatives 0$"),
-        (["--normalisation", "batch", "--negatives", "0.01"], 1, "need 2 negatives or more"),
-        (["--normalisation", "batch", "--negatives", "0"], 32, None),
+        (["--normalisation", "batch"], 12, None),
+        (["--normalisation", "batch"], 16, r"need 32 negatives or more.*: give more, or --negatives 0$"),
+        (["--normalisation", "batch", "--negatives", "0.02"], 1, "need 4 negatives or more"),
+        (["--normalisation", "batch", "--negatives", "0"], 24, None),
         (["--normalisation", "layer"], 32, None),
-        (["--batch-size", "7"], 4, "--batch-size 7 is too small for 4 processes: it must be 8 or more"),
+        (["--batch-size", "6"], 4, "--batch-size 6 is too small for 4 processes: it must be 8 or more"),
     ],
 )
 def test_no_process_gets_a_single_image_or_negative(argv, processes, message):
