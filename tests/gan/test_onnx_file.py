@@ -1,11 +1,15 @@
+import re
+
 import pytest
 import torch
 
+from engine.png import load_png
 from gan.generator import generate, load_generator
 from gan.latent.vectors import draw
 from gan.networks import Generator
 from gan.onnx_file import fold_batch_norm, save_onnx
 from images.tiles import to_uint8
+from tests.in_process import ROOT
 
 
 def test_a_network_without_batch_norm_is_the_same():
@@ -26,7 +30,7 @@ def test_a_network_without_batch_norm_is_the_same():
     assert any(isinstance(layer, torch.nn.BatchNorm2d) for layer in network.modules())
 
 
-def test_the_model_runs_without_torch_for_any_number_of_faces(tiny_run, tmp_path):
+def test_the_model_runs_without_torch_for_any_number_of_faces(tiny_run, tmp_path, monkeypatch):
     onnxruntime = pytest.importorskip("onnxruntime", reason="needs onnxruntime to run the model")
     generator, path = load_generator(tiny_run), tmp_path / "faces.onnx"
     assert save_onnx(generator, path) < 1e-5
@@ -37,6 +41,12 @@ def test_the_model_runs_without_torch_for_any_number_of_faces(tiny_run, tmp_path
         assert images.shape == (count, 3, 32, 32)
         exact = generate(generator.network, torch.from_numpy(z)).astype(int)
         assert abs(to_uint8(torch.from_numpy(images)).numpy().astype(int) - exact).max() <= 1
+    # The lines that docs/export.md shows.
+    text = (ROOT / "docs/export.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(import numpy.*?)```", text, re.S)
+    monkeypatch.chdir(tmp_path)
+    exec(code, {})
+    assert load_png("faces.png").shape == (3, 32, 8 * 32)
     stored = path.read_bytes()
     assert b".py" not in stored  # the exporter's stack traces
     assert str(tmp_path).encode() not in stored
