@@ -32,7 +32,7 @@ VALID = st.builds(
     name=st.none() | NAMES,
     output=PATHS,
     cache=PATHS,
-    preset=st.sampled_from([None, "light", "paper", "plain"]),
+    preset=st.sampled_from([None, "quick", "light", "paper", "plain"]),
     steps=st.none() | st.integers(1, 10**9),
     minutes=st.none() | POSITIVE,
     batch_size=st.integers(1, 10**6).map(lambda packs: 4 * packs),
@@ -88,6 +88,13 @@ def test_the_presets_light_and_paper():
         assert (settings.learning_rate, BETA1) == (1e-4, 0.5)
         assert settings.flip
     assert replace(paper, preset="light", generator_widths=(250, 150, 90, 54), batch_size=96) == light
+
+
+def test_the_preset_quick_is_light_with_a_narrower_discriminator_and_smaller_batches():
+    quick, light = preset_settings("quick"), preset_settings("light")
+    assert (quick.discriminator_widths, quick.batch_size) == ((32, 64, 128, 256), 32)
+    changes = {"preset": "light", "discriminator_widths": (64, 128, 256, 512), "batch_size": 96}
+    assert replace(quick, **changes) == light
 
 
 def test_the_preset_plain_is_the_textbook_form():
