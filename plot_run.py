@@ -28,7 +28,7 @@ PANELS: Panels = (
         {"accuracy/real": "real", "accuracy/fake": "generated", "augmentation/share": "share augmented"},
     ),
     ("gradient norm", {"gradient/discriminator": "D", "gradient/generator": "G"}),
-    ("KID to held-out images", {"score/kid": "EMA of G"}),
+    ("KID to held-out images", {"score/kid": "EMA of G", "score/kid_raw": "weights of the last step"}),
     ("compared with real images", {"score/coverage": "coverage", "score/diversity": "diversity"}),
 )
 FILM_ONLY = ("fps", "shrink", "hold")

@@ -193,9 +193,10 @@ def _measure_loops(
 
 def _gflop_per_step(settings: Settings, loop: Loop) -> float:
     """Work of one step [GFLOP]: two operations for each multiplication of direct convolutions."""
-    layers = _forward_gflop(settings.image_size, settings.discriminator_widths)
-    generator = sum(_forward_gflop(settings.image_size, settings.generator_widths[::-1]))
-    whole, first = sum(layers), layers[0]
+    pack = 1 if loop == "textbook" else settings.pack
+    layers = _forward_gflop(settings.image_size, (3 * pack, *settings.discriminator_widths))
+    generator = sum(_forward_gflop(settings.image_size, (3, *settings.generator_widths[::-1])))
+    whole, first = sum(layers) / pack, layers[0] / pack
     # Forward on real and generated images; gradients of weights and of features. The textbook runs D on the
     # generated images once more and lets G's loss fill D's gradients.
     if loop == "textbook":
@@ -208,16 +209,16 @@ def _gflop_per_step(settings: Settings, loop: Loop) -> float:
     negatives = (
         0
         if loop == "textbook"
-        else count_negatives(settings.negatives, settings.batch_size) * (3 * whole - first)
+        else count_negatives(settings.negatives, settings.batch_size, pack) * (3 * whole - first)
     )
     return settings.batch_size * (3 * generator + discriminator) + negatives
 
 
 def _forward_gflop(side: int, widths: tuple[int, ...]) -> list[float]:
-    """Work of the convolution of one image by each layer, from the image inwards [GFLOP]."""
+    """Work of the convolution of one input by each layer, from the image inwards [GFLOP]."""
     return [
         2 * 25 * inputs * outputs * (side >> depth) ** 2 / 1e9
-        for depth, (inputs, outputs) in enumerate(pairwise((3, *widths)), start=1)
+        for depth, (inputs, outputs) in enumerate(pairwise(widths), start=1)
     ]
 
 

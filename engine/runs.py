@@ -104,6 +104,8 @@ def find_run(
     for candidate in runs:
         if str(run).isdecimal() and _number(candidate) == int(str(run)):
             return candidate
+    if is_file(Path(run)):
+        raise UserError(f"{run} is a file, and a run is a folder")
     raise UserError(
         f"{run} is not a run: no config.json there, and no run of that name or number in {output}"
     )

@@ -67,9 +67,11 @@ def main() -> None:
     held_out = len(faces.held_out) >= BATCH
     rows = faces.held_out if held_out else faces.pool
     random = torch.Generator().manual_seed(arguments.seed)
-    rows = rows[torch.randperm(len(rows), generator=random)[: arguments.count].numpy()]
-    if len(rows) < 2:
-        raise UserError("the run's folder holds fewer than two images")
+    pack = info.settings.pack
+    count = min(arguments.count, len(rows)) // pack * pack
+    rows = rows[torch.randperm(len(rows), generator=random)[:count].numpy()]
+    if count < 2:
+        raise UserError(f"the run's folder holds fewer than {max(2, pack)} images")
     kind = "held-out faces" if held_out else "faces, most of them trained on"
     real = to_float(torch.from_numpy(faces.images[rows]))
     latents = torch.from_numpy(draw(len(real), info.settings.latent_size, arguments.seed))
@@ -88,10 +90,14 @@ def main() -> None:
 
 @torch.no_grad()
 def margin(discriminator: Discriminator, images: Tensor) -> Tensor:
-    """The logit for "real" minus that for "generated" [N]; batch norm uses the statistics of each batch."""
+    """The logit for "real" minus that for "generated" of each pack [N / pack].
+
+    Batch norm uses the statistics of each batch.
+    """
     discriminator = copy.deepcopy(discriminator)  # a forward pass in training mode changes its state
-    logits = torch.cat([discriminator(part) for part in images.tensor_split(ceil(len(images) / BATCH))])
-    return real_margin(logits)
+    packs = images.unflatten(0, (-1, discriminator.pack))
+    parts = packs.tensor_split(ceil(len(images) / BATCH))
+    return real_margin(torch.cat([discriminator(part.flatten(0, 1)) for part in parts]))
 
 
 def spots(images: Tensor, random: torch.Generator, size: float) -> Tensor:

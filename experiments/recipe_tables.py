@@ -30,7 +30,7 @@ from gan.metrics.report import format_mean_std
 from images.dataset import ImageDataset
 from images.plots import Metrics, new_figure, read_metrics, save_figure
 
-FEATURE_SCORES = ("KID", "coverage")
+FEATURE_SCORES = ("KID", "recall", "coverage")
 """In the features of the project's random network."""
 PIXEL_SCORES = ("checkerboard", "nearest two")
 COPY_SCORES = (NEARER_TO_TRAINING, CLOSE_TO_TRAINING)
@@ -229,6 +229,34 @@ def degradation(best: Sequence[float], last: Sequence[float], floor: float) -> t
     return difference / max(mean(best) - floor, 1e-9), difference / max(error, 1e-9)
 
 
+def print_settling(runs: Sequence[RecipeRun]) -> None:
+    """Print whether each run settled, from its own scores; see `settling`."""
+    with_raw = [run for run in runs if "score/kid_raw" in run.metrics]
+    if not with_raw:
+        return
+    print("\nWhether the runs settle, from their own KID in the last third of their steps:\n")
+    _print_header(["recipe", "raw generator / average", "worst / best of all steps"])
+    for run in with_raw:
+        kid, raw = (run.metrics[f"score/{name}"][1] for name in ("kid", "kid_raw"))
+        print(_line([run.name, *(f"{value:.2f}" for value in settling(kid, raw))]))
+
+
+def settling(kid: Sequence[float], raw: Sequence[float]) -> tuple[float, float]:
+    """How far a run is from settling, by its scores at equal intervals.
+
+    Args:
+        kid: of the averaged generator; at least one.
+        raw: of the generator with the weights of each of these steps.
+
+    Returns:
+        Over the last third of the scores, the median ratio of the two; and the worst KID of the average
+        there, relative to its best of the whole run. Both are 1 for a run that has settled.
+    """
+    last = slice(-max(1, len(kid) // 3), None)
+    ratios = [of_raw / of_average for of_raw, of_average in zip(raw[last], kid[last], strict=True)]
+    return median(ratios), max(kid[last]) / min(kid)
+
+
 def print_equal_time(runs: Sequence[RecipeRun]) -> None:
     """Print the runs' own scores at the time at which the shortest one ended."""
     scored = [run for run in runs if "score/kid" in run.metrics]
@@ -276,7 +304,7 @@ def save_scores(path: Path, runs: Sequence[RecipeRun]) -> None:
             steps, values = run.metrics.get(score, ([], []))
             for axes, scale in zip(row, (1, run.seconds_per_step / 60), strict=True):
                 axes.plot([step * scale for step in steps], values, label=run.name)
-    for row, label in zip(grid, FEATURE_SCORES, strict=True):
+    for row, label in zip(grid, ("KID", "coverage"), strict=True):
         row[0].set_ylabel(f"{label} against held-out images")
     grid[0][0].set_yscale("symlog", linthresh=0.1)
     for axes, label in zip(grid[1], ("step", "minutes"), strict=True):

@@ -8,6 +8,7 @@ run that could not recover from an alarm is compared as its last checkpoint left
 - the scores of each run at its end and at its best: averaged generated images against as many held-out ones,
   beside the floor, where training images take the place of the generated ones;
 - how much worse than its best each run ended;
+- whether it settled: KID of the raw generator beside that of the average, and the spread of its last scores;
 - the scores after equal training time;
 - with --few 1000, for which each recipe is also trained on 1,000 of the images, the share of copies.
 
@@ -37,6 +38,7 @@ from experiments.recipe_tables import (
     print_equal_time,
     print_final_against_best,
     print_scores,
+    print_settling,
     save_scores,
 )
 from experiments.running import train_once
@@ -54,6 +56,13 @@ RECIPES: dict[str, tuple[str, ...]] = {
     "no norm": ("--normalisation", "none"),
     "no augmentation": ("--augmentation", "none"),
     "all images augmented": ("--augmentation", "always"),
+    "no packs": ("--pack", "1"),
+    "packs of 4": ("--pack", "4"),
+    "half width": ("--generator-widths", "125", "75", "45", "27"),
+    "double width": ("--generator-widths", "500", "300", "180", "108"),
+    "width of the paper": ("--generator-widths", "1024", "512", "256", "128"),
+    "half width of D": ("--discriminator-widths", "32", "64", "128", "256"),
+    "double width of D": ("--discriminator-widths", "128", "256", "512", "1024"),
     "no negatives": ("--negatives", "0"),
     "head 1": ("--head-scale", "1"),
     "beta2 0.999": ("--beta2", "0.999"),
@@ -132,6 +141,7 @@ def main() -> None:
     print(scorer.conditions(), end="\n\n")
     scores = print_scores(scorer, runs, floor)
     print_final_against_best(runs, scores, floor)
+    print_settling(runs)
     print_equal_time(runs)
     if arguments.few is not None:
         print_copies(scorer, runs, scores)

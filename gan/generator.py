@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,18 +18,22 @@ from engine.device import choose_device, exact_float32
 from engine.ema import estimate_batch_norm_statistics
 from engine.errors import UserError
 from engine.newest import find_usable_run, without_checkpoint
+from engine.png import to_pillow
 from engine.runs import best_path
 from engine.settings import Device
 from gan.config import Settings, read_info
+from gan.latent.vectors import draw
 from gan.networks import Generator, make_discriminator, make_generator
-from images.tiles import to_uint8
+from images.tiles import tile, to_uint8
 
 SAMPLING_BATCH = 16
 STATISTICS_BATCHES = 5
 STATISTICS_BATCH = 100
+SHOWN = 8
+"""Faces that a notebook shows."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LoadedGenerator:
     """A trained generator and where it comes from."""
 
@@ -39,6 +44,19 @@ class LoadedGenerator:
     weights: str
     """`ema` for the averaged weights, `raw` for those of the last step."""
     settings: Settings
+
+    def __repr__(self) -> str:
+        return (
+            f"LoadedGenerator({self.latent_size} latent values to {self.image_size} px, "
+            f"{self.weights} weights of {self.checkpoint}, step {self.step:,})"
+        )
+
+    def _repr_png_(self) -> bytes:
+        """What a notebook shows: the run's first eight faces."""
+        buffer = io.BytesIO()
+        faces = self.images(draw(SHOWN, self.latent_size, self.seed))
+        to_pillow(tile(faces, SHOWN)).save(buffer, "PNG")
+        return buffer.getvalue()
 
     @property
     def is_best(self) -> bool:

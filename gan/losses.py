@@ -2,11 +2,12 @@
 
 To train with another loss, write a class with the methods `real`, `fake` and `generator` and assign an
 instance to `adversarial_loss` at the end of this file. Nothing else has to change: `training_step` takes both
-networks' gradients from these methods. Logits are float [B, 2]; class 1 means real, class 0 generated. Losses
-are means over the batch, computed in float32 whatever the networks' precision.
+networks' gradients from these methods. Logits are float [B, 2], a row for each pack of images that D judges
+as one (`gan.networks.Discriminator`); class 1 means real, class 0 generated. Losses are means over the batch,
+computed in float32 whatever the networks' precision.
 
 The statistics and the adaptive augmentation assume that D's decision boundary is a margin of 0 between the
-two logits. A method gets the logits of one set of images; losses that compare sets (relativistic ones) or
+two logits. A method gets the logits of one set of packs; losses that compare sets (relativistic ones) or
 need images (gradient penalties) belong into `training_step`.
 """
 
@@ -58,10 +59,10 @@ class CrossEntropy:
         return F.softplus(-real_margin(logits)).mean()
 
     def generator_gradient_ratio(self, logits: Tensor) -> Tensor:
-        """The gradient of `generator` as a multiple [B] of the gradient of `fake`, for each image.
+        """The gradient of `generator` as a multiple [B] of the gradient of `fake`, for each pack.
 
         With p = sigmoid(margin) the two gradients with respect to the margin are p - 1 and p: they differ by
-        the factor -(1 - p) / p = -exp(-margin) alone. Where D treats each image independently, every gradient
+        the factor -(1 - p) / p = -exp(-margin) alone. Where D treats each pack independently, every gradient
         further down differs by the same factor, so one backward pass through D serves both networks.
         """
         return -torch.exp(-real_margin(logits).detach().clamp(min=MIN_MARGIN))
@@ -93,7 +94,7 @@ def has_valid_ratio(loss: AdversarialLoss) -> bool:
 
 
 def probability_real(logits: Tensor) -> Tensor:
-    """D(x): the probability [B] in [0, 1] that D assigns to each image being real. No gradient."""
+    """D(x): the probability [B] in [0, 1] that D assigns to each pack being real. No gradient."""
     return real_margin(logits.detach()).sigmoid()
 
 

@@ -21,9 +21,9 @@ SHARPNESS = 12.0
 below 0.1; elsewhere both are visible."""
 
 
-def count_negatives(share: float, batch_size: int) -> int:
-    """Negatives in a batch of all processes. Each is made from two images of the batch."""
-    return min(round(share * batch_size), batch_size // 2)
+def count_negatives(share: float, batch_size: int, pack: int = 1) -> int:
+    """Negatives in a batch of all processes, in whole packs. Each is made from two images of the batch."""
+    return min(round(share * batch_size / pack), batch_size // (2 * pack)) * pack
 
 
 def first_images(negatives: int, batch_size: int) -> Tensor:

@@ -2,7 +2,7 @@
 
 Everything else reaches the networks through `make_generator` and `make_discriminator`. Another network
 needs only another class here: a generator with the attributes `latent_size` and `image_size`, a discriminator
-with `independent` that returns two logits.
+with `independent` that returns two logits for each pack of images.
 """
 
 from __future__ import annotations
@@ -29,7 +29,11 @@ def make_generator(settings: Settings) -> Generator:
 def make_discriminator(settings: Settings) -> Discriminator:
     """The discriminator that a run's settings describe, with weights from torch's global random state."""
     return Discriminator(
-        settings.discriminator_widths, settings.image_size, settings.normalisation, settings.head_scale
+        settings.discriminator_widths,
+        settings.image_size,
+        settings.normalisation,
+        settings.head_scale,
+        settings.pack,
     )
 
 
@@ -74,9 +78,11 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Images to two logits: four 5x5 stride-2 convolutions and a linear head.
+    """Packs of images to two logits: four 5x5 stride-2 convolutions and a linear head.
 
-    The chosen normalisation and leaky ReLU (0.2) follow each convolution.
+    A pack is several images, all real or all generated, that D judges as one, with their channels side by
+    side (PacGAN, Lin et al. 2018), so it recognises a G whose images are too similar to each other. The
+    chosen normalisation and leaky ReLU (0.2) follow each convolution.
 
     Args:
         widths: channels after each convolution.
@@ -86,6 +92,7 @@ class Discriminator(nn.Module):
         head_scale: factor on the logits. The head sums over thousands of features, so one step of Adam,
             which moves each weight by about the learning rate, moves the logits by whole units. A factor
             below 1 reduces that without changing the learning rate.
+        pack: images in a pack.
     """
 
     def __init__(
@@ -94,13 +101,15 @@ class Discriminator(nn.Module):
         image_size: int = 96,
         normalisation: Normalisation = "batch",
         head_scale: float = 1.0,
+        pack: int = 1,
     ) -> None:
         super().__init__()
         self.head_scale = head_scale
+        self.pack = pack
         self.independent = normalisation != "batch"
-        """Whether an image's logits depend on that image alone."""
+        """Whether a pack's logits depend on its own images alone."""
         layers: list[nn.Module] = []
-        for index, (inputs, outputs) in enumerate(pairwise((3, *widths))):
+        for index, (inputs, outputs) in enumerate(pairwise((3 * pack, *widths))):
             layers.append(nn.Conv2d(inputs, outputs, **CONVOLUTION, bias=normalisation != "batch"))
             if normalisation == "batch":
                 layers.append(nn.BatchNorm2d(outputs))
@@ -112,8 +121,12 @@ class Discriminator(nn.Module):
         self.apply(_initialise)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images [B, 3, S, S] in [-1, 1] to logits [B, 2]: 0 = generated, 1 = real."""
-        features = self.layers(images.contiguous(memory_format=torch.channels_last))
+        """Images [B, 3, S, S] in [-1, 1] to logits [B / pack, 2]: 0 = generated, 1 = real.
+
+        Consecutive images form a pack; B is a multiple of `pack`.
+        """
+        packs = images.reshape(-1, self.pack * images.shape[1], *images.shape[2:])
+        features = self.layers(packs.contiguous(memory_format=torch.channels_last))
         # In float32: bfloat16 would round a logit of 10 to steps of 0.06.
         with torch.autocast(images.device.type, enabled=False):
             return self.head(features.flatten(1).to(self.head.weight.dtype)) * self.head_scale

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from gan.generator import LoadedGenerator
     from gan.latent.render import LatentSet
 
+GENERATOR_SUFFIX = ".safetensors"
+"""Ending of a generator's file, which export.py writes."""
 MAX_FACES = 100_000
 """Faces per call: the file names of single images have five digits."""
 
@@ -31,7 +33,8 @@ class RunArguments:
     """Which run."""
 
     run: Annotated[str | None, Positional, arg(metavar="[RUN]")] = None
-    """Folder of the run, or its name or number in --output; by default the newest run."""
+    """Folder of the run, or its name or number in --output, or a .safetensors file of export.py; by default
+    the newest run."""
     output: Path = Path("outputs")
     """Folder of all runs."""
 
@@ -41,14 +44,38 @@ class RunArguments:
 
 
 @dataclass(frozen=True)
-class FaceArguments(RunArguments):
-    """Which generator of the run, and which faces."""
+class GeneratorArguments(RunArguments):
+    """Which generator of the run."""
 
     checkpoint: str | None = None
     """Step or file of the checkpoint, `best` or `newest`; by default the best, or the newest if there is no
     score yet."""
     raw: bool = False
     """Use the weights of the last training step instead of their moving average (EMA)."""
+
+    def load_generator(self, device: Device = "cpu") -> LoadedGenerator:
+        """Load the generator, of a run or from a file of export.py.
+
+        Raises:
+            UserError: the run, the checkpoint, the file or the device is missing or damaged.
+        """
+        if self.run is not None and self.run.endswith(GENERATOR_SUFFIX):
+            if self.checkpoint is not None or self.raw:
+                raise UserError(f"{self.run} contains one generator: omit --checkpoint and --raw")
+            from gan.generator_file import load_generator_file
+
+            return load_generator_file(Path(self.run), self.output, device)
+        run = self.folder()
+        find_checkpoint(run, self.checkpoint)
+        from gan.generator import load_generator  # imports torch, which takes seconds
+
+        return load_generator(run, self.checkpoint, raw=self.raw, device=device)
+
+
+@dataclass(frozen=True)
+class FaceArguments(GeneratorArguments):
+    """Which generator, and which faces."""
+
     device: Device = "auto"
     """Device to compute on, always in float32; auto selects CUDA, else Apple's MPS, else the CPU."""
     seed: int | None = None
@@ -67,12 +94,8 @@ class FaceArguments(RunArguments):
             raise UserError("give either --seed, which draws faces, or --latents, which reads them")
 
     def generator(self) -> LoadedGenerator:
-        """Load the generator. Raises `UserError` if the run, the checkpoint or the device is missing."""
-        run = self.folder()
-        find_checkpoint(run, self.checkpoint)
-        from gan.generator import load_generator  # imports torch, which takes seconds
-
-        return load_generator(run, self.checkpoint, raw=self.raw, device=self.device)
+        """Load the generator; see `load_generator`."""
+        return self.load_generator(self.device)
 
     def faces(self, generator: LoadedGenerator, count: int | None) -> LatentSet:
         """Draw `count` faces (64 if None), or load the first `count` (all if None) of the --latents file.
@@ -96,6 +119,11 @@ class FaceArguments(RunArguments):
 
 def print_result(generator: LoadedGenerator, result: str, path: Path) -> None:
     """Print a result and the weights that made it and, on a second line, its path."""
-    step = f"step {generator.step:,}" + (", the run's best" if generator.is_best else "")
-    print(f"{result} by the {generator.weights} weights of {generator.checkpoint} ({step})")
+    print(f"{result} by {describe(generator)}")
     print(path)
+
+
+def describe(generator: LoadedGenerator) -> str:
+    """The generator's weights, file and step."""
+    step = f"step {generator.step:,}" + (", the run's best" if generator.is_best else "")
+    return f"the {generator.weights} weights of {generator.checkpoint} ({step})"

@@ -66,10 +66,6 @@ GAN = Task(
 )
 DEFAULT_MINUTES = 15.0
 """Time budget of a training on drawn faces."""
-ON_DRAWN_FACES = {"batch_size": 32, "negatives": 0.0}
-"""Settings of a training on drawn faces on a CPU. In so short a time the number of steps counts: with 96
-images there are half as many, and the samples have no eyes yet. And negatives hold G back there
-(docs/faces.md)."""
 MEMORY_SHARE = 0.25
 """Share of the memory that images may take where they cannot be mapped from the cache."""
 
@@ -135,6 +131,7 @@ def load_data(
     _report_leaks(plan, data, world)
     trained = len(data.training_indices)
     if trained < settings.batch_size:
+        trained -= trained % settings.pack
         print(f"batch size {trained} instead of {settings.batch_size}: there are no more images to train on")
         plan = replace(plan, settings=replace(settings, batch_size=trained))
         _check_shards(plan.settings, world)
@@ -255,14 +252,16 @@ def _report_leaks(plan: Plan[Settings], data: ImageDataset, world: World) -> Non
 
 
 def _check_shards(settings: Settings, world: World) -> None:
-    """Raise `UserError` if a process would have a single image, or batch norm in D a single negative."""
-    if settings.batch_size < 2 * world.size:
+    """Raise `UserError` if a process would have a single image, or batch norm in D a single pack."""
+    with_batch_norm = settings.normalisation == "batch"
+    smallest = world.size * (2 * settings.pack if with_batch_norm else max(2, settings.pack))
+    if settings.batch_size < smallest:
         raise UserError(
             f"--batch-size {settings.batch_size} is too small for {world.size} processes: it must be "
-            f"{2 * world.size} or more"
+            f"{smallest} or more"
         )
-    negatives = count_negatives(settings.negatives, settings.batch_size)
-    minimum = max(world.size, 2) if settings.normalisation == "batch" else 0
+    negatives = count_negatives(settings.negatives, settings.batch_size, settings.pack)
+    minimum = settings.pack * max(world.size, 2) if with_batch_norm else 0
     if 0 < negatives < minimum:
         raise UserError(
             f"with batch norm in D, {world.size} processes need {minimum} negatives or more, and --negatives "
@@ -311,8 +310,8 @@ def _stored_settings(state: dict[str, Any]) -> dict[str, Any]:
 
 
 def _start(argv: Sequence[str], arguments: TrainingArguments) -> Plan[Settings]:
-    on_cpu = choose_device(arguments.device).type == "cpu"
-    defaults = preset_settings(arguments.preset or ("light" if on_cpu else "paper"))
+    on_drawn_faces = arguments.folder is None
+    defaults = preset_settings(arguments.preset or ("quick" if on_drawn_faces else "light"))
     source = GAN.find_run(arguments, arguments.output)
     if source:
         source_settings = GAN.read_info(source).settings
@@ -321,8 +320,8 @@ def _start(argv: Sequence[str], arguments: TrainingArguments) -> Plan[Settings]:
         if any(getattr(source_settings, name) != getattr(preset, name) for name in fixed):
             raise UserError(f"--preset requires other networks than those of {source}: omit it")
         defaults = replace(defaults, **{name: getattr(source_settings, name) for name in NETWORK_SETTINGS})
-    if on_cpu and arguments.folder is None and arguments.preset is None:
-        defaults = replace(defaults, **ON_DRAWN_FACES)
+    if on_drawn_faces and arguments.preset is None:
+        defaults = replace(defaults, negatives=0.0)  # they hold G back there: docs/experiments.md
     settings, device = _decide(settings_of(parse_arguments(argv, TrainingArguments, defaults), Settings))
     if source:
         _check_checkpoint(source, source_settings, settings, best=True)

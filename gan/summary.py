@@ -23,13 +23,14 @@ def summary(settings: Settings, device: torch.device, data: ImageDataset, proces
     """
     generator, discriminator = make_generator(settings), make_discriminator(settings)
     z = torch.zeros(1, settings.latent_size)
-    images = torch.zeros(1, 3, settings.image_size, settings.image_size)
+    pack = torch.zeros(settings.pack, 3, settings.image_size, settings.image_size)
     generator_rows, generator_values = _layers(generator.eval(), z)
-    discriminator_rows, discriminator_values = _layers(discriminator.eval(), images)
+    discriminator_rows, discriminator_values = _layers(discriminator.eval(), pack)
     batch = ceil(settings.batch_size / processes)
-    negatives = ceil(count_negatives(settings.negatives, settings.batch_size) / processes)
+    negatives = ceil(count_negatives(settings.negatives, settings.batch_size, settings.pack) / processes)
     # D sees a batch of real images, one of generated images, and the negatives.
-    activations = batch * generator_values + (2 * batch + negatives) * discriminator_values
+    packs = ceil((2 * batch + negatives) / settings.pack)
+    activations = batch * generator_values + packs * discriminator_values
     sizes = _parameters(generator), _parameters(discriminator)
     weights = 4 * sum(sizes) + (sizes[0] if settings.ema_half_life else 0)
     bytes_per_activation = 2 if settings.precision == "bfloat16" else 4
@@ -53,7 +54,7 @@ def summary(settings: Settings, device: torch.device, data: ImageDataset, proces
 
 @torch.no_grad()
 def _layers(network: nn.Module, inputs: Tensor) -> tuple[list[str], int]:
-    """A row for each layer, and the number of values that the layers compute for one image."""
+    """A row for each layer, and the number of values that the layers compute for one input."""
     rows: list[str] = []
     values = 0
 

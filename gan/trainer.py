@@ -89,13 +89,19 @@ class Trainer:
     def _plan_shards(self) -> None:
         """Decide which rows of a batch this process trains on, and which its negatives are made from."""
         settings = self.settings
-        self._negatives = negatives.count_negatives(settings.negatives, settings.batch_size)
-        self._rows = self.world.shard(settings.batch_size)
-        self._negative_rows = self.world.shard(self._negatives)
+        self._negatives = negatives.count_negatives(settings.negatives, settings.batch_size, settings.pack)
+        self._rows = self._shard(settings.batch_size)
+        self._negative_rows = self._shard(self._negatives)
         pairs = negatives.first_images(self._negatives, settings.batch_size)[self._negative_rows]
         positions = [self._rows.start, self._rows.stop - 1, *pairs.tolist(), *(pairs + 1).tolist()]
         self._needed = slice(min(positions), max(positions) + 1)
         self._pairs = (pairs - self._needed.start).to(self.device)
+
+    def _shard(self, images: int) -> slice:
+        """This process's rows of a batch, in whole packs."""
+        pack = self.settings.pack
+        packs = self.world.shard(images // pack)
+        return slice(packs.start * pack, packs.stop * pack)
 
     def _start(self, seed: int) -> None:
         """Go to step 0, with networks initialised by `seed`."""
@@ -199,25 +205,28 @@ class Trainer:
         """The run's 64 faces, always from the same latent vectors, uint8 [64, 3, S, S]."""
         return self.generate(self._sample_latents)
 
-    def generate(self, latents: Tensor) -> NDArray[np.uint8]:
-        """Latent vectors, float32 [N, latent_size], to images uint8 [N, 3, S, S].
+    def generate(self, latents: Tensor, *, raw: bool = False) -> NDArray[np.uint8]:
+        """Latent vectors, float32 [N, latent_size], to images uint8 [N, 3, S, S], in float32.
 
-        By the averaged generator where there is one, in float32.
+        By the averaged generator where there is one, unless `raw`.
         """
-        return generate(self._averaged() or self.generator, latents)
+        return generate((not raw and self._averaged()) or self.generator, latents)
 
     @torch.no_grad()
     def mean_probability_real(self, images: NDArray[np.uint8]) -> float:
         """The mean of D(x) in [0, 1] over unaugmented images, uint8 [N, 3, S, S].
 
-        With batch norm, D uses each batch's own statistics, as in training. All batches have one size, so
-        that the means over two sets can be compared; a remainder is ignored.
+        Images that are far apart form a pack: neighbours in a folder often show one person. With batch norm,
+        D uses each batch's own statistics, as in training. All batches have one size, so that the means over
+        two sets can be compared; a remainder is ignored.
         """
         discriminator = copy.deepcopy(self.discriminator)  # a forward pass changes running statistics
-        size = min(self.settings.batch_size, len(images))
+        pack = self.settings.pack
+        size = min(self.settings.batch_size, len(images)) // pack * pack
+        order = np.arange(size).reshape(pack, -1).T.ravel()
         means = []
         for first in range(0, len(images) - size + 1, size):
-            batch = to_float(torch.from_numpy(images[first : first + size]).to(self.device))
+            batch = to_float(torch.from_numpy(images[first : first + size][order]).to(self.device))
             with self._autocast():
                 means.append(losses.probability_real(discriminator(batch)).mean())
         return float(torch.stack(means).mean())

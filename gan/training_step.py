@@ -28,7 +28,7 @@ STATISTICS = (
     "gradient/discriminator",
     "gradient/generator",
 )
-"""What a step returns: both losses, the means of D(x) and D(G(z)), the shares of real and of generated images
+"""What a step returns: both losses, the means of D(x) and D(G(z)), the shares of real and of generated packs
 that D classifies correctly, and the norms of both gradients."""
 
 
@@ -63,7 +63,7 @@ class StepOptions:
         negatives: negatives in the batch of all processes.
         negative_share: their weight in D's loss on fakes, in [0, 1).
         autocast: the context of both networks' forward passes.
-        one_backward: take G's gradient from D's backward pass. This needs a D that treats each image
+        one_backward: take G's gradient from D's backward pass. This needs a D that treats each pack
             independently and a loss with `generator_gradient_ratio`.
     """
 
@@ -120,8 +120,9 @@ def training_step(
     discriminator_weights = _weights(discriminator_optimizer)
     if options.one_backward:
         discriminator_loss.backward()
-        ratio = loss.generator_gradient_ratio(fake_logits)[:, None, None, None] / (1 - options.negative_share)
-        fake.backward((fake_input.grad * ratio).to(fake.dtype))
+        ratio = loss.generator_gradient_ratio(fake_logits) / (1 - options.negative_share)
+        ratio = ratio.repeat_interleave(len(fake) // len(ratio))  # of each image's pack
+        fake.backward((fake_input.grad * ratio[:, None, None, None]).to(fake.dtype))
     else:
         discriminator_loss.backward(inputs=discriminator_weights, retain_graph=True)
         generator_loss.backward(inputs=generator_weights)
@@ -142,13 +143,14 @@ def training_step(
 
 
 def _discriminate(discriminator: nn.Module, inputs: list[Tensor]) -> list[Tensor]:
-    """D's logits for each set of images; an empty set has none.
+    """D's logits for each set of images, a row for each pack; an empty set has none.
 
-    One pass suffices if D treats images independently. With batch norm, each set has statistics of its
-    own.
+    One pass suffices if D treats packs independently. With batch norm, each set has statistics of its own.
     """
     if getattr(discriminator, "independent", False):
-        return list(discriminator(torch.cat(inputs)).split([len(images) for images in inputs]))
+        logits = discriminator(torch.cat(inputs))
+        pack = sum(map(len, inputs)) // len(logits)
+        return list(logits.split([len(images) // pack for images in inputs]))
     return [discriminator(images) if len(images) else images.new_empty(0, 2) for images in inputs]
 
 

@@ -48,6 +48,8 @@ class Validator:
 
         - `score/kid`: kernel inception distance (Binkowski et al. 2018) on the embedded random features; 0 on
           average for another set of real images.
+        - `score/kid_raw`: the same for the weights of the last step instead of their average. Where it is
+          much higher, G circles from style to style instead of settling, which the average hides.
         - `score/coverage`: the share in [0, 1] of held-out images with a generated image nearer than their
           fifth neighbour (Naeem et al. 2020).
         - `score/diversity`: mean distance of two faces of the sample grid relative to two real ones; missing
@@ -66,6 +68,9 @@ class Validator:
             "probability/trained": trainer.mean_probability_real(self._training),
             "probability/held_out": trainer.mean_probability_real(self._held_out[: self._discriminated]),
         }
+        if settings.ema_half_life:
+            raw = trainer.generate(torch.from_numpy(latents[: len(self._held_out)]), raw=True)
+            scores["score/kid_raw"] = kid(self._features, extract(self._space, raw)).mean
         if self._real_distance > QUANTIZATION_STEP:
             distance = float(pairwise_distances(fakes[:SAMPLES]).mean())
             scores["score/diversity"] = distance / self._real_distance

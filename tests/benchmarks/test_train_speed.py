@@ -30,7 +30,7 @@ LAYERS = (38400, 3200, 800, 200)
     ],
 )
 def test_the_work_of_a_step_is_counted_layer_by_layer(loop, normalisation, passes, first_layer):
-    settings = replace(Settings(), image_size=32, batch_size=2, normalisation=normalisation, **WIDTHS)
+    settings = replace(Settings(), image_size=32, batch_size=2, normalisation=normalisation, pack=1, **WIDTHS)
     image = 3 * sum(LAYERS) + passes * sum(LAYERS) - first_layer * LAYERS[0]
     assert train_speed._gflop_per_step(settings, loop) == pytest.approx(2 * image / 1e9)
     # Of 8 images 2 negatives: forward, weights, features of all but the first layer.
@@ -40,7 +40,7 @@ def test_the_work_of_a_step_is_counted_layer_by_layer(loop, normalisation, passe
 
 
 def test_the_work_of_a_light_step():
-    settings = replace(Settings(), normalisation="batch", negatives=0.0)
+    settings = replace(Settings(), normalisation="batch", negatives=0.0, pack=1)
     assert train_speed._gflop_per_step(settings, "ours") == pytest.approx(582, rel=0.01)
 
 

@@ -16,7 +16,7 @@ import pytest
 from engine.errors import UserError
 from engine.png import load_png
 from experiments import recipe_tables, recipes, running
-from experiments.recipe_tables import degradation
+from experiments.recipe_tables import degradation, settling
 from gan.metrics import compare as comparison
 from gan.metrics.ms_ssim import mean_ms_ssim
 from images.dataset import load_folder
@@ -64,7 +64,7 @@ def test_stopped_runs_are_resumed_and_finished_runs_reused(compare, capsys):
     assert len(list(Path("runs").glob("0*"))) == 1
     out = capsys.readouterr().out
     lines = [line for line in out.splitlines() if line.startswith("| ")]
-    assert lines[0].startswith("| recipe | settings | step | s a step | minutes | KID | coverage | ")
+    assert lines[0].startswith("| recipe | settings | step | s a step | minutes | KID | recall | coverage | ")
     assert lines[2].startswith("| real images |")
     assert lines[3].startswith("| plain, seed 0 | --preset plain ")
     assert lines[4].startswith("| plain, seed 0, its best |  | 20 | ")
@@ -151,6 +151,23 @@ def test_degradation_by_hand():
     relative, errors = degradation([1.0, 2.0, 3.0], [1.0, 3.0, 5.0], floor=1.0)
     assert relative == pytest.approx(1)
     assert errors == pytest.approx((3 / 5) ** 0.5)
+
+
+def test_settling_by_hand():
+    kid, raw = [9.0, 4.0, 2.0, 1.0, 1.5, 1.2], [9.0, 9.0, 9.0, 9.0, 3.0, 3.6]
+    assert settling(kid, raw) == pytest.approx((2.5, 1.5))
+    assert settling([2.0], [3.0]) == (1.5, 1.0)
+
+
+def test_whether_runs_settle_is_printed_for_those_with_an_average(capsys):
+    steps, kid = [250, 500, 750], [4.0, 2.0, 1.0]
+    metrics = {"score/kid": (steps, kid), "score/kid_raw": (steps, [5.0, 4.0, 3.0])}
+    runs = [
+        SimpleNamespace(name="default, seed 0", metrics=metrics),
+        SimpleNamespace(name="plain", metrics={}),
+    ]
+    recipe_tables.print_settling(runs)
+    assert capsys.readouterr().out.splitlines()[-1] == "| default, seed 0 | 3.00 | 1.00 |"
 
 
 @pytest.mark.parametrize(

@@ -32,10 +32,10 @@ VALID = st.builds(
     name=st.none() | NAMES,
     output=PATHS,
     cache=PATHS,
-    preset=st.sampled_from([None, "light", "paper", "plain"]),
+    preset=st.sampled_from([None, "quick", "light", "paper", "plain"]),
     steps=st.none() | st.integers(1, 10**9),
     minutes=st.none() | POSITIVE,
-    batch_size=st.integers(2, 10**6),
+    batch_size=st.integers(1, 10**6).map(lambda packs: 4 * packs),
     image_size=st.sampled_from(IMAGE_SIZES),
     seed=st.integers(0, 2**63 - 1),
     device=st.sampled_from(["auto", "cpu", "cuda", "mps"]),
@@ -45,6 +45,7 @@ VALID = st.builds(
     generator_widths=WIDTHS,
     discriminator_widths=WIDTHS,
     latent_size=st.integers(1, MAX_WIDTH),
+    pack=st.sampled_from([1, 2, 4]),
     normalisation=st.sampled_from(["batch", "layer", "none"]),
     head_scale=POSITIVE,
     learning_rate=POSITIVE,
@@ -89,6 +90,13 @@ def test_the_presets_light_and_paper():
     assert replace(paper, preset="light", generator_widths=(250, 150, 90, 54), batch_size=96) == light
 
 
+def test_the_preset_quick_is_light_with_a_narrower_discriminator_and_smaller_batches():
+    quick, light = preset_settings("quick"), preset_settings("light")
+    assert (quick.discriminator_widths, quick.batch_size) == ((32, 64, 128, 256), 32)
+    changes = {"preset": "light", "discriminator_widths": (64, 128, 256, 512), "batch_size": 96}
+    assert replace(quick, **changes) == light
+
+
 def test_the_preset_plain_is_the_textbook_form():
     plain, light = preset_settings("plain"), preset_settings("light")
     assert (plain.normalisation, plain.head_scale, plain.beta2) == ("batch", 1, 0.999)
@@ -117,13 +125,14 @@ def test_every_multiple_of_16_from_32_to_256_is_valid():
 
 NAN, INFINITY = float("nan"), float("inf")
 OUT_OF_RANGE = {
-    "batch_size": (1, 0, -5),
+    "batch_size": (1, 0, -5, 33),
     "seed": (-1, 2**63),
     "steps": (-1, 0),
     "minutes": (0, -1.0, NAN, INFINITY),
     "workers": (-1,),
     "held_out": (-0.1, 0.6, NAN),
     "latent_size": (0, -100, MAX_WIDTH + 1),
+    "pack": (0, -2),
     "generator_widths": ((250, 150, 0, 54), (-1, 1, 1, 1), (1, 1, MAX_WIDTH + 1, 1)),
     "discriminator_widths": ((64, 128, 256, 0),),
     "head_scale": (0, -1, NAN, INFINITY),
@@ -239,9 +248,9 @@ def test_every_setting_is_either_resumable_or_affects_results():
     assert changed(Settings(), resumable, RESUMABLE) == []
     assert changed(Settings(), Settings(), RESUMABLE) == []
     affecting = {
-        "batch_size": 95, "image_size": 32, "seed": 1, "precision": "float32", "latent_size": 99,
+        "batch_size": 94, "image_size": 32, "seed": 1, "precision": "float32", "latent_size": 99,
         "generator_widths": (1, 1, 1, 1), "discriminator_widths": (1, 1, 1, 1), "normalisation": "none",
-        "head_scale": 0.5, "learning_rate": 2e-4, "beta2": 0.9,
+        "pack": 4, "head_scale": 0.5, "learning_rate": 2e-4, "beta2": 0.9,
         "flip": False, "augmentation": "always", "ema_half_life": 5.0, "preset": "paper", "held_out": 0.1,
         "negatives": 0.1,
     }  # fmt: skip
@@ -277,5 +286,5 @@ def test_the_settings_table_has_a_row_for_every_setting():
     assert meanings["`--latent-size`"] == "Values in a latent vector, each uniform in [-1, 1]."
 
 
-def test_there_are_at_most_30_settings():
-    assert len(fields(Settings)) <= 30
+def test_there_are_at_most_31_settings():
+    assert len(fields(Settings)) <= 31

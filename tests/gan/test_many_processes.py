@@ -34,9 +34,11 @@ from tests.small_trainer import (
 from tests.states import assert_equal
 
 VARIANTS = {
-    "unequal shares": {"batch_size": 7, "negatives": 0.5},
+    "unequal shares": {"batch_size": 7, "negatives": 0.5, "pack": 1},
+    "unequal shares of packs": {"batch_size": 6, "negatives": 0.4},
+    "packs of 4": {"batch_size": 8, "negatives": 0.5, "pack": 4},
     "negatives across shares": {"batch_size": 8, "negatives": 0.4},
-    "batch norm": {"normalisation": "batch", "batch_size": 7, "negatives": 0.5},
+    "batch norm": {"normalisation": "batch", "batch_size": 14, "negatives": 0.5},
     "plain": {"plain": True},
 }
 
@@ -75,7 +77,7 @@ def test_an_epoch_contains_each_image_once(tmp_path):
     """30 images in batches of 6: five steps."""
 
     def work(world: World) -> list[bytes]:
-        made = trainer(world=world, batch_size=6, flip=False)
+        made = trainer(world=world, batch_size=6, flip=False, pack=1)
         batches = record_batches(made)
         for _ in range(5):
             made.step()

@@ -52,6 +52,13 @@ def test_the_number_of_negatives(share, batch_size, count):
     assert count_negatives(share, batch_size) == count
 
 
+@pytest.mark.parametrize(
+    ("share", "batch_size", "count"), [(0.25, 96, 24), (0.25, 12, 4), (0.5, 12, 4), (0.25, 4, 0), (0.5, 8, 4)]
+)
+def test_negatives_come_in_whole_packs(share, batch_size, count):
+    assert count_negatives(share, batch_size, 4) == count
+
+
 @pytest.mark.parametrize(("count", "batch_size"), [(24, 96), (2, 7), (3, 7), (48, 96), (1, 2), (0, 8)])
 def test_no_image_is_part_of_two_negatives(count, batch_size):
     first = first_images(count, batch_size)

@@ -160,6 +160,21 @@ def test_both_networks_support_every_image_size(size):
     assert Discriminator((2, 2, 3, 4), size)(images).shape == (2, 2)
 
 
+@pytest.mark.parametrize("normalisation", ["layer", "none"])
+def test_a_pack_is_judged_by_all_of_its_images_and_no_others(normalisation):
+    network = seeded(Discriminator, NARROW, 32, normalisation, 0.25, 2)
+    images = torch.rand(6, 3, 32, 32) * 2 - 1
+    logits = network(images)
+    assert logits.shape == (3, 2)
+    torch.testing.assert_close(network(images[2:4]), logits[1:2])
+    for position in (2, 3):
+        changed = images.clone()
+        changed[position] *= -1
+        differences = (network(changed) - logits).abs().sum(1)
+        assert differences[1] > 1e-6
+        torch.testing.assert_close(differences[[0, 2]], torch.zeros(2))
+
+
 def test_images_stay_in_range_for_large_features():
     network = seeded(Generator, NARROW, 10, 32)
     with torch.no_grad():

@@ -40,20 +40,21 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
         (["--preset", "light"], 96, 0.25),
     ],
 )
-def test_a_cpu_uses_the_light_preset_and_smaller_batches_for_drawn_faces(argv, batch_size, negatives):
+def test_photos_take_the_light_preset_and_drawn_faces_the_quick_one(argv, batch_size, negatives):
     settings = make_plan([*argv, *ON_CPU]).settings
     assert settings.generator_widths == LIGHT
+    assert settings.discriminator_widths[0] == (64 if batch_size == 96 else 32)
     assert (settings.batch_size, settings.negatives) == (batch_size, negatives)
 
 
 @pytest.mark.usefixtures("gpu")
 @pytest.mark.parametrize(
     ("argv", "widths", "batch_size"),
-    [(["faces"], PAPER, 128), ([], PAPER, 128), (["faces", "--preset", "light"], LIGHT, 96)],
+    [(["faces"], LIGHT, 96), ([], LIGHT, 32), (["faces", "--preset", "paper"], PAPER, 128)],
 )
-def test_a_gpu_uses_the_paper_preset(argv, widths, batch_size):
+def test_a_gpu_takes_the_presets_of_a_cpu_whose_quality_was_measured(argv, widths, batch_size):
     settings = make_plan(argv).settings
-    assert (settings.generator_widths, settings.batch_size, settings.negatives) == (widths, batch_size, 0.25)
+    assert (settings.generator_widths, settings.batch_size) == (widths, batch_size)
 
 
 @pytest.mark.usefixtures("gpu")
@@ -82,12 +83,12 @@ def test_every_run_has_an_end(argv, end):
 @pytest.mark.parametrize(
     ("argv", "processes", "message"),
     [
-        (["--normalisation", "batch"], 24, None),
-        (["--normalisation", "batch"], 32, r"need 32 negatives or more.*: give more, or --negatives 0$"),
-        (["--normalisation", "batch", "--negatives", "0.01"], 1, "need 2 negatives or more"),
-        (["--normalisation", "batch", "--negatives", "0"], 32, None),
+        (["--normalisation", "batch"], 12, None),
+        (["--normalisation", "batch"], 16, r"need 32 negatives or more.*: give more, or --negatives 0$"),
+        (["--normalisation", "batch", "--negatives", "0.02"], 1, "need 4 negatives or more"),
+        (["--normalisation", "batch", "--negatives", "0"], 24, None),
         (["--normalisation", "layer"], 32, None),
-        (["--batch-size", "7"], 4, "--batch-size 7 is too small for 4 processes: it must be 8 or more"),
+        (["--batch-size", "6"], 4, "--batch-size 6 is too small for 4 processes: it must be 8 or more"),
     ],
 )
 def test_no_process_gets_a_single_image_or_negative(argv, processes, message):

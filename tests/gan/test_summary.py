@@ -11,7 +11,7 @@ from gan.summary import summary
 from images.dataset import ImageDataset
 
 CPU = torch.device("cpu")
-SETTINGS = replace(preset_settings("light"), normalisation="none", precision="float32")
+SETTINGS = replace(preset_settings("light"), pack=1, normalisation="none", precision="float32")
 
 
 @pytest.fixture(autouse=True)
@@ -103,6 +103,12 @@ def test_memory_equals_a_count_by_hand():
         "memory: 110 MiB of weights, gradients, moments and averages, 400 MiB of layer outputs, "
         "32 MiB of images in memory"
     )
+
+
+def test_a_pack_is_one_input_of_the_discriminator():
+    text = lines(replace(SETTINGS, pack=2), faces(96))
+    assert layers(text)[14] == ("Conv2d", "64 x 48 x 48", 9_664)  # 2 x 3 channels in
+    assert any("286 MiB of layer outputs" in line for line in text)  # D keeps half of its 228 of 400
 
 
 def test_layer_outputs_are_those_of_one_process():

@@ -111,7 +111,7 @@ def test_initializing_copies_networks_and_nothing_else():
 
 
 def test_a_missing_average_starts_with_the_generator():
-    source, new = after_steps(1, plain=True), trainer(normalisation="batch", head_scale=1.0)
+    source, new = after_steps(1, plain=True), trainer(normalisation="batch", head_scale=1.0, pack=1)
     new.initialize_from(snapshot(source))
     assert torch.equal(new.state()["average"]["project.weight"], source.generator.project.weight)
 
@@ -207,10 +207,21 @@ def test_statistics_are_means_since_the_last_call():
 @pytest.mark.parametrize("normalisation", ["layer", "batch"])
 def test_the_probability_is_the_mean_over_whole_batches_without_augmentation(normalisation):
     """30 images are three batches of 8; with batch norm, each has its own statistics."""
-    tested = after_steps(1, normalisation=normalisation, augmentation="always")
+    tested = after_steps(1, normalisation=normalisation, augmentation="always", pack=1)
     batches = to_float(torch.from_numpy(IMAGES[:24])).split(8)
     with torch.no_grad():
         expected = torch.stack([probability_real(tested.discriminator(batch)).mean() for batch in batches])
+    assert tested.mean_probability_real(IMAGES) == pytest.approx(float(expected.mean()), abs=1e-6)
+
+
+def test_the_probability_is_of_packs_of_distant_images():
+    tested = after_steps(1, pack=2)
+    images = to_float(torch.from_numpy(IMAGES[:24]))
+    order = [0, 4, 1, 5, 2, 6, 3, 7]
+    with torch.no_grad():
+        expected = torch.stack(
+            [probability_real(tested.discriminator(batch[order])).mean() for batch in images.split(8)]
+        )
     assert tested.mean_probability_real(IMAGES) == pytest.approx(float(expected.mean()), abs=1e-6)
 
 

@@ -98,10 +98,11 @@ def check_two_steps(loss: str = "cross-entropy", **changes) -> None:
     assert not torch.equal(batches[0].z, batches[1].z)
 
 
-@pytest.mark.parametrize("negatives", [0.0, 0.25])
+@pytest.mark.parametrize("pack", [1, 2, 4])
+@pytest.mark.parametrize("negatives", [0.0, 0.5])
 @pytest.mark.parametrize("normalisation", NORMALISATIONS)
-def test_a_step_matches_its_definition(normalisation, negatives):
-    check_two_steps(normalisation=normalisation, negatives=negatives)
+def test_a_step_matches_its_definition(normalisation, negatives, pack):
+    check_two_steps(normalisation=normalisation, negatives=negatives, pack=pack)
 
 
 @pytest.mark.parametrize("normalisation", NORMALISATIONS)

@@ -6,7 +6,7 @@ from tests.small_trainer import trainer
 from tests.states import assert_equal
 
 NAMES = {
-    *("score/kid", "score/coverage", "score/diversity"),
+    *("score/kid", "score/kid_raw", "score/coverage", "score/diversity"),
     *("probability/trained", "probability/held_out"),
 }
 RANDOM = np.random.default_rng(1)
@@ -32,14 +32,20 @@ def validator() -> Validator:
 
 
 class FakeTrainer:
-    """A trainer whose generator makes the given images, and whose D measures brightness."""
+    """A trainer whose generator makes the given images, and whose D measures brightness.
 
-    def __init__(self, images: np.ndarray) -> None:
+    Args:
+        images: of the averaged generator.
+        raw: of the raw one; the same if None.
+    """
+
+    def __init__(self, images: np.ndarray, raw: np.ndarray | None = None) -> None:
         self.images = images
+        self.raw = images if raw is None else raw
         self.settings = trainer().settings
 
-    def generate(self, latents) -> np.ndarray:
-        return self.images[: len(latents)]
+    def generate(self, latents, *, raw: bool = False) -> np.ndarray:
+        return (self.raw if raw else self.images)[: len(latents)]
 
     def mean_probability_real(self, images: np.ndarray) -> float:
         return float(images.mean()) / 255
@@ -54,6 +60,13 @@ def test_similar_images_score_better_than_noise_or_copies_of_one(validator):
     assert similar["score/coverage"] > 0.7 > 0.2 > max(noise["score/coverage"], copies["score/coverage"])
     assert similar["score/diversity"] == pytest.approx(1, abs=0.2)
     assert copies["score/diversity"] == pytest.approx(0, abs=1e-6)
+
+
+def test_the_raw_generator_is_scored_beside_the_average(validator):
+    average, raw = bars(80), np.repeat(bars(1), 80, axis=0)
+    scores = validator.scores(FakeTrainer(average, raw))
+    assert scores["score/kid"] == validator.scores(FakeTrainer(average))["score/kid"]
+    assert scores["score/kid_raw"] == validator.scores(FakeTrainer(raw))["score/kid"]
 
 
 def test_probabilities_are_those_of_training_and_held_out_images():
@@ -72,7 +85,7 @@ def test_scoring_leaves_the_training_unchanged(validator, plain):
         scored.step()
         unscored.step()
         scores = validator.scores(scored)
-        assert scores.keys() == NAMES
+        assert scores.keys() == NAMES - ({"score/kid_raw"} if plain else set())
         assert np.isfinite(list(scores.values())).all()
     assert_equal(scored.state(), unscored.state())
 

@@ -1,0 +1,88 @@
+"""Write a trained generator to one file, to keep it, to share it, or to run it elsewhere.
+
+The ending of FILE decides. A .safetensors file contains the weights and settings, and every script takes it
+in place of a run. An .onnx file runs in onnxruntime, without torch and without this project. Neither contains
+training images, the discriminator, or paths of this machine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from tyro.conf import Positional, Suppress, arg
+
+from engine.cli import parse
+from engine.errors import UserError, run_script
+from gan.options import GeneratorArguments, describe
+
+if TYPE_CHECKING:
+    from gan.generator import LoadedGenerator
+
+FORMATS = (".safetensors", ".onnx")
+EXAMPLES = 64
+"""Faces on which the error of half precision is measured."""
+
+
+@dataclass(frozen=True)
+class ExportArguments(GeneratorArguments):
+    """Which generator, and the file."""
+
+    run: Suppress[str | None] = None
+    paths: Annotated[tuple[str, ...], Positional, arg(metavar="[RUN] FILE")] = ()
+    """The run, as its folder, name or number in --output, or a .safetensors file, by default the newest run;
+    and the file to write, ending in .safetensors or .onnx, of which an existing one is replaced."""
+    half: bool = False
+    """Store the weights in half precision, which halves the size of a .safetensors file."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.paths) <= 2:
+            raise UserError(f"give [RUN] FILE, one or two paths, not {len(self.paths)}")
+        suffix = self.file.suffix.lower()
+        if suffix not in FORMATS:
+            raise UserError(f"FILE must end in {' or '.join(FORMATS)}, not {suffix or self.file}")
+        if self.half and suffix == ".onnx":
+            raise UserError("--half is for .safetensors: an .onnx file contains single precision")
+
+    @property
+    def file(self) -> Path:
+        """The file to write."""
+        return Path(self.paths[-1])
+
+
+def main() -> None:
+    """Parse the command line, write the file, and print its size and error."""
+    arguments = parse(ExportArguments, description=__doc__)
+    path = arguments.file
+    run = arguments.paths[0] if len(arguments.paths) == 2 else None
+    generator = replace(arguments, run=run).load_generator()
+    if path.suffix.lower() == ".onnx":
+        from gan.onnx_file import save_onnx
+
+        error = f", images differ by at most {save_onnx(generator, path):.1g} from torch's"
+    else:
+        from gan.generator_file import save_generator
+
+        save_generator(generator, path, half=arguments.half)
+        error = _rounding_error(generator, path) if arguments.half else ""
+    size = path.stat().st_size / 1e6
+    print(f"{describe(generator)}: {size:.1f} MB{error}")
+    print(path)
+
+
+def _rounding_error(generator: LoadedGenerator, path: Path) -> str:
+    """How much the images of a file in half precision differ from the generator's."""
+    import numpy as np
+
+    from gan.generator_file import load_generator_file
+    from gan.latent.vectors import draw
+
+    z = draw(EXAMPLES, generator.latent_size, generator.seed)
+    exact, rounded = (each.images(z).astype(int) for each in (generator, load_generator_file(path)))
+    errors = np.abs(exact - rounded)
+    return f", pixels differ by {errors.mean():.2f} of 255 on average, {errors.max()} at most"
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,71 @@
+import re
+import shutil
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engine.png import load_png
+from tests.in_process import call
+
+export, sample = partial(call, "export.py"), partial(call, "sample.py")
+
+
+@pytest.fixture
+def run(tiny_run, tmp_path) -> Path:
+    return Path(shutil.copytree(tiny_run, tmp_path / "runs" / tiny_run.name))
+
+
+def test_a_file_samples_like_its_run(run, tmp_path):
+    file = tmp_path / "faces of mine.safetensors"
+    code, lines, _ = export("--output", run.parent, file)
+    assert code == 0
+    assert "MB" in lines[0]
+    assert Path(lines[-1]) == file
+    _, lines, _ = sample(run)
+    expected = load_png(lines[-1])
+    shutil.rmtree(run)
+    code, lines, _ = sample(file, "--output", tmp_path / "out")
+    assert code == 0
+    assert Path(lines[-1]).parent == tmp_path / "out" / "faces of mine" / "grids"
+    assert np.array_equal(load_png(lines[-1]), expected)
+    code, lines, _ = call("interpolate.py", file, "--output", tmp_path / "out", "--arithmetic", "1 - 2 + 3")
+    assert code == 0
+
+
+def test_a_file_can_be_exported_again_and_half_precision_states_its_error(run, tmp_path):
+    export(run, tmp_path / "whole.safetensors")
+    code, lines, _ = export(tmp_path / "whole.safetensors", tmp_path / "half.safetensors", "--half")
+    assert code == 0
+    assert "of 255 on average" in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("faces.txt",), r"FILE must end in \.safetensors or \.onnx, not \.txt"),
+        (("faces",), r"FILE must end in .*, not faces"),
+        (("faces.onnx", "--half"), r"--half is for \.safetensors"),
+        ((), r"give \[RUN\] FILE, one or two paths, not 0"),
+        (("a", "b", "c.onnx"), "one or two paths, not 3"),
+        (("none.safetensors", "faces.safetensors"), r"none\.safetensors cannot be read"),
+        (("none.safetensors", "faces.safetensors", "--raw"), "omit --checkpoint and --raw"),
+        (("no run", "faces.safetensors"), "no run is not a run"),
+    ],
+)
+def test_bad_arguments_end_with_one_line(arguments, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, _, error = export(*arguments)
+    assert code == 2
+    assert re.fullmatch(r"error: .*\n", error)
+    assert re.search(message, error)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_does_not_resume_a_training(run, tmp_path):
+    file = tmp_path / "faces.safetensors"
+    export(run, file)
+    code, _, error = call("train_gan.py", "--init-from", file)
+    assert code == 2
+    assert "is a file, and a run is a folder" in error
