@@ -13,8 +13,8 @@ from engine.errors import UserError
 from images.decode import MIN_SIZE_RATIO
 from images.near_duplicates import HASH_BITS
 
-MAY_CHANGE = frozenset({"out", "workers"})
-"""Arguments that do not affect the crops and may change when a run is resumed."""
+MAY_CHANGE = frozenset({"out", "workers", "exclude", "reject", "restore"})
+"""Arguments that may change when a run is resumed: they change which crops there are, but none of them."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,14 @@ class PrepareArguments:
     near_copy: int = 24
     """Of crops of a folder whose perceptual hashes differ in at most this many of 144 bits, keep the one with
     the most pixels in its photo; -1 keeps all."""
+    exclude: tuple[str, ...] | None = None
+    """Patterns of photos and folders to leave out, such as 'thumbs*' '*_mask.png' old/, as in a .gitignore
+    file: names at any depth or, with a slash before the end, paths in PHOTOS. Also removes the crops of such
+    photos. By default as in the call before; without a pattern, none."""
+    reject: tuple[int, ...] = ()
+    """Numbers, on the sheets kept.png, of crops to leave out. They stay left out in all further calls."""
+    restore: tuple[int, ...] = ()
+    """Numbers of rejected crops, on the sheets left_out.png, to keep after all."""
     workers: int | None = None
     """Worker processes; 0 for none. One per core by default."""
 
@@ -78,6 +86,8 @@ class PrepareArguments:
             if not low <= value <= high:
                 limits = f"{low} or more" if high == math.inf else f"{low} to {high:,}"
                 raise UserError(f"--{field.name.replace('_', '-')} must be {limits}, not {value}")
+        if both := {*self.reject} & {*self.restore}:
+            raise UserError(f"--reject and --restore both name the crop {min(both)}: give it to one of them")
         if not 0 < self.fps <= 1000:
             raise UserError(f"--fps must be above 0 and at most 1000, not {self.fps:g}")
 
