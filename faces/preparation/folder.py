@@ -44,7 +44,7 @@ from faces.preparation.manifest import (
     format_hash,
 )
 from faces.preparation.options import PrepareArguments
-from faces.preparation.quality import NEAR_COPY, REASONS, NearDuplicates
+from faces.preparation.quality import NEAR_COPY, NOT_A_FACE, REASONS, NearDuplicates
 from faces.preparation.sources import Job, crop_name, find_jobs
 from faces.preparation.verdicts import check_numbers, keep_largest, set_verdict
 from images.exclude import Excluded, ExcludePatterns
@@ -164,7 +164,8 @@ def _prepare(arguments: PrepareArguments, jobs: list[Job], excluded: Excluded) -
         if not finished:
             _write_state(arguments, digests, finished=False)  # first, so that the folder is recognised later
         manifest = Manifest(out / MANIFEST, None if finished else {job.key for job in jobs})
-        check_numbers(manifest, (*arguments.reject, *arguments.restore))
+        check_numbers(manifest, arguments.reject, (KEPT, REJECTED))
+        check_numbers(manifest, arguments.restore, (KEPT, REJECTED, NOT_A_FACE))
         versions = {job.source: _version(arguments.photos / job.source) for job in jobs}
         outdated = _changed(manifest.rows, versions) | _readable_now(arguments, jobs, manifest.rows)
         removed = _excluded_jobs(arguments, manifest.rows)
@@ -254,7 +255,7 @@ def _process(
         manifest: gets the rows.
         versions: of the sources.
         earlier: rows that there were, also of crops that are made again: these keep their number, and stay
-            rejected.
+            kept or rejected.
     """
     duplicates = NearDuplicates(arguments.near_copy)
     for row in manifest.rows:
@@ -294,10 +295,10 @@ def _rows(
         verdict = crop.rejection_reason or KEPT
         name = crop_name(job, crop.frame, crop.index, arguments.suffix)
         before = earlier.get((name, format_hash(crop.perceptual_hash)))
+        if before and before.verdict in (KEPT, REJECTED):
+            verdict = before.verdict
         if verdict == KEPT:
-            if before and before.verdict == REJECTED:
-                verdict = REJECTED
-            elif duplicates.contains(job.folder, crop.perceptual_hash):
+            if duplicates.contains(job.folder, crop.perceptual_hash):
                 verdict = NEAR_COPY
             else:
                 duplicates.add(job.folder, crop.perceptual_hash)
@@ -335,6 +336,8 @@ def _check_rules(arguments: PrepareArguments) -> dict[str, str]:
         raise UserError(f"{out} contains other files than prepared faces; name a new or empty folder")
     rules = _rules(arguments)
     for name in [*rules, *recorded]:
+        if name == "least_support" and name not in recorded:
+            continue  # in a folder of an earlier version, it applies to new photos
         if recorded.get(name) != rules.get(name):
             flag = name if name in ("photos", "format") else f"--{name.replace('_', '-')}"
             raise UserError(

@@ -53,6 +53,7 @@ class Row:
             detected in the photo rotated so, to which all coordinates then refer.
         version: size and time of the photo or video when it was read; empty in rows of earlier versions.
         number: of the crop, as on the contact sheets; no other crop of the folder has it.
+        support: of the detection; see `faces.detection.support`.
     """
 
     source: str
@@ -74,6 +75,7 @@ class Row:
     note: str = ""
     version: str = ""
     number: str = ""
+    support: str = ""
 
     @property
     def job(self) -> tuple[str, int]:
@@ -136,6 +138,7 @@ def crop_row(job: Job, crop: Crop, verdict: str, file: str, number: str) -> Row:
         landmarks="" if points is None else _format_points(points),
         note=f"{ROTATED} {crop.rotation} degrees clockwise" if crop.rotation else "",
         number=number,
+        support="" if crop.support is None else str(crop.support),
     )
 
 
@@ -220,7 +223,7 @@ def _read(path: Path) -> Iterator[Row]:
     with _open(path, "r") as file:
         lines = csv.reader(file)
         header = next(lines, COLUMNS)
-        if header not in (COLUMNS, COLUMNS[:-1], COLUMNS[:-2]):
+        if header not in (COLUMNS, COLUMNS[:-2], COLUMNS[:-3]):
             raise UserError(f"{path} has other columns than a manifest; choose another output folder")
         for line in lines:
             if len(line) == len(header) and line[1].isdecimal():

@@ -41,6 +41,9 @@ class PrepareArguments:
     """ONNX file of a YuNet. By default OpenCV's frontal cascade finds the faces."""
     least_score: float | None = None
     """Lowest score of a detection; by default 4 overlapping windows for the cascades, 0.7 for a YuNet."""
+    least_support: int = 23
+    """Without a YuNet: lowest number of windows in which five cascades detect the face, its eyes or its mouth
+    again. Raise it if ties and coats are kept, lower it if faces are left out as "not a face"; 0 for any."""
     search_side: int = 1600
     """Longer side in pixels to which the cascades reduce larger photos. The smallest face they detect is a
     65th of it; the time grows with its square."""
@@ -65,14 +68,14 @@ class PrepareArguments:
     reject: tuple[int, ...] = ()
     """Numbers, on the sheets kept.png, of crops to leave out. They stay left out in all further calls."""
     restore: tuple[int, ...] = ()
-    """Numbers of rejected crops, on the sheets left_out.png, to keep after all."""
+    """Numbers, on the sheets left_out.png, of crops to keep after all: rejected ones, and "not a face"."""
     workers: int | None = None
     """Worker processes; 0 for none. One per core by default."""
 
     def __post_init__(self) -> None:
         minimum = {
-            "size": 16, "enlarge": 0.5, "least_score": 0, "search_side": 64, "smallest": 1, "sharpness": 0,
-            "most_turned": 0, "most_outside": 0, "near_copy": -1, "workers": 0,
+            "size": 16, "enlarge": 0.5, "least_score": 0, "least_support": 0, "search_side": 64, "smallest": 1,
+            "sharpness": 0, "most_turned": 0, "most_outside": 0, "near_copy": -1, "workers": 0,
         }  # fmt: skip
         maximum = {
             "size": 1024, "enlarge": 4, "least_score": 1000, "search_side": 20_000, "smallest": 20_000,

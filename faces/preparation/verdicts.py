@@ -11,11 +11,16 @@ from faces.preparation.manifest import FACES, KEPT, LEFT_OUT, REJECTED, Manifest
 from faces.preparation.quality import NEAR_COPY, NearDuplicates
 
 
-def check_numbers(manifest: Manifest, numbers: Collection[int]) -> None:
+def check_numbers(manifest: Manifest, numbers: Collection[int], allowed: Collection[str]) -> None:
     """Check the numbers of crops to reject or to restore.
 
+    Args:
+        manifest: with the crops.
+        numbers: of some crops.
+        allowed: verdicts that these may have.
+
     Raises:
-        UserError: no crop has one of these numbers, or it is left out for another reason.
+        UserError: no crop has one of these numbers, or it has another verdict.
     """
     crops = [row for row in [*manifest.rows, *manifest.incomplete] if row.number and row.crop_name]
     verdicts = {int(row.number): row.verdict for row in crops}
@@ -25,10 +30,10 @@ def check_numbers(manifest: Manifest, numbers: Collection[int]) -> None:
                 f"no crop has the number {number}: the sheets kept.png and left_out.png, and manifest.csv, "
                 "have the numbers"
             )
-        if verdicts[number] not in (KEPT, REJECTED):
+        if verdicts[number] not in allowed:
             raise UserError(
-                f"crop {number} is left out already ({verdicts[number]}); only crops that were kept can be "
-                "rejected and restored"
+                f"crop {number} was left out already ({verdicts[number]}), which --reject and --restore do "
+                "not change"
             )
 
 

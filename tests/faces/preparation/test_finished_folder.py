@@ -163,7 +163,7 @@ def test_a_manifest_without_versions_is_trusted_and_converted(tmp_path):
     folder, out = tmp_path / "in", tmp_path / "out"
     save_photo(folder / "1.png", 1)
     prepare_here(folder, out)
-    rows = [line.rsplit(",", 2)[0] for line in (out / "manifest.csv").read_text().splitlines()]
+    rows = [line.rsplit(",", 3)[0] for line in (out / "manifest.csv").read_text().splitlines()]
     (out / "manifest.csv").write_text("".join(f"{row}\n" for row in rows))
     assert prepare_here(folder, out).new == 0
     save_photo(folder / "3.png", 3)
