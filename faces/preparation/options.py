@@ -74,8 +74,8 @@ class PrepareArguments:
 
     def __post_init__(self) -> None:
         minimum = {
-            "size": 16, "enlarge": 0.5, "least_score": 0, "least_support": 0, "search_side": 64, "smallest": 1,
-            "sharpness": 0, "most_turned": 0, "most_outside": 0, "near_copy": -1, "workers": 0,
+            "size": 16, "enlarge": 0.5, "least_score": 0, "least_support": 0, "search_side": 64,
+            "smallest": 1, "sharpness": 0, "most_turned": 0, "most_outside": 0, "near_copy": -1, "workers": 0,
         }  # fmt: skip
         maximum = {
             "size": 1024, "enlarge": 4, "least_score": 1000, "search_side": 20_000, "smallest": 20_000,
