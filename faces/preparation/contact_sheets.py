@@ -10,14 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from engine.png import from_pillow, save_png, to_pillow
-from faces.preparation.manifest import Row
+from engine.files import atomic_write
+from engine.png import from_pillow, to_pillow
+from faces.preparation.manifest import REJECTED, Row
+from faces.preparation.quality import REASONS
 from images.decode import UnusableImageError, decode_full
 from images.tiles import BACKGROUND, default_font, tile
 
 COLUMNS, ROWS = 10, 10
 MAX_PAGES = 20
 """Of a sheet: 2,000 crops, as many as anyone looks at."""
+
+ORDER = (REJECTED, *REASONS)
+"""Of the verdicts on a sheet of crops that were left out."""
 
 MIN_WIDTH, MAX_SIDE = 48, 128
 """Pixels. A number needs the one; crops larger than the other are reduced to it."""
@@ -34,22 +39,22 @@ def save_sheets(folder: Path, name: str, rows: Sequence[Row], size: int, *, verd
         name: of the pages.
         rows: of crops.
         size: side of the crops in pixels.
-        verdicts: write the verdict below the number, and order the crops by verdict first.
+        verdicts: write the verdict below the number, and order the crops by it first.
 
     Raises:
         OSError: a page cannot be written.
     """
     selection = [rows[index] for index in np.random.default_rng(0).permutation(len(rows)).tolist()]
-    per_page = COLUMNS * ROWS
-    readable = [row for row, _ in islice(_crops(folder, selection, size), MAX_PAGES * per_page)]
-    readable.sort(key=lambda row: (row.verdict if verdicts else "", int(row.number)))
-    pages = range(0, len(readable), per_page)
+    cells = {
+        row: _with_caption(crop, [row.number, row.verdict] if verdicts else [row.number])
+        for row, crop in islice(_crops(folder, selection, size), MAX_PAGES * COLUMNS * ROWS)
+    }
+    ordered = sorted(cells, key=lambda row: (ORDER.index(row.verdict) if verdicts else 0, int(row.number)))
+    pages = range(0, len(ordered), COLUMNS * ROWS)
     for page, start in enumerate(pages, 1):
-        cells = [
-            _with_caption(crop, [row.number, row.verdict] if verdicts else [row.number])
-            for row, crop in _crops(folder, readable[start : start + per_page], size)
-        ]
-        save_png(_page(folder, name, page), tile(np.stack(cells), COLUMNS))
+        grid = tile(np.stack([cells[row] for row in ordered[start : start + COLUMNS * ROWS]]), COLUMNS)
+        with atomic_write(_page(folder, name, page), durable=False) as temporary:
+            to_pillow(grid).save(temporary, compress_level=1)  # a fourth of the time
     for page in count(len(pages) + 1):
         try:
             _page(folder, name, page).unlink()
