@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -110,13 +110,13 @@ class Cropper:
         if any(map(_is_face, upright)):
             return upright
         rotated = [
-            [replace(crop, rotation=90 * turns) for crop in self.crops(np.rot90(photo, -turns, (1, 2)))]
-            for turns in (1, 2, 3)
+            list(self.crops(np.rot90(photo, -rotation // 90, (1, 2)), rotation=rotation))
+            for rotation in (90, 180, 270)
         ]
         return max([upright, *rotated], key=_best_score)
 
-    def crops(self, image: NDArray[np.uint8], frame: int | None = None) -> Iterator[Crop]:
-        """Crop the faces in an image, uint8 [3, H, W], the most confident first."""
+    def crops(self, image: NDArray[np.uint8], frame: int | None = None, rotation: int = 0) -> Iterator[Crop]:
+        """Crop the faces in an image, uint8 [3, H, W], the most confident first; see `Crop`."""
         arguments = self._arguments
         detections = self._detector(image, MIN_DETECTED_SHARE * arguments.min_crop_side / arguments.enlarge)
         all_landmarks = self._landmarks(image, detections)
@@ -144,6 +144,7 @@ class Cropper:
                 perceptual_hash=difference_hash(crop),
                 rejection_reason=rejection_reason(arguments, square, width, height, pose, sharp, support),
                 image=crop,
+                rotation=rotation,
             )
 
     def _landmarks(
@@ -174,10 +175,8 @@ def _is_face(crop: Crop) -> bool:
     return crop.rejection_reason != NOT_A_FACE
 
 
-def _best_score(crops: Sequence[Crop]) -> tuple[bool, float]:
-    """Whether there is a face, and the best score among faces, or else among all detections."""
-    faces = [crop for crop in crops if _is_face(crop)] or crops
-    return any(map(_is_face, crops)), max((crop.detection.score for crop in faces), default=0.0)
+def _best_score(crops: Sequence[Crop]) -> float:
+    return max((crop.detection.score for crop in crops if _is_face(crop)), default=0.0)
 
 
 def process_job(arguments: PrepareArguments, job: Job) -> CropResult:

@@ -18,6 +18,10 @@ RejectionReason = Literal["not a face", "too small", "cut off", "turned too far"
 
 REASONS = get_args(RejectionReason)
 
+ROTATED_FACTOR = 3
+"""By which a detection in a rotated photo needs more support: most photos are upright, so that most of these
+detections are false."""
+
 NOT_A_FACE: RejectionReason = "not a face"
 NEAR_COPY: RejectionReason = "near-copy"
 
@@ -46,6 +50,8 @@ def rejection_reason(
     pose: Pose,
     sharpness: float,
     support: int | None = None,
+    *,
+    rotated: bool = False,
 ) -> RejectionReason | None:
     """The first reason to leave out a face, or None. Near-duplicates are found later.
 
@@ -57,8 +63,10 @@ def rejection_reason(
         pose: of the face.
         sharpness: of the crop.
         support: of the detection; see `faces.detection.support`. None if there is none.
+        rotated: whether the photo was rotated to find a face.
     """
-    if support is not None and support < arguments.least_support:
+    least_support = arguments.least_support * (ROTATED_FACTOR if rotated else 1)
+    if support is not None and support < least_support:
         return "not a face"
     if square.side < arguments.min_crop_side:
         return "too small"
