@@ -26,6 +26,8 @@ class PredictionArguments:
     """A run of train_landmarks.py (folder, or name or number in --runs), or a checkpoint file."""
     photos: Annotated[tuple[Path, ...], Positional, arg(metavar="PHOTO...")]
     """Photos, and folders of photos."""
+    exclude: tuple[str, ...] = ()
+    """Patterns of photos and folders to leave out, as for train_landmarks.py, after the photos."""
     output: Path = Path("outputs/predictions")
     """Folder for the copies and the CSV."""
     runs: Path = Path("outputs/landmarks")
@@ -56,7 +58,7 @@ def main() -> None:
     from faces.landmarks.prediction import detected_boxes, predict, read_boxes, whole_image_box
     from faces.photos import list_photos
 
-    photos = list_photos(arguments.photos)
+    photos = list_photos(arguments.photos, arguments.exclude)
     if arguments.whole_image:
         find_boxes = whole_image_box
     elif arguments.boxes:
@@ -76,6 +78,8 @@ def main() -> None:
         f"{predictor.point_set.count} points each, by {predictor.checkpoint} (step {predictor.step:,}); "
         f"{points_outside:,} points of {faces_outside:,} faces are outside their photo"
     )
+    for line in photos.excluded.lines():
+        print(line)
     for name, reason in result.skipped:
         print(f"left out: {name}: {reason}")
     print(arguments.output)

@@ -11,7 +11,8 @@ def main() -> int:
     """Parse the command line, run the command, and print its result."""
     arguments = parse(options.Command, description=__doc__)
     from faces.recognition.calibrate import calibrate
-    from faces.recognition.commands import enroll, identify, list_people, predict, remove
+    from faces.recognition.commands import enroll, list_people, remove
+    from faces.recognition.naming import identify, predict
 
     commands = {
         options.PredictArguments: predict,

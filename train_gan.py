@@ -43,6 +43,8 @@ def _train(argv: list[str], dry_run: bool, world: World) -> int:
         f"the run ({len(data.skipped):,} files skipped, {data.duplicates:,} exact duplicates); "
         f"{plan.device}, {plan.settings.precision}{processes}"
     )
+    for line in data.excluded.lines():
+        print(line)
     if dry_run:
         print(summary(plan.settings, plan.device, data, world.size))
         return 0

@@ -35,6 +35,10 @@ class TrainingSettings:
 
     folder: Folder = None
     """Folder of images. Without one, the training uses drawn faces."""
+    exclude: tuple[str, ...] = ()
+    """Patterns of images and folders to leave out, after the folder: `FOLDER --exclude 'thumbs*' '*_mask.png'
+    old/`. As in a .gitignore file, a pattern matches names at any depth or, if it contains a slash before its
+    end, paths in the folder."""
     name: str | None = None
     """Name of the run, after its number; by default the folder's name."""
     output: Path = Path("outputs")
@@ -74,6 +78,8 @@ def check_training(settings: TrainingSettings) -> None:
     at_least(settings, 1, "steps keep log_every sample_every score_every checkpoint_every")
     at_least(settings, 0, "seed workers")
     between(settings, 0, float("inf"), "minutes")
+    if settings.exclude and settings.folder is None:
+        raise UserError("--exclude takes all words after it as patterns: give FOLDER before it")
     if settings.seed >= 2**63:
         raise UserError(f"--seed must be less than 2**63, not {settings.seed}")
 

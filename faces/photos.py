@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from engine.errors import UserError
 from engine.files import shorten_stem
+from images.exclude import Excluded, ExcludePatterns
 from images.scan import list_images
 
 
@@ -19,11 +20,13 @@ class Photos:
         inputs: files and folders as given.
         files: the photos in order, each once; none has been decoded.
         skipped: (photo or folder, reason) of those that cannot be opened.
+        excluded: what the patterns excluded.
     """
 
     inputs: tuple[Path, ...]
     files: list[Path]
     skipped: list[tuple[str, str]]
+    excluded: Excluded
 
     def check_output(self, output: Path) -> None:
         """Reject an output folder in which copies could overwrite photos or be mistaken for photos.
@@ -56,32 +59,40 @@ class Photos:
         return names
 
 
-def list_photos(inputs: Sequence[Path]) -> Photos:
+def list_photos(inputs: Sequence[Path], exclude: Collection[str] = ()) -> Photos:
     """List the given photos and those in the given folders.
+
+    Args:
+        inputs: photos, and folders of photos.
+        exclude: patterns of files and folders to leave out; see `images.exclude`. A photo that is given
+            itself is left out if a pattern matches its name.
 
     Raises:
         UserError: nothing is given, an input does not exist or cannot be read, or no photo can be opened.
     """
     if not inputs:
-        raise UserError("no photo is given; name photos or folders of photos")
+        hint = ", before --exclude, which takes all words after it" if exclude else ""
+        raise UserError(f"no photo is given; name photos or folders of photos{hint}")
+    patterns = ExcludePatterns(exclude)
     files: dict[Path, None] = {}
     skipped: dict[str, str] = {}
     for path in inputs:
         try:
             if path.is_dir():
-                listing = list_images(path)
+                listing = list_images(path, exclude=patterns)
                 files |= dict.fromkeys(path / name for name in listing.files)
                 skipped |= {str(path / name): reason for name, reason in listing.skipped}
             elif path.is_file():
-                files[path] = None
+                if not patterns.exclude(path.name):
+                    files[path] = None
             else:
                 raise UserError(f"no photo or folder {path}")
         except OSError as error:
             raise UserError(f"{path} cannot be read: {error.strerror}") from None
     if not files:
-        problem = f"; {': '.join(next(iter(skipped.items())))}" if skipped else ""
-        raise UserError(f"no photo in {', '.join(map(str, inputs))}{problem}")
-    return Photos(tuple(inputs), list(files), list(skipped.items()))
+        problems = [": ".join(item) for item in skipped.items()][:1] + patterns.excluded().lines()
+        raise UserError("; ".join([f"no photo in {', '.join(map(str, inputs))}", *problems]))
+    return Photos(tuple(inputs), list(files), list(skipped.items()), patterns.excluded())
 
 
 def check_output(folder: Path, script: str) -> None:

@@ -11,7 +11,7 @@ OptimizerName = Literal["adam", "adamw", "sgd"]
 
 RESUMABLE = frozenset(
     {
-        *("folder", "name", "output", "cache", "minutes", "device", "workers", "keep"),
+        *("folder", "exclude", "name", "output", "cache", "minutes", "device", "workers", "keep"),
         *("log_every", "sample_every", "checkpoint_every"),
     }
 )
@@ -30,4 +30,4 @@ def check_supervised(settings: TrainingSettings) -> None:
 
 def upgrade(values: dict[str, Any]) -> dict[str, Any]:
     """Convert the settings of an earlier version, by name, to those of this version."""
-    return {name: value for name, value in values.items() if name != "histogram_every"}
+    return {"exclude": ()} | {name: value for name, value in values.items() if name != "histogram_every"}

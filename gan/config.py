@@ -124,12 +124,12 @@ NETWORK_SETTINGS = (
 
 RESUMABLE = frozenset(
     {
-        *("folder", "name", "output", "cache", "steps", "minutes", "device", "workers", "keep"),
+        *("folder", "exclude", "name", "output", "cache", "steps", "minutes", "device", "workers", "keep"),
         *("log_every", "sample_every", "score_every", "checkpoint_every"),
     }
 )
 """Settings that may change when a run is resumed, as none changes what a step computes. (The data set is
-compared by its pixels, wherever it is.)"""
+compared by its pixels, wherever it is and whatever is excluded.)"""
 
 REMOVED = {
     "accumulate": 1,
@@ -213,6 +213,7 @@ def upgrade(values: dict[str, Any]) -> dict[str, Any]:
     upgraded = {name: value for name, value in values.items() if name not in REMOVED.keys() | IGNORED}
     upgraded.setdefault("negatives", 0.0)
     upgraded.setdefault("pack", 1)
+    upgraded.setdefault("exclude", ())
     if values.get("plain") is True:
         upgraded["preset"] = "plain"
     policy, target = values.get("augmentation"), values.get("augmentation_target", 0.0)

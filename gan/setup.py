@@ -121,6 +121,7 @@ def load_data(
             memory_share=MEMORY_SHARE / world.local_size,
             held_out=settings.held_out,
             group_near_duplicates=resumed is None or groups_near_duplicates(resumed),
+            exclude=settings.exclude,
         )
     )
     world.check_equal(data.digest, f"{folder} does not contain the same images for all processes")

@@ -11,7 +11,7 @@ import re
 import shutil
 import time
 from array import array
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -95,12 +95,17 @@ class CacheEntry:
         folder: absolute path of the image folder.
         size: side S of the images in pixels.
         state: identifies the state of the folder's files and the decoder.
+        exclude: patterns of files that are left out. Each set of patterns has an entry of its own, which
+            does not outdate that of the whole folder.
     """
 
-    def __init__(self, cache: Path, folder: Path, size: int, state: str) -> None:
+    def __init__(
+        self, cache: Path, folder: Path, size: int, state: str, exclude: Collection[str] = ()
+    ) -> None:
         self.folder = cache
         name = re.sub(r"\W+", "-", folder.name)[:32]
-        self._folder_prefix = f"{name}-{_short_digest(os.fsencode(folder))}-"
+        source = b"\0".join(map(os.fsencode, [folder, *sorted({*exclude})]))
+        self._folder_prefix = f"{name}-{_short_digest(source)}-"
         self._state_prefix = f"{self._folder_prefix}{_short_digest(state.encode())}-"
         self._array_path = cache / f"{self._state_prefix}{size}px.npy"
         self._index_path = self._array_path.with_suffix(".json")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import stat
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from engine.errors import UserError
 from engine.files import atomic_write
 from images.cache import CacheEntry, CacheIndex, DecodeImages, StoreImage, store_images
 from images.decode import DECODER, decode_files
+from images.exclude import Excluded, ExcludePatterns
 from images.holdout import holdout_mask, split_keys
 from images.near_duplicates import VERSION as NEAR_DUPLICATES_VERSION
 from images.near_duplicates import grey_cells, near_duplicate_groups
@@ -43,6 +44,7 @@ class ImageDataset:
         held_out: bool [N], the images that are never trained on.
         split_keys: uint64 [N], what decides about `held_out`: the fingerprints, but one for near-duplicates.
         near_duplicates: number of images that have near-duplicates; None if these were not looked for.
+        excluded: what the patterns excluded.
     """
 
     images: np.ndarray
@@ -57,6 +59,7 @@ class ImageDataset:
     held_out: np.ndarray
     split_keys: NDArray[np.uint64]
     near_duplicates: int | None
+    excluded: Excluded
 
     @property
     def training_indices(self) -> np.ndarray:
@@ -90,6 +93,7 @@ def load_folder(
     memory_share: float = 0.25,
     held_out: float = 0.0,
     group_near_duplicates: bool = True,
+    exclude: Collection[str] = (),
     progress: bool = True,
 ) -> ImageDataset:
     """Decode the images of a folder, or read them from the cache if no file has changed.
@@ -109,6 +113,7 @@ def load_folder(
         held_out: share of the images to hold out; see `images.holdout`.
         group_near_duplicates: whether near-duplicates are on the same side of the split. False gives the
             split of runs that were started before this was so.
+        exclude: patterns of files and folders to leave out; see `images.exclude`.
         progress: whether to show a progress bar while decoding.
 
     Raises:
@@ -117,22 +122,21 @@ def load_folder(
     """
     folder = _resolve_folder(Path(folder))
     try:
-        listing = list_images(folder)
+        listing = list_images(folder, exclude=ExcludePatterns(exclude))
     except OSError as error:
         raise UserError(
             f"cannot read the folder {folder} ({error.strerror}); make it readable or give another"
         ) from None
     if not listing.files:
-        raise _no_image_error(folder, listing.skipped)
-    entry = CacheEntry(
-        Path(cache), folder, size, state=f"{listing.digest}, {DECODER}, {NEAR_DUPLICATES_VERSION}"
-    )
+        raise _no_image_error(folder, listing.skipped, listing.excluded)
+    state = f"{listing.digest}, {DECODER}, {NEAR_DUPLICATES_VERSION}"
+    entry = CacheEntry(Path(cache), folder, size, state, exclude)
     cached = entry.read()
     decode = partial(_decode_all, folder, listing.files, size, workers, progress)
     images, index = cached or decode_into_cache(entry, decode, len(listing.files), size, memory_share)
     skipped = sorted([*listing.skipped, *index.skipped.items()])
     if not len(images):
-        raise _no_image_error(folder, skipped)
+        raise _no_image_error(folder, skipped, listing.excluded)
     images.flags.writeable = False
     groups = index.extra["near_duplicates"] if group_near_duplicates else []
     keys = split_keys(index.fingerprints, groups)
@@ -149,6 +153,7 @@ def load_folder(
         held_out=holdout_mask(keys, held_out),
         split_keys=keys,
         near_duplicates=sum(map(len, groups)) if group_near_duplicates else None,
+        excluded=listing.excluded,
     )
 
 
@@ -202,12 +207,13 @@ def _resolve_folder(folder: Path) -> Path:
     return folder.resolve()
 
 
-def _no_image_error(folder: Path, skipped: list[tuple[str, str]]) -> UserError:
+def _no_image_error(folder: Path, skipped: list[tuple[str, str]], excluded: Excluded) -> UserError:
+    exclusion = "".join(f"; {line}" for line in excluded.lines())
     if not skipped:
-        return UserError(f"no image in {folder}; give a folder of face images")
+        return UserError(f"no image in {folder}{exclusion or '; give a folder of face images'}")
     name, reason = skipped[0]
     return UserError(
-        f"no usable image in {folder}: {len(skipped):,} skipped, such as {_escape(name)}: {reason}"
+        f"no usable image in {folder}: {len(skipped):,} skipped, such as {_escape(name)}: {reason}{exclusion}"
     )
 
 

@@ -10,6 +10,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from images.exclude import Excluded, ExcludePatterns
+
 RAW_SUFFIXES = frozenset(
     {
         *(".3fr", ".ari", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".fff", ".gpr", ".iiq"),
@@ -43,14 +45,18 @@ class FolderListing:
             those of an image; none has been decoded.
         skipped: (name, reason) of image files and subfolders that cannot be read or are a system's own.
         digest: hex digest that changes if a file is added, removed, renamed, modified or replaced.
+        excluded: what the patterns excluded; none of it is in the other attributes.
     """
 
     files: list[str]
     skipped: list[tuple[str, str]]
     digest: str
+    excluded: Excluded
 
 
-def list_images(folder: Path, extra_suffixes: Collection[str] = ()) -> FolderListing:
+def list_images(
+    folder: Path, extra_suffixes: Collection[str] = (), exclude: ExcludePatterns | None = None
+) -> FolderListing:
     """List the images of `folder` and its subfolders.
 
     A file counts as an image if its suffix says so, in any case, or its first bytes do. All other files
@@ -60,11 +66,13 @@ def list_images(folder: Path, extra_suffixes: Collection[str] = ()) -> FolderLis
     Args:
         folder: the folder to scan.
         extra_suffixes: further suffixes to include, in lower case with the dot.
+        exclude: patterns of files and folders to ignore.
 
     Raises:
         OSError: `folder` itself cannot be read.
     """
     suffixes = IMAGE_SUFFIXES.union(extra_suffixes)
+    exclude = exclude or ExcludePatterns()
     files: list[str] = []
     skipped: list[tuple[str, str]] = []
     # Hashed on the way: of hundreds of thousands of files only the names are kept.
@@ -91,17 +99,21 @@ def list_images(folder: Path, extra_suffixes: Collection[str] = ()) -> FolderLis
         for entry in entries:
             name, path = parent + entry, os.path.join(directory, entry)  # noqa: PTH118
             if reason := system_entry(entry):
-                skipped.append((name, reason))
+                if not exclude.exclude(name, is_folder=os.path.isdir(path)):  # noqa: PTH112
+                    skipped.append((name, reason))
                 continue
             if entry.startswith("."):
                 continue
             try:
                 status = os.stat(path)  # noqa: PTH116
-                if stat.S_ISDIR(status.st_mode):
+                is_folder = stat.S_ISDIR(status.st_mode)
+                if not is_folder and not _looks_like_image(path, status, suffixes):
+                    continue
+                if exclude.exclude(name, is_folder=is_folder):
+                    continue
+                if is_folder:
                     linked = os.path.islink(path)  # noqa: PTH114
                     (queue.appendleft if linked else subfolders.append)(name + "/")
-                elif not _looks_like_image(path, status, suffixes):
-                    continue
                 elif not stat.S_ISREG(status.st_mode):
                     skipped.append((name, "not a regular file"))
                 elif status.st_size == 0:
@@ -111,10 +123,11 @@ def list_images(folder: Path, extra_suffixes: Collection[str] = ()) -> FolderLis
                     digest.update(file_signature(name, status))
             except OSError as error:
                 # A broken link counts as an image by its suffix alone.
-                if not isinstance(error, FileNotFoundError) or _suffix(path) in suffixes:
+                is_image = not isinstance(error, FileNotFoundError) or _suffix(path) in suffixes
+                if is_image and not exclude.exclude(name):
                     skipped.append((name, _reason(error)))
         queue.extend(reversed(subfolders))
-    return FolderListing(sorted(files), sorted(skipped), digest.hexdigest())
+    return FolderListing(sorted(files), sorted(skipped), digest.hexdigest(), exclude.excluded())
 
 
 def system_entry(name: str) -> str | None:

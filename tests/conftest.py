@@ -205,6 +205,14 @@ def drawn_people(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def strangers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten drawn faces each of six people outside the training sets; do not change it."""
+    folder = tmp_path_factory.mktemp("strangers") / "people"
+    draw_people(folder, range(200, 206), 10)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def scratch_run(drawn_people: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A classifier run from scratch on `drawn_people` that learned something; do not change it."""
     return _train_classifier(drawn_people, tmp_path_factory, "--steps", 40, "--batch-size", 16)

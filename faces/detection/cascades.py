@@ -95,6 +95,12 @@ def _landmark_box(window: NDArray[np.float64]) -> Box:
     return float(x - half), float(y - half), float(x + half), float(y + half)
 
 
+def cascade_window(box: Box) -> Square:
+    """The window of the cascade from which a detection's box was estimated."""
+    face = square_around_box(box, 1 / LANDMARK_BOX_SIDE)
+    return Square(face.x, face.y - LANDMARK_BOX_SHIFT * face.side, face.side)
+
+
 class CascadePose:
     """Estimates the pose of a face without landmarks.
 
@@ -106,12 +112,10 @@ class CascadePose:
 
     def __call__(self, image: NDArray[np.uint8], box: Box) -> Pose:
         """Estimate the pose of the face in a box of an image, uint8 [3, H, W]."""
-        face = square_around_box(box, 1 / LANDMARK_BOX_SIDE)
-        x, y = face.x, face.y - LANDMARK_BOX_SHIFT * face.side
+        window = cascade_window(box)
         # One crop from a possibly large photo serves all rotations.
-        face_crop = crop_aligned(
-            image, Square(x, y, face.side * POSE_SCALE * ROTATION_MARGIN), round(POSE_SIZE * ROTATION_MARGIN)
-        )
+        square = Square(window.x, window.y, window.side * POSE_SCALE * ROTATION_MARGIN)
+        face_crop = crop_aligned(image, square, round(POSE_SIZE * ROTATION_MARGIN))
         centre = face_crop.shape[1] / 2
 
         def count_windows(name: str, angle: float, *, mirrored: bool = False) -> int:

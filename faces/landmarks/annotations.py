@@ -12,7 +12,7 @@ from __future__ import annotations
 import csv
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from engine.errors import UserError
 from engine.files import is_file
 from faces.tables import open_csv, write_csv
+from images.exclude import ExcludePatterns
 
 TABLE_NAMES = ("landmarks.csv", "labels.csv")
 """File names under which a CSV is found in the images' folder."""
@@ -49,7 +50,7 @@ class Annotations:
         points: float64 [N, K, 2], x and y in pixels of the image; both NaN if the point is not marked.
         people: person of each face.
         locations: where each face is annotated: a CSV and the row, or a .cat file.
-        notes: lines to report about points that are not marked.
+        notes: lines to report about excluded images and points that are not marked.
     """
 
     folder: Path
@@ -68,7 +69,10 @@ class Annotations:
 
 
 def read_annotations(
-    folder: str | Path, table: str | Path | None = None, person: str | None = None
+    folder: str | Path,
+    table: str | Path | None = None,
+    person: str | None = None,
+    exclude: Collection[str] = (),
 ) -> Annotations:
     """Read the landmarks of a folder's images.
 
@@ -80,29 +84,33 @@ def read_annotations(
             the folder; its first group names the person. A file that does not match is a separate person.
             If None, the column `person` applies or else, for a CSV, `PERSON_PATTERN` and the folders; each
             .cat file is a different cat.
+        exclude: patterns of images and folders to leave out; see `images.exclude`.
 
     Raises:
         UserError: the folder or table is missing or unreadable, a file is missing, a row has the wrong number
             of columns, one coordinate of a point is not a finite number, or there are no landmarks.
     """
     folder = Path(folder)
+    patterns = ExcludePatterns(exclude)
     try:
         if not folder.is_dir():
             raise UserError(f"there is no folder {folder}; name a folder of images with landmarks")
         tables = [folder / name for name in TABLE_NAMES if (folder / name).is_file()]
         if table or tables:
-            files, points, people, locations = _read_table(Path(table) if table else tables[0], folder)
+            files, points, people, locations = _read_table(
+                Path(table) if table else tables[0], folder, patterns
+            )
             if people is None:
                 people = _people_from_names(files)
         else:
-            files, points = _read_cats(folder)
+            files, points = _read_cats(folder, patterns)
             people = [*files]
             locations = [f"{folder / file}.cat" for file in files]
     except OSError as error:
         raise UserError(f"{folder} cannot be read: {error.strerror}") from None
     if person is not None:
         people = _people_from_pattern(person, files)
-    notes = _mask_unmarked(points)
+    notes = (*patterns.excluded().lines(), *_mask_unmarked(points))
     return Annotations(folder, files, points, people, locations, notes)
 
 
@@ -126,13 +134,13 @@ def write_landmarks(path: str | Path, files: Sequence[str], points: NDArray[np.f
 
 
 def _read_table(
-    path: Path, folder: Path
+    path: Path, folder: Path, patterns: ExcludePatterns
 ) -> tuple[list[str], NDArray[np.float64], list[str] | None, list[str]]:
     with open_csv(path) as file:
         separator = _separator(file)
         table = csv.reader(file, delimiter=separator)
         try:
-            return _read_rows(path, folder, table, decimal_comma=separator != ",")
+            return _read_rows(path, folder, table, patterns, decimal_comma=separator != ",")
         except UserError as error:
             encoding = "UTF-8" if file.encoding == "utf-8-sig" else "UTF-16"
             raise UserError(
@@ -150,7 +158,7 @@ def _separator(file: TextIO) -> str:
 
 
 def _read_rows(
-    path: Path, folder: Path, table: Iterator[list[str]], *, decimal_comma: bool
+    path: Path, folder: Path, table: Iterator[list[str]], patterns: ExcludePatterns, *, decimal_comma: bool
 ) -> tuple[list[str], NDArray[np.float64], list[str] | None, list[str]]:
     files: list[str] = []
     people: list[str] = []
@@ -165,7 +173,10 @@ def _read_rows(
             continue
         if len(cells) != len(header):
             raise UserError(f"{location}: {len(cells)} columns, but the header has {len(header)}")
-        files.append(_file_name(cells[header.index("file")].strip(), folder))
+        file = _file_name(cells[header.index("file")].strip(), folder)
+        if patterns.exclude_path(file):
+            continue
+        files.append(file)
         if not is_file(folder / files[-1]):
             raise UserError(f"{location}: there is no file {files[-1]!r} in {folder}")
         coordinates = [cells[column] for column in columns]
@@ -181,8 +192,12 @@ def _read_rows(
         if "person" in header:
             people.append(cells[header.index("person")].strip() or files[-1])
     if not rows:
-        raise UserError(f"{path} has a header but no rows")
+        raise UserError(f"{path} has a header but no rows{_but_excluded(patterns)}")
     return files, np.array(rows).reshape(len(rows), -1, 2), people or None, locations
+
+
+def _but_excluded(patterns: ExcludePatterns) -> str:
+    return f" that remain: {patterns.excluded().lines()[0]}" if patterns.excluded().files else ""
 
 
 def _file_name(name: str, folder: Path) -> str:
@@ -253,8 +268,14 @@ def _coordinate(text: str, location: str) -> float:
     return value
 
 
-def _read_cats(folder: Path) -> tuple[list[str], NDArray[np.float64]]:
-    paths = sorted(folder.rglob("*.cat"))
+def _read_cats(folder: Path, patterns: ExcludePatterns) -> tuple[list[str], NDArray[np.float64]]:
+    paths = [
+        path
+        for path in sorted(folder.rglob("*.cat"))
+        if not patterns.exclude_path(path.with_suffix("").relative_to(folder).as_posix())
+    ]
+    if not paths and patterns.excluded().files:
+        raise UserError(f"{folder} has no .cat files{_but_excluded(patterns)}")
     if not paths:
         raise UserError(
             f"{folder} has no landmarks: neither {' nor '.join(TABLE_NAMES)} nor .cat files; name a CSV with "

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
@@ -74,7 +74,13 @@ class FaceCrops(TrainingData):
 
 
 def load_face_crops(
-    annotations: Annotations, image_size: int, *, cache: Path, workers: int, held_out: float
+    annotations: Annotations,
+    image_size: int,
+    *,
+    cache: Path,
+    workers: int,
+    held_out: float,
+    exclude: Collection[str] = (),
 ) -> FaceCrops:
     """Crop all faces, or read the crops from the cache if no file changed.
 
@@ -84,13 +90,14 @@ def load_face_crops(
         cache: folder for decoded arrays; see `images.cache`.
         workers: processes that decode; 0 decodes in this process.
         held_out: share of the people to hold out.
+        exclude: patterns of images that the annotations leave out; each set of them is cached by itself.
 
     Raises:
         UserError: no image can be used, or the crops do not fit into memory.
     """
     folder = annotations.folder.resolve()
     size = face_crop_size(image_size)
-    entry = CacheEntry(cache, folder, size, f"{_digest(annotations)}, {DECODER}, {CROP_VERSION}")
+    entry = CacheEntry(cache, folder, size, f"{_digest(annotations)}, {DECODER}, {CROP_VERSION}", exclude)
     loaded = entry.read()
     if loaded is None:
         crop_all = partial(_crop_all, annotations, size, workers)

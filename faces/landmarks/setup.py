@@ -103,7 +103,7 @@ def load_data(plan: Plan[LandmarkSettings], folder: Path) -> LandmarkData:
             or a resumed run was trained on other data.
     """
     settings = plan.settings
-    annotations = read_annotations(folder, settings.csv, settings.person)
+    annotations = read_annotations(folder, settings.csv, settings.person, settings.exclude)
     count = annotations.points.shape[1]
     point_set = load_point_set(settings.points) if settings.points else built_in_point_set(count)
     if point_set.count != count:
@@ -118,6 +118,7 @@ def load_data(plan: Plan[LandmarkSettings], folder: Path) -> LandmarkData:
         cache=settings.cache,
         workers=worker_count(settings.workers),
         held_out=settings.held_out,
+        exclude=settings.exclude,
     )
     face_crops = replace(face_crops, skipped=sorted([*face_crops.skipped, *skipped]))
     if len(face_crops.training_indices) < MIN_TRAINING_FACES or not len(face_crops.held_out_indices):

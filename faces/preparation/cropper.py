@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -15,10 +15,11 @@ from faces.align import Square, crop_aligned, iou, square_around_box, square_aro
 from faces.detection import Detection, load_detector
 from faces.detection.cascades import CascadePose
 from faces.detection.opencv import report_detection_errors
+from faces.detection.support import count_support
 from faces.landmarks.geometry import bounding_boxes
 from faces.pose import Pose, pose_from_landmarks, pose_from_points
 from faces.preparation.options import PrepareArguments
-from faces.preparation.quality import RejectionReason, rejection_reason, sharpness
+from faces.preparation.quality import NOT_A_FACE, RejectionReason, rejection_reason, sharpness
 from faces.preparation.sources import Job
 from faces.preparation.video import read_frames
 from images.decode import UnusableImageError, decode_full
@@ -47,6 +48,7 @@ class Crop:
         pose: of the face.
         square: the region of the crop.
         sharpness: see `faces.preparation.quality.sharpness`.
+        support: see `faces.detection.support.count_support`; None for detections of a YuNet.
         perceptual_hash: see `images.near_duplicates.difference_hash`.
         rejection_reason: why to leave out the crop, apart from near-duplicates; None to keep it.
         image: uint8 [3, S, S].
@@ -60,6 +62,7 @@ class Crop:
     pose: Pose
     square: Square
     sharpness: float
+    support: int | None
     perceptual_hash: int
     rejection_reason: RejectionReason | None
     image: NDArray[np.uint8]
@@ -103,16 +106,17 @@ class Cropper:
 
     def photo_crops(self, photo: NDArray[np.uint8]) -> list[Crop]:
         """Crop the faces in a photo; without any, those in the photo as rotated for the best score."""
-        if upright := list(self.crops(photo)):
+        upright = list(self.crops(photo))
+        if any(map(_is_face, upright)):
             return upright
-        attempts = [
-            [replace(crop, rotation=90 * turns) for crop in self.crops(np.rot90(photo, -turns, (1, 2)))]
-            for turns in (1, 2, 3)
+        rotated = [
+            list(self.crops(np.rot90(photo, -rotation // 90, (1, 2)), rotation=rotation))
+            for rotation in (90, 180, 270)
         ]
-        return max(attempts, key=lambda crops: max((crop.detection.score for crop in crops), default=0.0))
+        return max([upright, *rotated], key=_best_score)
 
-    def crops(self, image: NDArray[np.uint8], frame: int | None = None) -> Iterator[Crop]:
-        """Crop the faces in an image, uint8 [3, H, W], the most confident first."""
+    def crops(self, image: NDArray[np.uint8], frame: int | None = None, rotation: int = 0) -> Iterator[Crop]:
+        """Crop the faces in an image, uint8 [3, H, W], the most confident first; see `Crop`."""
         arguments = self._arguments
         detections = self._detector(image, MIN_DETECTED_SHARE * arguments.min_crop_side / arguments.enlarge)
         all_landmarks = self._landmarks(image, detections)
@@ -127,6 +131,7 @@ class Cropper:
             crop = crop_aligned(image, square, arguments.size)
             _, height, width = image.shape
             sharp = sharpness(crop)
+            support = None if arguments.detector else count_support(image, detection.box, pose.roll)
             yield Crop(
                 frame=frame,
                 index=index,
@@ -135,9 +140,11 @@ class Cropper:
                 pose=pose,
                 square=square,
                 sharpness=sharp,
+                support=support,
                 perceptual_hash=difference_hash(crop),
-                rejection_reason=rejection_reason(arguments, square, width, height, pose, sharp),
+                rejection_reason=rejection_reason(arguments, square, width, height, pose, sharp, support),
                 image=crop,
+                rotation=rotation,
             )
 
     def _landmarks(
@@ -162,6 +169,14 @@ class Cropper:
             eyes, nose, mouth = np.split(detection.keypoints, [2, 3])
             return pose_from_points(eyes, [*nose, mouth.mean(0)])
         return self._cascade_pose(image, detection.box) if self._cascade_pose else Pose(0.0, None)
+
+
+def _is_face(crop: Crop) -> bool:
+    return crop.rejection_reason != NOT_A_FACE
+
+
+def _best_score(crops: Sequence[Crop]) -> float:
+    return max((crop.detection.score for crop in crops if _is_face(crop)), default=0.0)
 
 
 def process_job(arguments: PrepareArguments, job: Job) -> CropResult:

@@ -4,8 +4,8 @@ OUT/
     faces/trip/IMG 12.jpg-0.jpg     crops in the folders of their sources; train on this folder
     left_out/...                    the same for crops that were left out
     manifest.csv                    a row for each face, and for each photo without one
-    kept.png, left_out.png          contact sheets
-    prepare.json                    the rules, and whether the folder is finished
+    kept.png, left_out.png          contact sheets; kept-2.png ... if there are more than a hundred crops
+    prepare.json                    the rules, what was excluded, and whether the folder is finished
 """
 
 from __future__ import annotations
@@ -27,23 +27,27 @@ from engine.png import to_pillow
 from engine.runs import find_checkpoint
 from engine.signals import SignalHandler, exit_code
 from engine.worker_pool import parallel_map, worker_count
-from faces.preparation.contact_sheets import save_sheet
+from faces.preparation.contact_sheets import save_sheets
 from faces.preparation.cropper import Crop, CropResult, load_cropper, process_job
 from faces.preparation.manifest import (
     FACES,
     KEPT,
     LEFT_OUT,
     NO_FACE,
+    REJECTED,
     ROTATED,
     UNREADABLE,
     Manifest,
     Row,
     crop_row,
     empty_row,
+    format_hash,
 )
 from faces.preparation.options import PrepareArguments
-from faces.preparation.quality import NEAR_COPY, REASONS, NearDuplicates
+from faces.preparation.quality import NEAR_COPY, NOT_A_FACE, REASONS, NearDuplicates
 from faces.preparation.sources import Job, crop_name, find_jobs
+from faces.preparation.verdicts import check_numbers, keep_largest, set_verdict
+from images.exclude import Excluded, ExcludePatterns
 
 FORMAT = 1
 """Increase when the same arguments give other crops, so that no folder mixes the two."""
@@ -57,6 +61,10 @@ _MAX_LISTED = 10
 """Unreadable files listed in the summary; the manifest lists all."""
 
 
+EarlierRows = dict[tuple[str | None, str], Row]
+"""Rows by the crop's name in its folder of crops, and its hash."""
+
+
 @dataclass(frozen=True)
 class Summary:
     """Summary of a prepared folder.
@@ -68,6 +76,8 @@ class Summary:
         new: number of them processed by this call.
         rows: of the manifest.
         exit_code: 0, or 128 plus the number of the signal that stopped this call.
+        notes: lines about excluded photos, and about crops that this call rejected, restored or removed.
+        idle: whether nothing was to do.
     """
 
     out: Path
@@ -76,6 +86,8 @@ class Summary:
     new: int
     rows: list[Row]
     exit_code: int
+    notes: list[str]
+    idle: bool
 
     @property
     def unreadable(self) -> dict[str, str]:
@@ -88,16 +100,18 @@ class Summary:
 
     def lines(self) -> list[str]:
         """The lines to print."""
-        if not self.new and not self.exit_code:
-            return [f"nothing to do: all {self.jobs:,} photos have been processed into {self.out}"]
+        if self.idle:
+            finished = f"nothing to do: all {self.jobs:,} photos have been processed into {self.out}"
+            return [finished, *self.notes]
         counts = Counter(row.verdict for row in self.rows)
-        kept, left_out = counts[KEPT], sum(counts[reason] for reason in REASONS)
+        reasons = [*REASONS, REJECTED]
+        kept, left_out = counts[KEPT], sum(counts[reason] for reason in reasons)
         # A video may have segments with and without faces.
         faceless = {row.source for row in self.rows} - {
             row.source for row in self.rows if row.verdict != NO_FACE
         }
         lines = [f"{kept + left_out:,} faces, {kept:,} of them kept in {self.out / FACES}"]
-        lines += [f"  {counts[reason]:,} {reason}" for reason in REASONS if counts[reason]]
+        lines += [f"  {counts[reason]:,} {reason}" for reason in reasons if counts[reason]]
         lines.append(f"{len(faceless):,} photos without a face")
         if rotated := {row.source for row in self.rows if row.file and row.note.startswith(ROTATED)}:
             lines.append(
@@ -108,6 +122,7 @@ class Summary:
             lines += [f"  {name}: {problem}" for name, problem in problems[:_MAX_LISTED]]
             if len(problems) > _MAX_LISTED:
                 lines.append(f"  and more, in {self.out / MANIFEST}")
+        lines += self.notes
         if self.exit_code:
             lines.append(f"stopped after {self.done:,} of {self.jobs:,} photos; the same command resumes")
         return lines
@@ -126,9 +141,11 @@ def prepare(arguments: PrepareArguments) -> Summary:
             written to, the detector or the landmark network cannot be loaded, or none of the photos can be
             read (the output is written even then).
     """
-    jobs = find_jobs(arguments)
+    if arguments.exclude is None:
+        arguments = replace(arguments, exclude=_recorded_patterns(arguments.out))
+    jobs, excluded = find_jobs(arguments)
     try:
-        return _prepare(arguments, jobs)
+        return _prepare(arguments, jobs, excluded)
     except OSError as error:
         raise UserError(
             f"{arguments.out} cannot be written to: {error.strerror or error}; finished work is kept, and "
@@ -136,7 +153,7 @@ def prepare(arguments: PrepareArguments) -> Summary:
         ) from None
 
 
-def _prepare(arguments: PrepareArguments, jobs: list[Job]) -> Summary:
+def _prepare(arguments: PrepareArguments, jobs: list[Job], excluded: Excluded) -> Summary:
     out = arguments.out
     digests = _check_rules(arguments)
     if not (out / STATE).exists():
@@ -147,21 +164,37 @@ def _prepare(arguments: PrepareArguments, jobs: list[Job]) -> Summary:
         if not finished:
             _write_state(arguments, digests, finished=False)  # first, so that the folder is recognised later
         manifest = Manifest(out / MANIFEST, None if finished else {job.key for job in jobs})
+        check_numbers(manifest, arguments.reject, (KEPT, REJECTED))
+        check_numbers(manifest, arguments.restore, (KEPT, REJECTED, NOT_A_FACE))
         versions = {job.source: _version(arguments.photos / job.source) for job in jobs}
         outdated = _changed(manifest.rows, versions) | _readable_now(arguments, jobs, manifest.rows)
-        done = manifest.done() - outdated
+        removed = _excluded_jobs(arguments, manifest.rows)
+        done = manifest.done() - outdated - removed
         remaining = [job for job in jobs if job.key not in done]
-        new = exit_code = 0
+        chosen = bool(arguments.reject or arguments.restore)
+        notes, new, exit_code = excluded.lines(), 0, 0
         if remaining or not finished:
             load_cropper(arguments)
+        if remaining or removed or chosen or manifest.converted or not finished:
             _write_state(arguments, digests, finished=False)
-            manifest.remove(outdated)  # also converts a manifest of an earlier version
-            new, exit_code = _process(arguments, remaining, len(jobs), manifest, versions)
+            earlier = {(row.crop_name, row.hash): row for row in [*manifest.rows, *manifest.incomplete]}
+            manifest.remove(outdated | removed)  # also converts a manifest of an earlier version
+            if remaining:
+                new, exit_code = _process(arguments, remaining, len(jobs), manifest, versions, earlier)
+            count = set_verdict(out, manifest, REJECTED, arguments.reject)
+            notes += [f"{count:,} crops rejected"] * bool(count)
+            count = set_verdict(out, manifest, KEPT, arguments.restore)
+            notes += [f"{count:,} crops restored"] * bool(count)
+            notes += [f"{len(removed):,} photos removed, which are excluded now"] * bool(removed)
             if not exit_code:
-                _keep_largest(arguments, manifest)
+                keep_largest(out, manifest, arguments.near_copy)
             _save_sheets(arguments, manifest.rows)
             _write_state(arguments, digests, finished=not exit_code)
-    summary = Summary(out, len(jobs), len(jobs) - len(remaining) + new, new, manifest.rows, exit_code)
+        elif _recorded_patterns(out) != arguments.exclude:
+            _write_state(arguments, digests, finished=True)
+    done = len(jobs) - len(remaining) + new
+    idle = not new and not chosen and not removed and not exit_code
+    summary = Summary(out, len(jobs), done, new, manifest.rows, exit_code, notes, idle)
     if not exit_code and all(row.verdict == UNREADABLE for row in manifest.rows):
         name, problem = next(iter(summary.unreadable.items()))
         raise UserError(
@@ -169,6 +202,12 @@ def _prepare(arguments: PrepareArguments, jobs: list[Job]) -> Summary:
             f"the first is {name}: {problem}; {out / MANIFEST} lists all. Add others and run it again"
         )
     return summary
+
+
+def _excluded_jobs(arguments: PrepareArguments, rows: list[Row]) -> set[tuple[str, int]]:
+    """Keys of the jobs whose photo or video is excluded now."""
+    patterns = ExcludePatterns(arguments.exclude or ())
+    return {row.job for row in rows if patterns.exclude_path(row.source)}
 
 
 def _version(path: Path) -> str:
@@ -200,12 +239,27 @@ def _readable_now(arguments: PrepareArguments, jobs: list[Job], rows: list[Row])
 
 
 def _process(
-    arguments: PrepareArguments, jobs: list[Job], total: int, manifest: Manifest, versions: dict[str, str]
+    arguments: PrepareArguments,
+    jobs: list[Job],
+    total: int,
+    manifest: Manifest,
+    versions: dict[str, str],
+    earlier: EarlierRows,
 ) -> tuple[int, int]:
-    """Process the jobs; return the number of completed jobs and the exit code."""
+    """Process the jobs; return the number of completed jobs and the exit code.
+
+    Args:
+        arguments: the rules.
+        jobs: to process.
+        total: number of all jobs, for the progress bar.
+        manifest: gets the rows.
+        versions: of the sources.
+        earlier: rows that there were, also of crops that are made again: these keep their number, and stay
+            kept or rejected.
+    """
     duplicates = NearDuplicates(arguments.near_copy)
     for row in manifest.rows:
-        if row.verdict == KEPT:
+        if row.verdict in (KEPT, REJECTED):
             duplicates.add(row.source.rpartition("/")[0], row.perceptual_hash)
     done = 0
     with (
@@ -216,7 +270,7 @@ def _process(
         ) as results,
     ):
         for job, result in zip(jobs, results, strict=True):
-            rows = _rows(arguments, job, result, duplicates)
+            rows = _rows(arguments, job, result, duplicates, earlier)
             rows = [replace(row, version=versions[job.source]) for row in rows]
             manifest.add(rows)  # before the crops, so that a kill leaves no crop without a row
             for crop, row in zip(result.crops, rows, strict=False):  # the last row may have no crop
@@ -228,59 +282,31 @@ def _process(
     return done, exit_code(interrupt.received)
 
 
-def _rows(arguments: PrepareArguments, job: Job, result: CropResult, duplicates: NearDuplicates) -> list[Row]:
+def _rows(
+    arguments: PrepareArguments,
+    job: Job,
+    result: CropResult,
+    duplicates: NearDuplicates,
+    earlier: EarlierRows,
+) -> list[Row]:
     """The rows of a job: of its crops in order, then of its problem, if any."""
     rows: list[Row] = []
     for crop in result.crops:
         verdict = crop.rejection_reason or KEPT
+        name = crop_name(job, crop.frame, crop.index, arguments.suffix)
+        before = earlier.get((name, format_hash(crop.perceptual_hash)))
+        if before and before.verdict in (KEPT, REJECTED):
+            verdict = before.verdict
         if verdict == KEPT:
             if duplicates.contains(job.folder, crop.perceptual_hash):
                 verdict = NEAR_COPY
             else:
                 duplicates.add(job.folder, crop.perceptual_hash)
         folder = FACES if verdict == KEPT else LEFT_OUT
-        file = f"{folder}/{crop_name(job, crop.frame, crop.index, arguments.suffix)}"
-        rows.append(crop_row(job, crop, verdict, file))
+        rows.append(crop_row(job, crop, verdict, f"{folder}/{name}", before.number if before else ""))
     if result.problem or not rows:
         rows.append(empty_row(job, result.problem))
     return rows
-
-
-def _keep_largest(arguments: PrepareArguments, manifest: Manifest) -> None:
-    """Of near-duplicates, keep the crop with the most pixels in its photo; of equal ones, the first.
-
-    The crops are moved before the manifest is rewritten: a repetition after a kill moves the rest.
-    """
-    out, rows = arguments.out, manifest.rows
-    duplicates = NearDuplicates(arguments.near_copy)
-    candidates = [
-        index for index, row in enumerate(rows) if row.verdict in (KEPT, NEAR_COPY) and row.crop_name
-    ]
-    # A deleted crop keeps its verdict: one that was kept still excludes its near-duplicates.
-    deleted = {
-        index
-        for index in candidates
-        if not any((out / place / rows[index].crop_name).exists() for place in (FACES, LEFT_OUT))
-    }
-    changed = False
-    for index in sorted(candidates, key=lambda index: (index not in deleted, -rows[index].crop_side)):
-        row, folder = rows[index], rows[index].source.rpartition("/")[0]
-        if index in deleted:
-            verdict = row.verdict
-        else:
-            is_near_copy = duplicates.contains(folder, row.perceptual_hash)
-            verdict = NEAR_COPY if is_near_copy else KEPT
-        if verdict == KEPT:
-            duplicates.add(folder, row.perceptual_hash)
-        if verdict != row.verdict:
-            file = f"{FACES if verdict == KEPT else LEFT_OUT}/{row.crop_name}"
-            (out / file).parent.mkdir(parents=True, exist_ok=True)
-            if (out / row.file).exists():
-                (out / row.file).replace(out / file)
-            rows[index] = replace(row, verdict=verdict, file=file)
-            changed = True
-    if changed:
-        manifest.write()
 
 
 def _write_crop(path: Path, crop: Crop) -> None:
@@ -292,9 +318,9 @@ def _write_crop(path: Path, crop: Crop) -> None:
 def _save_sheets(arguments: PrepareArguments, rows: list[Row]) -> None:
     out, size = arguments.out, arguments.size
     kept = [row for row in rows if row.verdict == KEPT]
-    left_out = [row for row in rows if row.verdict in REASONS]
-    save_sheet(out / "kept.png", out, kept, size)
-    save_sheet(out / "left_out.png", out, left_out, size, labelled=True)
+    left_out = [row for row in rows if row.verdict in (*REASONS, REJECTED)]
+    save_sheets(out, "kept", kept, size)
+    save_sheets(out, "left_out", left_out, size, verdicts=True)
 
 
 def _check_rules(arguments: PrepareArguments) -> dict[str, str]:
@@ -310,6 +336,8 @@ def _check_rules(arguments: PrepareArguments) -> dict[str, str]:
         raise UserError(f"{out} contains other files than prepared faces; name a new or empty folder")
     rules = _rules(arguments)
     for name in [*rules, *recorded]:
+        if name == "least_support" and name not in recorded:
+            continue  # in a folder of an earlier version, it applies to new photos
         if recorded.get(name) != rules.get(name):
             flag = name if name in ("photos", "format") else f"--{name.replace('_', '-')}"
             raise UserError(
@@ -343,7 +371,13 @@ def _rules(arguments: PrepareArguments) -> dict[str, Any]:
 def _write_state(arguments: PrepareArguments, digests: dict[str, str], *, finished: bool) -> None:
     with atomic_write(arguments.out / STATE) as path:
         state = {"finished": finished, "rules": _rules(arguments), "digests": digests}
+        state |= {"exclude": [*(arguments.exclude or ())]}
         path.write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
+
+
+def _recorded_patterns(out: Path) -> tuple[str, ...]:
+    recorded = _read_state(out).get("exclude", [])
+    return tuple(map(str, recorded)) if isinstance(recorded, list) else ()
 
 
 def _read_state(out: Path) -> dict[str, Any]:

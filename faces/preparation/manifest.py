@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass, fields, replace
+from itertools import count
 from pathlib import Path, PurePosixPath
 from typing import TextIO
 
@@ -22,8 +23,8 @@ FACES, LEFT_OUT = "faces", "left_out"
 ROTATED = "rotated"
 """Begins the note on a face that was detected in a rotated photo."""
 
-KEPT, NO_FACE, UNREADABLE = "kept", "no face", "unreadable"
-"""Verdicts, besides the reasons in `faces.preparation.quality.RejectionReason`."""
+KEPT, REJECTED, NO_FACE, UNREADABLE = "kept", "rejected", "no face", "unreadable"
+"""Verdicts (`rejected` by the user), besides the reasons in `faces.preparation.quality.RejectionReason`."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Row:
         source: name of the photo or video, relative to its folder.
         part: number of the video's segment; 0 for a photo.
         frame: number of the video's frame; see `faces.preparation.video.VideoSegment`.
-        verdict: `kept`, a rejection reason, `no face`, or `unreadable`.
+        verdict: `kept`, a rejection reason, `rejected`, `no face`, or `unreadable`.
         file: of the crop, relative to the manifest's folder.
         left: of the face's box, in pixels of the upright photo.
         top: of the box.
@@ -51,6 +52,8 @@ class Row:
         note: why a photo or video could not be processed; or `rotated 90 degrees clockwise`, if the face was
             detected in the photo rotated so, to which all coordinates then refer.
         version: size and time of the photo or video when it was read; empty in rows of earlier versions.
+        number: of the crop, as on the contact sheets; no other crop of the folder has it.
+        support: of the detection; see `faces.detection.support`.
     """
 
     source: str
@@ -71,6 +74,8 @@ class Row:
     landmarks: str = ""
     note: str = ""
     version: str = ""
+    number: str = ""
+    support: str = ""
 
     @property
     def job(self) -> tuple[str, int]:
@@ -110,8 +115,8 @@ class Row:
 COLUMNS = [field.name for field in fields(Row)]
 
 
-def crop_row(job: Job, crop: Crop, verdict: str, file: str) -> Row:
-    """The row of a face."""
+def crop_row(job: Job, crop: Crop, verdict: str, file: str, number: str) -> Row:
+    """The row of a face; an empty number is filled in by `Manifest.add`."""
     left, top, right, bottom = (f"{edge:.1f}" for edge in crop.detection.box)
     points = crop.detection.keypoints if crop.landmarks is None else crop.landmarks
     return Row(
@@ -129,10 +134,17 @@ def crop_row(job: Job, crop: Crop, verdict: str, file: str) -> Row:
         turn="" if crop.pose.turn is None else f"{crop.pose.turn:.3f}",
         side=f"{crop.square.side:.1f}",
         sharpness=f"{crop.sharpness:.4f}",
-        hash=f"{crop.perceptual_hash:036x}",
+        hash=format_hash(crop.perceptual_hash),
         landmarks="" if points is None else _format_points(points),
         note=f"{ROTATED} {crop.rotation} degrees clockwise" if crop.rotation else "",
+        number=number,
+        support="" if crop.support is None else str(crop.support),
     )
+
+
+def format_hash(perceptual_hash: int) -> str:
+    """A perceptual hash as in the manifest: 36 hexadecimal digits."""
+    return f"{perceptual_hash:036x}"
 
 
 def empty_row(job: Job, problem: str | None) -> Row:
@@ -157,9 +169,17 @@ class Manifest:
 
     def __init__(self, path: Path, repeatable: Collection[tuple[str, int]] | None = None) -> None:
         self._path = path
-        self.rows: list[Row] = list(_read(path)) if path.exists() else []
+        rows = list(_read(path)) if path.exists() else []
+        used = (int(row.number) for row in rows if row.number)
+        self._numbers = count(1 + max(used, default=0))
+        self.rows = self._numbered(rows)
         """All rows, in the order of the file."""
+        self.converted = self.rows != rows
+        """Whether the file is of an earlier version and its crops have been numbered just now."""
+        self.incomplete: list[Row] = []
+        """Rows of the last job, if they may be incomplete, as they were before."""
         if repeatable is not None and self.rows and (last := self.rows[-1].job) in repeatable:
+            self.incomplete = [row for row in self.rows if row.job == last]
             self.remove({last})
         elif repeatable is not None or not path.exists():
             self.write()
@@ -184,11 +204,18 @@ class Manifest:
             csv.writer(file).writerows([COLUMNS, *map(astuple, self.rows)])
 
     def add(self, rows: Iterable[Row]) -> None:
-        """Append the rows of one job to the file."""
-        rows = list(rows)
+        """Number the crops of one job's rows, and append the rows to the file."""
+        rows = self._numbered(rows)
         with _open(self._path, "a") as file:
             csv.writer(file).writerows(map(astuple, rows))
         self.rows += rows
+
+    def _numbered(self, rows: Iterable[Row]) -> list[Row]:
+        """The rows, with new numbers for crops without one."""
+        return [
+            replace(row, number=str(next(self._numbers))) if row.file and not row.number else row
+            for row in rows
+        ]
 
 
 def _read(path: Path) -> Iterator[Row]:
@@ -196,11 +223,12 @@ def _read(path: Path) -> Iterator[Row]:
     with _open(path, "r") as file:
         lines = csv.reader(file)
         header = next(lines, COLUMNS)
-        if header not in (COLUMNS, COLUMNS[:-1]):
+        if header not in (COLUMNS, COLUMNS[:-2], COLUMNS[:-3]):
             raise UserError(f"{path} has other columns than a manifest; choose another output folder")
         for line in lines:
             if len(line) == len(header) and line[1].isdecimal():
-                yield Row(*line)
+                row = Row(*line)
+                yield row if row.number.isdecimal() else replace(row, number="")
 
 
 def _open(path: Path, mode: str) -> TextIO:

@@ -13,8 +13,8 @@ from engine.errors import UserError
 from images.decode import MIN_SIZE_RATIO
 from images.near_duplicates import HASH_BITS
 
-MAY_CHANGE = frozenset({"out", "workers"})
-"""Arguments that do not affect the crops and may change when a run is resumed."""
+MAY_CHANGE = frozenset({"out", "workers", "exclude", "reject", "restore"})
+"""Arguments that may change when a run is resumed: they change which crops there are, but none of them."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,9 @@ class PrepareArguments:
     """ONNX file of a YuNet. By default OpenCV's frontal cascade finds the faces."""
     least_score: float | None = None
     """Lowest score of a detection; by default 4 overlapping windows for the cascades, 0.7 for a YuNet."""
+    least_support: int = 23
+    """Without a YuNet: lowest number of windows in which five cascades detect the face, its eyes or its mouth
+    again. Raise it if ties and coats are kept, lower it if faces are left out as "not a face"; 0 for any."""
     search_side: int = 1600
     """Longer side in pixels to which the cascades reduce larger photos. The smallest face they detect is a
     65th of it; the time grows with its square."""
@@ -58,13 +61,21 @@ class PrepareArguments:
     near_copy: int = 24
     """Of crops of a folder whose perceptual hashes differ in at most this many of 144 bits, keep the one with
     the most pixels in its photo; -1 keeps all."""
+    exclude: tuple[str, ...] | None = None
+    """Patterns of photos and folders to leave out, such as 'thumbs*' '*_mask.png' old/, as in a .gitignore
+    file: names at any depth or, with a slash before the end, paths in PHOTOS. Also removes the crops of such
+    photos. By default as in the call before; without a pattern, none."""
+    reject: tuple[int, ...] = ()
+    """Numbers, on the sheets kept.png, of crops to leave out. They stay left out in all further calls."""
+    restore: tuple[int, ...] = ()
+    """Numbers, on the sheets left_out.png, of crops to keep after all: rejected ones, and "not a face"."""
     workers: int | None = None
     """Worker processes; 0 for none. One per core by default."""
 
     def __post_init__(self) -> None:
         minimum = {
-            "size": 16, "enlarge": 0.5, "least_score": 0, "search_side": 64, "smallest": 1, "sharpness": 0,
-            "most_turned": 0, "most_outside": 0, "near_copy": -1, "workers": 0,
+            "size": 16, "enlarge": 0.5, "least_score": 0, "least_support": 0, "search_side": 64,
+            "smallest": 1, "sharpness": 0, "most_turned": 0, "most_outside": 0, "near_copy": -1, "workers": 0,
         }  # fmt: skip
         maximum = {
             "size": 1024, "enlarge": 4, "least_score": 1000, "search_side": 20_000, "smallest": 20_000,
@@ -78,6 +89,8 @@ class PrepareArguments:
             if not low <= value <= high:
                 limits = f"{low} or more" if high == math.inf else f"{low} to {high:,}"
                 raise UserError(f"--{field.name.replace('_', '-')} must be {limits}, not {value}")
+        if both := {*self.reject} & {*self.restore}:
+            raise UserError(f"--reject and --restore both name the crop {min(both)}: give it to one of them")
         if not 0 < self.fps <= 1000:
             raise UserError(f"--fps must be above 0 and at most 1000, not {self.fps:g}")
 

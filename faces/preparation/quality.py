@@ -13,11 +13,16 @@ from faces.align import Square
 from faces.pose import Pose
 from faces.preparation.options import PrepareArguments
 
-RejectionReason = Literal["too small", "cut off", "turned too far", "too blurred", "near-copy"]
+RejectionReason = Literal["not a face", "too small", "cut off", "turned too far", "too blurred", "near-copy"]
 """Why a face is left out. If several apply, the first in this order is reported."""
 
 REASONS = get_args(RejectionReason)
 
+ROTATED_FACTOR = 3
+"""By which a detection in a rotated photo needs more support: most photos are upright, so that most of these
+detections are false."""
+
+NOT_A_FACE: RejectionReason = "not a face"
 NEAR_COPY: RejectionReason = "near-copy"
 
 
@@ -38,7 +43,15 @@ def sharpness(crop: NDArray[np.uint8]) -> float:
 
 
 def rejection_reason(
-    arguments: PrepareArguments, square: Square, width: int, height: int, pose: Pose, sharpness: float
+    arguments: PrepareArguments,
+    square: Square,
+    width: int,
+    height: int,
+    pose: Pose,
+    sharpness: float,
+    support: int | None = None,
+    *,
+    rotated: bool = False,
 ) -> RejectionReason | None:
     """The first reason to leave out a face, or None. Near-duplicates are found later.
 
@@ -49,7 +62,12 @@ def rejection_reason(
         height: see `square`.
         pose: of the face.
         sharpness: of the crop.
+        support: of the detection; see `faces.detection.support`. None if there is none.
+        rotated: whether the photo was rotated to find a face.
     """
+    least_support = arguments.least_support * (ROTATED_FACTOR if rotated else 1)
+    if support is not None and support < least_support:
+        return "not a face"
     if square.side < arguments.min_crop_side:
         return "too small"
     if square.fraction_outside(width, height) > arguments.most_outside:

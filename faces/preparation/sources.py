@@ -11,6 +11,7 @@ from engine.errors import UserError
 from engine.files import shorten_stem
 from faces.preparation.options import PrepareArguments
 from faces.preparation.video import VIDEO_SUFFIXES, VideoSegment, split_video
+from images.exclude import Excluded, ExcludePatterns
 from images.scan import list_images
 
 FRAMES_PER_JOB = 64
@@ -47,8 +48,11 @@ class Job:
         return self.source.rpartition("/")[0]
 
 
-def find_jobs(arguments: PrepareArguments) -> list[Job]:
+def find_jobs(arguments: PrepareArguments) -> tuple[list[Job], Excluded]:
     """The jobs ordered by the names of their sources, with files that cannot be opened at the end.
+
+    Returns:
+        The jobs, and what the patterns of the arguments excluded.
 
     Raises:
         UserError: the folder of photos is missing or empty, or one of the two folders is inside the other.
@@ -57,7 +61,7 @@ def find_jobs(arguments: PrepareArguments) -> list[Job]:
     # Path.resolve would raise on circular links.
     _check_separate(folder, Path(os.path.realpath(arguments.out)))
     try:
-        listing = list_images(folder, VIDEO_SUFFIXES)
+        listing = list_images(folder, VIDEO_SUFFIXES, ExcludePatterns(arguments.exclude or ()))
     except OSError as error:
         raise UserError(f"cannot read the folder {arguments.photos} ({error.strerror})") from None
     out = os.path.realpath(arguments.out) + os.sep
@@ -72,9 +76,9 @@ def find_jobs(arguments: PrepareArguments) -> list[Job]:
         else:
             jobs.append(Job(name))
     if not jobs:
-        problem = f"; {': '.join(listing.skipped[0])}" if listing.skipped else ""
-        raise UserError(f"no photo or video in {arguments.photos}{problem}")
-    return [*jobs, *(Job(name, problem=reason) for name, reason in listing.skipped)]
+        problems = [": ".join(skipped) for skipped in listing.skipped[:1]] + listing.excluded.lines()
+        raise UserError("; ".join([f"no photo or video in {arguments.photos}", *problems]))
+    return [*jobs, *(Job(name, problem=reason) for name, reason in listing.skipped)], listing.excluded
 
 
 def crop_name(job: Job, frame: int | None, index: int, suffix: str) -> str:

@@ -6,9 +6,11 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from engine.errors import UserError
 from engine.files import atomic_write
@@ -26,12 +28,20 @@ from faces.recognition.calibration import (
     score_identification,
     threshold_at_far,
 )
-from faces.recognition.commands import SCRIPT, CommandResult, find_recognizer
+from faces.recognition.class_threshold import save_threshold
+from faces.recognition.commands import SCRIPT, CommandResult, find_recognizer, make_cropper
+from faces.recognition.face_crops import crop_single_face
 from faces.recognition.folder import load_labelled_images
 from faces.recognition.gallery import Gallery, check_network, empty_gallery, load_gallery, update_gallery
 from faces.recognition.options import CalibrateArguments
 from faces.recognition.pictures import save_roc_chart
 from faces.tables import write_csv
+from images.dataset import load_folder
+from images.decode import UnusableImageError
+from images.tiles import center_crop
+
+if TYPE_CHECKING:
+    from faces.recognition.recognizer import Recognizer
 
 FALSE_ACCEPT_RATES = (0.001, 0.01, 0.1)
 """The true-accept rate is reported at each of these that has enough impostor pairs."""
@@ -40,7 +50,7 @@ MAX_IMAGES = 10_000
 
 
 def calibrate(arguments: CalibrateArguments) -> CommandResult:
-    """Find the threshold for a false-accept rate; write the scores and curves.
+    """Find the threshold for a false-accept rate; write the scores and curves of one for a gallery.
 
     Each person serves as a stranger too: an image's best similarity to the others is what it would get if
     its own person were not enrolled.
@@ -49,6 +59,8 @@ def calibrate(arguments: CalibrateArguments) -> CommandResult:
         UserError: The network, folder or gallery cannot be used, or the output cannot be written.
     """
     recognizer = find_recognizer(arguments.checkpoint, arguments.runs, arguments.device)
+    if arguments.classes:
+        return calibrate_classes(arguments, recognizer)
     if arguments.gallery is not None:
         load_gallery(arguments.gallery, recognizer.digest)  # fail before the images are decoded
     with report_write_errors(arguments.output):
@@ -60,13 +72,17 @@ def calibrate(arguments: CalibrateArguments) -> CommandResult:
         workers=worker_count(arguments.workers),
         label=arguments.label,
         centre=recognizer.settings.centre,
+        exclude=arguments.exclude,
     )
     if len(data.images) > MAX_IMAGES:
         raise UserError(
             f"{arguments.folder} contains {len(data.images):,} images, too many to compare all pairs: "
             f"calibrate on at most {MAX_IMAGES:,} of them"
         )
-    embeddings, people = recognizer.embeddings(data.images), data.class_names()
+    problems = [f"{file}: {reason}" for file, reason in data.skipped]
+    rows, faces = labelled_faces(recognizer, arguments, data.folder, data.files, data.images, problems)
+    names = data.class_names()
+    embeddings, people = recognizer.embeddings(faces), [names[row] for row in rows]
     genuine, impostor = pair_similarities(embeddings, people)
     pairs = roc_curve(genuine, impostor)
     _, result = enroll_and_identify(embeddings, people, arguments.enrolled)
@@ -78,8 +94,8 @@ def calibrate(arguments: CalibrateArguments) -> CommandResult:
     }
     scores = {
         "network": recognizer.digest,
-        "people": len(data.classes),
-        "images": len(data.images),
+        "people": len({*people}),
+        "images": len(people),
         "threshold": threshold,
         "wanted_far": arguments.far,
         "open_set": {
@@ -98,7 +114,7 @@ def calibrate(arguments: CalibrateArguments) -> CommandResult:
     }
     unsupported = [far for far in FALSE_ACCEPT_RATES if far not in true_accept_rates]
     lines = [
-        f"{len(data.images):,} images of {len(data.classes):,} people: {arguments.enrolled} of each "
+        f"{len(people):,} images of {len({*people}):,} people: {arguments.enrolled} of each "
         f"enrolled, {identified:,} identified",
         f"threshold {threshold:.4f}: false-accept rate {result.false_accept_rate(threshold):.2%} (requested: "
         f"{arguments.far:.2%}), identification rate {result.identification_rate(threshold):.1%}",
@@ -126,7 +142,96 @@ def calibrate(arguments: CalibrateArguments) -> CommandResult:
 
         update_gallery(path, set_threshold)
         lines.append(f"threshold written to {path}")
-    return CommandResult(lines)
+    return CommandResult(lines, problems, data.excluded.lines())
+
+
+def calibrate_classes(arguments: CalibrateArguments, recognizer: Recognizer) -> CommandResult:
+    """Find the threshold of predict for a false-accept rate, and write it beside the checkpoint.
+
+    Raises:
+        UserError: The folder cannot be used or contains no strangers, or the threshold cannot be written.
+    """
+    settings = recognizer.settings
+    data = load_folder(
+        arguments.folder,
+        round(recognizer.side / settings.centre),
+        cache=arguments.cache,
+        workers=worker_count(arguments.workers),
+        exclude=arguments.exclude,
+        progress=False,
+    )
+    problems = [f"{file}: {reason}" for file, reason in data.skipped]
+    images = center_crop(data.images, recognizer.side)
+    rows, faces = labelled_faces(recognizer, arguments, data.folder, data.files, images, problems)
+    probabilities = recognizer.probabilities(faces)
+    classes = np.array([_class_index(data.files[row], recognizer.classes) for row in rows])
+    best, predicted = probabilities.max(1), probabilities.argmax(1)
+    strangers, known = best[classes < 0], classes >= 0
+    if not len(strangers):
+        raise UserError(f"{arguments.folder} contains images of the classes only: add images of others")
+    threshold = threshold_at_far(strangers, arguments.far)
+    far = accept_rate(strangers, threshold)
+    count = len(strangers)
+    lines = [
+        f"{count:,} images of strangers, {known.sum():,} of the classes",
+        f"threshold {threshold:.4f}: false-accept rate {far:.2%} (requested: {arguments.far:.2%})",
+        *_too_few_trials("the threshold is approximate", [arguments.far], count, "images of strangers"),
+    ]
+    if known.any():
+        right = predicted[known] == classes[known]
+        kept = right & (best[known] >= threshold)
+        lines.append(
+            f"of the classes' images, {right.mean():.1%} get the right name without the threshold, and "
+            f"{kept.mean():.1%} with it"
+        )
+    lines.append(f"threshold written to {save_threshold(recognizer, threshold)}")
+    return CommandResult(lines, problems, data.excluded.lines())
+
+
+def _class_index(file: str, classes: Sequence[str]) -> int:
+    """The class after which the first folder in a file's path is named; -1 for strangers."""
+    folder = file.partition("/")[0] if "/" in file else None
+    return classes.index(folder) if folder in classes else -1
+
+
+def labelled_faces(
+    recognizer: Recognizer,
+    arguments: CalibrateArguments,
+    folder: Path,
+    files: Sequence[str],
+    images: NDArray[np.uint8],
+    problems: list[str],
+) -> tuple[list[int], NDArray[np.uint8]]:
+    """The face of each image: detected in it or, with `whole_image`, the image itself.
+
+    Args:
+        recognizer: The network.
+        arguments: How faces are cropped.
+        folder: Of the files.
+        files: N names.
+        images: uint8 [N, 3, T, T], cropped as in training.
+        problems: Gets a line for each image that is left out.
+
+    Returns:
+        The rows of the M images with a face, and their crops, uint8 [M, 3, T, T].
+
+    Raises:
+        UserError: No image has a face, or the detector cannot be loaded.
+    """
+    if arguments.whole_image:
+        return list(range(len(files))), images
+    cropper, crops = make_cropper(recognizer, arguments), {}
+    for row, file in enumerate(tqdm(files, "detecting faces", unit=" images", disable=None)):
+        try:
+            crops[row] = crop_single_face(cropper, folder / file, largest=arguments.largest_face)
+        except UnusableImageError as unusable:
+            problems.append(f"{file}: {unusable}")
+    if not crops:
+        raise UserError(
+            f"no face found in any of the {len(files):,} images of {folder}: if they are crops of faces, add "
+            "--whole-image"
+        )
+    return list(crops), np.stack([*crops.values()])
 
 
 def enroll_and_identify(

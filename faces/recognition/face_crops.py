@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faces.align import Box, central_box
-from images.decode import decode, decode_full
+from faces.detection.opencv import report_detection_errors
+from images.decode import UnusableImageError, decode, decode_full
 from images.tiles import center_crop
 
 
@@ -31,6 +32,39 @@ class FaceCrops:
 
 FaceCropper = Callable[[Path], FaceCrops]
 """Crops the faces of a photo; raises `images.decode.UnusableImageError` if it cannot be read."""
+
+NO_FACE = "no face found; --whole-image skips face detection"
+
+
+def crop_faces(cropper: FaceCropper, path: Path) -> FaceCrops:
+    """The faces of a photo.
+
+    Raises:
+        UnusableImageError: the photo cannot be read, face detection fails, or there is no face.
+    """
+    with report_detection_errors():
+        faces = cropper(path)
+    if not faces.boxes:
+        raise UnusableImageError(NO_FACE)
+    return faces
+
+
+def crop_single_face(cropper: FaceCropper, path: Path, *, largest: bool) -> NDArray[np.uint8]:
+    """The face of a photo of one person, uint8 [3, T, T].
+
+    Args:
+        cropper: crops its faces.
+        path: of the photo.
+        largest: take the largest of several faces.
+
+    Raises:
+        UnusableImageError: see `crop_faces`; or there are several faces, and `largest` is False.
+    """
+    faces = crop_faces(cropper, path)
+    if len(faces.boxes) > 1 and not largest:
+        raise UnusableImageError(f"{len(faces.boxes)} faces found; --largest-face takes the largest")
+    areas = [(right - left) * (bottom - top) for left, top, right, bottom in faces.boxes]
+    return faces.crops[int(np.argmax(areas))]
 
 
 def whole_image_cropper(side: int, centre: float) -> FaceCropper:
@@ -63,16 +97,17 @@ def detected_face_cropper(side: int, detector: Path | None, enlarge: float) -> F
     """
     from faces.preparation.cropper import Cropper  # imports OpenCV
     from faces.preparation.options import PrepareArguments
+    from faces.preparation.quality import NOT_A_FACE
 
     nowhere = Path()
-    # Small faces are scaled up rather than left out: every detected face gets a name.
+    # Small and turned faces are not left out: every detected face gets a name.
     cropper = Cropper(
         PrepareArguments(nowhere, nowhere, size=side, smallest=1, enlarge=enlarge, detector=detector)
     )
 
     def crop(path: Path) -> FaceCrops:
         photo = decode_full(path)
-        found = list(cropper.crops(photo))
+        found = [crop for crop in cropper.crops(photo) if crop.rejection_reason != NOT_A_FACE]
         crops = np.stack([crop.image for crop in found]) if found else np.empty((0, 3, side, side), np.uint8)
         return FaceCrops(photo, [crop.detection.box for crop in found], crops)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from engine.errors import UserError
 from faces.data import TrainingData
 from faces.tables import open_csv
 from images.dataset import ImageDataset, load_folder
+from images.exclude import Excluded, ExcludePatterns
 from images.scan import system_entry
 from images.tiles import center_crop
 
@@ -42,11 +43,13 @@ class LabelledImages(TrainingData):
         labels: int64 [N], indices of `classes`.
         classes: Names, sorted.
         has_split: Whether the folder itself is split into `train` and `validate`.
+        excluded: What the patterns excluded.
     """
 
     labels: NDArray[np.int64]
     classes: tuple[str, ...]
     has_split: bool
+    excluded: Excluded
 
     def facts(self) -> dict[str, Any]:
         """See `TrainingData`."""
@@ -58,13 +61,14 @@ class LabelledImages(TrainingData):
         return [self.classes[label] for label in self.labels]
 
     def summary(self) -> str:
-        """One line with the numbers of images, classes, images left out and images held out."""
+        """The numbers of images, classes, and images left out, held out and, in other lines, excluded."""
         counts = np.bincount(self.labels[self.training_indices], minlength=len(self.classes))
         return (
             f"{len(self.images):,} images of {len(self.classes):,} classes from {self.folder} "
             f"({len(self.skipped):,} left out), {counts.min():,} to {counts.max():,} training images per "
             f"class; {len(self.held_out_indices):,} images held out"
             + (f", from {VALIDATE}/" if self.has_split else "")
+            + "".join(f"\n{line}" for line in self.excluded.lines())
         )
 
 
@@ -77,6 +81,7 @@ def load_labelled_images(
     label: str | None = None,
     centre: float = 1.0,
     held_out: float = 0.0,
+    exclude: Collection[str] = (),
 ) -> LabelledImages:
     """Load a folder of classes.
 
@@ -90,14 +95,17 @@ def load_labelled_images(
             group is the class; None for sub-folders.
         centre: Share of the images' side, around the centre, to keep.
         held_out: Share of each class to hold out, unless the folder is split; 0 for none.
+        exclude: Patterns of images and folders to leave out; see `images.exclude`.
 
     Raises:
         UserError: The folder does not exist; there are fewer than two classes, an empty class or, if images
             are held out, a class with one image; two classes or both sides of a split contain the same image;
             the folder is split into others than `train` and `validate`; the labels cannot be read.
     """
-    faces = load_folder(folder, round(side / centre), cache=cache, workers=workers, progress=False)
-    has_split = label is None and _is_split(faces.folder)
+    faces = load_folder(
+        folder, round(side / centre), cache=cache, workers=workers, exclude=exclude, progress=False
+    )
+    has_split = label is None and _is_split(faces.folder, exclude)
     if label is not None:
         class_of_file, reason = _classes_by_label(faces, label), f"no class by {label}"
     else:
@@ -109,7 +117,7 @@ def load_labelled_images(
     files, fingerprints = [faces.files[row] for row in rows], [int(faces.fingerprints[row]) for row in rows]
     classes = tuple(sorted({*names}))
     if label is None:
-        _check_none_empty(faces, has_split)
+        _check_none_empty(faces, has_split, exclude)
     if len(classes) < 2:
         raise UserError(
             f"{folder} must have at least two classes, and has {classes[0] if classes else 'none'}: make a "
@@ -134,6 +142,7 @@ def load_labelled_images(
         digest=state.hexdigest(),
         folder=faces.folder,
         has_split=has_split,
+        excluded=faces.excluded,
     )
 
 
@@ -177,16 +186,16 @@ def hold_out(
     return held
 
 
-def _is_split(folder: Path) -> bool:
+def _is_split(folder: Path, exclude: Collection[str]) -> bool:
     """Whether the only sub-folders are train/ and validate/.
 
     Raises:
         UserError: The folder is split in another way, which would be mistaken for classes.
     """
-    names = {path.name for path in _subfolders(folder)}
+    names = {*_subfolders(folder, exclude)}
     if names == {TRAIN, VALIDATE}:
         return True
-    if TRAIN in names and _subfolders(folder / TRAIN):
+    if TRAIN in names and _subfolders(folder, exclude, TRAIN):
         others = ", ".join(f"{name}/" for name in sorted(names - {TRAIN})) or "nothing"
         raise UserError(
             f"{folder / TRAIN} has sub-folders, and beside it is {others} instead of {VALIDATE}/ alone: "
@@ -194,7 +203,7 @@ def _is_split(folder: Path) -> bool:
         )
     # Classes may have such names too, and sub-folders: this takes several, and all of them.
     common = len(names) > 1 and {name.casefold() for name in names} <= SPLIT_NAMES
-    if common and all(_subfolders(folder / name) for name in names):
+    if common and all(_subfolders(folder, exclude, name) for name in names):
         parts = ", ".join(f"{name}/" for name in sorted(names))
         raise UserError(
             f"{folder} is split into {parts}, all with sub-folders, not into {TRAIN}/ and {VALIDATE}/ alone: "
@@ -203,11 +212,16 @@ def _is_split(folder: Path) -> bool:
     return False
 
 
-def _subfolders(folder: Path) -> list[Path]:
+def _subfolders(folder: Path, exclude: Collection[str], parent: str = "") -> list[str]:
+    """Names of the subfolders of a folder's subfolder `parent` that may contain images."""
+    patterns, prefix = ExcludePatterns(exclude), f"{parent}/" if parent else ""
     return [
-        path
-        for path in sorted(folder.iterdir())
-        if path.is_dir() and not path.name.startswith(".") and not system_entry(path.name)
+        path.name
+        for path in sorted((folder / parent).iterdir())
+        if path.is_dir()
+        and not path.name.startswith(".")
+        and not system_entry(path.name)
+        and not patterns.exclude(prefix + path.name, is_folder=True)
     ]
 
 
@@ -244,16 +258,17 @@ def _read_column(table: Path, name: str) -> dict[str, str] | None:
         return {row["file"]: row[name] for row in reader}
 
 
-def _check_none_empty(faces: ImageDataset, has_split: bool) -> None:
+def _check_none_empty(faces: ImageDataset, has_split: bool, exclude: Collection[str]) -> None:
     depth = 2 if has_split else 1
     used = {"/".join(name.split("/")[:depth]) for name in faces.files}
-    for parent in [faces.folder / TRAIN, faces.folder / VALIDATE] if has_split else [faces.folder]:
-        for path in _subfolders(parent):
-            name = path.relative_to(faces.folder).as_posix()
+    for parent in (TRAIN, VALIDATE) if has_split else ("",):
+        for subfolder in _subfolders(faces.folder, exclude, parent):
+            name = f"{parent}/{subfolder}" if parent else subfolder
             if name not in used:
                 reasons = (f" ({file}: {why})" for file, why in faces.skipped if file.startswith(f"{name}/"))
                 raise UserError(
-                    f"the class {path} has no usable image{next(reasons, '')}: add some, or remove the folder"
+                    f"the class {faces.folder / name} has no usable image{next(reasons, '')}: add some, or "
+                    "remove the folder"
                 )
 
 

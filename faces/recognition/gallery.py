@@ -23,6 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 from engine.errors import UserError
 from engine.files import atomic_write
 from engine.lock import locked
+from faces.recognition.assignment import choose
 
 FORMAT = 1
 """Version of the file format."""
@@ -39,8 +40,8 @@ class Match:
     """The identification of a face.
 
     Attributes:
-        name: None (unknown) if the similarity is below the threshold.
-        nearest: The most similar person, named or not.
+        name: None (unknown) if the similarity is below the threshold, or the name given to another face.
+        nearest: The named person; without a name, the most similar one.
         similarity: The best cosine with one of that person's embeddings, in [-1, 1].
     """
 
@@ -122,8 +123,13 @@ class Gallery:
         best = [cosines[:, names == name].max(1) for name in self.people]
         return np.clip(np.stack(best, 1), -1, 1)
 
-    def identify(self, embeddings: ArrayLike, threshold: float) -> list[Match]:
+    def identify(self, embeddings: ArrayLike, threshold: float, *, once: bool = False) -> list[Match]:
         """The most similar person to each face, [M, D], if the similarity is at least the threshold.
+
+        Args:
+            embeddings: of the faces.
+            threshold: minimum similarity.
+            once: give each name to one face at most; see `faces.recognition.assignment.choose`.
 
         Raises:
             UserError: Nobody is enrolled, or the threshold is outside [-1, 1].
@@ -131,11 +137,12 @@ class Gallery:
         check_threshold(threshold)
         if not self.names:
             raise UserError("nobody is in the gallery; add people with recognize.py enroll")
-        people, matches = list(self.people), []
-        for row in self.similarities(embeddings):
-            best = int(row.argmax())
-            similarity = float(row[best])
-            matches.append(Match(people[best] if similarity >= threshold else None, people[best], similarity))
+        people, similarities = list(self.people), self.similarities(embeddings)
+        matches = []
+        for row, chosen in zip(similarities, choose(similarities, threshold, once=once), strict=True):
+            column = int(row.argmax()) if chosen is None else chosen
+            name = None if chosen is None else people[chosen]
+            matches.append(Match(name, people[column], float(row[column])))
         return matches
 
     def save(self, path: str | Path) -> None:

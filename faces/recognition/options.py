@@ -30,6 +30,8 @@ class CropArguments:
     """Device of the network; auto selects CUDA, then Apple's MPS, then the CPU."""
     runs: Path = Path("outputs/classifiers")
     """Folder of the runs that can be given by name or number."""
+    exclude: tuple[str, ...] = ()
+    """Patterns of photos and folders to leave out, as for train_classifier.py; they come last."""
 
     def __post_init__(self) -> None:
         if not 0.5 <= self.enlarge <= 4:
@@ -44,6 +46,8 @@ class OutputArguments(CropArguments):
     """Folder for recognized.csv and for copies of the photos with boxes and names."""
     copies: bool = True
     """Write the copies."""
+    once: bool = False
+    """Give each name to at most one face of a photo, so that the sum of the scores is largest."""
     json: bool = False
     """Print JSON instead of a table."""
 
@@ -56,6 +60,14 @@ class PredictArguments(OutputArguments):
     """A run of train_classifier.py (folder, or name or number in --runs), or a checkpoint file."""
     photos: Annotated[tuple[Path, ...], Positional, arg(metavar="PHOTO...")]
     """Photos, and folders of photos."""
+    threshold: float | None = None
+    """Minimum probability, from 0 to 1, for a name; a face below it is none of the classes. By default the
+    threshold of calibrate --classes or, if there is none, 0, which names every face."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.threshold is not None and not 0 <= self.threshold <= 1:
+            raise UserError(f"--threshold must be a probability, from 0 to 1, not {self.threshold}")
 
 
 @dataclass(frozen=True)
@@ -78,8 +90,16 @@ class IdentifyArguments(OutputArguments):
             check_threshold(self.threshold)
 
 
+@dataclass(frozen=True, kw_only=True)
+class FaceArguments(CropArguments):
+    """Which face of an image is the person."""
+
+    largest_face: bool = False
+    """Of several faces in an image, take the largest; without this, the image is left out."""
+
+
 @dataclass(frozen=True)
-class EnrollArguments(CropArguments):
+class EnrollArguments(FaceArguments):
     """Add a person to a gallery, by a few images and without training."""
 
     gallery: Annotated[Path, Positional, arg(metavar="GALLERY")]
@@ -87,7 +107,7 @@ class EnrollArguments(CropArguments):
     name: Annotated[str, Positional, arg(metavar="NAME")]
     """Name of the person. Images of a person already enrolled are added to theirs."""
     images: Annotated[tuple[Path, ...], Positional, arg(metavar="IMAGE...")]
-    """Images, and folders of images, of one face each."""
+    """Images, and folders of images, of one face each. Others are left out."""
     checkpoint: str | None = None
     """The network, as for predict; required for a new gallery."""
 
@@ -113,18 +133,22 @@ class RemoveArguments:
 
 
 @dataclass(frozen=True)
-class CalibrateArguments:
-    """Find the threshold for a false-accept rate, on a folder with one sub-folder per person.
+class CalibrateArguments(FaceArguments):
+    """Find the threshold for a false-accept rate.
 
-    Use people that the network was not trained on: it separates those it knows better than others.
+    That of a gallery: on a folder with one sub-folder per person. Use people that the network was not trained
+    on: it separates those it knows better than others. With --classes, that of predict: on strangers.
     """
 
     checkpoint: Annotated[str, Positional, arg(metavar="CHECKPOINT")]
     """A run of train_classifier.py (folder, or name or number in --runs), or a checkpoint file."""
     folder: Annotated[Path, Positional, arg(metavar="FOLDER")]
-    """Images with one sub-folder per person, cropped as the training images were."""
+    """Images with one sub-folder per person."""
     far: float = 0.01
     """False-accept rate: the share of strangers' faces that may be given a name."""
+    classes: bool = False
+    """Calibrate predict instead of identify: FOLDER contains strangers, in any sub-folders. Sub-folders named
+    as classes may contain images of these, to measure how many keep their name."""
     enrolled: int = 4
     """Images to enroll of each person, the first by file name; the others are identified."""
     gallery: Path | None = None
@@ -137,14 +161,13 @@ class CalibrateArguments:
     """Folder of decoded images."""
     workers: int | None = None
     """Processes that decode images; 0 for this one, one per core if not given."""
-    device: Device = "auto"
-    """Device of the network."""
-    runs: Path = Path("outputs/classifiers")
-    """Folder of the runs that can be given by name or number."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0 <= self.far < 1:
             raise UserError(f"--far must be at least 0 and less than 1, not {self.far}")
+        if self.classes and (self.gallery is not None or self.label is not None):
+            raise UserError("--classes is for predict, and --gallery and --label are for identify")
         at_least(self, 1, "enrolled")
         at_least(self, 0, "workers")
 

@@ -98,6 +98,7 @@ def load_data(plan: Plan[ClassifierSettings], folder: Path) -> LabelledImages:
         label=settings.label,
         centre=settings.centre,
         held_out=settings.held_out,
+        exclude=settings.exclude,
     )
     check_data(plan, data.digest, len(data.images))
     return data

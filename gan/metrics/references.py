@@ -83,6 +83,7 @@ def _load(info: RunInfo, folder: Path) -> ImageDataset:
         workers=worker_count(settings.workers),
         held_out=settings.held_out,
         group_near_duplicates=groups_near_duplicates(info),
+        exclude=settings.exclude,
     )
 
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from engine.errors import UserError
 from faces.photos import Photos, check_output, list_photos, mark_output
+from images.exclude import Excluded
 
 
 @pytest.fixture
@@ -86,7 +87,7 @@ STEMS = ("a", "A", "a-2", "ß", "SS", "b", "顔" * 80, "x" * 251, "X" * 251)
 @given(st.lists(st.sampled_from(STEMS), min_size=1, max_size=8))
 def test_copy_names_are_unique(stems):
     photos = [Path(str(number)) / f"{stem}.jpg" for number, stem in enumerate(stems)]
-    names = Photos((), photos, []).copy_names()
+    names = Photos((), photos, [], Excluded()).copy_names()
     assert list(names) == photos
     assert len({name.casefold() for name in names.values()}) == len(photos)
     assert all(len(os.fsencode(name)) <= 255 for name in names.values())

@@ -9,6 +9,7 @@ from torch import nn
 from gan.config import Settings, preset_settings
 from gan.summary import summary
 from images.dataset import ImageDataset
+from images.exclude import Excluded
 
 CPU = torch.device("cpu")
 SETTINGS = replace(preset_settings("light"), pack=1, normalisation="none", precision="float32")
@@ -34,6 +35,7 @@ def faces(size: int, *, mapped: bool = False) -> ImageDataset:
         held_out=np.arange(1200) < 60,
         split_keys=np.arange(1200, dtype=np.uint64),
         near_duplicates=0,
+        excluded=Excluded(),
     )
 
 

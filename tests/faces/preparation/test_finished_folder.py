@@ -163,7 +163,7 @@ def test_a_manifest_without_versions_is_trusted_and_converted(tmp_path):
     folder, out = tmp_path / "in", tmp_path / "out"
     save_photo(folder / "1.png", 1)
     prepare_here(folder, out)
-    rows = [line.rpartition(",")[0] for line in (out / "manifest.csv").read_text().splitlines()]
+    rows = [line.rsplit(",", 3)[0] for line in (out / "manifest.csv").read_text().splitlines()]
     (out / "manifest.csv").write_text("".join(f"{row}\n" for row in rows))
     assert prepare_here(folder, out).new == 0
     save_photo(folder / "3.png", 3)
@@ -198,7 +198,7 @@ def test_edited_or_damaged_crops_are_skipped_on_the_sheet(tmp_path):
     save_photo(folder / "5.png", 5)
     assert prepare_here(folder, out, near_copy=-1).new == 1
     sheet = load_png(out / "kept.png")
-    assert np.array_equal(sheet[:, :, :112], load_png(out / read_manifest(out)[-1]["file"]))
+    assert np.array_equal(sheet[:, :112, :112], load_png(out / read_manifest(out)[-1]["file"]))
     assert (sheet[:, :, 112:] == 255).all()
 
 

@@ -12,11 +12,8 @@ from faces.align import crop_aligned, square_around_points
 from faces.landmarks.point_set import load_point_set
 from faces.pose import pose_from_landmarks
 from faces.preparation import PrepareArguments, cropper, prepare
-from faces.preparation.contact_sheets import save_sheet
-from faces.preparation.manifest import Row
 from faces.preparation.sources import Job, crop_name
 from images.scan import list_images
-from images.tiles import number_tiles
 from tests.faces.detection.tiny_yunet import POINTS, save_tiny_yunet
 from tests.faces.photos import photo, save_photo
 from tests.faces.preparation.helpers import (
@@ -74,31 +71,6 @@ def test_printed_summary(prepared):
     assert "6/6" in output.error or "9/9" in output.error  # the progress bar
 
 
-def test_contact_sheet_contains_the_crops(prepared):
-    _, out = prepared
-    sheet = load_png(out / "kept.png")
-    assert sheet.shape == (3, 112, 10 * 114 - 2)
-    tiles = [sheet[:, :, 114 * index : 114 * index + 112] for index in range(6)]
-    crops = [load_png(out / row["file"]) for row in read_manifest(out) if row["file"]]
-    np.testing.assert_array_equal(tiles, crops)
-    assert (sheet[:, :, 6 * 114 :] == 255).all()
-    assert not (out / "left_out.png").exists()
-
-
-def test_contact_sheet_of_many_crops_has_a_hundred(tmp_path):
-    for index in range(130):
-        Image.new("RGB", (16, 16), (index, 0, 0)).save(tmp_path / f"{index}.png")
-    rows = [Row(f"{index}", "0", verdict="kept", file=f"{index}.png") for index in range(130)]
-    save_sheet(tmp_path / "sheet.png", tmp_path, rows, 16)
-    sheet = load_png(tmp_path / "sheet.png")
-    assert sheet.shape == (3, 10 * 18 - 2, 10 * 18 - 2)
-    reds = sheet[0, 8::18, 8::18].ravel()
-    assert len({*reds.tolist()}) == 100
-    assert (np.diff(reds.astype(int)) > 0).all()
-    assert reds.min() < 10
-    assert reds.max() > 119
-
-
 def test_camera_raw_is_left_out(tmp_path):
     folder = save_photos(tmp_path, photo(1)[0])
     to_pillow(photo(1, side=60)[0]).save(folder / "camera.dng", "TIFF")
@@ -143,16 +115,11 @@ def test_rejection_reasons_in_manifest_summary_and_sheet(tmp_path):
     ]
     assert len(list_images(tmp_path / "out" / "left_out").files) == 4
     sheet = load_png(tmp_path / "out" / "left_out.png")
-    assert sheet.shape == (3, 112, 10 * 114 - 2)
-    left_out = sorted(
-        (row["verdict"], row["file"]) for row in read_manifest(tmp_path / "out") if row["file"][0] == "l"
-    )
-    labels = ["cut", "near-copy", "blurred", "small"]
-    crops = np.stack([load_png(tmp_path / "out" / file) for _, file in left_out])
-    labelled = number_tiles(crops, labels)
-    assert (labelled != crops).any((1, 2, 3)).all()
-    for index, crop in enumerate(labelled):
-        np.testing.assert_array_equal(sheet[:, :, 114 * index : 114 * index + 112], crop)
+    left_out = [row["file"] for row in read_manifest(tmp_path / "out") if row["file"][0] == "l"]
+    for index, file in enumerate(left_out):
+        tile = sheet[:, :112, 114 * index : 114 * index + 112]
+        np.testing.assert_array_equal(tile, load_png(tmp_path / "out" / file))
+        assert (sheet[:, 112:, 114 * index : 114 * index + 112] < 128).any()  # number and reason
     assert (sheet[:, :, 114 * 4 :] == 255).all()
 
 

@@ -35,7 +35,7 @@ def test_workers_without_remaining_jobs(tmp_path, monkeypatch):
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(preparation, "save_sheet", die)
+        patch.setattr(preparation, "save_sheets", die)
         with pytest.raises(Killed):
             prepare_here(folder, out)
     (folder / "3.png").unlink()
@@ -78,7 +78,7 @@ def test_resume_after_kill_gives_the_same_output(photos, prepared, tmp_path, mon
     with monkeypatch.context() as patch:
         patch.setattr(preparation, "process_job", process_job)
         if where == "before the sheets":
-            patch.setattr(preparation, "save_sheet", die)
+            patch.setattr(preparation, "save_sheets", die)
         with pytest.raises(Killed):
             prepare_here(photos, out)
     path = out / "manifest.csv"
