@@ -30,6 +30,7 @@ def main() -> int:
 def _train(argv: list[str], dry_run: bool, world: World) -> int:
     from engine.finite import EXIT_DIVERGED
     from engine.setup import run_loop
+    from gan import milestones
     from gan.rollback import UnrecoverableError
     from gan.setup import load_data, make_plan, make_trainer, make_validator, open_gan_run
     from gan.summary import summary
@@ -49,7 +50,11 @@ def _train(argv: list[str], dry_run: bool, world: World) -> int:
     trainer = make_trainer(plan, data, world)
     validator = make_validator(plan, data) if world.is_rank_zero else None
     with open_gan_run(plan, data, trainer, validator, Path(folder).resolve().name) as (run, loop):
-        outcome = run_loop(loop, run, plan.settings.output, UnrecoverableError)
+        is_new = not (plan.resumed or loop.fine_tuned)
+        notes = milestones.preview(plan.settings, len(data.training_indices)) if is_new else []
+        outcome = run_loop(loop, run, notes, UnrecoverableError)
+    if outcome:
+        print("\n".join(milestones.conclusion(plan.settings, run, outcome.step, loop.best)))
     return outcome.exit_code if outcome else EXIT_DIVERGED
 
 

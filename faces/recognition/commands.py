@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from engine.errors import UserError
 from engine.files import atomic_write, is_file
 from engine.png import save_png
+from engine.progress import ProgressBar
 from engine.runs import find_run_or_checkpoint, report_write_errors
 from engine.settings import Device
 from faces.detection.opencv import report_detection_errors
@@ -263,7 +263,7 @@ def _name_faces(
     with report_write_errors(arguments.output):
         check_output(arguments.output, SCRIPT)
         mark_output(arguments.output, SCRIPT)
-        for photo in tqdm(photos.files, "naming faces", unit=" photos", disable=None):
+        for photo in ProgressBar(photos.files, "naming faces", unit=" photos"):
             try:
                 with report_detection_errors():
                     faces = cropper(photo)
