@@ -16,7 +16,6 @@ from engine.lock import is_locked
 from engine.runs import (
     DEFAULT_KIND,
     INTERRUPTED,
-    RUN_NAME,
     checkpoints,
     gave_up,
     has_checkpoint,
@@ -74,10 +73,11 @@ def find_folders(output: Path) -> tuple[list[Path], list[str]]:
     Raises:
         UserError: `output` cannot be read.
     """
-    folders = [output] if numbered_folders(output) else []
+    runs = numbered_folders(output)
+    folders = [output] if runs else []
     others = []
     for path in sorted(output.iterdir() if output.is_dir() else []):
-        if path.name.startswith(".") or path.name == "README.md" or RUN_NAME.fullmatch(path.name):
+        if path.name.startswith(".") or path.name == "README.md" or path in runs:
             continue
         try:
             inside = path.is_dir() and bool(numbered_folders(path))
