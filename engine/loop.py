@@ -25,7 +25,7 @@ from engine.errors import UserError
 from engine.finite import DivergedError
 from engine.progress import ProgressBar
 from engine.run_logger import RunLogger
-from engine.runs import INTERRUPTED
+from engine.runs import INTERRUPTED, checkpoint_path
 from engine.settings import TrainingSettings
 from engine.signals import SignalHandler, exit_code, grace_period
 
@@ -239,13 +239,18 @@ class TrainingLoop:
         if due.save or is_best:
             logger.flush()
             try:
-                self.saved = save(logger.run, step, self.state(), trainer.settings.keep, trainer.weights)
+                self.save()
             except DivergedError:
                 self.best.load_state(best_before)  # or a checkpoint that was never written would be the best
                 raise
             if is_best:
-                save_as_best(self.saved)
+                save_as_best(checkpoint_path(logger.run, step))
         return None
+
+    def save(self) -> None:
+        """Write a checkpoint."""
+        trainer, run = self.trainer, self.logger.run
+        self.saved = save(run, trainer.step_count, self.state(), trainer.settings.keep, trainer.weights)
 
     def _show_progress(self, values: dict[str, float], *, scored: bool) -> None:
         """Show logged values in the bar, or write a line of a log if there is a score among them."""

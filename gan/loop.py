@@ -155,6 +155,8 @@ class GanLoop(TrainingLoop):
             self.monitor.load_state(state["course"]["watch"])
         self.timer.roll_back(from_step - self.trainer.step_count)
         self.world.on_rank_zero(self._report_rollback)
+        # Or a process that is killed before the next checkpoint would repeat the trouble and the rollback.
+        self.world.on_rank_zero(self.save)
         if state is None:
             self.world.on_rank_zero(self.log_start)
 
