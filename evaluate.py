@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from engine.cli import parse
 from engine.errors import UserError, run_script
+from engine.progress import ProgressBar
 from engine.runs import find_checkpoint
 from engine.settings import Device, at_least
 from gan.config import read_info
@@ -125,7 +125,7 @@ def main() -> None:
 
     def generate(seed: int) -> NDArray[np.uint8]:
         images = generate_images(generator, draw(count, generator.latent_size, seed))
-        return np.stack(list(tqdm(images, "generating", count, unit=" images")))
+        return np.stack(list(ProgressBar(images, "generating", count, unit=" images")))
 
     evaluation = evaluate(
         generate,

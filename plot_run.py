@@ -1,7 +1,8 @@
 """Plot the curves of a run, or make a film of its sample grids.
 
 The curves (losses, D(x) and D(G(z)), accuracies, gradient norms, scores) are written to curves.png in the
-run's folder, the film (--film) to timelapse.gif or timelapse.mp4. Existing files are replaced.
+run's folder, the film (--film) to timelapse.gif or timelapse.mp4. Existing files are replaced. The best step,
+which is marked, has the lowest mean of its KID and the two before.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from engine.best import SMOOTHED, BestTracker
 from engine.cli import parse
 from engine.errors import UserError, run_script
 from engine.files import is_file
@@ -18,7 +20,7 @@ from gan.options import RunArguments
 from images import VideoFormat
 
 if TYPE_CHECKING:
-    from images.plots import Panels
+    from images.plots import Mark, Metrics, Panels
 
 PANELS: Panels = (
     ("loss [nats]", {"loss/discriminator": "D", "loss/generator": "G"}),
@@ -31,6 +33,7 @@ PANELS: Panels = (
     ("KID to held-out images", {"score/kid": "EMA of G", "score/kid_raw": "weights of the last step"}),
     ("compared with real images", {"score/coverage": "coverage", "score/diversity": "diversity"}),
 )
+RANKED_BY = "score/kid"
 FILM_ONLY = ("fps", "shrink", "hold")
 
 
@@ -88,8 +91,16 @@ def plot_curves(run: Path) -> Path:
             f"{run / 'metrics.jsonl'} contains no curve of a GAN; is {run} a run of train_gan.py?"
         )
     with report_write_errors(path):
-        save_curves(path, metrics, run.name, PANELS)
+        save_curves(path, metrics, run.name, PANELS, _mark_best(metrics))
     return path
+
+
+def _mark_best(metrics: Metrics) -> dict[str, Mark]:
+    """The mark of the best step, if any has a score."""
+    best = BestTracker.of(*metrics.get(RANKED_BY, ([], [])))
+    if best.step is None:
+        return {}
+    return {RANKED_BY: (best.step, f"best step, {best.step:,} (mean of {SMOOTHED})")}
 
 
 def make_film(run: Path, arguments: PlotArguments) -> Path:

@@ -30,10 +30,13 @@ def main() -> int:
 def _train(argv: list[str], dry_run: bool, world: World) -> int:
     from engine.finite import EXIT_DIVERGED
     from engine.setup import run_loop
+    from gan import milestones
     from gan.rollback import UnrecoverableError
     from gan.setup import load_data, make_plan, make_trainer, make_validator, open_gan_run
     from gan.summary import summary
 
+    if world.on_rank_zero(lambda: _has_given_up(world)):
+        return EXIT_DIVERGED
     plan = world.on_rank_zero(lambda: make_plan(argv, world))
     folder = plan.settings.folder or world.rank_zero_first(lambda: _draw_faces(plan.settings))
     data, plan = load_data(plan, Path(folder), world)
@@ -51,8 +54,23 @@ def _train(argv: list[str], dry_run: bool, world: World) -> int:
     trainer = make_trainer(plan, data, world)
     validator = make_validator(plan, data) if world.is_rank_zero else None
     with open_gan_run(plan, data, trainer, validator, Path(folder).resolve().name) as (run, loop):
-        outcome = run_loop(loop, run, plan.settings.output, UnrecoverableError)
+        is_new = not (plan.resumed or loop.fine_tuned)
+        notes = milestones.preview(plan.settings, len(data.training_indices)) if is_new else []
+        outcome = run_loop(loop, run, notes, UnrecoverableError)
+    if outcome:
+        print("\n".join(milestones.conclusion(plan.settings, run, outcome.step, loop.best)))
     return outcome.exit_code if outcome else EXIT_DIVERGED
+
+
+def _has_given_up(world: World) -> bool:
+    """Whether torchrun restarted a run that gave up, which training on would only repeat."""
+    from engine.runs import gave_up
+
+    run = world.stored_run()
+    if run is None or not gave_up(run):
+        return False
+    print(f"stopped: {run} has given up; a restart would only repeat that", file=sys.stderr)
+    return True
 
 
 def _draw_faces(settings: Settings) -> Path:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 SMOOTHED = 3
 """Scores in the mean, where each depends on a few random draws."""
+STEADY = 0.02
+"""Relative change of the mean that is no trend."""
 
 
 class BestTracker:
@@ -30,12 +33,37 @@ class BestTracker:
 
         The first means are over the scores there are.
         """
-        self._recent = [*self._recent, score][-self._smoothed :]
-        mean = sum(self._recent) / len(self._recent)
+        self._recent = [*self._recent, score][-self._smoothed - 1 :]
+        mean = self._mean(self._recent)
         if not mean < self.score:
             return False
         self.step, self.score = step, mean
         return True
+
+    @classmethod
+    def of(cls, steps: Iterable[int], scores: Iterable[float], smoothed: int = SMOOTHED) -> BestTracker:
+        """The best step of logged scores.
+
+        After a rollback, best.pt may be of another: it had to beat scores that are no longer logged.
+        """
+        best = cls(smoothed)
+        for step, score in zip(steps, scores, strict=True):
+            best.add(step, score)
+        return best
+
+    def trend(self) -> str:
+        """Whether the mean is falling, steady or rising; an empty string before the second score."""
+        if len(self._recent) < 2:
+            return ""
+        before, now = self._mean(self._recent[:-1]), self._mean(self._recent)
+        if abs(now - before) < STEADY * abs(before):
+            return "steady"
+        return "falling" if now < before else "rising"
+
+    def _mean(self, scores: list[float]) -> float:
+        """The mean of the last scores that are smoothed."""
+        last = scores[-self._smoothed :]
+        return sum(last) / len(last)
 
     def roll_back(self, state: dict[str, Any] | None) -> None:
         """Forget the step of the best score, and the scores of steps that will be repeated.

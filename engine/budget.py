@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
-from tqdm import tqdm
+from engine.progress import ProgressBar
+
+TEST_PHASES = ((10, 10.0), (10, 20.0))
+"""Of the warm-up and of the measurement of a `SpeedTest`: its steps, and the seconds after which it ends
+sooner, but not before two steps."""
 
 
 class Budget(Protocol):
@@ -95,14 +101,62 @@ class BudgetTimer:
         expected = step + round(seconds_left * completed / self.seconds())
         return expected if steps is None else min(expected, steps)
 
-    def progress_bar(self, step: int, *, shown: bool = True) -> tqdm:
+    def last_step(self, step: int, step_seconds: float) -> int | None:
+        """The step at which training will end if a step takes so many seconds; None without an end."""
+        steps, minutes = self._settings.steps, self._settings.minutes
+        if minutes is None:
+            return steps
+        affordable = step + max(1, round((60 * minutes - self.seconds()) / step_seconds))
+        return affordable if steps is None else min(affordable, steps)
+
+    def progress_bar(self, step: int, *, shown: bool = True) -> ProgressBar:
         """A progress bar over steps, at this step."""
-        return tqdm(
+        return ProgressBar(
             initial=step,
             total=self.expected_steps(step),
             desc="training",
             unit=" steps",
             dynamic_ncols=True,
             smoothing=0.05,
+            bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]",
             disable=not shown,
         )
+
+
+class SpeedTest:
+    """Measures how long a step takes, from now on, once libraries have chosen their algorithms.
+
+    Args:
+        synchronize: waits until the steps so far have been computed.
+    """
+
+    def __init__(self, synchronize: Callable[[], object]) -> None:
+        self._synchronize = synchronize
+        self._phase, self._steps, self._start = 0, 0, time.monotonic()
+
+    def end_step(self) -> float | None:
+        """Record that a step has ended, and return the seconds per step if the test ends with this one."""
+        if self._phase == len(TEST_PHASES):
+            return None
+        self._steps += 1
+        steps, seconds = TEST_PHASES[self._phase]
+        if self._steps < steps and (self._steps < 2 or time.monotonic() - self._start < seconds):
+            return None
+        self._synchronize()
+        now = time.monotonic()
+        step_seconds = (now - self._start) / self._steps
+        self._phase, self._steps, self._start = self._phase + 1, 0, now
+        return step_seconds if self._phase == len(TEST_PHASES) else None
+
+
+def clock_time(seconds: float) -> str:
+    """The local time in so many seconds, such as 14:05; with the day if that is not today."""
+    now = datetime.now()
+    then = now + timedelta(seconds=seconds)
+    days = (then.date() - now.date()).days
+    return then.strftime("%H:%M" if days == 0 else "%H:%M on %A" if days < 7 else "%H:%M on %Y-%m-%d")
+
+
+def format_seconds(seconds: float) -> str:
+    """A short duration with two digits, such as 0.71 s or 12 s."""
+    return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"

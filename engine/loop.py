@@ -5,6 +5,9 @@ What a training computes is up to its `Trainer`; the loop only knows steps.
 
 from __future__ import annotations
 
+import contextlib
+import signal
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +18,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from engine.best import BestTracker
-from engine.budget import BudgetTimer, TrainingResult
+from engine.budget import BudgetTimer, SpeedTest, TrainingResult, clock_time, format_seconds
 from engine.checkpoint import save, save_as_best
 from engine.distributed import World
+from engine.errors import UserError
 from engine.finite import DivergedError
+from engine.progress import ProgressBar
 from engine.run_logger import RunLogger
+from engine.runs import INTERRUPTED, checkpoint_path
 from engine.settings import TrainingSettings
 from engine.signals import SignalHandler, exit_code, grace_period
 
@@ -91,7 +97,12 @@ class TrainingLoop:
         logger: the run's.
         best: knows which step so far had the best score.
         world: the processes that train together.
+
+    Attributes:
+        score_label: name of the score that ranks the steps, for people.
     """
+
+    score_label: str
 
     def __init__(
         self, trainer: Trainer, logger: RunLogger | None, best: BestTracker, world: World | None = None
@@ -112,8 +123,10 @@ class TrainingLoop:
         """
         trainer, world = self.trainer, self.world
         self.timer = timer = BudgetTimer(trainer.settings, trainer.step_count)
-        signals = SignalHandler((lambda: grace_period(timer.longest_step)) if world.launched else None)
+        grace = (lambda: grace_period(timer.longest_step)) if world.launched else None
+        signals = SignalHandler(grace, self._acknowledge)
         with signals, timer.progress_bar(trainer.step_count, shown=world.is_rank_zero) as self.bar:
+            speed = SpeedTest(self._synchronize)
             if trainer.step_count == 0:
                 self.world.on_rank_zero(self.log_start)
             stopping = False
@@ -131,6 +144,11 @@ class TrainingLoop:
                     self.recover(problem)
                     stopping = False
                 timer.end_step()
+                step_seconds = speed.end_step() if world.is_rank_zero and not stopping else None
+                if step_seconds is not None:
+                    self.bar.write(self.forecast(step_seconds), file=sys.stderr)
+        if number:
+            world.on_rank_zero(lambda: self._log_interruption(number))
         saved = world.on_rank_zero(lambda: self.saved)
         assert saved is not None, "the last step is always saved"
         return TrainingResult(trainer.step_count, timer.seconds(), saved, exit_code(number))
@@ -158,8 +176,22 @@ class TrainingLoop:
         raise NotImplementedError
 
     def progress(self, values: dict[str, float]) -> str:
-        """What the progress bar shows of logged values."""
+        """What the progress bar shows of logged values, beside the score."""
         raise NotImplementedError
+
+    def forecast(self, step_seconds: float) -> str:
+        """A line about what to expect when, with the seconds per step measured in the first steps."""
+        step, settings = self.trainer.step_count, self.trainer.settings
+
+        def when(name: str, then: int) -> str:
+            return f"{name} at step {then:,} (about {clock_time((then - step) * step_seconds)})"
+
+        end = self.timer.last_step(step, step_seconds)
+        events = [when("the end", end)] if end else []
+        next_score = (step // settings.score_every + 1) * settings.score_every
+        if self.best.step is None and (end is None or next_score < end):
+            events.insert(0, when("the first score", next_score))
+        return "; ".join([f"{format_seconds(step_seconds)} a step", *events])
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint contains."""
@@ -201,16 +233,49 @@ class TrainingLoop:
         if values:
             logger.log_scalars(step, values)
             self.bar.total = self.timer.expected_steps(step)
-            self.bar.set_postfix_str(self.progress(values))
+            self._show_progress(values, scored=bool(scores))
         if step % trainer.settings.checkpoint_every == 0:
             logger.log_histograms(step, trainer.networks())
         if due.save or is_best:
             logger.flush()
             try:
-                self.saved = save(logger.run, step, self.state(), trainer.settings.keep, trainer.weights)
+                self.save()
             except DivergedError:
                 self.best.load_state(best_before)  # or a checkpoint that was never written would be the best
                 raise
             if is_best:
-                save_as_best(self.saved)
+                save_as_best(checkpoint_path(logger.run, step))
         return None
+
+    def save(self) -> None:
+        """Write a checkpoint."""
+        trainer, run = self.trainer, self.logger.run
+        self.saved = save(run, trainer.step_count, self.state(), trainer.settings.keep, trainer.weights)
+
+    def _show_progress(self, values: dict[str, float], *, scored: bool) -> None:
+        """Show logged values in the bar, or write a line of a log if there is a score among them."""
+        if scored:
+            score = f"{self.score_label} {values[self.trainer.ranked_by]:.3g}"
+            best = f", best at step {self.best.step:,}" if self.best.step else ""
+            self._score = " ".join(filter(None, [score, self.best.trend()])) + best
+        self.bar.set_postfix_str(", ".join(filter(None, [self._score, self.progress(values)])))
+        if scored:
+            self.bar.log_line()
+
+    _score = ""
+
+    def _synchronize(self) -> None:
+        """Wait for a GPU. A value that is not finite is reported when it is recorded, to all processes."""
+        with contextlib.suppress(DivergedError):
+            self.trainer.check_finite()
+
+    def _log_interruption(self, number: int) -> None:
+        with contextlib.suppress(UserError):  # such as a full disk: the run is saved already
+            self.logger.log_event(self.trainer.step_count, f"{INTERRUPTED}{signal.Signals(number).name}")
+
+    def _acknowledge(self, received: signal.Signals) -> None:
+        """Report a signal; called from another thread while a step is made or recorded."""
+        name = "Ctrl-C" if received == signal.SIGINT else received.name
+        again = "" if self.world.launched else "; a second Ctrl-C exits at once, without saving"
+        text = f"{name}: finishing this step, then saving{again}"
+        ProgressBar.write(text, file=sys.stderr)

@@ -15,7 +15,8 @@ from torch.utils.tensorboard import SummaryWriter
 
 from engine.files import atomic_write, remove_partial_files
 from engine.png import save_png
-from engine.runs import report_write_errors, sample_grids, sample_path, step_of
+from engine.runs import RunInfo, report_write_errors, sample_grids, sample_path, step_of
+from engine.settings import to_json
 
 
 class RunLogger:
@@ -52,6 +53,14 @@ class RunLogger:
             with (self.run / "events.txt").open("a", encoding="utf-8") as file:
                 file.write(f"step {step}: {text}\n")
             self._tensorboard.add_text("events", text, step)
+
+    def log_info(self, step: int, info: RunInfo) -> None:
+        """Show what config.json contains as a table in TensorBoard's text tab."""
+        parts = {"settings": to_json(info.settings), "data": info.data, "environment": info.environment}
+        for name, values in parts.items():
+            rows = [f"| {key} | {_cell(value)} |" for key, value in values.items()]
+            with self._report_errors():
+                self._tensorboard.add_text(name, "\n".join(["| | |", "|---|---|", *rows]), step)
 
     def log_scalars(self, step: int, values: dict[str, float]) -> None:
         """Add a point to each curve, and a line with all values to metrics.jsonl."""
@@ -94,6 +103,12 @@ class RunLogger:
         for file in (self._metrics, self._tensorboard):
             with contextlib.suppress(OSError):
                 file.close()
+
+
+def _cell(value: object) -> str:
+    """A JSON value as text in a table, in any encoding that a folder's name may have."""
+    text = " ".join(map(str, value)) if isinstance(value, list) else "" if value is None else str(value)
+    return text.encode("utf-8", "backslashreplace").decode().replace("|", "\\|")
 
 
 def _remove_after(run: Path, step: int) -> None:

@@ -8,7 +8,7 @@
         checkpoints/best.pt           a copy of the checkpoint with the best score
         metrics.jsonl                 one line per logging step
         events.out.tfevents.*         the same for TensorBoard
-        events.txt                    alarms and recoveries, if any
+        events.txt                    alarms, recoveries and interruptions, if any
         skipped.txt                   files of the data folder that were skipped, and why
 
 Nothing here imports torch.
@@ -35,6 +35,8 @@ BEST, NEWEST = "best", "newest"
 """Names that select a checkpoint."""
 STOPPED = "stopped: "
 """Prefix of the last event of a run that stopped because recovery failed."""
+INTERRUPTED = "interrupted by "
+"""Prefix of the last event of a run that a signal stopped."""
 DEFAULT_KIND = "gan"
 """The kind of a run whose config.json does not name one."""
 
@@ -62,7 +64,7 @@ def create_run(output: Path, name: str, image_size: int) -> Path:
     slug = _slug(name)
     with report_write_errors(output):
         output.mkdir(parents=True, exist_ok=True)
-        number = max(map(_number, _numbered_folders(output)), default=0)
+        number = max(map(_number, numbered_folders(output)), default=0)
         while True:
             number += 1
             # Another process may take the number at the same time: only one can create this folder.
@@ -72,7 +74,7 @@ def create_run(output: Path, name: str, image_size: int) -> Path:
             except FileExistsError:
                 continue
             try:
-                if number not in map(_number, _numbered_folders(output)):
+                if number not in map(_number, numbered_folders(output)):
                     run = output / f"{number:04d}-{slug}-{image_size}px"
                     run.mkdir()
                     return run
@@ -113,10 +115,18 @@ def find_run(
 
 def runs_in(output: Path) -> list[Path]:
     """The runs in a folder, by number. Raises `UserError` if it cannot be read."""
+    return list(filter(_is_run, numbered_folders(output)))
+
+
+def numbered_folders(output: Path) -> list[Path]:
+    """The folders that are named like runs, by number. Raises `UserError` if `output` cannot be read."""
     try:
-        return sorted(filter(_is_run, _numbered_folders(output)), key=_number)
+        if not output.is_dir():
+            return []
+        folders = [path for path in output.iterdir() if RUN_NAME.fullmatch(path.name) and path.is_dir()]
     except OSError as error:
         raise UserError(f"{output} cannot be read: {error.strerror or error}") from None
+    return sorted(folders, key=_number)
 
 
 def find_run_or_checkpoint(name: str | Path, output: Path, script: str) -> Path:
@@ -147,11 +157,15 @@ def best_path(run: Path) -> Path:
 
 def gave_up(run: Path) -> bool:
     """Whether the run stopped because recovery failed: the last event in events.txt."""
+    return f": {STOPPED}" in last_event(run)
+
+
+def last_event(run: Path) -> str:
+    """The last line of events.txt; an empty string without any."""
     try:
-        events = (run / "events.txt").read_text(encoding="utf-8").splitlines()
+        return (run / "events.txt").read_text(encoding="utf-8").rstrip("\n").rpartition("\n")[2]
     except (OSError, ValueError):
-        return False
-    return bool(events) and f": {STOPPED}" in events[-1]
+        return ""
 
 
 def sample_grids(run: Path) -> list[Path]:
@@ -265,13 +279,6 @@ def _files_by_step(folder: Path, suffix: str) -> list[Path]:
 
 def _is_run(folder: Path) -> bool:
     return is_file(folder / "config.json")
-
-
-def _numbered_folders(output: Path) -> list[Path]:
-    """The folders in `output` that are named like runs. Raises `OSError` if `output` cannot be read."""
-    if not output.is_dir():
-        return []
-    return [path for path in output.iterdir() if RUN_NAME.fullmatch(path.name) and path.is_dir()]
 
 
 def _number(run: Path) -> int:

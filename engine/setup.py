@@ -31,6 +31,7 @@ from engine.runs import (
     create_run,
     read_info,
     report_write_errors,
+    sample_path,
     write_info,
 )
 from engine.settings import TrainingSettings, changed, flag, from_json, settings_affecting_results
@@ -144,7 +145,7 @@ def make_plan(argv: Sequence[str], task: Task[Settings]) -> Plan[Settings]:
     task.check(settings)
     if run and arguments.resume and not arguments.force:
         check_same_results(run, trained, settings, task.resumable)
-    return Plan(
+    plan = Plan(
         task,
         settings,
         choose_device(settings.device),
@@ -152,6 +153,8 @@ def make_plan(argv: Sequence[str], task: Task[Settings]) -> Plan[Settings]:
         source=run if arguments.init_from else None,
         force=arguments.force,
     )
+    check_folder(plan)
+    return plan
 
 
 def with_absolute_folder(settings: Settings) -> Settings:
@@ -177,6 +180,19 @@ def check_same_results(run: Path, before: Any, settings: Any, resumable: frozens
             f"{run} was trained with a different {', '.join(map(flag, differences))}, so resuming would not "
             "continue the same run: omit the change, or undo it in its config.json, start a new run with "
             "--init-from, or insist with --force"
+        )
+
+
+def check_folder(plan: Plan[Any]) -> None:
+    """Raise `UserError` if the folder that a resumed run was trained on is gone, and no other was given."""
+    folder, run = plan.settings.folder, plan.resumed
+    if run is None or folder is None or Path(folder).exists():
+        return
+    if folder == plan.task.read_info(run).settings.folder:
+        raise UserError(
+            f"{folder}, which {run} was trained on, is no longer there; if it was moved, `python "
+            f"{plan.task.script.split()[0]} NEWFOLDER --resume {shlex.quote(str(run))}` continues, as images "
+            "are compared by their pixels"
         )
 
 
@@ -241,7 +257,9 @@ def open_run(
             loggers.append(stack.enter_context(closing(RunLogger(run, step()))))
             environment = describe_environment(plan.device, world.size)
             with report_write_errors(run):
-                write_info(run, RunInfo(settings, data, environment, plan.task.name))
+                info = RunInfo(settings, data, environment, plan.task.name)
+                write_info(run, info)
+                loggers[0].log_info(step(), info)
                 write_files(loggers[0])
 
         run, newest = world.on_rank_zero(lock)
@@ -265,20 +283,25 @@ def open_run(
 
 
 def run_loop(
-    loop: TrainingLoop, run: Path, output: Path, failure: type[Exception] = DivergedError
+    loop: TrainingLoop, run: Path, notes: Sequence[str] = (), failure: type[Exception] = DivergedError
 ) -> TrainingResult | None:
     """Train in a run folder, and print where it is and how the training ended.
 
     Args:
         loop: the training.
         run: its folder.
-        output: folder of runs.
+        notes: lines about what to expect.
         failure: the exception of a training that cannot continue.
 
     Returns:
         How it ended; None if it failed, for which the exit code is `EXIT_DIVERGED`.
     """
-    print(f"writing to {run}; view with: tensorboard --logdir {output}")
+    every, pictures = loop.trainer.settings.sample_every, sample_path(run, 0).parent
+    print(f"writing to {run}; a picture of what it has learned, every {every:,} steps, to {pictures}")
+    # 0: all pictures; by default, TensorBoard's slider has a random choice of 10.
+    print(f"curves: tensorboard --logdir {shlex.quote(str(run))} --samples_per_plugin images=0")
+    for note in notes:
+        print(note)
     try:
         outcome = loop.train()
     except failure as error:
@@ -323,7 +346,7 @@ def train_in_run(
         return best
 
     with open_run(plan, name, resume, lambda: trainer.step_count, data, write_files) as (run, logger):
-        outcome = run_loop(loop_type(trainer, logger, best), run, plan.settings.output)
+        outcome = run_loop(loop_type(trainer, logger, best), run)
     if outcome is None:
         return EXIT_DIVERGED
     steps = plan.settings.steps

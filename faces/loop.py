@@ -17,9 +17,11 @@ class SupervisedTrainer(Trainer):
 
     Attributes:
         updater: of the network.
+        score_label: name of the score, for people.
     """
 
     updater: Updater
+    score_label = "error"
     weights = WEIGHT_KEYS
 
     @property
@@ -53,7 +55,12 @@ class SupervisedLoop(TrainingLoop):
     """Trains one network."""
 
     trainer: SupervisedTrainer
-    _progress: tuple[str, str] = ("", "")
+    _progress = ""
+
+    @property
+    def score_label(self) -> str:
+        """The trainer's."""
+        return self.trainer.score_label
 
     def scores(self) -> dict[str, float]:
         """The trainer's scores."""
@@ -64,11 +71,7 @@ class SupervisedLoop(TrainingLoop):
         return self.trainer.picture()
 
     def progress(self, values: dict[str, float]) -> str:
-        """The last logged loss and score."""
-        loss, score = self._progress
+        """The last logged loss."""
         if "loss/training" in values:
-            loss = f"loss {values['loss/training']:.4g}"
-        if self.trainer.ranked_by in values:
-            score = f"{self.trainer.ranked_by} {values[self.trainer.ranked_by]:.4f}"
-        self._progress = (loss, score)
-        return ", ".join(filter(None, self._progress))
+            self._progress = f"loss {values['loss/training']:.4g}"
+        return self._progress

@@ -16,7 +16,7 @@ from engine.loop import Due, TrainingLoop
 from engine.run_logger import RunLogger
 from engine.runs import STOPPED, checkpoints, report_write_errors, step_of
 from engine.settings import settings_affecting_results
-from gan import losses
+from gan import losses, milestones
 from gan.config import RESUMABLE
 from gan.monitor import Alarm, Limits, Monitor, not_finite
 from gan.rollback import Rollback, UnrecoverableError
@@ -34,9 +34,13 @@ class GanLoop(TrainingLoop):
         real: some images of the data set, uint8 [N, 3, S, S], as many as there are samples, which the samples
             are compared with.
         validator: scores the networks; None for no scores.
+
+    Attributes:
+        fine_tuned: whether the run started from the networks of another.
     """
 
     trainer: Trainer
+    score_label = "KID"
 
     def __init__(
         self,
@@ -48,6 +52,7 @@ class GanLoop(TrainingLoop):
         super().__init__(trainer, logger, BestTracker(), trainer.world)
         self.rollback = Rollback()
         self._real, self._validator = real, validator
+        self.fine_tuned = False
         self.monitor = self._new_monitor()
 
     def due(self, step: int, *, stopping: bool) -> Due:
@@ -83,6 +88,14 @@ class GanLoop(TrainingLoop):
         return self._progress
 
     _progress = ""
+
+    def forecast(self, step_seconds: float) -> str:
+        """When to expect faces, unless the run started with some; see `gan.milestones`."""
+        if self.fine_tuned:
+            return super().forecast(step_seconds)
+        step = self.trainer.step_count
+        end = self.timer.last_step(step, step_seconds)
+        return milestones.forecast(self.trainer.settings, step, end, step_seconds)
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint contains."""
@@ -142,6 +155,8 @@ class GanLoop(TrainingLoop):
             self.monitor.load_state(state["course"]["watch"])
         self.timer.roll_back(from_step - self.trainer.step_count)
         self.world.on_rank_zero(self._report_rollback)
+        # Or a process that is killed before the next checkpoint would repeat the trouble and the rollback.
+        self.world.on_rank_zero(self.save)
         if state is None:
             self.world.on_rank_zero(self.log_start)
 

@@ -25,6 +25,7 @@ from engine.setup import (
     Plan,
     Task,
     check_data,
+    check_folder,
     check_same_network,
     check_same_results,
     open_run,
@@ -202,6 +203,7 @@ def open_gan_run(
 
     world = trainer.world
     facts = world.on_rank_zero(lambda: _data_facts(plan, data))
+    loop.fine_tuned = "begun_from" in facts
     try:
         opened = open_run(plan, name, resume, lambda: trainer.step_count, facts, write_files, world)
         with opened as (run, logger):
@@ -301,7 +303,9 @@ def _resume(argv: Sequence[str], arguments: TrainingArguments) -> Plan[Settings]
         raise UserError(
             f"{run} was trained with the loss {stored}, not {loss}: undo that, or insist with --force"
         )
-    return Plan(GAN, settings, device, resumed=run, force=arguments.force)
+    plan = Plan(GAN, settings, device, resumed=run, force=arguments.force)
+    check_folder(plan)
+    return plan
 
 
 def _stored_settings(state: dict[str, Any]) -> dict[str, Any]:

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import psutil
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from engine.errors import UserError
 from engine.files import atomic_write
+from engine.progress import ProgressBar
 from images.cache import CacheEntry, CacheIndex, DecodeImages, StoreImage, store_images
 from images.decode import DECODER, decode_files
 from images.exclude import Excluded, ExcludePatterns
@@ -228,7 +228,7 @@ def _decode_all(
 
     with (
         contextlib.closing(decode_files(files, size, workers, folder)) as decoded,
-        tqdm(decoded, "decoding", len(files), unit=" images", disable=not progress) as results,
+        ProgressBar(decoded, "decoding", len(files), unit=" images", disable=not progress) as results,
     ):
         index = store_images(zip(files, results, strict=True), store_with_cells)
     return replace(index, extra={"near_duplicates": near_duplicate_groups(cells)})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,9 @@ Metrics = dict[str, tuple[list[int], list[float]]]
 
 Panels = tuple[tuple[str, dict[str, str]], ...]
 """For each panel its axis label, and the legend label of each metric in it."""
+
+Mark = tuple[int, str]
+"""A step, and its legend label."""
 
 LOG_SCALE = ("gradient norm",)
 """Panels with a logarithmic axis."""
@@ -64,7 +68,9 @@ def read_metrics(run: Path) -> Metrics:
         raise UserError(f"{path} cannot be read: {error}") from None
 
 
-def save_curves(path: Path, metrics: Metrics, title: str, panels: Panels) -> None:
+def save_curves(
+    path: Path, metrics: Metrics, title: str, panels: Panels, marks: Mapping[str, Mark] | None = None
+) -> None:
     """Plot metrics against the training step into a PNG.
 
     Args:
@@ -72,6 +78,7 @@ def save_curves(path: Path, metrics: Metrics, title: str, panels: Panels) -> Non
         metrics: the metrics; curves of a panel that are not among them are left out.
         title: title of the figure, in any script.
         panels: an even number of panels.
+        marks: steps to mark in the panel of a metric.
 
     Raises:
         UserError: matplotlib, the extra `plots`, is not installed.
@@ -87,6 +94,9 @@ def save_curves(path: Path, metrics: Metrics, title: str, panels: Panels) -> Non
             for name, legend_label in curves.items():
                 if name in metrics:
                     _plot(axes, *metrics[name], legend_label)
+                if marks and name in marks:
+                    step, text = marks[name]
+                    axes.axvline(step, color="black", linestyle=":", label=text)
             axes.set_ylabel(axis_label)
             axes.grid(alpha=0.3)
             if axes.lines:

@@ -15,6 +15,13 @@ from unittest import mock
 ROOT = Path(__file__).resolve().parent.parent
 
 
+class Terminal(io.StringIO):
+    """A stream that claims to be a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
 class ScriptResult(NamedTuple):
     """How a script ended."""
 

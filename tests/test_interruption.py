@@ -204,3 +204,60 @@ def test_a_second_ctrl_c_exits_at_once(pictures, tmp_path):
     process.send_signal(signal.SIGINT)
     assert process.wait(20) == -signal.SIGINT
     process.communicate()
+
+
+def test_ctrl_c_is_acknowledged_while_a_library_call_keeps_python_busy(pictures, tmp_path):
+    program = (
+        "import hashlib; from pathlib import Path; from gan.trainer import Trainer\n"
+        "original = Trainer.step\n"
+        "def step(self):\n"
+        "    original(self); Path('stepping').touch()\n"
+        "    hashlib.pbkdf2_hmac('sha256', b'', b'', 8_000_000); Path('stepped').touch()\n"
+        f"Trainer.step = step; {RUN}"
+    )
+    process = start(pictures, *TINY, "--checkpoint-every", 1000, folder=tmp_path, program=program)
+    wait_until((tmp_path / "stepping").exists, process)
+    process.send_signal(signal.SIGINT)
+    line = next(line for line in process.stderr if "Ctrl-C" in line)
+    assert not (tmp_path / "stepped").exists()
+    assert line == (
+        "Ctrl-C: finishing this step, then saving; a second Ctrl-C exits at once, without saving\n"
+    )
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+
+
+def test_a_second_ctrl_c_ends_a_library_call_that_never_returns(pictures, tmp_path):
+    program = (
+        "import hashlib; from pathlib import Path; from gan.trainer import Trainer\n"
+        "def step(self): Path('stepping').touch(); hashlib.pbkdf2_hmac('sha256', b'', b'', 2_000_000_000)\n"
+        f"Trainer.step = step; {RUN}"
+    )
+    process = start(pictures, *TINY, folder=tmp_path, program=program)
+    wait_until((tmp_path / "stepping").exists, process)
+    for _ in range(2):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+    assert process.wait(20) == 130
+    process.communicate()
+
+
+def test_a_signal_that_is_sent_twice_counts_once(pictures, tmp_path):
+    """As by `timeout`; and a terminal that is closed sends SIGHUP by the shell and by the kernel."""
+    for number, pause in [(signal.SIGTERM, 0), (signal.SIGHUP, 0.5)]:
+        folder = tmp_path / number.name
+        folder.mkdir()
+        program = (
+            "import time; from pathlib import Path; from gan.trainer import Trainer\n"
+            "original = Trainer.step\n"
+            "def step(self): original(self); Path('stepping').touch(); time.sleep(1)\n"
+            f"Trainer.step = step; {RUN}"
+        )
+        process = start(pictures, *TINY, "--checkpoint-every", 1000, folder=folder, program=program)
+        wait_until((folder / "stepping").exists, process)
+        process.send_signal(number)
+        time.sleep(pause)
+        process.send_signal(number)
+        process.communicate(timeout=60)
+        assert process.returncode == 128 + number
+        assert len(checkpoints(run_in(folder))) == 1

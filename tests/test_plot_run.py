@@ -47,6 +47,19 @@ class TestCurves:
         assert (code, lines, error) == (0, [str(run / "curves.png")], "")
         assert load_png(run / "curves.png").std() > 10
 
+    def test_the_best_step_is_marked(self, run, monkeypatch):
+        kids = {250: 9.0, 500: 3.0, 750: 4.0, 1000: 30.0}  # means of three: 9, 6, 5.33, 12.3
+        rows = [f'{{"step": {step}, "score/kid": {kid}}}\n' for step, kid in kids.items()]
+        (run / "metrics.jsonl").write_text("".join(rows))
+        lines = []
+        monkeypatch.setattr("matplotlib.axes.Axes.axvline", lambda *a, **k: lines.append((a[1], k["label"])))
+        assert plot_run(run).code == 0
+        assert lines == [(750, "best step, 750 (mean of 3)")]
+        monkeypatch.undo()
+        assert plot_run(run).code == 0
+        (run / "metrics.jsonl").write_text('{"step": 250, "score/kid": NaN}\n')
+        assert plot_run(run).code == 0
+
     @pytest.mark.parametrize(
         ("content", "message"),
         [

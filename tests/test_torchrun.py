@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,10 +18,12 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from engine.errors import run_script
 from engine.runs import checkpoints
+from gan import rollback
 from gan.trainer import Trainer
 from tests.conftest import ROOT, TINY
 from tests.processes import warm_up
 from tests.run_contents import assert_same_run, read_config, steps
+from tests.small_trainer import set_weight
 
 FLAGS = (*TINY, "--steps", 9)
 
@@ -37,8 +41,24 @@ def die_at(kill_step: int, rank: int) -> None:
     Trainer.step = step
 
 
+def collapse() -> None:
+    """Let the training fail at step 5, without a rollback."""
+    original = Trainer.step
+
+    def step(self: Trainer) -> None:
+        original(self)
+        if self.step_count == 5:
+            set_weight(self.generator.project.weight, float("nan"))
+
+    Trainer.step = step
+    rollback.MAX_ROLLBACKS = 0
+
+
 def launch(
-    *arguments: object, restarts: int = 0, die: tuple[int, int] | None = None, output: int | None = None
+    *arguments: object,
+    restarts: int = 0,
+    trouble: Callable[[], None] = lambda: None,
+    output: int | None = None,
 ) -> None:
     """Let torchrun's agent run the script in two processes, which write to files or to `output`."""
 
@@ -50,8 +70,7 @@ def launch(
         sys.stderr = Path(f"{name}.err").open("w", buffering=1)  # noqa: SIM115
         if output is not None:
             sys.stdout = sys.stderr = os.fdopen(output, "w", buffering=1)
-        if die:
-            die_at(*die)
+        trouble()
         sys.argv = ["train_gan.py", *map(str, arguments)]
         try:
             run_script(train_gan.main)
@@ -88,7 +107,7 @@ def working_directory(tmp_path, monkeypatch) -> Path:
 
 def test_a_restart_after_a_kill_resumes_bit_for_bit(pictures, working_directory):
     launch(pictures, *FLAGS, "--name", "straight")
-    launch(pictures, *FLAGS, "--name", "killed", restarts=1, die=(7, 0))
+    launch(pictures, *FLAGS, "--name", "killed", restarts=1, trouble=partial(die_at, 7, 0))
     straight, killed = sorted(Path("outputs").iterdir())
     assert_same_run(straight, killed)
     assert steps(checkpoints(killed))[-1] == 9
@@ -103,7 +122,7 @@ def test_a_restart_after_a_kill_resumes_bit_for_bit(pictures, working_directory)
 def test_a_kill_without_restarts_ends_all_soon(pictures, working_directory, train, capsys):
     start = time.monotonic()
     with pytest.raises(ChildFailedError):
-        launch(pictures, *FLAGS, die=(5, 1))
+        launch(pictures, *FLAGS, trouble=partial(die_at, 5, 1))
     assert time.monotonic() - start < 30  # of which the end takes less than one
     (run,) = Path("outputs").iterdir()
     assert len(error_lines()) == 1
@@ -112,6 +131,17 @@ def test_a_kill_without_restarts_ends_all_soon(pictures, working_directory, trai
     assert train("--resume", "--steps", 6) == 0
     assert "processes was 2 and is now 1" in capsys.readouterr().out
     assert steps(checkpoints(run))[-1] == 6
+
+
+def test_a_run_that_gave_up_is_not_trained_again(pictures, working_directory):
+    with pytest.raises(ChildFailedError):
+        launch(pictures, *FLAGS, restarts=1, trouble=collapse)
+    (run,) = Path("outputs").iterdir()
+    assert "again after 0 rollbacks" in (working_directory / "0-0.err").read_text()
+    (line,) = (working_directory / "1-0.err").read_text().splitlines()
+    assert line == f"stopped: {run.absolute()} has given up; a restart would only repeat that"
+    assert not (working_directory / "1-0.out").read_text()
+    assert steps(checkpoints(run))[-1] == 4
 
 
 def test_a_dead_output_does_not_stop_the_processes(pictures, working_directory):

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from engine.errors import UserError
 from engine.files import atomic_write
+from engine.progress import ProgressBar
 from engine.worker_pool import parallel_map, worker_count
 from faces.drawn.attributes import sample_face
 from faces.drawn.portrait import DRAWING_VERSION, check_size, draw_face
@@ -83,7 +83,7 @@ def write_folder(
         jobs = [(index, _name(index) not in present) for index in range(count)]
         draw = functools.partial(_draw_and_label, folder, settings)
         with contextlib.closing(parallel_map(draw, jobs, worker_count(workers))) as drawn:
-            rows = list(tqdm(drawn, "drawing faces", count, unit=" faces"))
+            rows = list(ProgressBar(drawn, "drawing faces", count, unit=" faces"))
         write_csv(folder / "labels.csv", rows[0], (row.values() for row in rows))
     except OSError as error:
         raise UserError(f"cannot write drawn faces into {folder}: {error.strerror or error}") from error

@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from engine.errors import UserError
+from engine.progress import ProgressBar
 from engine.worker_pool import parallel_map
 from faces.data import TrainingData
 from faces.landmarks.annotations import Annotations
@@ -170,7 +170,7 @@ def _crop_all(annotations: Annotations, size: int, workers: int, store: StoreIma
         workers = 0
     with (
         contextlib.closing(parallel_map(partial(_crop_chunk, size=size), jobs, workers)) as chunks,
-        tqdm(chain.from_iterable(chunks), "cropping faces", len(files), unit=" faces") as results,
+        ProgressBar(chain.from_iterable(chunks), "cropping faces", len(files), unit=" faces") as results,
     ):
 
         def crops() -> Iterator[tuple[str, NDArray[np.uint8] | str]]:

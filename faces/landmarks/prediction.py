@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from engine.errors import UserError
 from engine.files import atomic_write, is_file
 from engine.png import save_png
+from engine.progress import ProgressBar
 from engine.runs import report_write_errors
 from faces.align import Box, central_box
 from faces.detection import Detector
@@ -136,7 +136,7 @@ def predict(
     names = photos.copy_names()
     with report_write_errors(output):
         check_output(output, SCRIPT)
-        for photo in tqdm(photos.files, "predicting landmarks", unit=" photos"):
+        for photo in ProgressBar(photos.files, "predicting landmarks", unit=" photos"):
             try:
                 with report_detection_errors():
                     image = decode_full(photo)

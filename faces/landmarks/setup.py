@@ -48,7 +48,8 @@ LANDMARKS = Task(
     arguments=LandmarkArguments,
     check=check,
     network=NETWORK_SETTINGS,
-    resumable=RESUMABLE,
+    # The digest of the data covers what these select.
+    resumable=RESUMABLE | {"csv", "points", "person"},
     upgrade=upgrade,
     absolute=_absolute,
 )
@@ -90,6 +91,10 @@ def make_plan(argv: Sequence[str]) -> Plan[LandmarkSettings]:
     """
     plan = make_task_plan(argv, LANDMARKS)
     settings = plan.settings
+    if plan.resumed and settings.csv and not settings.csv.exists():
+        raise UserError(
+            f"{settings.csv}, the table of {plan.resumed}, is no longer there: give the new --csv"
+        )
     if settings.freeze and settings.weights == "none" and plan.resumed is None and plan.source is None:
         raise UserError("--freeze needs trained layers: add --weights or --init-from")
     return plan

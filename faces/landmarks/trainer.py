@@ -50,6 +50,7 @@ class LandmarkTrainer(SupervisedTrainer):
     """
 
     ranked_by = "score/nme"
+    score_label = "NME"
 
     def __init__(
         self,

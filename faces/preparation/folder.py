@@ -18,12 +18,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from engine.errors import UserError
 from engine.files import atomic_write, sha256_of
 from engine.lock import locked
 from engine.png import to_pillow
+from engine.progress import ProgressBar
 from engine.runs import find_checkpoint
 from engine.signals import SignalHandler, exit_code
 from engine.worker_pool import parallel_map, worker_count
@@ -264,7 +263,7 @@ def _process(
     done = 0
     with (
         SignalHandler() as interrupt,
-        tqdm(desc="faces", total=total, initial=total - len(jobs), unit=" photos") as progress,
+        ProgressBar(desc="faces", total=total, initial=total - len(jobs), unit=" photos") as progress,
         contextlib.closing(
             parallel_map(partial(process_job, arguments), jobs, worker_count(arguments.workers))
         ) as results,

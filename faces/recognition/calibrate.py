@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from engine.errors import UserError
 from engine.files import atomic_write
+from engine.progress import ProgressBar
 from engine.runs import report_write_errors
 from engine.worker_pool import worker_count
 from faces.photos import check_output, mark_output
@@ -221,7 +221,7 @@ def labelled_faces(
     if arguments.whole_image:
         return list(range(len(files))), images
     cropper, crops = make_cropper(recognizer, arguments), {}
-    for row, file in enumerate(tqdm(files, "detecting faces", unit=" images", disable=None)):
+    for row, file in enumerate(ProgressBar(files, "detecting faces", unit=" images")):
         try:
             crops[row] = crop_single_face(cropper, folder / file, largest=arguments.largest_face)
         except UnusableImageError as unusable:

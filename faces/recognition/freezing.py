@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from engine.device import exact_float32
+from engine.progress import ProgressBar
 from faces.backbone import Backbone
 from images.tiles import to_float
 
@@ -72,7 +72,7 @@ class FrozenFeatures:
         training = backbone.training
         backbone.eval()
         features = []
-        starts = tqdm(range(0, len(images), BATCH_SIZE), "frozen layers", unit=" batches", disable=None)
+        starts = ProgressBar(range(0, len(images), BATCH_SIZE), "frozen layers", unit=" batches")
         with exact_float32():
             for start in starts:
                 batch = to_float(torch.from_numpy(np.array(images[start : start + BATCH_SIZE])).to(device))

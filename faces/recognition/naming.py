@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from engine.errors import UserError
 from engine.files import atomic_write
 from engine.png import save_png
+from engine.progress import ProgressBar
 from engine.runs import report_write_errors
 from faces.photos import Photos, check_output, list_photos, mark_output
 from faces.recognition.assignment import choose
@@ -117,7 +117,7 @@ def _name_faces(
     with report_write_errors(arguments.output):
         check_output(arguments.output, SCRIPT)
         mark_output(arguments.output, SCRIPT)
-        for photo in tqdm(photos.files, "naming faces", unit=" photos", disable=None):
+        for photo in ProgressBar(photos.files, "naming faces", unit=" photos"):
             try:
                 faces = crop_faces(cropper, photo)
             except UnusableImageError as unusable:

@@ -94,7 +94,7 @@ def write_report(run: Path, data: LabelledImages) -> list[str]:
             save_png(run / "mistakes.png", draw_mistakes(images[wrong], mistakes), {"run": run.name})
         else:
             (run / "mistakes.png").unlink(missing_ok=True)  # from before the run was resumed
-        notes += _draw(run, confusion, scores, labels)
+        notes += _draw(run, confusion, scores, labels, recognizer.step)
 
     def accuracies(prefix: str) -> str:
         return f"{values[f'{prefix}accuracy']:.1%}, balanced {values[f'{prefix}balanced_accuracy']:.1%}"
@@ -129,11 +129,16 @@ def _make_labels(classes: Sequence[str]) -> tuple[list[Label], list[str]]:
 
 
 def _draw(
-    run: Path, confusion: NDArray[np.int64], scores: Sequence[ClassScore], labels: Sequence[Label]
+    run: Path,
+    confusion: NDArray[np.int64],
+    scores: Sequence[ClassScore],
+    labels: Sequence[Label],
+    best_step: int,
 ) -> list[str]:
     """Draw the pictures that need matplotlib; without it, return a note."""
     try:
-        save_curves(run / "curves.png", read_metrics(run), run.name, PANELS)
+        marks = {"score/balanced_accuracy": (best_step, f"best step, {best_step:,}")}
+        save_curves(run / "curves.png", read_metrics(run), run.name, PANELS, marks)
         save_confusion_chart(run / "confusion.png", confusion, labels)
         save_class_chart(run / "classes.png", scores, labels)
     except UserError as error:

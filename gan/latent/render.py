@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from engine.errors import UserError
 from engine.png import save_png
+from engine.progress import ProgressBar
 from engine.runs import report_write_errors
 from gan.latent import Interpolation, PathFormat
 from gan.latent.arithmetic import Term, evaluate_expression
@@ -84,7 +84,7 @@ def save_images(generator: LoadedGenerator, faces: LatentSet, folder: Path) -> N
             raise UserError(f"{folder} is not empty; name a new folder, or empty it first")
         save_latents(folder / "latents.npy", faces.z)
         images = generate_images(generator, faces.z)
-        for index, image in enumerate(tqdm(images, "faces", total=len(faces.z), disable=None)):
+        for index, image in enumerate(ProgressBar(images, "faces", total=len(faces.z))):
             text = _text(generator, faces.origin | {"face": index})
             save_png(folder / f"{index:05d}.png", image, text, durable=False)
 

@@ -13,8 +13,8 @@ from statistics import mean, stdev
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tqdm import tqdm
 
+from engine.progress import ProgressBar
 from gan.metrics.compare import Images, ImageSet, compare, extract_features, memorization_scores
 from gan.metrics.features import FeatureSpace
 from gan.metrics.memorization import Proportion, nearest_in_any_view
@@ -139,7 +139,7 @@ def evaluate(
         order = np.random.default_rng([seed, draw]).permutation(real.pool)
         reference, others = (real_set.subset(order[first : first + count]) for first in (0, count))
         fakes = extract_features(spaces, generate(seed + draw), views=True, progress=label)
-        with tqdm(total=2, desc=f"{label}, scores", unit=" sets") as bar:
+        with ProgressBar(total=2, desc=f"{label}, scores", unit=" sets") as bar:
             scores: Measured = compare(reference, fakes, k=k, seed=seed + draw)
             bar.update()
             floor: Measured = compare(reference, others, k=k, seed=seed + draw)

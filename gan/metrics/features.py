@@ -18,10 +18,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
-from tqdm import tqdm
 
 from engine.device import exact_float32
 from engine.errors import UserError, missing_extra
+from engine.progress import ProgressBar
 from gan.metrics.random_network import PREPROCESSING, RandomNetwork, load_arrays
 
 INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"
@@ -109,7 +109,7 @@ def extract(
         float32 [N, F], on the CPU.
     """
     features = torch.empty(len(images), space.length)
-    with tqdm(total=len(images), desc=progress, unit=" images", disable=progress is None) as bar:
+    with ProgressBar(total=len(images), desc=progress, unit=" images", disable=progress is None) as bar:
         for start in range(0, len(images), batch_size):
             batch = torch.from_numpy(np.array(images[start : start + batch_size]))
             features[start : start + len(batch)] = space(batch)

@@ -54,3 +54,22 @@ def test_before_the_first_step_there_are_no_scores():
     best.add(1, 4.0)
     best.roll_back(None)
     assert best.add(1, 3.0)
+
+
+def test_the_trend_is_that_of_the_mean():
+    best, trends = BestTracker(), []
+    for step, score in enumerate([9.0, 6.0, 6.0, 8.9, 6.05, 20.0], start=1):
+        best.add(step, score)
+        trends.append(best.trend())
+    # Means: 9, 7.5, 7, 6.97, 6.98, 11.65. A single rise is no trend.
+    assert trends == ["", "falling", "falling", "steady", "steady", "rising"]
+
+
+def test_the_trend_survives_an_interruption():
+    best, resumed = BestTracker(), BestTracker()
+    for step, score in enumerate([9.0, 6.0, 6.0, 3.0], start=1):
+        best.add(step, score)
+    resumed.load_state(best.state())
+    assert resumed.trend() == best.trend() == "falling"
+    resumed.load_state(best.state() | {"recent": [6.0, 6.0, 3.0]})  # of an earlier version
+    assert resumed.trend() == "falling"

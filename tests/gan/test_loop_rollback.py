@@ -202,6 +202,31 @@ def test_resuming_after_a_rollback_is_bit_exact(tmp_path):
     assert_equal(load(outcome.checkpoint), straight)
 
 
+@pytest.mark.parametrize(("at", "returned_to"), [(20, 16), (7, 0)])
+def test_a_kill_after_a_rollback_does_not_repeat_it(tmp_path, at, returned_to):
+    """Before the next checkpoint: at step 0 there was none before."""
+
+    def kill(trainer: Trainer) -> None:
+        if trainer.rollbacks == 1 and trainer.step_count == returned_to + 2:
+            raise KeyboardInterrupt
+        poison(trainer, at)
+
+    straight, killed = tmp_path / "straight", tmp_path / "killed"
+    run_loop(troubled(partial(poison, at=at), steps=32), straight)
+    with pytest.raises(KeyboardInterrupt):
+        run_loop(troubled(kill, rollbacks=2, steps=32), killed)
+    assert saved_steps(killed)[-1] == returned_to
+    state = load(checkpoints(killed)[-1], mapped=False)
+    with contextlib.closing(RunLogger(killed, returned_to)) as logger:
+        trainer = troubled(partial(poison, at=at), rollbacks=0, steps=32)
+        loop = GanLoop(trainer, logger, IMAGES)
+        loop.load_state(state)
+        assert (loop.rollback.times, loop.rollback.from_step) == (1, returned_to)
+        outcome = loop.train()
+    assert events(killed).count("rollback 1 of 3") == 1
+    assert_equal(load(outcome.checkpoint), load(checkpoints(straight)[-1]))
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_healthy_trainings_raise_no_alarm(tmp_path, seed):
     _, loop = run_loop(troubled(lambda _: None, steps=44, learning_rate=1e-3, seed=seed), tmp_path)

@@ -1,5 +1,4 @@
 import contextlib
-import io
 import os
 import shutil
 import subprocess
@@ -13,6 +12,7 @@ from PIL import Image
 from engine.errors import UserError
 from images.dataset import load_folder
 from images.holdout import holdout_mask
+from tests.in_process import Terminal
 
 ROOT = Path(__file__).parents[2]
 
@@ -340,10 +340,10 @@ def test_workers_give_the_same_array(load, tmp_path):
 
 
 def test_progress_bar_is_shown_only_while_decoding(load, folder, monkeypatch):
-    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    monkeypatch.setattr(sys, "stderr", Terminal())
     load(folder, progress=True)
     assert "decoding: 100%" in sys.stderr.getvalue()
-    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    monkeypatch.setattr(sys, "stderr", Terminal())
     load(folder, progress=True)
     assert sys.stderr.getvalue() == ""
 

@@ -1,0 +1,153 @@
+"""What a run's samples look like by which step, and what its scores mean in words.
+
+The only place with these numbers. They come from the runs of docs/faces.md, docs/recipes.md and
+docs/experiments.md: change them together. Steps count, not minutes: the same step shows much the same in
+batches of 32 as of 96.
+"""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from math import ceil, prod
+from pathlib import Path
+
+from engine.best import SMOOTHED, BestTracker
+from engine.budget import clock_time, format_seconds
+from gan.config import Settings
+
+
+@dataclass(frozen=True)
+class Milestone:
+    """A step of the run in docs/faces.md: 96 px, 10,800 photos, preset `light`."""
+
+    step: int
+    samples: str
+    """What the sample grid of this step shows."""
+    kid: float
+    """The run's own KID at about this step."""
+
+
+MILESTONES = (
+    Milestone(100, "a grey field", 34.0),
+    Milestone(300, "smudges with dark bands", 16.0),
+    Milestone(600, "rough faces", 7.8),
+    Milestone(1000, "clear faces", 2.6),
+    Milestone(3000, "faces of which half pass for photos at a glance", 0.26),
+    Milestone(7000, "faces of which two of three pass for photos at a glance", 0.11),
+)
+ROUGH, CLEAR = MILESTONES[2], MILESTONES[3]
+SOURCE = "docs/faces.md"
+FEW_IMAGES = 1000
+"""Images down to which faces are about as good as with ten times as many (docs/recipes.md, at 48 px)."""
+
+# Factors on the steps.
+REFERENCE_SIZE = 96
+"""Larger images are taken to need more steps in proportion; they are not measured. Smaller ones need no more:
+at 48 px some faces are clear by step 500, at 32 px on 600 photos they are rough by then."""
+REFERENCE_BATCH = 32
+"""Smaller batches are taken to need as many images as this one; they are not measured."""
+REFERENCE_RATE = 1e-4
+"""At lower learning rates each step does less, as in `gan.monitor.Limits`."""
+PLAIN_FACTOR = 4.0
+"""The preset `plain` reaches at step 3,000 what the default reaches at 750."""
+DRAWN_FACTOR = 2.0
+"""Drawn faces, without negatives: at step 2,000 what photos reach at 1,000."""
+
+
+def steps_factors(settings: Settings) -> list[float]:
+    """Factors on the steps of the milestones, in which a run with these settings differs from the source."""
+    factors = [
+        max(1.0, settings.image_size / REFERENCE_SIZE),
+        max(1.0, REFERENCE_BATCH / settings.batch_size),
+        max(1.0, REFERENCE_RATE / settings.learning_rate),
+        PLAIN_FACTOR if settings.preset == "plain" else 1.0,
+        DRAWN_FACTOR if settings.folder is None else 1.0,
+    ]
+    return [factor for factor in factors if factor != 1]
+
+
+def milestone_step(milestone: Milestone, settings: Settings) -> int:
+    """The step at which a run with these settings reaches a milestone, to two digits."""
+    return int(float(f"{milestone.step * prod(steps_factors(settings)):.2g}"))
+
+
+def preview(settings: Settings, images: int) -> list[str]:
+    """What to expect of a new run on so many images, before its first step."""
+    course = ", ".join(
+        f"{milestone.samples} at step {milestone_step(milestone, settings):,}" for milestone in MILESTONES[:4]
+    )
+    scaled = ", scaled to these settings" if steps_factors(settings) else ""
+    lines = [f"normal: {course} (from {SOURCE}{scaled})"]
+    if images < FEW_IMAGES:
+        lines.append(
+            f"{images:,} images are few: below {FEW_IMAGES:,}, expect less variety, and copies of them "
+            "(docs/recipes.md#few-images)"
+        )
+    return lines
+
+
+def forecast(settings: Settings, step: int, end: int | None, step_seconds: float) -> str:
+    """When to expect what.
+
+    Args:
+        settings: of the run.
+        step: steps so far.
+        end: the last step, if there is one.
+        step_seconds: duration of a step.
+    """
+
+    def when(milestone_or_end: int) -> str:
+        return f"step {milestone_or_end:,} (about {clock_time((milestone_or_end - step) * step_seconds)})"
+
+    steps = {milestone: milestone_step(milestone, settings) for milestone in (ROUGH, CLEAR)}
+    ahead = [f"{milestone.samples} at {when(at)}" for milestone, at in steps.items() if at > step]
+    line = f"{format_seconds(step_seconds)} a step"
+    if end is None:
+        return "; ".join([line, *ahead])
+    if steps[CLEAR] <= end:
+        return "; ".join([line, *ahead, f"the end at {when(end)}"])
+    early = "too early for faces" if end < steps[ROUGH] else "too early for clear faces"
+    flag = (
+        f"--steps {steps[CLEAR]}"
+        if settings.minutes is None
+        else f"--minutes {ceil((steps[CLEAR] - step) * step_seconds / 60)}"
+    )
+    return (
+        f"{line}; the end at {when(end)} is {early}, which is normal; {'; '.join(ahead)}, with {flag} or "
+        "a later --resume"
+    )
+
+
+def conclusion(settings: Settings, run: Path, step: int, best: BestTracker) -> list[str]:
+    """How good a run is at its end, in words, and what to do next.
+
+    Args:
+        settings: of the run.
+        run: its folder.
+        step: its last step.
+        best: its best step.
+    """
+    clear = milestone_step(CLEAR, settings)
+    if best.step is None:
+        reached = [milestone for milestone in MILESTONES if milestone_step(milestone, settings) <= step]
+        subject = f"step {step:,}"
+    else:
+        reached = [milestone for milestone in MILESTONES if milestone.kid >= best.score]
+        subject = (
+            f"best step: {best.step:,}, with a KID of {best.score:.3g} (mean of up to {SMOOTHED} in a row; "
+            "0 is as near to the held-out images as other real ones), which"
+        )
+    shown = reached[-1] if reached else MILESTONES[0]
+    line = f"{subject} usually shows {shown.samples}"
+    if shown.step < CLEAR.step:
+        late = f"; clear faces usually come by step {clear:,}: see docs/troubleshooting.md#what-is-normal"
+        line += f"; that is normal before step {clear:,}" if step < clear else late
+    quoted = shlex.quote(str(run))
+    is_over = settings.steps is not None and step >= settings.steps
+    more = f" --steps {max(2 * step, clear)}" if is_over else ""
+    return [
+        line,
+        f"next: `python sample.py {quoted}` draws faces, `python evaluate.py {quoted}` measures them, "
+        f"`python train_gan.py --resume {quoted}{more}` continues",
+    ]

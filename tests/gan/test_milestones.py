@@ -1,0 +1,130 @@
+"""What a run says at its start and end about what is normal by which step."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from engine.best import BestTracker
+from gan.config import Settings, preset_settings
+from gan.milestones import (
+    CLEAR,
+    MILESTONES,
+    ROUGH,
+    conclusion,
+    forecast,
+    milestone_step,
+    preview,
+)
+from tests.conftest import ROOT
+
+LIGHT = replace(preset_settings("light"), folder="faces", steps=7000)
+
+
+@pytest.mark.parametrize(
+    ("changes", "step"),
+    [
+        ({}, 1000),
+        ({"batch_size": 32}, 1000),
+        ({"batch_size": 8}, 4000),
+        ({"image_size": 48}, 1000),
+        ({"image_size": 192}, 2000),
+        ({"learning_rate": 5e-5}, 2000),
+        ({"preset": "plain"}, 4000),
+        ({"folder": None}, 2000),
+    ],
+)
+def test_the_steps_depend_on_the_settings(changes, step):
+    settings = replace(LIGHT, **changes)
+    assert milestone_step(CLEAR, settings) == step
+    (line,) = preview(settings, 10_000)
+    assert f"clear faces at step {step:,}" in line
+    assert ("scaled" in line) == (step != 1000)
+
+
+def test_few_images_are_reported():
+    assert "600 images are few" in preview(LIGHT, 600)[1]
+
+
+@pytest.mark.parametrize(
+    ("step", "end", "parts"),
+    [
+        (
+            20,
+            7000,
+            ["0.71 s a step", "rough faces at step 600", "clear faces at step 1,000", "end at step 7,000"],
+        ),
+        (700, 7000, ["0.71 s a step", "clear faces at step 1,000", "end at step 7,000"]),
+        (2000, 7000, ["0.71 s a step", "end at step 7,000"]),
+        (20, 400, ["end at step 400", "too early for faces, which is normal", "--steps 1000"]),
+        (20, 800, ["end at step 800", "too early for clear faces, which is normal", "--steps 1000"]),
+        (20, None, ["rough faces at step 600", "clear faces at step 1,000"]),
+    ],
+)
+def test_a_forecast_has_what_is_ahead(step, end, parts):
+    line = forecast(replace(LIGHT, steps=end), step, end, 0.71)
+    assert [part for part in parts if part in line] == parts
+    assert ("rough" in line) == (step < 600)
+    assert re.search(r"about \d\d:\d\d", line)
+
+
+def test_a_forecast_in_minutes_proposes_minutes():
+    settings = replace(LIGHT, steps=None, minutes=5.0)
+    assert "--minutes 33 " in forecast(settings, 10, 150, 2.0)
+
+
+def best_at(step: int, score: float) -> BestTracker:
+    best = BestTracker()
+    best.add(step, score)
+    return best
+
+
+@pytest.mark.parametrize(
+    ("step", "best", "parts"),
+    [
+        (
+            400,
+            best_at(250, 14.0),
+            ["best step: 250, with a KID of 14", "smudges", "normal before step 1,000"],
+        ),
+        (7000, best_at(6500, 0.12), ["best step: 6,500, with a KID of 0.12", "half pass for photos"]),
+        (7000, best_at(6500, 0.1), ["two of three pass"]),
+        (
+            5000,
+            best_at(4000, 12.0),
+            ["smudges", "usually come by step 1,000", "docs/troubleshooting.md"],
+        ),
+        (400, BestTracker(), ["step 400 usually shows smudges", "normal before step 1,000"]),
+    ],
+)
+def test_a_conclusion_has_the_score_in_words(step, best, parts):
+    line, _ = conclusion(LIGHT, Path("outputs/0001-faces-96px"), step, best)
+    assert [part for part in parts if part in line] == parts
+
+
+@pytest.mark.parametrize(
+    ("settings", "step", "more"),
+    [
+        (LIGHT, 7000, " --steps 14000"),
+        (replace(LIGHT, steps=100), 100, " --steps 1000"),
+        (LIGHT, 400, ""),
+        (replace(LIGHT, steps=None, minutes=5.0), 400, ""),
+    ],
+)
+def test_a_conclusion_has_what_to_do_next(settings, step, more):
+    line = conclusion(settings, Path("my runs/0001-faces-96px"), step, BestTracker())[1]
+    for script in ("sample.py", "evaluate.py"):
+        assert f"`python {script} 'my runs/0001-faces-96px'`" in line
+    assert f"`python train_gan.py --resume 'my runs/0001-faces-96px'{more}` continues" in line
+
+
+def test_the_documentation_has_the_same_numbers():
+    """So that both are changed together."""
+    text = (ROOT / "docs/troubleshooting.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ([\d,]+) \| .* \| ([\d.]+)(?: \(step \d+\))? \| [\d.]+ \|$", text, re.MULTILINE)
+    assert [(int(step.replace(",", "")), float(kid)) for step, kid in rows] == [
+        (milestone.step, milestone.kid) for milestone in MILESTONES
+    ]
+    assert ROUGH.step < CLEAR.step
+    assert (Settings.image_size, Settings.batch_size) == (96, 96)
