@@ -93,7 +93,9 @@ def test_the_presets_light_and_paper():
 def test_the_preset_quick_is_light_with_a_narrower_discriminator_and_smaller_batches():
     quick, light = preset_settings("quick"), preset_settings("light")
     assert (quick.discriminator_widths, quick.batch_size) == ((32, 64, 128, 256), 32)
+    assert quick.score_every == 500
     changes = {"preset": "light", "discriminator_widths": (64, 128, 256, 512), "batch_size": 96}
+    changes["score_every"] = light.score_every
     assert replace(quick, **changes) == light
 
 
