@@ -64,14 +64,15 @@ def read_metrics(run: Path) -> Metrics:
         raise UserError(f"{path} cannot be read: {error}") from None
 
 
-def save_curves(path: Path, metrics: Metrics, title: str, panels: Panels) -> None:
-    """Plot metrics against the training step into a PNG.
+def save_curves(path: Path, metrics: Metrics, title: str, panels: Panels, *, scale: float = 1.0) -> None:
+    """Plot metrics against the training step.
 
     Args:
-        path: of the PNG.
+        path: of the file, a PNG, PDF or SVG by its suffix.
         metrics: the metrics; curves of a panel that are not among them are left out.
         title: title of the figure, in any script.
         panels: an even number of panels.
+        scale: factor on the number of pixels.
 
     Raises:
         UserError: matplotlib, the extra `plots`, is not installed.
@@ -95,7 +96,7 @@ def save_curves(path: Path, metrics: Metrics, title: str, panels: Panels) -> Non
                 axes.set_yscale("log")
             if axes.get_subplotspec().is_last_row():
                 axes.set_xlabel("step")
-        save_figure(path, figure)
+        save_figure(path, figure, scale)
 
 
 def new_figure(what: str, width: float, height: float) -> Figure:
@@ -116,10 +117,10 @@ def new_figure(what: str, width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def save_figure(path: Path, figure: Figure) -> None:
-    """Write a figure as a PNG. Raises `OSError` if that fails; an existing file is then unchanged."""
+def save_figure(path: Path, figure: Figure, scale: float = 1.0) -> None:
+    """Write a figure as a PNG, or as its suffix says. Raises `OSError` if that fails; an existing file is then unchanged."""
     with atomic_write(path) as temporary:
-        figure.savefig(temporary, dpi=110)
+        figure.savefig(temporary, dpi=110 * scale)
 
 
 def _plot(axes: Axes, steps: list[int], values: list[float], label: str) -> None:

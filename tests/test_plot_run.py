@@ -96,7 +96,7 @@ class TestFilm:
         assert durations == [100, 100, 100, 1600]
 
     def test_mp4_of_full_size(self, run):
-        _, lines, _ = plot_run(run, "--film", "mp4", "--shrink", 1, "--fps", 4, "--hold", 1)
+        _, lines, _ = plot_run(run, "--film", "mp4", "--scale", 1, "--fps", 4, "--hold", 1)
         assert Path(lines[-1]) == run / "timelapse.mp4"
         with imageio.get_reader(lines[-1]) as film:
             assert film.get_meta_data()["size"] == (44, 40)
@@ -106,7 +106,7 @@ class TestFilm:
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            (("--film", "gif", "--shrink", 0), "--shrink must be 1 or more"),
+            (("--film", "gif", "--scale", 0), "--scale must be 0.1 to 16"),
             (("--film", "gif", "--fps", "nan"), "frames per second"),
             (("--film", "gif", "--hold", -1), "--hold must be 0 to 60"),
             (("--film", "gif", "--hold", "nan"), "--hold must be 0 to 60"),
