@@ -9,16 +9,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
+from tyro.conf import arg
 
 from engine.cli import parse
 from engine.errors import UserError, run_script
 from engine.runs import find_checkpoint
-from engine.settings import Device, at_least
+from engine.settings import Device, Groups, at_least
 from gan.config import read_info
 from gan.latent.render import generate_images
 from gan.latent.vectors import draw
@@ -34,9 +35,15 @@ Features = Literal["random", "inception", "classifier"]
 class EvaluationArguments(RunArguments):
     """Which generator to measure, and how."""
 
+    GROUPS: ClassVar[Groups] = {
+        "everyday": "run real count checkpoint",
+        "feature space": "features weights classifier classifiers",
+        "expert": "output only_held_out k draws seed raw device",
+    }
+
     real: Path | None = None
     """Folder of real images to compare with; default: the folder the run was trained on."""
-    checkpoint: str | None = None
+    checkpoint: Annotated[str | None, arg(metavar="STEP")] = None
     """Step or file of the checkpoint, `best` or `newest`; default: the best, or the newest if no step has
     a score yet."""
     raw: bool = False
@@ -52,7 +59,7 @@ class EvaluationArguments(RunArguments):
     available; classifier, a network of train_classifier.py."""
     weights: Path | None = None
     """File of the Inception weights; default: the cache of torch hub."""
-    classifier: str | None = None
+    classifier: Annotated[str | None, arg(metavar="RUN")] = None
     """Network of the feature space classifier: a run of train_classifier.py (folder, or name or number in
     --classifiers), or a checkpoint file."""
     classifiers: Path = Path("outputs/classifiers")

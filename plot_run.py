@@ -53,7 +53,7 @@ class PlotArguments(RunArguments, PictureArguments):
     """Make a film instead of curves: gif has 256 colours, mp4 is smaller and needs the extra 'video'. By
     default the suffix of --file decides."""
     scale: float | None = None
-    """Size of the curves (by default 1), or of the film in proportion to the sample grids (by default 0.5)."""
+    """Size of the curves, by default 1, or of the film in proportion to the sample grids, by default 0.5."""
     fps: float = 8.0
     """Sample grids per second of the film."""
     hold: float = 2.0

@@ -1,7 +1,7 @@
 """Generate faces with a trained generator, as one grid or as single images.
 
-The grid is written to grids/ in the run's folder, or to --file, with its latent vectors (.npy) beside it, from
-which --latents generates the same faces again. Face i of a seed is the same in grids of any size.
+The grid is written to grids/ in the run's folder, or to --file, with its latent vectors (.npy) beside it,
+from which --latents generates the same faces again. Face i of a seed is the same in grids of any size.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from gan.config import Settings
 PAGE = Path(__file__).with_name("settings.md")
 INTRODUCTION = """# Settings
 
-Generated from the dataclasses of settings by `python docs/settings.py`. `--help` of a script lists the same groups.
+Generated from the dataclasses of settings by `python docs/settings.py`. `--help` has the same groups.
 All training scripts also take `--resume`, `--init-from`, `--force` and `--dry-run`.
 """
 

@@ -43,8 +43,8 @@ OTHER_NAMES = (
     ("shrink", "scale", "--scale, such as --scale 0.5 for half the size"),
     ("manualseed randomseed", "seed", "--seed"),
 )
-"""Flags of other projects and earlier versions, in lower case without hyphens; the fields of the scripts in which
-they are explained; and what to use."""
+"""Flags of other projects and earlier versions, in lower case without hyphens; the fields of the scripts that
+explain them; and what to use."""
 
 _BOX_DRAWING = "╭╮╰╯│─ "
 

@@ -118,7 +118,7 @@ def new_figure(what: str, width: float, height: float) -> Figure:
 
 
 def save_figure(path: Path, figure: Figure, scale: float = 1.0) -> None:
-    """Write a figure as a PNG, or as its suffix says. Raises `OSError` if that fails; an existing file is then unchanged."""
+    """Write a figure, as its suffix says. Raises `OSError` if that fails; an existing file is unchanged."""
     with atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=110 * scale)
 

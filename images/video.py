@@ -42,7 +42,7 @@ def check_fps(video_format: VideoFormat, fps: float) -> None:
 
 def check_video(path: str | Path, fps: float) -> None:
     """Raise the `UserError` that `save_video` would raise, before any frame is made."""
-    video_format: VideoFormat = "mp4" if Path(path).suffix == ".mp4" else "gif"
+    video_format: VideoFormat = "mp4" if Path(path).suffix.lower() == ".mp4" else "gif"
     check_fps(video_format, fps)
     if video_format == "mp4":
         _check_encoder()
@@ -50,7 +50,7 @@ def check_video(path: str | Path, fps: float) -> None:
 
 def save_video(path: str | Path, frames: Frames, fps: float) -> None:
     """Write a `.gif` or `.mp4` file with `save_gif` or `save_mp4`."""
-    {".gif": save_gif, ".mp4": save_mp4}[Path(path).suffix](path, frames, fps)
+    {".gif": save_gif, ".mp4": save_mp4}[Path(path).suffix.lower()](path, frames, fps)
 
 
 def save_gif(path: str | Path, frames: Frames, fps: float) -> None:

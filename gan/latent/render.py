@@ -209,7 +209,7 @@ def save_arithmetic(
 def generate_images(
     generator: LoadedGenerator, z: Latents, scale: float = 1.0
 ) -> Iterator[NDArray[np.uint8]]:
-    """Yield the images, uint8 [3, scale * S, scale * S], of vectors [N, latent_size], `BATCH_SIZE` at a time."""
+    """Yield the images uint8 [3, S, S], S scaled, of vectors [N, latent_size], `BATCH_SIZE` at a time."""
     for start in range(0, len(z), BATCH_SIZE):
         yield from _scaled(generator.images(z[start : start + BATCH_SIZE]), scale)
 

@@ -143,14 +143,13 @@ def test_rejection_reasons_in_manifest_summary_and_sheet(tmp_path):
     ]
     assert len(list_images(tmp_path / "out" / "left_out").files) == 4
     sheet = load_png(tmp_path / "out" / "left_out.png")
-    assert sheet.shape == (3, 112, 10 * 114 - 2)
     left_out = sorted(
         (row["verdict"], row["file"]) for row in read_manifest(tmp_path / "out") if row["file"][0] == "l"
     )
     labels = ["cut", "near-copy", "blurred", "small"]
     crops = np.stack([load_png(tmp_path / "out" / file) for _, file in left_out])
     labelled = number_tiles(crops, labels)
-    assert (labelled != crops).any((1, 2, 3)).all()
+    assert sheet.shape == (3, labelled.shape[2], 10 * 114 - 2)
     for index, crop in enumerate(labelled):
         np.testing.assert_array_equal(sheet[:, :, 114 * index : 114 * index + 112], crop)
     assert (sheet[:, :, 114 * 4 :] == 255).all()
