@@ -1,8 +1,8 @@
 """Measure how good a run's generator is: how realistic, how diverse, and how much of it is copied.
 
-Prints a table with each score beside its floor, the same score of real images in place of generated ones.
-Writes it to evaluation/ in the run folder as JSON with two pictures: generated beside real faces, and the
-most likely copies beside the nearest training faces.
+Prints a table with each score beside its floor, the same score of real images in place of generated ones,
+and a verdict. Writes both to evaluation/ in the run folder as JSON with two pictures: generated beside real
+faces, and the most likely copies beside the nearest training faces.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class EvaluationArguments(RunArguments):
     """Generated images, and real ones to compare them with; at most half of the real images."""
     only_held_out: bool = False
     """Compare only with real images that the run was not trained on."""
-    features: tuple[Features, ...] = ("random",)
+    features: Annotated[tuple[Features, ...], arg(metavar="{random,inception,classifier} ...")] = ("random",)
     """Feature spaces: random, included in the project; inception, the usual one, whose weights must be
     available; classifier, a network of train_classifier.py."""
     weights: Path | None = None
@@ -123,7 +123,8 @@ def main() -> None:
     from gan.metrics.compare import set_size
     from gan.metrics.evaluate import evaluate
     from gan.metrics.references import load_reference
-    from gan.metrics.report import conditions_of, save, table
+    from gan.metrics.report import conditions_of, pictures, save, table
+    from gan.metrics.verdict import verdict
 
     spaces = arguments.spaces()
     generator = load_generator(run, arguments.checkpoint, raw=arguments.raw, device=arguments.device)
@@ -153,7 +154,8 @@ def main() -> None:
         only_held_out=arguments.only_held_out,
     )
     print(table(evaluation, conditions))
-    print(save(evaluation, conditions, run / "evaluation"))
+    path = save(evaluation, conditions, run / "evaluation")
+    print(f"\nverdict: {verdict(evaluation, count)}", *pictures(evaluation, path), path, sep="\n")
 
 
 if __name__ == "__main__":

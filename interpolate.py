@@ -52,7 +52,7 @@ class InterpolationArguments(FaceArguments, PictureArguments):
         "generator": "output checkpoint raw device",
     }
 
-    tiles: tuple[int, ...] = (0, 1, 2, 3)
+    tiles: Annotated[tuple[int, ...], arg(metavar="N N ...")] = (0, 1, 2, 3)
     """Numbers of the faces on the path, two or more (RUN goes before this flag)."""
     method: Interpolation = "spherical"
     """Straight line or arc from one face to the next; see below."""

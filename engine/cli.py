@@ -118,7 +118,9 @@ def _wrap(text: str) -> str:
     """Break the lines that are wider than the terminal: tyro wraps the flags, but not the description."""
     width = max(shutil.get_terminal_size().columns, 20)
     lines = [
-        line if len(line) <= width or line[0] in _BOX_DRAWING else textwrap.fill(line, width)
+        line
+        if len(line) <= width or line[0] in _BOX_DRAWING
+        else textwrap.fill(line, width, break_on_hyphens=False)
         for line in text.splitlines()
     ]
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines))

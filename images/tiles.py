@@ -6,6 +6,7 @@ float tensors in [-1, 1]. Nothing here imports torch, so that scripts start quic
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -30,6 +31,12 @@ GRID_COLUMNS = 8
 
 BACKGROUND = 255
 """Level of all three channels between and beside tiles."""
+
+WIDE_GAP = 16
+"""Pixels of background between pictures that stand beside each other."""
+
+TITLE_SIZE = 16
+"""Height of a title's font."""
 
 MAX_PIXELS = 89_000_000
 """Pixels of one picture. Pillow and other readers warn about larger ones or refuse them as attacks."""
@@ -80,10 +87,33 @@ def tile(images: NDArray[np.uint8], columns: int) -> NDArray[np.uint8]:
     return grid
 
 
+def beside(pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """Join pictures uint8 [3, H, W] of any sizes, `WIDE_GAP` pixels apart and aligned at the bottom."""
+    height = max(picture.shape[1] for picture in pictures)
+    width = sum(picture.shape[2] for picture in pictures) + WIDE_GAP * (len(pictures) - 1)
+    joined, left = np.full((3, height, width), BACKGROUND, np.uint8), 0
+    for picture in pictures:
+        joined[:, height - picture.shape[1] :, left : left + picture.shape[2]] = picture
+        left += picture.shape[2] + WIDE_GAP
+    return joined
+
+
 def center_crop(images: Images, size: int) -> Images:
     """The central squares [..., size, size] of square images [..., S, S], with S of at least `size`."""
     first = (images.shape[-1] - size) // 2
     return images[..., first : first + size, first : first + size]
+
+
+def add_title(picture: NDArray[np.uint8], title: str) -> NDArray[np.uint8]:
+    """Write a title above a picture uint8 [3, H, W], which becomes wider if the title is."""
+    _, height, width = picture.shape
+    font = default_font(TITLE_SIZE)
+    margin = TITLE_SIZE * 3 // 2
+    size = max(width, math.ceil(font.getlength(title))), height + margin
+    canvas = Image.new("RGB", size, (BACKGROUND,) * 3)
+    canvas.paste(to_pillow(picture), (0, margin))
+    ImageDraw.Draw(canvas).text((0, 1), title, fill="black", font=font)
+    return from_pillow(canvas)
 
 
 def scale_image(image: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]:
