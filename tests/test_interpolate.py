@@ -112,7 +112,7 @@ def test_vectors_beside_a_file_do_not_replace_others(run, tmp_path):
     save_latents(tmp_path / "mine.npy", draw(3, 100, 1))
     code, _, error = interpolate(run, "--file", tmp_path / "mine.png")
     assert code == 2
-    assert "mine.npy, where the vectors of mine.png belong, exists" in error
+    assert f"the vectors of mine.png belong beside it, but {tmp_path / 'mine.npy'} exists" in error
     code, _, error = interpolate(run, "--latents", tmp_path / "mine.npy", "--file", tmp_path / "mine.gif")
     assert code == 2
     assert "would replace" in error

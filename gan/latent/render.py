@@ -231,7 +231,9 @@ def _save_latents(picture: Path, z: Latents) -> None:
     """Write the vectors beside a picture, but not over another file that was there before the picture."""
     path = picture.with_suffix(".npy")
     if path.exists() and not picture.exists() and not _contains(path, z):
-        raise UserError(f"{path}, where the vectors of {picture.name} belong, exists: give another --file")
+        raise UserError(
+            f"the vectors of {picture.name} belong beside it, but {path} exists: give another --file"
+        )
     save_latents(path, z)
 
 
