@@ -1,24 +1,25 @@
 """Measure how good a run's generator is: how realistic, how diverse, and how much of it is copied.
 
-Prints a table with each score beside its floor, the same score of real images in place of generated ones.
-Writes it to evaluation/ in the run folder as JSON with two pictures: generated beside real faces, and the
-most likely copies beside the nearest training faces.
+Prints a table with each score beside its floor, the same score of real images in place of generated ones,
+and a verdict. Writes both to evaluation/ in the run folder as JSON with two pictures: generated beside real
+faces, and the most likely copies beside the nearest training faces.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from tyro.conf import arg
 
 from engine.cli import parse
 from engine.errors import UserError, run_script
 from engine.progress import ProgressBar
 from engine.runs import find_checkpoint
-from engine.settings import Device, at_least
+from engine.settings import Device, Groups, at_least
 from gan.config import read_info
 from gan.latent.render import generate_images
 from gan.latent.vectors import draw
@@ -34,9 +35,15 @@ Features = Literal["random", "inception", "classifier"]
 class EvaluationArguments(RunArguments):
     """Which generator to measure, and how."""
 
+    GROUPS: ClassVar[Groups] = {
+        "everyday": "run real count checkpoint",
+        "feature space": "features weights classifier classifiers",
+        "expert": "output only_held_out k draws seed raw device",
+    }
+
     real: Path | None = None
     """Folder of real images to compare with; default: the folder the run was trained on."""
-    checkpoint: str | None = None
+    checkpoint: Annotated[str | None, arg(metavar="STEP")] = None
     """Step or file of the checkpoint, `best` or `newest`; default: the best, or the newest if no step has
     a score yet."""
     raw: bool = False
@@ -47,12 +54,12 @@ class EvaluationArguments(RunArguments):
     """Generated images, and real ones to compare them with; at most half of the real images."""
     only_held_out: bool = False
     """Compare only with real images that the run was not trained on."""
-    features: tuple[Features, ...] = ("random",)
+    features: Annotated[tuple[Features, ...], arg(metavar="{random,inception,classifier} ...")] = ("random",)
     """Feature spaces: random, included in the project; inception, the usual one, whose weights must be
     available; classifier, a network of train_classifier.py."""
     weights: Path | None = None
     """File of the Inception weights; default: the cache of torch hub."""
-    classifier: str | None = None
+    classifier: Annotated[str | None, arg(metavar="RUN")] = None
     """Network of the feature space classifier: a run of train_classifier.py (folder, or name or number in
     --classifiers), or a checkpoint file."""
     classifiers: Path = Path("outputs/classifiers")
@@ -116,7 +123,8 @@ def main() -> None:
     from gan.metrics.compare import set_size
     from gan.metrics.evaluate import evaluate
     from gan.metrics.references import load_reference
-    from gan.metrics.report import conditions_of, save, table
+    from gan.metrics.report import conditions_of, pictures, save, table
+    from gan.metrics.verdict import verdict
 
     spaces = arguments.spaces()
     generator = load_generator(run, arguments.checkpoint, raw=arguments.raw, device=arguments.device)
@@ -146,7 +154,8 @@ def main() -> None:
         only_held_out=arguments.only_held_out,
     )
     print(table(evaluation, conditions))
-    print(save(evaluation, conditions, run / "evaluation"))
+    path = save(evaluation, conditions, run / "evaluation")
+    print(f"\nverdict: {verdict(evaluation, count)}", *pictures(evaluation, path), path, sep="\n")
 
 
 if __name__ == "__main__":

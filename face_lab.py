@@ -6,6 +6,8 @@ import ast
 import sys
 from importlib import import_module, metadata, util
 from pathlib import Path
+from shutil import get_terminal_size
+from textwrap import fill
 
 from engine.errors import UserError, run_script
 
@@ -15,10 +17,18 @@ def main() -> int | None:
     name, *arguments = sys.argv[1:] or ["--help"]
     scripts = find_scripts()
     if name in ("-h", "--help"):
-        print("usage: face-lab SCRIPT [ARGUMENTS]    (face-lab SCRIPT --help lists its arguments)\n")
+        columns = get_terminal_size().columns
+        print(
+            fill("usage: face-lab SCRIPT [ARGUMENTS]  (face-lab SCRIPT --help lists its arguments)", columns)
+        )
+        print()
         for script, path in scripts.items():
             docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-            print(f"  {script:<18}  {docstring.partition(chr(10))[0]}")
+            print(
+                fill(
+                    f"  {script:<18}  {docstring.partition(chr(10))[0]}", columns, subsequent_indent=" " * 22
+                )
+            )
         return 0
     if name not in scripts:
         raise UserError(f"there is no script {name}; face-lab --help lists them")

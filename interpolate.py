@@ -1,9 +1,30 @@
 """Interpolate between faces of a trained generator, or do arithmetic with them.
 
-Faces are selected by their numbers in the grid of sample.py (its --labels draws them) with the same seed.
-Results are written to paths/ and arithmetic/ in the run's folder, each with its latent vectors (.npy)
-beside it, which sample.py --latents shows.
+Faces are selected by their numbers in the grid of sample.py (its --labels writes them) with the same seed.
+Results are written to paths/ and arithmetic/ in the run's folder, or to --file, each with its latent vectors
+(.npy) beside it, which sample.py --latents shows.
+"""
 
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+from tyro.conf import arg
+
+from engine.cli import parse
+from engine.errors import UserError, run_script
+from engine.settings import Groups
+from gan.latent import Interpolation, PathFormat
+from gan.options import FaceArguments, PictureArguments, print_result
+
+if TYPE_CHECKING:
+    from gan.generator import LoadedGenerator
+    from gan.latent.render import LatentSet
+    from gan.latent.vectors import Latents
+
+THEORY = """
 The right --method depends on the prior of the latent vectors. For a Gaussian prior, spherical: nearly all
 of its vectors have the same length, which the arc preserves, while a straight line passes through much
 shorter vectors than those of training. The prior here is uniform in the cube [-1, 1]^100, for which neither
@@ -13,21 +34,7 @@ variance of the weighted sums in the generator's first layer; about 9 percent of
 mostly by less than 0.3. So spherical is the default; --keep-in-range clamps such values.
 """
 
-from __future__ import annotations
-
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
-
-from engine.cli import parse
-from engine.errors import UserError, run_script
-from gan.latent import Interpolation, PathFormat
-from gan.options import FaceArguments, print_result
-
-if TYPE_CHECKING:
-    from gan.generator import LoadedGenerator
-    from gan.latent.render import LatentSet
-    from gan.latent.vectors import Latents
+"""Printed by --help below the flags."""
 
 PATH_ONLY = ("tiles", "method", "form", "steps", "loop", "fps")
 MAX_PRINTED = 80
@@ -35,22 +42,30 @@ MAX_PRINTED = 80
 
 
 @dataclass(frozen=True)
-class InterpolationArguments(FaceArguments):
+class InterpolationArguments(FaceArguments, PictureArguments):
     """Which faces, and what to do with them."""
 
-    tiles: tuple[int, ...] = (0, 1, 2, 3)
+    GROUPS: ClassVar[Groups] = {
+        "everyday": "run tiles arithmetic form loop steps scale file",
+        "face": "seed count latents",
+        "path": "method fps keep_in_range",
+        "generator": "output checkpoint raw device",
+    }
+
+    tiles: Annotated[tuple[int, ...], arg(metavar="N N ...")] = (0, 1, 2, 3)
     """Numbers of the faces on the path, two or more (RUN goes before this flag)."""
     method: Interpolation = "spherical"
-    """Straight line or arc from one face to the next; see above."""
-    form: PathFormat = "grid"
-    """grid: a row for each pair of faces; strip: all in one row; gif and mp4: a film."""
+    """Straight line or arc from one face to the next; see below."""
+    form: PathFormat | None = None
+    """grid: a row for each pair of faces; strip: all in one row; gif and mp4: a film. By default the suffix
+    of --file decides, or else it is a grid."""
     steps: int | None = None
     """Images from one face to the next, both included; by default 8 in a grid or strip, 25 in a film."""
     loop: bool = False
     """Return to the first face at the end."""
     fps: float = 12.0
     """Frames per second of a film."""
-    arithmetic: str | None = None
+    arithmetic: Annotated[str | None, arg(metavar="SUM")] = None
     """Evaluate a sum instead of a path, such as "3,17,42 - 5,8,9 + 0.5*(11 + 12)": a number is a face, a
     comma-separated list the mean of its faces. The picture shows each list and its mean, and the result
     among 8 neighbours."""
@@ -67,17 +82,31 @@ class InterpolationArguments(FaceArguments):
             raise UserError("--tiles needs the numbers of two or more faces")
         if self.steps is not None and not 2 <= self.steps <= 10_000:
             raise UserError(f"--steps must be 2 to 10,000, not {self.steps:,}")
-        if self.form in ("gif", "mp4"):
+        self.picture_file(self.suffixes(), self.latents)
+        if (form := self.path_format()) in ("gif", "mp4"):
             from images.video import check_fps
 
-            check_fps(self.form, self.fps)
+            check_fps(form, self.fps)
         elif self.fps != InterpolationArguments.fps:
             raise UserError("--fps is an option of a film: add --form gif or --form mp4")
+
+    def path_format(self) -> PathFormat:
+        """--form, or by default what fits the suffix of --file."""
+        by_suffix: dict[str, PathFormat] = {".gif": "gif", ".mp4": "mp4"}
+        suffix = "" if self.file is None else self.file.suffix.lower()
+        return self.form or by_suffix.get(suffix, "grid")
+
+    def suffixes(self) -> list[str]:
+        """Suffixes that --file may have, the first one by default."""
+        if self.arithmetic is not None:
+            return [".png"]
+        by_form = {"gif": [".gif"], "mp4": [".mp4"], "grid": [".png"], "strip": [".png"]}
+        return by_form[self.form] if self.form else [".png", ".gif", ".mp4"]
 
 
 def main() -> None:
     """Parse the command line, write the picture or the film and print where it is."""
-    arguments = parse(InterpolationArguments, description=__doc__)
+    arguments = parse(InterpolationArguments, description=__doc__, epilog=THEORY)
     generator = arguments.generator()
     faces = arguments.faces(generator, arguments.count)
     make = make_path if arguments.arithmetic is None else make_sum
@@ -93,18 +122,20 @@ def make_path(
     for number in arguments.tiles:
         if not 0 <= number < len(faces.z):
             raise UserError(f"--tiles: there is no face {number}; give numbers from 0 to {len(faces.z) - 1}")
+    form = arguments.path_format()
     path, z = save_interpolation(
         generator,
         faces,
         arguments.tiles,
-        form=arguments.form,
+        form=form,
         method=arguments.method,
-        steps=arguments.steps or (8 if arguments.form in ("grid", "strip") else 25),
+        steps=arguments.steps or (8 if form in ("grid", "strip") else 25),
         loop=arguments.loop,
         fps=arguments.fps,
         clamped=arguments.keep_in_range,
+        scale=arguments.scale,
+        file=arguments.picture_file(arguments.suffixes()),
     )
-    print_outside_prior("of the path", z)
     return f"{len(z):,} images", path
 
 
@@ -116,20 +147,28 @@ def make_sum(
     from gan.latent.render import save_arithmetic
 
     terms = parse_expression(arguments.arithmetic, len(faces.z))
-    path, z = save_arithmetic(generator, faces, arguments.arithmetic, terms, clamped=arguments.keep_in_range)
-    print_outside_prior("of the result", z[4])
+    path, z = save_arithmetic(
+        generator,
+        faces,
+        arguments.arithmetic,
+        terms,
+        clamped=arguments.keep_in_range,
+        scale=arguments.scale,
+        file=arguments.picture_file(arguments.suffixes()),
+    )
+    print_outside_prior(z[4])
     expression = " ".join(arguments.arithmetic.split())
     return expression if len(expression) <= MAX_PRINTED else f"{expression[:MAX_PRINTED]}...", path
 
 
-def print_outside_prior(which: str, z: Latents) -> None:
-    """Print how many values are outside the range of the prior, and by how much, if any."""
+def print_outside_prior(z: Latents) -> None:
+    """Print how many values of a sum are outside the range of the prior, and by how much, if any."""
     from gan.latent.vectors import values_outside_prior
 
     outside, farthest = values_outside_prior(z)
     if outside:
         print(
-            f"{outside:,} of the {z.size:,} values {which} lie outside the prior's range [-1, 1], "
+            f"{outside:,} of the {z.size:,} values of the result lie outside the prior's range [-1, 1], "
             f"by up to {farthest:.2f}; --keep-in-range clamps them"
         )
 

@@ -1,22 +1,23 @@
 """Plot the curves of a run, or make a film of its sample grids.
 
 The curves (losses, D(x) and D(G(z)), accuracies, gradient norms, scores) are written to curves.png in the
-run's folder, the film (--film) to timelapse.gif or timelapse.mp4. Existing files are replaced. The best step,
-which is marked, has the lowest mean of its KID and the two before.
+run's folder, the film (--film) to timelapse.gif or timelapse.mp4, or either to --file. Existing files are
+replaced. The best step, which is marked, has the lowest mean of its KID and the two before.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from engine.best import SMOOTHED, BestTracker
 from engine.cli import parse
 from engine.errors import UserError, run_script
 from engine.files import is_file
 from engine.runs import report_write_errors, sample_grids
-from gan.options import RunArguments
+from engine.settings import Groups
+from gan.options import PictureArguments, RunArguments
 from images import VideoFormat
 
 if TYPE_CHECKING:
@@ -34,41 +35,60 @@ PANELS: Panels = (
     ("compared with real images", {"score/coverage": "coverage", "score/diversity": "diversity"}),
 )
 RANKED_BY = "score/kid"
-FILM_ONLY = ("fps", "shrink", "hold")
+FILM_ONLY = ("fps", "hold")
+FILM_SUFFIXES: dict[str, VideoFormat] = {".gif": "gif", ".mp4": "mp4"}
+CURVE_SUFFIXES = (".png", ".pdf", ".svg")
+FILM_SCALE = 0.5
 
 
 @dataclass(frozen=True)
-class PlotArguments(RunArguments):
+class PlotArguments(RunArguments, PictureArguments):
     """Which run, and curves or a film."""
 
+    GROUPS: ClassVar[Groups] = {
+        "everyday": "run film scale file",
+        "film": "fps hold",
+        "expert": "output",
+    }
+
     film: VideoFormat | None = None
-    """Make a film instead of curves: gif has 256 colours, mp4 is smaller and needs the extra 'video'."""
+    """Make a film instead of curves: gif has 256 colours, mp4 is smaller and needs the extra 'video'. By
+    default the suffix of --file decides."""
+    scale: float | None = None
+    """Size of the curves, by default 1, or of the film in proportion to the sample grids, by default 0.5."""
     fps: float = 8.0
     """Sample grids per second of the film."""
-    shrink: int = 2
-    """Factor by which the film is smaller than the grids, for both sides."""
     hold: float = 2.0
     """Seconds for which the last grid is shown."""
 
     def __post_init__(self) -> None:
-        if self.film is not None:
+        self.picture_file(self.suffixes())
+        if (film := self.film_format()) is not None:
             from images.video import check_fps
 
-            check_fps(self.film, self.fps)
+            check_fps(film, self.fps)
         for name in FILM_ONLY:
-            if self.film is None and getattr(self, name) != getattr(PlotArguments, name):
+            if film is None and getattr(self, name) != getattr(PlotArguments, name):
                 raise UserError(f"--{name} is an option of a film: add --film gif or --film mp4")
-        if self.shrink < 1:
-            raise UserError(f"--shrink must be 1 or more, not {self.shrink}")
         if not 0 <= self.hold <= 60:
             raise UserError(f"--hold must be 0 to 60 seconds, not {self.hold:g}")
+
+    def film_format(self) -> VideoFormat | None:
+        """--film, or by default what fits the suffix of --file; None for curves."""
+        suffix = "" if self.file is None else self.file.suffix.lower()
+        return self.film or FILM_SUFFIXES.get(suffix)
+
+    def suffixes(self) -> list[str]:
+        """Suffixes that --file may have, the first one by default."""
+        return [f".{self.film}"] if self.film else [*CURVE_SUFFIXES, *FILM_SUFFIXES]
 
 
 def main() -> None:
     """Parse the command line, write the plot or the film, and print its path."""
     arguments = parse(PlotArguments, description=__doc__)
-    run = arguments.folder(_without_curves if arguments.film is None else _without_film)
-    print(plot_curves(run) if arguments.film is None else make_film(run, arguments))
+    is_film = arguments.film_format() is not None
+    run = arguments.folder(_without_film if is_film else _without_curves)
+    print((make_film if is_film else plot_curves)(run, arguments))
 
 
 def _without_curves(run: Path) -> str | None:
@@ -81,17 +101,18 @@ def _without_film(run: Path) -> str | None:
     return None if count > 1 else f"has {count} sample grids so far, and a film needs 2 or more"
 
 
-def plot_curves(run: Path) -> Path:
+def plot_curves(run: Path, arguments: PlotArguments) -> Path:
     """Plot a run's curves and return the path of the picture."""
     from images.plots import read_metrics, save_curves
 
-    path, metrics = run / "curves.png", read_metrics(run)
+    path = arguments.picture_file(arguments.suffixes()) or run / "curves.png"
+    metrics = read_metrics(run)
     if not any(name in metrics for _, curves in PANELS for name in curves):
         raise UserError(
             f"{run / 'metrics.jsonl'} contains no curve of a GAN; is {run} a run of train_gan.py?"
         )
     with report_write_errors(path):
-        save_curves(path, metrics, run.name, PANELS, _mark_best(metrics))
+        save_curves(path, metrics, run.name, PANELS, _mark_best(metrics), scale=arguments.scale or 1.0)
     return path
 
 
@@ -110,8 +131,9 @@ def make_film(run: Path, arguments: PlotArguments) -> Path:
     grids = sample_grids(run)
     if len(grids) < 2:
         raise UserError(f"{run / 'samples'} contains {len(grids)} sample grids; a film needs 2 or more")
-    frames = read_frames(grids, arguments.shrink, hold=round(arguments.hold * arguments.fps))
-    path = run / f"timelapse.{arguments.film}"
+    scale = arguments.scale or FILM_SCALE
+    frames = read_frames(grids, scale, hold=round(arguments.hold * arguments.fps))
+    path = arguments.picture_file(arguments.suffixes()) or run / f"timelapse.{arguments.film_format()}"
     with report_write_errors(path):
         save_video(path, frames, arguments.fps)
     return path

@@ -9,18 +9,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from tyro.conf import Positional, arg
 
 from engine.cli import parse
 from engine.errors import UserError, run_script
-from engine.settings import Device
+from engine.settings import Device, Groups
 
 
 @dataclass(frozen=True)
 class PredictionArguments:
     """The network, and the photos."""
+
+    GROUPS: ClassVar[Groups] = {
+        "everyday": "checkpoint photos output whole_image",
+        "detection": "boxes detector",
+        "expert": "looks device runs",
+    }
 
     checkpoint: Annotated[str, Positional, arg(metavar="CHECKPOINT")]
     """A run of train_landmarks.py (folder, or name or number in --runs), or a checkpoint file."""

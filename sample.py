@@ -1,7 +1,7 @@
 """Generate faces with a trained generator, as one grid or as single images.
 
-The grid is written to grids/ in the run's folder, with its latent vectors (.npy) beside it, from which
---latents generates the same faces again. Face i of a seed is the same in grids of any size.
+The grid is written to grids/ in the run's folder, or to --file, with its latent vectors (.npy) beside it,
+from which --latents generates the same faces again. Face i of a seed is the same in grids of any size.
 """
 
 from __future__ import annotations
@@ -9,15 +9,22 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from engine.cli import parse
 from engine.errors import UserError, run_script
-from gan.options import MAX_FACES, FaceArguments, print_result
+from engine.settings import Groups
+from gan.options import MAX_FACES, FaceArguments, PictureArguments, print_result
 
 
 @dataclass(frozen=True)
-class SampleArguments(FaceArguments):
+class SampleArguments(FaceArguments, PictureArguments):
     """Which faces, and their layout."""
+
+    GROUPS: ClassVar[Groups] = {
+        "everyday": "run count seed rows columns labels scale file separate",
+        "generator": "output checkpoint latents raw device",
+    }
 
     rows: int | None = None
     """Rows of the grid, with --count or --latents the maximum; otherwise --rows times --columns faces."""
@@ -26,15 +33,16 @@ class SampleArguments(FaceArguments):
     separate: Path | None = None
     """Write single images 00000.png, 00001.png ... and latents.npy into this new folder instead of a grid."""
     labels: bool = False
-    """Draw each face's number, by which interpolate.py selects faces, on its tile."""
+    """Write each face's number, by which interpolate.py selects faces, below it."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.picture_file([".png"], self.latents)
         for name, value in (("--rows", self.rows), ("--columns", self.columns)):
             if value is not None and not 1 <= value <= MAX_FACES:
                 raise UserError(f"{name} must be 1 to {MAX_FACES:,}, not {value:,}")
-        if self.separate is not None and (self.rows or self.columns or self.labels):
-            raise UserError("--separate writes no grid: omit --rows, --columns and --labels")
+        if self.separate is not None and (self.rows or self.columns or self.labels or self.file):
+            raise UserError("--separate writes no grid: omit --rows, --columns, --labels and --file")
         count = self.face_count()
         if count is not None and count > MAX_FACES:
             raise UserError(f"--rows times --columns must be at most {MAX_FACES:,}, not {count:,}")
@@ -69,9 +77,16 @@ def main() -> None:
     count = len(faces.z)
     if arguments.separate is not None:
         path = arguments.separate
-        save_images(generator, faces, path)
+        save_images(generator, faces, path, scale=arguments.scale)
     else:
-        path = save_grid(generator, faces, arguments.columns_for(count), numbered=arguments.labels)
+        path = save_grid(
+            generator,
+            faces,
+            arguments.columns_for(count),
+            numbered=arguments.labels,
+            scale=arguments.scale,
+            file=arguments.picture_file([".png"]),
+        )
     print_result(generator, f"{count:,} face{'' if count == 1 else 's'}", path)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from engine.settings import settings_table
+from engine.settings import settings_tables
 from faces.landmarks.settings import LandmarkSettings
 from faces.recognition.settings import ClassifierSettings
 from gan.config import Settings
@@ -12,7 +12,7 @@ from gan.config import Settings
 PAGE = Path(__file__).with_name("settings.md")
 INTRODUCTION = """# Settings
 
-Generated from the dataclasses of settings by `python docs/settings.py`. `--help` of a script lists the same.
+Generated from the dataclasses of settings by `python docs/settings.py`. `--help` has the same groups.
 All training scripts also take `--resume`, `--init-from`, `--force` and `--dry-run`.
 """
 
@@ -24,7 +24,7 @@ def settings_page() -> str:
         "train_landmarks.py": LandmarkSettings,
         "train_classifier.py": ClassifierSettings,
     }
-    sections = [f"## {script}\n\n{settings_table(settings)}\n" for script, settings in tables.items()]
+    sections = [f"## {script}\n\n{settings_tables(settings)}\n" for script, settings in tables.items()]
     return "\n".join([INTRODUCTION, *sections])
 
 

@@ -6,20 +6,45 @@ Nothing here imports torch, so --help and most mistakes are answered at once.
 from __future__ import annotations
 
 import contextlib
+import difflib
 import io
+import re
+import shutil
 import sys
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from itertools import pairwise
-from typing import Any, TypeVar
+from typing import Annotated, Any, TextIO, TypeVar
 
 import tyro
+from tyro.conf import arg
 
 from engine.errors import UserError
+from engine.flags import GroupedOptions, group, registry
 from engine.runs import NEWEST
 from engine.settings import AnySettings
 
 Options = TypeVar("Options")
+
+OTHER_NAMES = (
+    (
+        "epoch epochs nepochs numepochs niter",
+        "steps batch_size",
+        "--steps; an epoch is as many steps as there are images, divided by --batch-size",
+    ),
+    ("bs bsize", "batch_size", "--batch-size"),
+    ("lr lrg lrd", "learning_rate", "--learning-rate"),
+    ("nz zdim latentdim", "latent_size", "--latent-size"),
+    ("res resolution imsize imgsize", "image_size", "--image-size"),
+    ("data dataroot datadir datapath dataset folder", "folder", "the folder without a flag"),
+    ("cuda gpu gpus ngpu gpuids", "device", "--device cuda"),
+    ("outf outdir savedir", "output", "--output"),
+    ("shrink", "scale", "--scale, such as --scale 0.5 for half the size"),
+    ("manualseed randomseed", "seed", "--seed"),
+)
+"""Flags of other projects and earlier versions, in lower case without hyphens; the fields of the scripts that
+explain them; and what to use."""
 
 _BOX_DRAWING = "╭╮╰╯│─ "
 
@@ -30,31 +55,100 @@ def parse(
     *,
     default: Options | None = None,
     description: str | None = None,
+    epilog: str = "",
 ) -> Options:
     """Parse a command line into an instance of the dataclass `options`.
 
     Args:
-        options: dataclass whose fields are the flags.
+        options: dataclass whose fields are the flags, in groups if it has `GROUPS` (see
+            `engine.settings.field_groups`), or a union of dataclasses, annotated as sub-commands.
         arguments: the command line; that of this process if None.
         default: instance with the defaults; those of the dataclass if None.
         description: what the script does, for --help; the dataclass's docstring if None.
+        epilog: printed below the flags by --help, in paragraphs.
 
     Raises:
         UserError: the arguments are invalid; the message is the first problem, in one line.
         SystemExit: with code 0, after --help was printed.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    output = io.StringIO()
+    grouped = group(options, default)
+    if description is not None:
+        description = _join_lines(description)
+    error, output = io.StringIO(), _Captured(sys.stdout)
     try:
         # tyro reports mistakes in a framed paragraph; this project reports them in one line.
-        with contextlib.redirect_stderr(output):
-            if default is None:
-                return tyro.cli(options, args=arguments, description=description)
-            return tyro.cli(options, args=arguments, description=description, default=default)
+        with contextlib.redirect_stderr(error), contextlib.redirect_stdout(output):
+            parsed = tyro.cli(grouped.type, args=arguments, description=description, registry=registry)
     except SystemExit as stop:
         if stop.code in (0, None):
+            print(_wrap(f"{output.getvalue().rstrip()}\n\n{_join_lines(epilog)}").rstrip())
             raise
-        raise UserError(_first_paragraph(output.getvalue())) from None
+        # tyro may report a missing value where the mistake is the flag before it.
+        mistake = _unknown_words(arguments, grouped, options) or _first_paragraph(error.getvalue())
+        raise UserError(f"{mistake}; --help lists all flags") from None
+    return grouped.options(parsed)
+
+
+class _Captured(io.StringIO):
+    """Captures what tyro prints, which depends on the stream that it will be printed to."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__()
+        self._stream = stream
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return self._stream.encoding
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()
+
+
+def _join_lines(text: str) -> str:
+    """Join the lines of each paragraph, except of lists and examples."""
+    paragraphs = (paragraph.strip("\n") for paragraph in text.split("\n\n"))
+    return "\n\n".join(
+        paragraph if re.search(r"^(?: |- )", paragraph, re.MULTILINE) else " ".join(paragraph.split())
+        for paragraph in paragraphs
+    )
+
+
+def _wrap(text: str) -> str:
+    """Break the lines that are wider than the terminal: tyro wraps the flags, but not the description."""
+    width = max(shutil.get_terminal_size().columns, 20)
+    lines = [
+        line
+        if len(line) <= width or line[0] in _BOX_DRAWING
+        else textwrap.fill(line, width, break_on_hyphens=False)
+        for line in text.splitlines()
+    ]
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines))
+
+
+def _unknown_words(arguments: Sequence[str], grouped: GroupedOptions, options: Any) -> str:
+    """Names the sub-command and the flags that do not exist, and those that may be meant."""
+    command = arguments[0] if arguments and not arguments[0].startswith("-") else ""
+    if command and grouped.commands and command not in grouped.commands:
+        return f"unknown command {command}{_did_you_mean(command, grouped.commands)}"
+    words = (argument.partition("=")[0].replace("_", "-") for argument in arguments)
+    names = dict.fromkeys(word for word in words if re.fullmatch("--[A-Za-z][A-Za-z0-9-]*", word))
+    unknown = [name for name in names if name not in grouped.flags and name != "--help"]
+    return "; ".join(f"unknown option {name}{_meant(name, grouped, options)}" for name in unknown)
+
+
+def _meant(name: str, grouped: GroupedOptions, options: Any) -> str:
+    plain = name.replace("-", "").lower()
+    for names, fields_here, flag_here in OTHER_NAMES:
+        if plain in names.split() and all(hasattr(options, field) for field in fields_here.split()):
+            return f": use {flag_here}"
+    return _did_you_mean(name, grouped.flags)
+
+
+def _did_you_mean(word: str, words: Sequence[str]) -> str:
+    beginning_alike = [one for one in words if one.startswith(word)]
+    close = beginning_alike or difflib.get_close_matches(word.lower(), words, n=1, cutoff=0.75)
+    return f": did you mean {close[0]}?" if close else ""
 
 
 def _first_paragraph(framed: str) -> str:
@@ -66,16 +160,16 @@ def _first_paragraph(framed: str) -> str:
             lines.append(text)
         elif lines:
             break
-    return f"{' '.join(lines).strip(' .')}; --help lists all flags"
+    return " ".join(lines).strip(" .")
 
 
 @dataclass(frozen=True)
 class RunOptions:
     """How a training starts."""
 
-    resume: str | None = None
+    resume: Annotated[str | None, arg(metavar="[RUN]")] = None
     """Resume a run (its folder, name or number; without a value, the newest), bit for bit."""
-    init_from: str | None = None
+    init_from: Annotated[str | None, arg(metavar="RUN")] = None
     """Start a new run with the networks of another run's best checkpoint (fine-tuning)."""
     force: bool = False
     """Resume although settings or data that change the mathematics are different."""

@@ -6,9 +6,8 @@ The command line, config.json and docs/settings.md are all made from these. Noth
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection
-from dataclasses import dataclass, fields
+from dataclasses import Field, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -24,6 +23,8 @@ Folder = Annotated[str | None, Positional, arg(metavar="[FOLDER]")]
 """The training data, given without a flag."""
 AnySettings = TypeVar("AnySettings")
 """A frozen dataclass in which each field has a default and its documentation below it."""
+Groups = dict[str, str]
+"""Groups of --help in their order: the title of each, and the names of its fields, separated by blanks."""
 
 MAX_WIDTH = 2**16
 """Values in a latent vector, or channels of a layer: weights between more do not fit in memory."""
@@ -129,20 +130,54 @@ def from_json(values: dict[str, Any], settings_type: type[AnySettings]) -> AnySe
         raise UserError(f"the run's setting {place.rstrip('`')} cannot be read: {reason}") from None
 
 
-def settings_table(settings_type: type) -> str:
-    """A Markdown table of settings: flag, default, meaning."""
-    rows = ["| setting | default | meaning |", "|---|---|---|"]
-    documentation = _documentation(settings_type)
-    for field in fields(settings_type):
-        name = "FOLDER" if field.name == "folder" else flag(field.name)
-        default = field.default
-        if isinstance(default, tuple):
-            default = " ".join(map(str, default))
-        elif isinstance(default, bool):
-            default = json.dumps(default)
-        shown = "" if default in (None, "") else f"`{default}`"
-        rows.append(f"| `{name}` | {shown} | {documentation[field.name]} |")
-    return "\n".join(rows)
+def settings_tables(settings_type: type) -> str:
+    """Markdown tables of settings, one for each group of --help: flag, default, meaning."""
+    meanings = documentation(settings_type)
+    tables = []
+    for title, members in field_groups(settings_type).items():
+        rows = [f"| {title} options | default | meaning |", "|---|---|---|"]
+        for field in members:
+            name = "FOLDER" if field.name == "folder" else flag(field.name)
+            shown = shown_default(field.default)
+            rows.append(f"| `{name}` | {f'`{shown}`' if shown else ''} | {meanings[field.name]} |")
+        tables.append("\n".join(rows))
+    return "\n\n".join(tables)
+
+
+def field_groups(options: type) -> dict[str, list[Field]]:
+    """The fields of a dataclass by the title of their group, in the order of --help.
+
+    A dataclass that has groups lists them in `GROUPS`. Fields that are in none belong to the last one. Names
+    that are not fields of this dataclass may be fields of one that inherits from it.
+    """
+    by_name = {field.name: field for field in fields(options)}
+    groups: Groups = getattr(options, "GROUPS", {"": ""})
+    grouped = {
+        title: [by_name.pop(name) for name in names.split() if name in by_name]
+        for title, names in groups.items()
+    }
+    grouped[list(groups)[-1]] += by_name.values()
+    return grouped
+
+
+def shown_default(value: Any) -> str:
+    """A default as the user would write it; empty if it stands for "none" or "off"."""
+    if value is None or value is False:
+        return ""
+    if value is True:
+        return "on"
+    if isinstance(value, tuple | list):
+        return " ".join(map(shown_default, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def documentation(options: type) -> dict[str, str]:
+    """The string below each field of a dataclass on one line, by the field's name, with inherited fields."""
+    classes = reversed(options.__mro__[:-1])
+    parameters = [
+        parameter for one in classes for parameter in docstring_parser.parse_from_object(one).params
+    ]
+    return {parameter.arg_name: " ".join((parameter.description or "").split()) for parameter in parameters}
 
 
 def at_least(settings: Any, minimum: int, names: str) -> None:
@@ -162,15 +197,6 @@ def between(settings: Any, low: float, high: float, names: str) -> None:
                 " and finite" if high == float("inf") else f" and less than {high:g}"
             )
             raise UserError(f"{flag(name)} must be {bounds}, not {value}")
-
-
-def _documentation(settings_type: type) -> dict[str, str]:
-    """The string below each field on one line, including inherited fields."""
-    classes = reversed(settings_type.__mro__[:-1])
-    parameters = [
-        parameter for one in classes for parameter in docstring_parser.parse_from_object(one).params
-    ]
-    return {parameter.arg_name: " ".join((parameter.description or "").split()) for parameter in parameters}
 
 
 def _decode_path(wanted: type, value: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from engine.cli import RunOptions
 from engine.errors import UserError
@@ -13,6 +13,7 @@ from engine.runs import read_info as read_any_info
 from engine.settings import (
     MAX_WIDTH,
     Folder,
+    Groups,
     Precision,
     TrainingSettings,
     at_least,
@@ -37,6 +38,14 @@ BETA1 = 0.5
 @dataclass(frozen=True)
 class Settings(TrainingSettings):
     """Everything that describes a training."""
+
+    GROUPS: ClassVar[Groups] = {
+        "everyday": "folder steps minutes image_size batch_size preset name resume init_from dry_run",
+        "data": "exclude held_out flip augmentation cache workers",
+        "network": "generator_widths discriminator_widths latent_size pack normalisation head_scale",
+        "logging and saving": "output log_every sample_every score_every checkpoint_every keep",
+        "expert": "learning_rate beta2 negatives ema_half_life precision device seed force",
+    }
 
     folder: Folder = None
     """Folder of face photos, flat or nested. Without one: drawn faces, and no negatives."""

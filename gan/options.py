@@ -7,6 +7,7 @@ torch when a generator is loaded, so --help and most errors are printed at once.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -26,6 +27,7 @@ GENERATOR_SUFFIX = ".safetensors"
 """Ending of a generator's file, which export.py writes."""
 MAX_FACES = 100_000
 """Faces per call: the file names of single images have five digits."""
+MIN_SCALE, MAX_SCALE = 0.1, 16.0
 
 
 @dataclass(frozen=True)
@@ -44,10 +46,47 @@ class RunArguments:
 
 
 @dataclass(frozen=True)
+class PictureArguments:
+    """Where a picture is written to, and how large it is."""
+
+    file: Path | None = None
+    """Write the picture or film to this file, which is replaced if it exists, instead of the run's folder.
+    Its suffix gives the format."""
+    scale: float = 1.0
+    """Factor by which the images are enlarged, such as 4; below 1 they are reduced."""
+
+    def picture_file(self, suffixes: Sequence[str], latents: Path | None = None) -> Path | None:
+        """--file, with the first of the suffixes if it has none.
+
+        Args:
+            suffixes: of the formats.
+            latents: a file that must not be replaced by the vectors beside the picture.
+
+        Raises:
+            UserError: --file has another suffix or cannot be a file, or --scale is out of range.
+        """
+        if self.scale is not None and not MIN_SCALE <= self.scale <= MAX_SCALE:
+            raise UserError(f"--scale must be {MIN_SCALE:g} to {MAX_SCALE:g}, not {self.scale:g}")
+        if self.file is None:
+            return None
+        if self.file.is_dir() or not self.file.name:
+            raise UserError(f"--file {self.file} is a folder: give the name of a file")
+        if latents is not None and self.file.with_suffix(".npy").resolve() == latents.resolve():
+            raise UserError(
+                f"the vectors beside --file {self.file} would replace {latents}: give another name"
+            )
+        if not self.file.suffix:
+            return self.file.with_suffix(suffixes[0])
+        if self.file.suffix.lower() not in suffixes:
+            raise UserError(f"--file {self.file} must end in {' or '.join(suffixes)}")
+        return self.file
+
+
+@dataclass(frozen=True)
 class GeneratorArguments(RunArguments):
     """Which generator of the run."""
 
-    checkpoint: str | None = None
+    checkpoint: Annotated[str | None, arg(metavar="STEP")] = None
     """Step or file of the checkpoint, `best` or `newest`; by default the best, or the newest if there is no
     score yet."""
     raw: bool = False

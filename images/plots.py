@@ -69,16 +69,23 @@ def read_metrics(run: Path) -> Metrics:
 
 
 def save_curves(
-    path: Path, metrics: Metrics, title: str, panels: Panels, marks: Mapping[str, Mark] | None = None
+    path: Path,
+    metrics: Metrics,
+    title: str,
+    panels: Panels,
+    marks: Mapping[str, Mark] | None = None,
+    *,
+    scale: float = 1.0,
 ) -> None:
-    """Plot metrics against the training step into a PNG.
+    """Plot metrics against the training step.
 
     Args:
-        path: of the PNG.
+        path: of the file, a PNG, PDF or SVG by its suffix.
         metrics: the metrics; curves of a panel that are not among them are left out.
         title: title of the figure, in any script.
         panels: an even number of panels.
         marks: steps to mark in the panel of a metric.
+        scale: factor on the number of pixels.
 
     Raises:
         UserError: matplotlib, the extra `plots`, is not installed.
@@ -105,7 +112,7 @@ def save_curves(
                 axes.set_yscale("log")
             if axes.get_subplotspec().is_last_row():
                 axes.set_xlabel("step")
-        save_figure(path, figure)
+        save_figure(path, figure, scale)
 
 
 def new_figure(what: str, width: float, height: float) -> Figure:
@@ -126,10 +133,10 @@ def new_figure(what: str, width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def save_figure(path: Path, figure: Figure) -> None:
-    """Write a figure as a PNG. Raises `OSError` if that fails; an existing file is then unchanged."""
+def save_figure(path: Path, figure: Figure, scale: float = 1.0) -> None:
+    """Write a figure, as its suffix says. Raises `OSError` if that fails; an existing file is unchanged."""
     with atomic_write(path) as temporary:
-        figure.savefig(temporary, dpi=110)
+        figure.savefig(temporary, dpi=110 * scale)
 
 
 def _plot(axes: Axes, steps: list[int], values: list[float], label: str) -> None:

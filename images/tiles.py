@@ -1,4 +1,4 @@
-"""Convert images between uint8 and [-1, 1], tile them into a grid, and number the tiles.
+"""Convert images between uint8 and [-1, 1], tile them into a grid, scale and number them.
 
 Stored images are uint8 arrays [N, 3, H, W], a single picture is [3, H, W]; in the networks they are
 float tensors in [-1, 1]. Nothing here imports torch, so that scripts start quickly.
@@ -6,14 +6,16 @@ float tensors in [-1, 1]. Nothing here imports torch, so that scripts start quic
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont
 
+from engine.errors import UserError
 from engine.png import from_pillow, to_pillow
 
 if TYPE_CHECKING:
@@ -29,6 +31,18 @@ GRID_COLUMNS = 8
 
 BACKGROUND = 255
 """Level of all three channels between and beside tiles."""
+
+WIDE_GAP = 16
+"""Pixels of background between pictures that stand beside each other."""
+
+TITLE_SIZE = 16
+"""Height of a title's font."""
+
+MAX_PIXELS = 89_000_000
+"""Pixels of one picture. Pillow and other readers warn about larger ones or refuse them as attacks."""
+
+MIN_FONT_SIZE = 7
+"""Of a number that would be wider than its tile."""
 
 
 def to_float(images: Tensor) -> Tensor:
@@ -73,21 +87,61 @@ def tile(images: NDArray[np.uint8], columns: int) -> NDArray[np.uint8]:
     return grid
 
 
+def beside(pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """Join pictures uint8 [3, H, W] of any sizes, `WIDE_GAP` pixels apart and aligned at the bottom."""
+    height = max(picture.shape[1] for picture in pictures)
+    width = sum(picture.shape[2] for picture in pictures) + WIDE_GAP * (len(pictures) - 1)
+    joined, left = np.full((3, height, width), BACKGROUND, np.uint8), 0
+    for picture in pictures:
+        joined[:, height - picture.shape[1] :, left : left + picture.shape[2]] = picture
+        left += picture.shape[2] + WIDE_GAP
+    return joined
+
+
 def center_crop(images: Images, size: int) -> Images:
     """The central squares [..., size, size] of square images [..., S, S], with S of at least `size`."""
     first = (images.shape[-1] - size) // 2
     return images[..., first : first + size, first : first + size]
 
 
+def add_title(picture: NDArray[np.uint8], title: str) -> NDArray[np.uint8]:
+    """Write a title above a picture uint8 [3, H, W], which becomes wider if the title is."""
+    _, height, width = picture.shape
+    font = default_font(TITLE_SIZE)
+    margin = TITLE_SIZE * 3 // 2
+    size = max(width, math.ceil(font.getlength(title))), height + margin
+    canvas = Image.new("RGB", size, (BACKGROUND,) * 3)
+    canvas.paste(to_pillow(picture), (0, margin))
+    ImageDraw.Draw(canvas).text((0, 1), title, fill="black", font=font)
+    return from_pillow(canvas)
+
+
+def scale_image(image: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]:
+    """Resize one image, uint8 [3, H, W], by a factor for both sides, with Lanczos interpolation.
+
+    Raises:
+        UserError: the result would exceed `MAX_PIXELS`.
+    """
+    if factor == 1:
+        return image
+    height, width = (max(1, round(side * factor)) for side in image.shape[1:])
+    if height * width > MAX_PIXELS:
+        raise UserError(f"{width:,} x {height:,} pixels are too many for one picture: give a smaller --scale")
+    return from_pillow(to_pillow(image).resize((width, height), Image.Resampling.LANCZOS))
+
+
 def number_tiles(images: NDArray[np.uint8], numbers: Sequence[int | str] | None = None) -> NDArray[np.uint8]:
-    """Copy images and draw a number into the top left corner of each, white with a black outline.
+    """Copy images and write a number below each, in a margin.
 
     Args:
         images: uint8 [N, 3, H, W].
         numbers: N numbers or short words; 0 to N - 1 by default.
+
+    Returns:
+        uint8 [N, 3, H + margin, W].
     """
     numbers = range(len(images)) if numbers is None else numbers
-    numbered = [_draw_number(image, str(number)) for image, number in zip(images, numbers, strict=True)]
+    numbered = [_add_number(image, str(number)) for image, number in zip(images, numbers, strict=True)]
     return np.stack(numbered) if numbered else np.array(images)
 
 
@@ -97,16 +151,14 @@ def default_font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size)
 
 
-def _draw_number(image: NDArray[np.uint8], text: str) -> NDArray[np.uint8]:
-    canvas = to_pillow(image)
-    size = max(11, image.shape[-1] // 6)
-    outline = max(1, size // 10)
-    ImageDraw.Draw(canvas).text(
-        (outline + 1, outline),
-        text,
-        fill="white",
-        font=default_font(size),
-        stroke_width=outline,
-        stroke_fill="black",
-    )
+def _add_number(image: NDArray[np.uint8], text: str) -> NDArray[np.uint8]:
+    _, height, width = image.shape
+    size = max(11, width // 7)
+    canvas = Image.new("RGB", (width, height + size * 3 // 2), (BACKGROUND,) * 3)
+    canvas.paste(to_pillow(image))
+    while size > MIN_FONT_SIZE and default_font(size).getlength(text) > width:
+        size -= 1
+    # Nearer to its own image than to the next row of a grid.
+    place = width / 2, height + 1
+    ImageDraw.Draw(canvas).text(place, text, fill="black", font=default_font(size), anchor="ma")
     return from_pillow(canvas)

@@ -16,6 +16,7 @@ from engine.errors import UserError, missing_extra
 from engine.files import atomic_write
 from engine.png import from_pillow, to_pillow
 from images import VideoFormat
+from images.tiles import scale_image
 
 Frames = Iterable[NDArray[np.uint8]]
 """Images uint8 [3, H, W] of one size. They are read one at a time, so a generator saves memory."""
@@ -41,7 +42,7 @@ def check_fps(video_format: VideoFormat, fps: float) -> None:
 
 def check_video(path: str | Path, fps: float) -> None:
     """Raise the `UserError` that `save_video` would raise, before any frame is made."""
-    video_format: VideoFormat = "mp4" if Path(path).suffix == ".mp4" else "gif"
+    video_format: VideoFormat = "mp4" if Path(path).suffix.lower() == ".mp4" else "gif"
     check_fps(video_format, fps)
     if video_format == "mp4":
         _check_encoder()
@@ -49,7 +50,7 @@ def check_video(path: str | Path, fps: float) -> None:
 
 def save_video(path: str | Path, frames: Frames, fps: float) -> None:
     """Write a `.gif` or `.mp4` file with `save_gif` or `save_mp4`."""
-    {".gif": save_gif, ".mp4": save_mp4}[Path(path).suffix](path, frames, fps)
+    {".gif": save_gif, ".mp4": save_mp4}[Path(path).suffix.lower()](path, frames, fps)
 
 
 def save_gif(path: str | Path, frames: Frames, fps: float) -> None:
@@ -107,19 +108,19 @@ def save_mp4(path: str | Path, frames: Frames, fps: float) -> None:
             writer.append_data(np.moveaxis(padded, 0, -1))
 
 
-def read_frames(paths: Sequence[Path], shrink: int = 1, hold: int = 0) -> Iterator[NDArray[np.uint8]]:
+def read_frames(paths: Sequence[Path], scale: float = 1.0, hold: int = 0) -> Iterator[NDArray[np.uint8]]:
     """Read image files, such as a run's sample grids, as the frames of a video.
 
     Args:
         paths: images of one size, in order.
-        shrink: factor by which both sides are reduced, by averaging.
+        scale: factor on both sides; see `images.tiles.scale_image`.
         hold: number of times the last frame is repeated.
 
     Yields:
-        Frames uint8 [3, H / shrink, W / shrink], rounded up, read one at a time.
+        Frames uint8 [3, scale * H, scale * W], read one at a time.
 
     Raises:
-        UserError: an image cannot be read, or differs in size from the first one.
+        UserError: an image cannot be read, differs in size from the first one, or is too large.
     """
     size = frame = None
     for path in paths:
@@ -128,7 +129,7 @@ def read_frames(paths: Sequence[Path], shrink: int = 1, hold: int = 0) -> Iterat
                 size = size or image.size
                 if image.size != size:
                     raise UserError(f"{path} is {image.size} pixels in size, but the first frame is {size}")
-                frame = from_pillow(image.convert("RGB").reduce(min(shrink, *size)))
+                frame = scale_image(from_pillow(image), scale)
         except (OSError, SyntaxError) as error:
             raise UserError(f"{path} cannot be read as an image: {error}; remove it and try again") from error
         yield frame

@@ -31,9 +31,24 @@ def test_newest_run_is_measured_against_its_training_folder(run, pictures):
     assert code == 0
     table = "\n".join(lines)
     assert f"12 generated images against 12 of 24 images in {pictures}" in table
-    for score in ("FID", "KID", "precision", "recall", "density", "coverage", "nearer to training"):
+    assert "FID" not in " ".join(line.partition(":")[0] for line in lines)
+    for score in (
+        "Fréchet distance",
+        "KID",
+        "precision",
+        "recall",
+        "density",
+        "coverage",
+        "nearer to training",
+    ):
         assert any(line.split()[: len(score.split())] == score.split() for line in lines), score
-    for part in ("features: random (digest", "seeds 0, 1", "Lanczos, antialiased", "floor:", "MS-SSIM"):
+    for part in (
+        "features: random, the project's small network (digest",
+        "seeds 0, 1",
+        "Lanczos, antialiased",
+        "floor:",
+        "MS-SSIM",
+    ):
         assert part in table
     place = Path(lines[-1])
     assert place.parent.resolve() == run / "evaluation"
@@ -41,8 +56,14 @@ def test_newest_run_is_measured_against_its_training_folder(run, pictures):
     assert result["conditions"]["step"] == 6
     assert result["conditions"]["images"] == 12
     assert len(result["conditions"]["spaces"][0]["digest"]) >= 4
-    for name in ("nearest", "faces"):
-        assert load_png(place.with_name(f"{place.stem}-{name}.png")).ndim == 3
+    for line, name in zip(lines[-3:-1], ("faces", "nearest"), strict=True):
+        assert load_png(line.partition(": ")[0]).ndim == 3
+        assert Path(line.partition(": ")[0]) == place.with_name(f"{place.stem}-{name}.png")
+    verdict = lines[-4].removeprefix("verdict: ")
+    assert verdict == result["verdict"]
+    assert verdict.startswith(
+        "12 images in each set are few, so this is uncertain. The generated images are far"
+    )
 
 
 def test_other_conditions_do_not_overwrite_an_evaluation(run):

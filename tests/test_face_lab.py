@@ -22,7 +22,8 @@ def test_every_script_is_in_the_package():
     assert project["tool"]["setuptools"]["py-modules"] == SCRIPTS
 
 
-def test_help_lists_every_script_with_a_line():
+def test_help_lists_every_script_with_a_line(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
     lines = face_lab("--help").stdout.splitlines()[2:]
     names, _, descriptions = zip(*(line.strip().partition("  ") for line in lines), strict=True)
     assert [name.replace("-", "_") for name in names] == [name for name in SCRIPTS if name != "face_lab"]

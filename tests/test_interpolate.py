@@ -10,8 +10,8 @@ from PIL import Image
 from engine.png import load_png, read_text
 from gan.generator import load_generator
 from gan.latent import vectors
-from gan.latent.vectors import draw
-from images.tiles import tile
+from gan.latent.vectors import draw, save_latents
+from images.tiles import scale_image, tile
 from tests.in_process import call
 
 interpolate = partial(call, "interpolate.py")
@@ -31,7 +31,9 @@ def test_default_is_a_grid_of_the_newest_run(run):
     z = draw(64, generator.latent_size, generator.seed)
     rows = [vectors.interpolate(z[[number, number + 1]], 8, "spherical") for number in range(3)]
     assert np.array_equal(load_png(picture), tile(generator.images(np.concatenate(rows)), 8))
-    assert "outside the prior's range [-1, 1]" in lines[0]
+    assert abs(np.load(picture.with_suffix(".npy"), allow_pickle=False)).max() > 1
+    # An arc leaves the range of the prior, but nobody asked for that.
+    assert len(lines) == 2
 
 
 def test_path_through_given_faces(run):
@@ -85,6 +87,39 @@ def test_long_expression_is_printed_shortened(run):
     assert "... by the ema weights" in lines[0]
 
 
+def test_scale_and_file(run, tmp_path):
+    generator = load_generator(run)
+    z = draw(64, generator.latent_size, generator.seed)
+    path = ("--tiles", 1, 2, "--steps", 3, "--scale", 2)
+    code, lines, _ = interpolate(run, *path, "--file", tmp_path / "new" / "walk")
+    assert (code, lines[-1]) == (0, str(tmp_path / "new" / "walk.png"))
+    images = [scale_image(image, 2) for image in generator.images(vectors.interpolate(z[1:3], 3))]
+    assert np.array_equal(load_png(lines[-1]), tile(np.stack(images), 3))
+    assert (tmp_path / "new" / "walk.npy").exists()
+    for name in ("walk.gif", "walk.MP4"):
+        assert interpolate(run, *path, "--file", tmp_path / name).lines[-1] == str(tmp_path / name)
+    with Image.open(tmp_path / "walk.gif") as film:
+        assert film.size == (64, 64)
+    with imageio.get_reader(tmp_path / "walk.MP4", format="FFMPEG") as film:
+        assert film.get_meta_data()["size"] == (64, 64)
+    unscaled = load_png(interpolate(run, "--arithmetic", "3 - 4").lines[-1])
+    result = interpolate(run, "--arithmetic", "3 - 4", "--scale", 2)
+    assert result.lines[-1].endswith("3-4-x2.png")
+    assert load_png(result.lines[-1]).shape[1] > 1.8 * unscaled.shape[1]
+
+
+def test_vectors_beside_a_file_do_not_replace_others(run, tmp_path):
+    save_latents(tmp_path / "mine.npy", draw(3, 100, 1))
+    code, _, error = interpolate(run, "--file", tmp_path / "mine.png")
+    assert code == 2
+    assert f"the vectors of mine.png belong beside it, but {tmp_path / 'mine.npy'} exists" in error
+    code, _, error = interpolate(run, "--latents", tmp_path / "mine.npy", "--file", tmp_path / "mine.gif")
+    assert code == 2
+    assert "would replace" in error
+    assert np.array_equal(np.load(tmp_path / "mine.npy"), draw(3, 100, 1))
+    assert list(tmp_path.glob("mine.[!n]*")) == []
+
+
 def test_keep_in_range(run):
     for options in (("--arithmetic", "-2*3 + 4"), ("--method", "spherical")):
         _, lines, _ = interpolate(run, *options, "--keep-in-range")
@@ -123,6 +158,14 @@ def test_faces_of_a_larger_grid_and_of_a_file(run):
         (("--form", "mp4", "--fps", 0), "frames per second"),
         (("--form", "strip", "--fps", 3), "--fps is an option of a film"),
         (("--form", "avi"), "--form"),
+        (("--form", "strip", "--file", "a.gif"), "--file a.gif must end in .png"),
+        (("--form", "gif", "--file", "a.png"), "--file a.png must end in .gif"),
+        (("--arithmetic", "3", "--file", "a.gif"), "--file a.gif must end in .png"),
+        (("--file", "a.jpg"), "--file a.jpg must end in .png or .gif or .mp4"),
+        (("--file", "a.gif", "--fps", 51), "frames per second"),
+        (("--file", "."), "--file . is a folder"),
+        (("--scale", 0), "--scale must be 0.1 to 16, not 0"),
+        (("--scale", "nan"), "--scale must be 0.1 to 16, not nan"),
         (("--method", "cubic"), "--method"),
         (("--arithmetic", "3 - 64"), "3 - >>64<<"),
         (("--arithmetic", "3,17 % 5"), "3,17 >>%<< 5"),

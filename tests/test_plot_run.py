@@ -83,6 +83,14 @@ class TestCurves:
         (run / "curves.png").mkdir()
         assert "curves.png" in error_of(run)
 
+    def test_scale_and_file(self, run, tmp_path):
+        (unscaled,) = plot_run(run).lines
+        code, lines, _ = plot_run(run, "--scale", 2, "--file", tmp_path / "larger")
+        assert (code, lines) == (0, [str(tmp_path / "larger.png")])
+        assert load_png(lines[0]).shape[1:] == tuple(2 * side for side in load_png(unscaled).shape[1:])
+        assert plot_run(run, "--file", tmp_path / "curves.pdf").code == 0
+        assert (tmp_path / "curves.pdf").read_bytes().startswith(b"%PDF")
+
     def test_values_that_are_not_finite_or_positive(self, run):
         rows = [
             '{"step": 1, "loss/generator": NaN, "gradient/generator": 0}',
@@ -109,17 +117,26 @@ class TestFilm:
         assert durations == [100, 100, 100, 1600]
 
     def test_mp4_of_full_size(self, run):
-        _, lines, _ = plot_run(run, "--film", "mp4", "--shrink", 1, "--fps", 4, "--hold", 1)
+        _, lines, _ = plot_run(run, "--film", "mp4", "--scale", 1, "--fps", 4, "--hold", 1)
         assert Path(lines[-1]) == run / "timelapse.mp4"
         with imageio.get_reader(lines[-1]) as film:
             assert film.get_meta_data()["size"] == (44, 40)
             means = [frame.mean() for frame in film]
         assert means == pytest.approx([10, 80, 160, 240, 240, 240, 240, 240], abs=4)
 
+    def test_the_suffix_of_a_file_makes_a_film(self, run, tmp_path):
+        code, lines, _ = plot_run(run, "--scale", 2, "--fps", 4, "--file", tmp_path / "film.gif")
+        assert (code, lines) == (0, [str(tmp_path / "film.gif")])
+        with Image.open(lines[0]) as film:
+            assert film.size == (88, 80)
+
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            (("--film", "gif", "--shrink", 0), "--shrink must be 1 or more"),
+            (("--film", "gif", "--file", "film.mp4"), "--file film.mp4 must end in .gif"),
+            (("--file", "curves.txt"), "must end in .png or .pdf or .svg or .gif or .mp4"),
+            (("--shrink", 4), "unknown option --shrink: use --scale"),
+            (("--film", "gif", "--scale", 0), "--scale must be 0.1 to 16"),
             (("--film", "gif", "--fps", "nan"), "frames per second"),
             (("--film", "gif", "--hold", -1), "--hold must be 0 to 60"),
             (("--film", "gif", "--hold", "nan"), "--hold must be 0 to 60"),

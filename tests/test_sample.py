@@ -9,7 +9,7 @@ import pytest
 from engine.png import load_png, read_text
 from gan.generator import load_generator
 from gan.latent.vectors import draw, save_latents
-from images.tiles import GAP, number_tiles, tile
+from images.tiles import GAP, number_tiles, scale_image, tile
 from tests.in_process import call
 
 sample = partial(call, "sample.py")
@@ -79,6 +79,23 @@ def test_labels(run):
     assert not np.array_equal(plain, numbered)
 
 
+def test_scale_and_file(run, tmp_path):
+    generator = load_generator(run)
+    images = generator.images(draw(6, generator.latent_size, generator.seed))
+    larger = np.stack([scale_image(image, 4) for image in images])
+    code, lines, _ = sample(run, "--count", 6, "--scale", 4)
+    assert (code, Path(lines[-1]).name[-10:]) == (0, "2x3-x4.png")
+    assert np.array_equal(load_png(lines[-1]), tile(larger, 3))
+    file = tmp_path / "new" / "faces"
+    for _ in range(2):  # an existing file is replaced
+        code, lines, _ = sample(run, "--count", 6, "--scale", 4, "--labels", "--file", file)
+        assert (code, lines[-1]) == (0, f"{file}.png")
+        assert np.array_equal(load_png(lines[-1]), tile(number_tiles(larger), 3))
+        assert np.array_equal(np.load(f"{file}.npy"), draw(6, generator.latent_size, generator.seed))
+    sample(run, "--count", 6, "--scale", 0.5, "--separate", tmp_path / "images")
+    assert load_png(tmp_path / "images" / "00005.png").shape == (3, 16, 16)
+
+
 def test_saved_latents(run, tmp_path):
     _, lines, _ = sample(run, "--seed", 4, "--count", 6)
     first = Path(lines[-1])
@@ -130,6 +147,11 @@ class TestErrors:
             (("--seed", -1), "--seed must be 0 or more"),
             (("--seed", 1, "--latents", "a.npy"), "give either --seed"),
             (("--separate", "a", "--labels"), "writes no grid"),
+            (("--separate", "a", "--file", "b.png"), "writes no grid"),
+            (("--file", "a.jpg"), "--file a.jpg must end in .png"),
+            (("--file", "/"), "--file / is a folder"),
+            (("--scale", 17), "--scale must be 0.1 to 16, not 17"),
+            (("--scale", "big"), "'big' is not a number"),
             (("--checkpoint", 123456), "no checkpoint 123456"),
             (("--checkpoint", "6" * 400), "no checkpoint 666"),
             (("--device", "abacus"), "abacus"),

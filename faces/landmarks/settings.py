@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, ClassVar, Literal
+
+from tyro.conf import arg
 
 from engine.cli import RunOptions
-from engine.settings import Folder, TrainingSettings, at_least, between
+from engine.settings import Folder, Groups, TrainingSettings, at_least, between
 from faces.settings import check_supervised
 
 TASK_NAME = "landmarks"
@@ -21,6 +23,14 @@ OptimizerName = Literal["adamw", "sgd"]
 class LandmarkSettings(TrainingSettings):
     """The settings of landmark training."""
 
+    GROUPS: ClassVar[Groups] = {
+        "everyday": "folder steps minutes image_size batch_size name resume init_from dry_run",
+        "data": "exclude csv points person held_out mirror turn scale shift colour cache workers",
+        "network": "backbone weights freeze",
+        "logging and saving": "output log_every sample_every score_every checkpoint_every keep",
+        "expert": "loss optimizer learning_rate weight_decay ema_half_life device seed force",
+    }
+
     folder: Folder = None
     """Folder of photos with landmarks in a CSV or .cat files. Without one, train on drawn faces."""
     output: Path = Path("outputs/landmarks")
@@ -31,7 +41,7 @@ class LandmarkSettings(TrainingSettings):
     points: str | None = None
     """Point set: faces-68, faces-5, cats-9, drawn-29 or a JSON file. By default the built-in set with this
     number of points."""
-    person: str | None = None
+    person: Annotated[str | None, arg(metavar="REGEX")] = None
     """Regular expression for a file's name without suffix or, if it contains a /, its path; its first group
     names the person. By default the column `person`, or in a CSV without it the name up to the last `_NN`, or
     the folder if there is no `_NN`."""
@@ -42,7 +52,7 @@ class LandmarkSettings(TrainingSettings):
     """Convolutional network: small, for a CPU, or one of torchvision's such as resnet18 or resnet50."""
     weights: str = "none"
     """Initial weights of the backbone: none, imagenet, or a file with a torchvision state dict."""
-    freeze: str | None = None
+    freeze: Annotated[str | None, arg(metavar="LAYER")] = None
     """Freeze the backbone up to and including this layer, such as layer2 of a ResNet."""
     loss: LossName = "wing"
     """Training loss; see docs/landmarks.md."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from tyro.conf import Positional, arg
 
 from engine.errors import UserError
+from engine.settings import Groups
 from images.decode import MIN_SIZE_RATIO
 from images.near_duplicates import HASH_BITS
 
@@ -20,6 +21,13 @@ MAY_CHANGE = frozenset({"out", "workers", "exclude", "reject", "restore"})
 @dataclass(frozen=True)
 class PrepareArguments:
     """The photos, and the rules for their faces."""
+
+    GROUPS: ClassVar[Groups] = {
+        "everyday": "photos out size form reject restore exclude",
+        "detection": "detector least_score least_support landmarks search_side upright",
+        "selection": "smallest sharpness most_turned most_outside near_copy",
+        "expert": "enlarge fps workers",
+    }
 
     photos: Annotated[Path, Positional, arg(metavar="PHOTOS")]
     """Folder of photos and videos, flat or nested. It is only read."""

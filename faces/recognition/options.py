@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from tyro.conf import Positional, arg, subcommand
 
 from engine.errors import UserError
-from engine.settings import Device, at_least
+from engine.settings import Device, Groups, at_least
 from faces.recognition.gallery import check_threshold
 
 ENLARGE = 1.2
@@ -19,6 +19,12 @@ ENLARGE = 1.2
 @dataclass(frozen=True, kw_only=True)
 class CropArguments:
     """How faces are cropped from photos."""
+
+    GROUPS: ClassVar[Groups] = {
+        "everyday": "checkpoint photos gallery name images threshold output copies json whole_image "
+        "largest_face once",
+        "expert": "exclude detector enlarge device runs",
+    }
 
     whole_image: bool = False
     """Use the centre square of each image, as in training, instead of detecting faces."""
@@ -81,7 +87,7 @@ class IdentifyArguments(OutputArguments):
     threshold: float | None = None
     """Minimum cosine similarity, from -1 to 1, for a name; the gallery's own, set by calibrate, if not
     given."""
-    checkpoint: str | None = None
+    checkpoint: Annotated[str | None, arg(metavar="RUN")] = None
     """The gallery's network; its recorded path if not given."""
 
     def __post_init__(self) -> None:
@@ -108,7 +114,7 @@ class EnrollArguments(FaceArguments):
     """Name of the person. Images of a person already enrolled are added to theirs."""
     images: Annotated[tuple[Path, ...], Positional, arg(metavar="IMAGE...")]
     """Images, and folders of images, of one face each. Others are left out."""
-    checkpoint: str | None = None
+    checkpoint: Annotated[str | None, arg(metavar="RUN")] = None
     """The network, as for predict; required for a new gallery."""
 
 
@@ -140,6 +146,11 @@ class CalibrateArguments(FaceArguments):
     on: it separates those it knows better than others. With --classes, that of predict: on strangers.
     """
 
+    GROUPS: ClassVar[Groups] = {
+        "everyday": "checkpoint folder far classes gallery label output whole_image largest_face",
+        "expert": "exclude enrolled cache workers detector enlarge device runs",
+    }
+
     checkpoint: Annotated[str, Positional, arg(metavar="CHECKPOINT")]
     """A run of train_classifier.py (folder, or name or number in --runs), or a checkpoint file."""
     folder: Annotated[Path, Positional, arg(metavar="FOLDER")]
@@ -153,7 +164,7 @@ class CalibrateArguments(FaceArguments):
     """Images to enroll of each person, the first by file name; the others are identified."""
     gallery: Path | None = None
     """Gallery to write the threshold to."""
-    label: str | None = None
+    label: Annotated[str | None, arg(metavar="COLUMN|REGEX")] = None
     """Source of the names if there are no sub-folders; see train_classifier.py."""
     output: Path = Path("outputs/calibration")
     """Folder for the curves, as CSV and PNG, and the scores as JSON."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from tyro.conf import DisallowNone, arg
 
 from engine.cli import RunOptions
 from engine.errors import UserError
-from engine.settings import MAX_WIDTH, Folder, TrainingSettings, at_least, between, flag
+from engine.settings import MAX_WIDTH, Folder, Groups, TrainingSettings, at_least, between, flag
 from faces.settings import OptimizerName, check_supervised
 
 TASK_NAME = "classifier"
@@ -25,6 +25,15 @@ ScheduleName = Literal["constant", "cosine", "plateau"]
 class ClassifierSettings(TrainingSettings):
     """The settings of classifier training."""
 
+    GROUPS: ClassVar[Groups] = {
+        "everyday": "folder method steps minutes image_size batch_size name resume init_from dry_run",
+        "data": "exclude label held_out centre balance mirror cache workers",
+        "network": "backbone weights from_checkpoint freeze embedding",
+        "logging and saving": "output log_every sample_every score_every checkpoint_every keep",
+        "expert": "once stages loss scale margin easy_margin optimizer learning_rate schedule weight_decay "
+        "ema_half_life device seed force",
+    }
+
     folder: Folder = None
     """Folder with one sub-folder per class, or with train/ and validate/ that contain those. Without one,
     train on drawn faces."""
@@ -33,7 +42,7 @@ class ClassifierSettings(TrainingSettings):
     method: Method = "scratch"
     """scratch: a network of four convolutions (10 million weights); finetune: a new head on a pretrained
     network; arcface: an embedding, by which new people can be enrolled without training."""
-    label: str | None = None
+    label: Annotated[str | None, arg(metavar="COLUMN|REGEX")] = None
     """Without sub-folders: the column of the folder's labels.csv with the classes, or a regular expression
     for the file names, whose first group is the class."""
     held_out: float = 0.2
@@ -60,7 +69,7 @@ class ClassifierSettings(TrainingSettings):
     """Initialize the convolutions, and the layers after them that fit, from a checkpoint of
     train_classifier.py or train_landmarks.py: a file, a run's folder, or a name or number in --output. Its
     backbone and image size are the defaults."""
-    freeze: str | None = None
+    freeze: Annotated[str | None, arg(metavar="LAYER")] = None
     """For finetune: last frozen layer of the backbone. By default the one before the last block of
     convolutions, or none if the backbone is not pretrained."""
     once: bool = False

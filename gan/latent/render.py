@@ -25,7 +25,7 @@ from gan.latent import Interpolation, PathFormat
 from gan.latent.arithmetic import Term, evaluate_expression
 from gan.latent.figure import arithmetic_figure
 from gan.latent.vectors import Latents, clamp_to_prior, interpolate, neighbours, save_latents
-from images.tiles import GAP, number_tiles, tile
+from images.tiles import GAP, MAX_PIXELS, number_tiles, scale_image, tile
 from images.video import check_video, save_video
 
 if TYPE_CHECKING:
@@ -33,9 +33,6 @@ if TYPE_CHECKING:
 
 BATCH_SIZE = 64
 """Images in memory at a time where a folder or a film is written."""
-
-MAX_PIXELS = 89_000_000
-"""Pixels of one picture. Pillow and other readers warn about larger ones or refuse them as attacks."""
 
 NEIGHBOUR_RADIUS = 0.25
 """Of the noise around the result of a sum (Radford et al. 2015, figure 7)."""
@@ -53,8 +50,24 @@ class LatentSet:
     """For file names. If two sets share it, the smaller one is the beginning of the other."""
 
 
-def save_grid(generator: LoadedGenerator, faces: LatentSet, columns: int, *, numbered: bool = False) -> Path:
+def save_grid(
+    generator: LoadedGenerator,
+    faces: LatentSet,
+    columns: int,
+    *,
+    numbered: bool = False,
+    scale: float = 1.0,
+    file: Path | None = None,
+) -> Path:
     """Write all faces as one grid, row by row, and return its path.
+
+    Args:
+        generator: makes the images.
+        faces: their vectors.
+        columns: images in a row.
+        numbered: write each face's number below it.
+        scale: factor on the images' sides.
+        file: the PNG to write; by default one in the run's folder, named after its content.
 
     Raises:
         UserError: the picture would exceed `MAX_PIXELS`, or cannot be written.
@@ -62,17 +75,17 @@ def save_grid(generator: LoadedGenerator, faces: LatentSet, columns: int, *, num
     count = len(faces.z)
     columns = min(columns, count)
     rows = -(-count // columns)
-    _check_size(generator, rows * columns)
-    images = generator.images(faces.z)
+    _check_size(generator, rows * columns, scale)
+    images = _scaled(generator.images(faces.z), scale)
     if numbered:
         images = number_tiles(images)
     # Grids of one shape may differ in the number of faces.
     shape = f"{rows}x{columns}" if count == rows * columns else f"{count}_in_{rows}x{columns}"
-    path = _path(generator, "grids", faces.name, shape, *["numbered"] * numbered)
+    path = file or _path(generator, "grids", faces.name, shape, *["numbered"] * numbered, scale=scale)
     return _save(path, tile(images, columns), faces.z, generator, faces.origin)
 
 
-def save_images(generator: LoadedGenerator, faces: LatentSet, folder: Path) -> None:
+def save_images(generator: LoadedGenerator, faces: LatentSet, folder: Path, *, scale: float = 1.0) -> None:
     """Write each face as a PNG, 00000.png and so on, and latents.npy, with few images in memory at a time.
 
     Raises:
@@ -83,7 +96,7 @@ def save_images(generator: LoadedGenerator, faces: LatentSet, folder: Path) -> N
         if folder.exists() and any(folder.iterdir()):
             raise UserError(f"{folder} is not empty; name a new folder, or empty it first")
         save_latents(folder / "latents.npy", faces.z)
-        images = generate_images(generator, faces.z)
+        images = generate_images(generator, faces.z, scale)
         for index, image in enumerate(ProgressBar(images, "faces", total=len(faces.z))):
             text = _text(generator, faces.origin | {"face": index})
             save_png(folder / f"{index:05d}.png", image, text, durable=False)
@@ -100,6 +113,8 @@ def save_interpolation(
     loop: bool = False,
     fps: float = 12.0,
     clamped: bool = False,
+    scale: float = 1.0,
+    file: Path | None = None,
 ) -> tuple[Path, Latents]:
     """Write an interpolation between some of the faces.
 
@@ -113,6 +128,8 @@ def save_interpolation(
         loop: whether the path returns to its first face.
         fps: frames per second of a GIF or an MP4.
         clamped: whether values are clamped to the range of the prior.
+        scale: factor on the images' sides.
+        file: the PNG, GIF or MP4 to write; by default one in the run's folder, named after its content.
 
     Returns:
         The path of the file, and the vectors of its images in order, float32 [M, latent_size].
@@ -131,15 +148,16 @@ def save_interpolation(
     numbers = [str(number) for number in tiles]
     name = [faces.name, "_".join(numbers), method, f"{steps}_steps", *["loop"] * loop, *["clamped"] * clamped]
     if form in ("grid", "strip"):
-        _check_size(generator, len(z))
-        picture = tile(generator.images(z), steps if form == "grid" else len(z))
+        _check_size(generator, len(z), scale)
+        picture = tile(_scaled(generator.images(z), scale), steps if form == "grid" else len(z))
         text = {**faces.origin, "tiles": ",".join(numbers), "method": method}
-        return _save(_path(generator, "paths", *name, form), picture, z, generator, text), z
-    film = _path(generator, "paths", *name, suffix=f".{form}")
+        path = file or _path(generator, "paths", *name, form, scale=scale)
+        return _save(path, picture, z, generator, text), z
+    film = file or _path(generator, "paths", *name, scale=scale, suffix=f".{form}")
     check_video(film, fps)
     with report_write_errors(film):
-        save_latents(film.with_suffix(".npy"), z)  # shared by the GIF and the MP4 of one path
-        save_video(film, generate_images(generator, z), fps)
+        _save_latents(film, z)  # shared by the GIF and the MP4 of one path
+        save_video(film, generate_images(generator, z, scale), fps)
     return film, z
 
 
@@ -150,6 +168,8 @@ def save_arithmetic(
     terms: tuple[Term, ...],
     *,
     clamped: bool = False,
+    scale: float = 1.0,
+    file: Path | None = None,
 ) -> tuple[Path, Latents]:
     """Write the picture of a sum of faces: exemplars and mean of each term, and the result 3 x 3.
 
@@ -159,6 +179,8 @@ def save_arithmetic(
         expression: the user's text, for the text chunks and the file name.
         terms: the parsed expression (`gan.latent.arithmetic.parse_expression`).
         clamped: whether the result and its neighbours are clamped to the range of the prior.
+        scale: factor on the images' sides.
+        file: the PNG to write; by default one in the run's folder, named after its content.
 
     Returns:
         The path of the file, and the 3 x 3 vectors, float32 [9, latent_size]; index 4 is the result.
@@ -171,32 +193,55 @@ def save_arithmetic(
     z = neighbours(clamp_to_prior(result) if clamped else result, NEIGHBOUR_RADIUS, seed=0)
     z = clamp_to_prior(z) if clamped else z
     tiles = sorted({number for term in terms for number in term.tiles})
-    _check_size(generator, sum(len(term.tiles) for term in terms) + len(terms) + len(z))
-    image_of = dict(zip(tiles, generator.images(faces.z[tiles]), strict=True))
+    _check_size(generator, sum(len(term.tiles) for term in terms) + len(terms) + len(z), scale)
+    image_of = dict(zip(tiles, _scaled(generator.images(faces.z[tiles]), scale), strict=True))
     picture = arithmetic_figure(
         terms,
         [np.stack([image_of[number] for number in term.tiles]) for term in terms],
-        generator.images([term.mean(faces.z) for term in terms]),
-        generator.images(z),
+        _scaled(generator.images([term.mean(faces.z) for term in terms]), scale),
+        _scaled(generator.images(z), scale),
     )
     name = "".join(expression.split()).replace("*", "x")
-    path = _path(generator, "arithmetic", faces.name, name, *["clamped"] * clamped)
+    path = file or _path(generator, "arithmetic", faces.name, name, *["clamped"] * clamped, scale=scale)
     return _save(path, picture, z, generator, {**faces.origin, "arithmetic": expression}), z
 
 
-def generate_images(generator: LoadedGenerator, z: Latents) -> Iterator[NDArray[np.uint8]]:
-    """Yield the images uint8 [3, S, S] of vectors [N, latent_size], generated `BATCH_SIZE` at a time."""
+def generate_images(
+    generator: LoadedGenerator, z: Latents, scale: float = 1.0
+) -> Iterator[NDArray[np.uint8]]:
+    """Yield the images uint8 [3, S, S], S scaled, of vectors [N, latent_size], `BATCH_SIZE` at a time."""
     for start in range(0, len(z), BATCH_SIZE):
-        yield from generator.images(z[start : start + BATCH_SIZE])
+        yield from _scaled(generator.images(z[start : start + BATCH_SIZE]), scale)
+
+
+def _scaled(images: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
+    return np.stack([scale_image(image, scale) for image in images])
 
 
 def _save(
     path: Path, picture: NDArray[np.uint8], z: Latents, generator: LoadedGenerator, text: dict[str, object]
 ) -> Path:
     with report_write_errors(path):
-        save_latents(path.with_suffix(".npy"), z)  # first, so that no picture lacks its vectors
+        _save_latents(path, z)  # first, so that no picture lacks its vectors
         save_png(path, picture, _text(generator, text))
     return path
+
+
+def _save_latents(picture: Path, z: Latents) -> None:
+    """Write the vectors beside a picture, but not over another file that was there before the picture."""
+    path = picture.with_suffix(".npy")
+    if path.exists() and not picture.exists() and not _contains(path, z):
+        raise UserError(
+            f"the vectors of {picture.name} belong beside it, but {path} exists: give another --file"
+        )
+    save_latents(path, z)
+
+
+def _contains(path: Path, z: Latents) -> bool:
+    try:
+        return np.array_equal(np.load(path, allow_pickle=False), z)
+    except (OSError, ValueError):
+        return False
 
 
 def _text(generator: LoadedGenerator, text: dict[str, object]) -> dict[str, object]:
@@ -204,8 +249,9 @@ def _text(generator: LoadedGenerator, text: dict[str, object]) -> dict[str, obje
     return {"run": run, "step": generator.step, "weights": generator.weights, **text}
 
 
-def _path(generator: LoadedGenerator, folder: str, *parts: str, suffix: str = ".png") -> Path:
-    """A file in a folder of the run, named after the step and the parts."""
+def _path(generator: LoadedGenerator, folder: str, *parts: str, scale: float, suffix: str = ".png") -> Path:
+    """A file in a folder of the run, named after the step, the parts and the scale."""
+    parts = (*parts, *[f"x{scale:g}"] * (scale != 1))
     weights = ["raw"] if generator.weights == "raw" else []
     name = "-".join([f"step_{generator.step:06d}", *weights, *map(_to_file_name, parts)])
     return generator.run / folder / f"{name}{suffix}"
@@ -217,10 +263,11 @@ def _to_file_name(part: str) -> str:
     return part if valid else hashlib.sha256(part.encode()).hexdigest()[:12]
 
 
-def _check_size(generator: LoadedGenerator, tiles: int) -> None:
-    max_tiles = MAX_PIXELS // (generator.image_size + GAP) ** 2
+def _check_size(generator: LoadedGenerator, tiles: int, scale: float) -> None:
+    side = round(generator.image_size * scale)
+    max_tiles = MAX_PIXELS // (side + GAP) ** 2
     if tiles > max_tiles:
         raise UserError(
-            f"{tiles:,} images of {generator.image_size} pixels are too many for one picture; "
+            f"{tiles:,} images of {side:,} pixels are too many for one picture; "
             f"{max_tiles:,} fit, and sample.py --separate FOLDER writes single images"
         )

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from engine.errors import UserError
-from gan.metrics.distribution import fid, kid, precision_recall_density_coverage
-from gan.metrics.features import FeatureSpace, extract
+from gan.metrics.distribution import frechet_distance, kid, precision_recall_density_coverage
+from gan.metrics.features import INCEPTION, FeatureSpace, extract
 from gan.metrics.memorization import Proportion, close_to_training, nearer_to_training
 from gan.metrics.ms_ssim import mean_ms_ssim
 from gan.metrics.pixels import checkerboard_ratio, min_distance_ratio
@@ -27,11 +27,14 @@ from gan.metrics.thumbnails import thumbnails
 Images = NDArray[np.uint8]
 Direction = Literal["lower", "higher", "floor"]
 
+FID, FRECHET = "FID", "Fréchet distance"
+"""The same distance in the features of Inception, where it is called FID, and in those of other networks."""
 SLICED_WASSERSTEIN = "sliced Wasserstein"
 NEARER_TO_TRAINING, CLOSE_TO_TRAINING = "nearer to training", "close to training"
 
 SCORES: dict[str, Direction] = {
-    "FID": "lower",
+    FID: "lower",
+    FRECHET: "lower",
     "KID": "lower",
     "precision": "higher",
     "recall": "higher",
@@ -120,17 +123,18 @@ def compare(real: ImageSet, generated: ImageSet, *, k: int = 5, seed: int = 0) -
     """Score a set of images against as many real images.
 
     Returns:
-        Under the name of each feature space: FID, KID, precision, recall, density, coverage. Under the empty
-        name the scores that need no network: sliced Wasserstein for each level of the pyramid, `MS-SSIM`
-        (mean over pairs of generated images), `checkerboard` (energy of the highest frequencies relative to
-        real images), `nearest two` (smallest distance of two images relative to that of real images).
+        Under the name of each feature space: FID or Fréchet distance, KID, precision, recall, density and
+        coverage. Under the empty name the scores that need no network: sliced Wasserstein for each level of
+        the pyramid, `MS-SSIM` (mean over pairs of generated images), `checkerboard` (energy of the highest
+        frequencies relative to real images), `nearest two` (smallest distance of two images relative to that
+        of real images).
     """
     scores = {}
     for name in real.features:
         real_features, features = real.features[name][0], generated.features[name][0]
         prdc = precision_recall_density_coverage(real_features, features, k)
         scores[name] = {
-            "FID": fid(real_features, features),
+            FID if name == INCEPTION else FRECHET: frechet_distance(real_features, features),
             "KID": kid(real_features, features, seed=seed).mean,
             "precision": prdc.precision,
             "recall": prdc.recall,

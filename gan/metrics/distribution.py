@@ -1,4 +1,4 @@
-"""Distances between two sets of features: FID, KID, precision, recall, density and coverage.
+"""Distances between two sets of features: Fréchet, KID, precision, recall, density and coverage.
 
 Every measure takes the features of real images first. All compute in float64 on the device of the features,
 because they subtract large sums and nearly equal vectors.
@@ -56,10 +56,11 @@ class PRDC:
     coverage: float
 
 
-def fid(real: Tensor, fake: Tensor) -> float:
+def frechet_distance(real: Tensor, fake: Tensor) -> float:
     """Squared Fréchet distance between Gaussians fitted to two sets of features (Heusel et al. 2017).
 
-    It falls as N grows: compare only distances of equal N. N should be well above F.
+    In the features of Inception it is the FID. It falls as N grows: compare only distances of equal N. N
+    should be well above F.
 
     Args:
         real: float32 [N, F].
@@ -70,7 +71,7 @@ def fid(real: Tensor, fake: Tensor) -> float:
     """
     from torchmetrics.image.fid import FrechetInceptionDistance
 
-    _require(2, "FID", real, fake)
+    _require(2, "the Fréchet distance", real, fake)
     metric = FrechetInceptionDistance(_Features(real.shape[1])).to(real.device)
     metric.update(real.double(), real=True)
     metric.update(fake.double(), real=False)

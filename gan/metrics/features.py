@@ -27,6 +27,9 @@ from gan.metrics.random_network import PREPROCESSING, RandomNetwork, load_arrays
 INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"
 """File name of the Inception weights that torch-fidelity releases."""
 
+INCEPTION = "inception"
+"""Name of the feature space of published FID scores."""
+
 INCEPTION_SIDE = 299
 
 CPU = torch.device("cpu")
@@ -175,7 +178,7 @@ def inception_space(weights: Path | None = None, *, device: torch.device = CPU) 
         return features
 
     digest = hashlib.sha256(content).hexdigest()[:8]
-    return FeatureSpace("inception", digest, 2048, function, device)
+    return FeatureSpace(INCEPTION, digest, 2048, function, device)
 
 
 def resize(images: Tensor, side: int) -> Tensor:

@@ -9,28 +9,32 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
-
 from engine.files import atomic_write
 from engine.png import save_png
 from engine.runs import report_write_errors
 from gan.generator import LoadedGenerator
-from gan.metrics.compare import MAX_PIXEL_IMAGES, direction
+from gan.metrics.compare import MAX_PIXEL_IMAGES, Images, direction
 from gan.metrics.evaluate import Evaluation, Score
 from gan.metrics.features import FeatureSpace
 from gan.metrics.references import Reference
+from gan.metrics.verdict import LEGEND as VERDICT_LEGEND
+from gan.metrics.verdict import verdict
 from images.decode import DECODER
-from images.tiles import tile
+from images.tiles import add_title, beside, tile
 
 SCORES_VERSION = 2
 """Version of the definitions of the scores. Version 1 had another MS-SSIM and another `close to training`."""
 MAX_SHOWN = 64
 """Generated and real images in the picture that shows them side by side."""
+SPACES = {"random": "random, the project's small network"}
+"""Feature spaces whose names need an explanation."""
 ARROWS = {"lower": "↓", "higher": "↑", "floor": "≈"}
 LEGEND = (
     "↓ lower is better, ↑ higher is better, ≈ best where it equals its floor.",
+    "Fréchet distance: called FID in the features of Inception only. Published FIDs do not compare with it.",
     "floor: the score of other real images in place of the generated ones, as of a perfect generator.",
     "±: standard deviation over the draws. []: 95% confidence interval. See docs/measures.md for each score.",
+    VERDICT_LEGEND,
 )
 
 
@@ -131,7 +135,8 @@ def table(evaluation: Evaluation, conditions: Conditions) -> str:
     titles = {
         "": f"pixels, no network (first {pixel_images:,} images; MS-SSIM and close to training: all images)",
         **{
-            space.name: f"features: {space.name} (digest {space.digest}, {space.length:,} values)"
+            space.name: f"features: {SPACES.get(space.name, space.name)} "
+            f"(digest {space.digest}, {space.length:,} values)"
             for space in conditions.spaces
         },
     }
@@ -151,8 +156,7 @@ def save(evaluation: Evaluation, conditions: Conditions, folder: Path) -> Path:
     """Write the scores as JSON and the pictures beside it; return the path of the JSON file.
 
     The name ends in a digest of the conditions, so only an evaluation under equal conditions replaces an
-    earlier one. `...-faces.png` shows generated images on the left and real ones on the right,
-    `...-nearest.png` the most likely copies, each followed by its nearest training images.
+    earlier one. For the pictures see `pictures`.
 
     Args:
         evaluation: result of the evaluation.
@@ -175,14 +179,25 @@ def save(evaluation: Evaluation, conditions: Conditions, folder: Path) -> Path:
     text = {"run": conditions.run, "step": conditions.step, "weights": conditions.weights}
     with report_write_errors(path):
         with atomic_write(path) as temporary:
-            content = json.dumps({"conditions": inputs, "scores": scores}, indent=2, ensure_ascii=False)
+            result = {
+                "conditions": inputs,
+                "scores": scores,
+                "verdict": verdict(evaluation, conditions.images),
+            }
+            content = json.dumps(result, indent=2, ensure_ascii=False)
             temporary.write_text(f"{content}\n", encoding="utf-8", errors="backslashreplace")
-        save_png(_picture_path(path, "faces"), _side_by_side(evaluation), text)
+        save_png(_picture_path(path, "faces"), _generated_and_real(evaluation), text)
         if evaluation.likely_copies is not None:
-            rows, columns = evaluation.likely_copies.shape[:2]
-            images = evaluation.likely_copies.reshape(rows * columns, *evaluation.likely_copies.shape[2:])
-            save_png(_picture_path(path, "nearest"), tile(images, columns), text)
+            save_png(_picture_path(path, "nearest"), _copies_and_nearest(evaluation.likely_copies), text)
     return path
+
+
+def pictures(evaluation: Evaluation, path: Path) -> list[str]:
+    """A line for each picture that `save` wrote beside the JSON file: its path and its content."""
+    contents = {"faces": "generated images on the left, real ones on the right"}
+    if evaluation.likely_copies is not None:
+        contents["nearest"] = "the most likely copies, each followed by its nearest training images"
+    return [f"{_picture_path(path, name)}: {content}" for name, content in contents.items()]
 
 
 def format_mean_std(value: float, std: float) -> str:
@@ -218,11 +233,19 @@ def _as_json(name: str, score: Score) -> dict[str, object]:
     return values | {key: value for key, value in asdict(score).items() if value is not None}
 
 
-def _side_by_side(evaluation: Evaluation) -> np.ndarray:
+def _generated_and_real(evaluation: Evaluation) -> Images:
     """One picture of two square grids: generated images on the left, real ones on the right."""
     side = math.isqrt(min(MAX_SHOWN, len(evaluation.generated)))
-    grids = [tile(images[: side**2], side) for images in (evaluation.generated, evaluation.real)]
-    return tile(np.stack(grids), 2)
+    titled = {"generated": evaluation.generated, "real": evaluation.real}
+    return beside([add_title(tile(images[: side**2], side), title) for title, images in titled.items()])
+
+
+def _copies_and_nearest(likely_copies: Images) -> Images:
+    """One picture: a row for each likely copy, which is followed by its nearest training images."""
+    columns = likely_copies.shape[1] - 1
+    nearest = likely_copies[:, 1:].reshape(-1, *likely_copies.shape[2:])
+    generated = add_title(tile(likely_copies[:, 0], 1), "generated")
+    return beside([generated, add_title(tile(nearest, columns), "nearest training images")])
 
 
 def _picture_path(path: Path, name: str) -> Path:

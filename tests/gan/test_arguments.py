@@ -1,14 +1,19 @@
 import io
+import re
 import subprocess
 import sys
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import Annotated, ClassVar
 
 import pytest
+import tyro
 
 from engine.cli import NEWEST, parse, parse_arguments, settings_of
 from engine.errors import UserError
 from engine.settings import flag
+from faces.preparation.options import PrepareArguments
+from faces.recognition.options import Command
 from gan.config import Settings, TrainingArguments, preset_settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -129,6 +134,53 @@ def test_every_mistake_is_reported_in_one_line(argv, culprit, columns, encoding,
     assert out.buffer.getvalue() == b""
 
 
+EPOCHS = "use --steps; an epoch is as many steps as there are images, divided by --batch-size"
+
+
+@pytest.mark.parametrize("columns", ["40", "120"])
+@pytest.mark.parametrize(
+    ("argv", "reason"),
+    [
+        ("--stpes 3", "unknown option --stpes: did you mean --steps?"),
+        ("FOLDER --held 0.1", "unknown option --held: did you mean --held-out?"),
+        ("--no-filp", "unknown option --no-filp: did you mean --no-flip?"),
+        ("--batchSize=3", "unknown option --batchSize: did you mean --batch-size?"),
+        ("--learning_rat 3", "unknown option --learning-rat: did you mean --learning-rate?"),
+        ("--smile", "unknown option --smile"),
+        ("--epochs 3", f"unknown option --epochs: {EPOCHS}"),
+        ("--n-epochs 3", f"unknown option --n-epochs: {EPOCHS}"),
+        ("--niter 3", f"unknown option --niter: {EPOCHS}"),
+        ("--lr 1e-3", "unknown option --lr: use --learning-rate"),
+        ("--dataroot faces", "unknown option --dataroot: use the folder without a flag"),
+        ("--cuda", "unknown option --cuda: use --device cuda"),
+        ("--nz 64 --stpes 3", "unknown option --nz: use --latent-size; unknown option --stpes: did you mean"),
+    ],
+)
+def test_an_unknown_flag_is_answered_with_the_flag_that_is_meant(argv, reason, columns, monkeypatch):
+    monkeypatch.setenv("COLUMNS", columns)
+    assert refusal(*argv.split()).startswith(reason)
+
+
+@pytest.mark.parametrize(
+    ("argv", "reason"),
+    [
+        ("predct net faces", "unknown command predct: did you mean predict?"),
+        ("predict --otput out net faces", "unknown option --otput: did you mean --output?"),
+        ("identify people.npz faces --epochs 3", "unknown option --epochs; --help"),
+        ("", "Expected one of {predict, "),
+    ],
+)
+def test_unknown_words_of_sub_commands(argv, reason):
+    with pytest.raises(UserError) as error:
+        parse(Command, argv.split())
+    assert str(error.value).startswith(reason)
+
+
+def test_a_flag_before_the_positional_arguments_is_named_as_the_mistake():
+    with pytest.raises(UserError, match=r"^unknown option --sze: did you mean --size\?"):
+        parse(PrepareArguments, ["--sze", "96", "photos", "out"])
+
+
 @dataclass
 class Options:
     """Do something."""
@@ -150,6 +202,48 @@ def test_any_dataclass_makes_a_command_line(monkeypatch, capsys):
     help_text = capsys.readouterr().out
     assert "How often." in help_text
     assert "Something else." in help_text
+
+
+@dataclass
+class Grouped:
+    """Do something."""
+
+    GROUPS: ClassVar[dict[str, str]] = {"everyday": "steps name", "expert": "rate"}
+
+    rate: float = 1e-4
+    """How fast."""
+    unlisted: tuple[int, ...] = (1, 2)
+    """Anything."""
+    name: Annotated[str | None, tyro.conf.arg(metavar="RUN")] = None
+    """Which."""
+    steps: int | None = None
+    """How long, in
+    two lines."""
+    flip: bool = True
+    """Mirror."""
+
+
+def test_groups_placeholders_and_defaults(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "70")
+    description = "What it does, in a sentence that is wider than seventy columns and so has to be wrapped."
+    with pytest.raises(SystemExit):
+        parse(Grouped, ["--help"], description=description, epilog="First.\n\nTheory in\ntwo lines.")
+    text = capsys.readouterr().out
+    assert "What it does, in a sentence that is wider than seventy columns and so\nhas to be wrapped." in text
+    _, everyday, expert = re.split("everyday options|expert options", text)
+    for part, lines in (
+        (everyday, ("--steps N How long, in two lines.", "--name RUN Which.")),
+        (expert, ("--rate X How fast. (default: 0.0001)", "--unlisted [N [N ...]] Anything. (default: 1 2)")),
+        (expert, ("--flip, --no-flip Mirror. (default: on)",)),
+    ):
+        words = " ".join(re.sub("[^ -~]|[|]", " ", part).split())
+        assert [line for line in lines if line not in words] == []
+    assert everyday.index("--steps") < everyday.index("--name")
+    assert text.endswith("\nFirst.\n\nTheory in two lines.\n")
+    given = parse(Grouped, ["--steps", "3", "--no-flip", "--unlisted", "7", "8", "--rate", "0.5"])
+    assert given == Grouped(rate=0.5, unlisted=(7, 8), steps=3, flip=False)
+    with pytest.raises(UserError, match="'None' is not an integer"):
+        parse(Grouped, ["--steps", "None"])
 
 
 def test_help_lists_every_flag_with_its_meaning_and_default(monkeypatch, capsys):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import UserError
-from engine.settings import MAX_WIDTH, changed, flag, settings_table, to_json
+from engine.settings import MAX_WIDTH, changed, flag, settings_tables, to_json
 from gan.config import (
     BETA1,
     IMAGE_SIZES,
@@ -267,20 +267,23 @@ def test_flags_are_written_with_hyphens():
     assert flag("image_size") == "--image-size"
 
 
-def test_the_settings_table_has_a_row_for_every_setting():
-    heading, rule, *rows = settings_table(Settings).splitlines()
-    assert heading == "| setting | default | meaning |"
-    assert rule == "|---|---|---|"
+def test_the_settings_tables_have_a_row_for_every_setting():
+    rows = []
+    for table, title in zip(settings_tables(Settings).split("\n\n"), Settings.GROUPS, strict=True):
+        heading, rule, *table_rows = table.splitlines()
+        assert heading == f"| {title} options | default | meaning |"
+        assert rule == "|---|---|---|"
+        rows += table_rows
     cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
     assert all(len(row) == 3 for row in cells)
     names = ["`FOLDER`", *(f"`{flag(field.name)}`" for field in fields(Settings)[1:])]
-    assert [name for name, _, _ in cells] == names
+    assert sorted(name for name, _, _ in cells) == sorted(names)
     assert all(meaning.endswith(".") or meaning.endswith(".)") for _, _, meaning in cells)
     defaults = {name: default for name, default, _ in cells}
     assert defaults["`--image-size`"] == "`96`"
     assert defaults["`--learning-rate`"] == "`0.0001`"
     assert defaults["`--generator-widths`"] == "`250 150 90 54`"
-    assert defaults["`--flip`"] == "`true`"
+    assert defaults["`--flip`"] == "`on`"
     assert defaults["`--output`"] == "`outputs`"
     assert defaults["`--name`"] == ""
     meanings = {name: meaning for name, _, meaning in cells}

@@ -36,7 +36,7 @@ def test_plot_depends_on_the_values(tiny_run: Path, tmp_path: Path):
 def test_a_single_value_has_a_marker(tmp_path: Path, monkeypatch):
     pytest.importorskip("matplotlib", reason="the extra 'plots' is not installed")
     figures = []
-    monkeypatch.setattr("images.plots.save_figure", lambda path, figure: figures.append(figure))
+    monkeypatch.setattr("images.plots.save_figure", lambda path, figure, scale: figures.append(figure))
     save_curves(tmp_path / "a.png", {"score/kid": ([250], [0.5])}, "run", PANELS)
     markers = {line.get_marker() for axes in figures[0].axes for line in axes.lines}
     assert "." in markers

@@ -7,7 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from images.tiles import BACKGROUND, GAP, center_crop, number_tiles, tile, to_float, to_uint8
+from engine.errors import UserError
+from images.tiles import BACKGROUND, GAP, center_crop, number_tiles, scale_image, tile, to_float, to_uint8
 
 
 def noise(count: int, height: int = 8, width: int | None = None) -> np.ndarray:
@@ -83,19 +84,37 @@ def test_center_crop_of_arrays_and_tensors(convert):
     assert np.array_equal(center_crop(convert(images), 8), images)
 
 
+class TestScale:
+    def test_images_are_enlarged_and_reduced(self):
+        (image,) = np.kron(noise(1, 8), np.ones((4, 4), np.uint8))
+        assert scale_image(image, 1) is image
+        larger = scale_image(image, 4)
+        assert larger.shape == (3, 128, 128)
+        assert abs(scale_image(larger, 0.25).astype(int) - image).mean() < 8
+        assert scale_image(image, 0.001).shape == (3, 1, 1)
+        assert scale_image(image[:, :, :16], 1.5).shape == (3, 48, 24)
+
+    def test_too_large_a_picture_is_refused(self):
+        with pytest.raises(UserError, match=r"12,000 x 12,000 pixels are too many .* smaller --scale"):
+            scale_image(np.zeros((3, 1000, 1000), np.uint8), 12)
+
+
 class TestNumbers:
     @pytest.mark.parametrize("side", [32, 96, 256])
-    def test_numbers_are_visible_on_any_background(self, side):
-        for level in (0, 128, 255):
-            plain = np.full((64, 3, side, side), level, np.uint8)
-            numbered = number_tiles(plain)
-            assert (plain == level).all()
-            for image in numbered:
-                # White digits with a black outline.
-                assert image.max() > 220
-                assert image.min() < 20
-                assert 0.002 < (image != level).any(axis=0).mean() < 0.2
-            assert len({image.tobytes() for image in numbered}) == 64
+    def test_numbers_are_below_the_images(self, side):
+        plain = noise(64, side)
+        numbered = number_tiles(plain)
+        assert np.array_equal(numbered[:, :, :side], plain)
+        margins = numbered[:, :, side:]
+        assert 11 <= margins.shape[2] <= side // 2
+        assert (margins[:, :, -3:] == BACKGROUND).all()  # apart from the image below
+        assert (margins.min(axis=(1, 2, 3)) < 50).all()
+        assert len({margin.tobytes() for margin in margins}) == 64
+
+    def test_a_long_number_fits_its_tile(self):
+        margins = number_tiles(noise(2, 32), ["12345", "123"])[:, :, 32:]
+        for margin in margins:
+            assert (margin[:, :, [0, -1]] == BACKGROUND).all()
 
     def test_given_numbers(self):
         images = noise(3, 32)

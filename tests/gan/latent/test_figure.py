@@ -12,12 +12,12 @@ def noise(count: int, side: int, seed: int) -> np.ndarray:
 
 def find(picture: np.ndarray, image: np.ndarray) -> tuple[int, int]:
     """Row and column of the only occurrence of `image` in `picture`."""
-    side = image.shape[-1]
-    corners = picture[0, : -side + 1 or None, : -side + 1 or None] == image[0, 0, 0]
+    height, width = image.shape[1:]
+    corners = picture[0, : -height + 1 or None, : -width + 1 or None] == image[0, 0, 0]
     places = [
         (row, column)
         for row, column in np.argwhere(corners)
-        if np.array_equal(picture[:, row : row + side, column : column + side], image)
+        if np.array_equal(picture[:, row : row + height, column : column + width], image)
     ]
     assert len(places) == 1
     return places[0]

@@ -9,7 +9,7 @@ import torch
 
 from engine.errors import UserError
 from gan.metrics import distribution
-from gan.metrics.distribution import fid, kid, precision_recall_density_coverage
+from gan.metrics.distribution import frechet_distance, kid, precision_recall_density_coverage
 
 
 def column(*values: float) -> torch.Tensor:
@@ -22,26 +22,26 @@ def normal(count: int, length: int, seed: int) -> torch.Tensor:
 
 def test_fid_of_two_normal_distributions_on_a_line():
     # Means 0 and 3, variances 2 and 18: 3^2 + (sqrt 2 - sqrt 18)^2.
-    assert fid(column(-1, 1), column(0, 6)) == pytest.approx(17)
-    assert fid(column(0, 6), column(-1, 1)) == pytest.approx(17)
+    assert frechet_distance(column(-1, 1), column(0, 6)) == pytest.approx(17)
+    assert frechet_distance(column(0, 6), column(-1, 1)) == pytest.approx(17)
 
 
 def test_fid_in_the_plane_adds_the_axes_where_they_are_independent():
     real = torch.tensor(list(product((-1.0, 1.0), (-2.0, 2.0))))
     fake = torch.tensor(list(product((-1.0, 3.0), (-2.0, 2.0))))
     # Along the first axis means 0 and 1, variances 4/3 and 16/3; along the second no difference.
-    assert fid(real, fake) == pytest.approx(1 + 4 / 3)
+    assert frechet_distance(real, fake) == pytest.approx(1 + 4 / 3)
 
 
 def test_fid_depends_on_the_correlation_of_axes():
     real, fake = torch.tensor([[1.0, 1], [-1, -1]]), torch.tensor([[1.0, -1], [-1, 1]])
     # Covariances 2 [[1, 1], [1, 1]] and 2 [[1, -1], [-1, 1]], whose product is 0: the sum of their traces.
-    assert fid(real, fake) == pytest.approx(8)
+    assert frechet_distance(real, fake) == pytest.approx(8)
 
 
 def test_fid_of_equal_sets_is_0_even_with_large_means():
     features = normal(300, 32, seed=0) + 1000
-    assert 0 <= fid(features, features) < 1e-3
+    assert 0 <= frechet_distance(features, features) < 1e-3
 
 
 def mmd(real: torch.Tensor, fake: torch.Tensor) -> float:
@@ -130,7 +130,9 @@ def test_chunks_do_not_change_results(monkeypatch: pytest.MonkeyPatch):
     assert precision_recall_density_coverage(real, fake) == whole
 
 
-@pytest.mark.parametrize(("measure", "fewest"), [(fid, 2), (kid, 4), (precision_recall_density_coverage, 6)])
+@pytest.mark.parametrize(
+    ("measure", "fewest"), [(frechet_distance, 2), (kid, 4), (precision_recall_density_coverage, 6)]
+)
 def test_too_few_images_are_a_user_error(measure, fewest: int):
     enough, few = normal(fewest, 3, seed=0), normal(fewest - 1, 3, seed=1)
     measure(enough, enough)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from engine.errors import UserError
-from gan.metrics.distribution import fid
+from gan.metrics.distribution import frechet_distance
 from gan.metrics.features import (
     INCEPTION_FILE,
     FeatureSpace,
@@ -76,10 +76,10 @@ def test_random_features_detect_changes_of_images(space: FeatureSpace):
         "few": others[:10].repeat(20, axis=0),
     }
     real = extract(space, images)
-    floor = fid(real, extract(space, others))
+    floor = frechet_distance(real, extract(space, others))
     for name, changed in done.items():
         fake = extract(space, changed.round().clip(0, 255).astype(np.uint8))
-        assert fid(real, fake) > 1.4 * floor, name
+        assert frechet_distance(real, fake) > 1.4 * floor, name
 
 
 def test_random_weights_are_one_small_file_without_code():
