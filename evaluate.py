@@ -18,12 +18,12 @@ from tyro.conf import arg
 from engine.cli import parse
 from engine.errors import UserError, run_script
 from engine.progress import ProgressBar
-from engine.runs import find_checkpoint
+from engine.runs import RunInfo
 from engine.settings import Device, Groups, at_least
 from gan.config import read_info
 from gan.latent.render import generate_images
 from gan.latent.vectors import draw
-from gan.options import RunArguments
+from gan.options import GeneratorArguments
 
 if TYPE_CHECKING:
     from gan.metrics.features import FeatureSpace
@@ -32,7 +32,7 @@ Features = Literal["random", "inception", "classifier"]
 
 
 @dataclass(frozen=True)
-class EvaluationArguments(RunArguments):
+class EvaluationArguments(GeneratorArguments):
     """Which generator to measure, and how."""
 
     GROUPS: ClassVar[Groups] = {
@@ -43,11 +43,6 @@ class EvaluationArguments(RunArguments):
 
     real: Path | None = None
     """Folder of real images to compare with; default: the folder the run was trained on."""
-    checkpoint: Annotated[str | None, arg(metavar="STEP")] = None
-    """Step or file of the checkpoint, `best` or `newest`; default: the best, or the newest if no step has
-    a score yet."""
-    raw: bool = False
-    """Use the weights of the last training step instead of their moving average (EMA)."""
     device: Device = "auto"
     """Device of the networks, always in float32; auto prefers CUDA, then Apple's MPS, then the CPU."""
     count: int = 5000
@@ -116,10 +111,8 @@ class EvaluationArguments(RunArguments):
 def main() -> None:
     """Parse the command line, measure, print the table and the path of the JSON file."""
     arguments = parse(EvaluationArguments, description=__doc__)
-    run = arguments.folder()
-    find_checkpoint(run, arguments.checkpoint)
+    arguments.check_generator()
     # Importing torch takes seconds, so mistakes on the command line are reported first.
-    from gan.generator import load_generator
     from gan.metrics.compare import set_size
     from gan.metrics.evaluate import evaluate
     from gan.metrics.references import load_reference
@@ -127,8 +120,9 @@ def main() -> None:
     from gan.metrics.verdict import verdict
 
     spaces = arguments.spaces()
-    generator = load_generator(run, arguments.checkpoint, raw=arguments.raw, device=arguments.device)
-    reference = load_reference(read_info(run), arguments.real, only_held_out=arguments.only_held_out)
+    generator = arguments.load_generator(arguments.device)
+    info = RunInfo(generator.settings, {}, {}) if generator.is_file else read_info(generator.run)
+    reference = load_reference(info, arguments.real, only_held_out=arguments.only_held_out)
     count = set_size(len(reference.faces.pool), arguments.count, arguments.k)
 
     def generate(seed: int) -> NDArray[np.uint8]:
@@ -154,7 +148,7 @@ def main() -> None:
         only_held_out=arguments.only_held_out,
     )
     print(table(evaluation, conditions))
-    path = save(evaluation, conditions, run / "evaluation")
+    path = save(evaluation, conditions, generator.run / "evaluation")
     print(f"\nverdict: {verdict(evaluation, count)}", *pictures(evaluation, path), path, sep="\n")
 
 

@@ -31,6 +31,8 @@ Widths = tuple[int, int, int, int]
 IMAGE_SIZES = range(32, 257, 16)
 MIN_IMAGES = 8
 DEFAULT_STEPS = 7000
+GENERATOR_SUFFIX = ".safetensors"
+"""Ending of the file of a generator alone, which export.py writes."""
 BETA1 = 0.5
 """Adam's decay of the mean gradient per step (Radford et al. 2015)."""
 

@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import Positional, arg
 
 from engine.errors import UserError
+from engine.files import is_file
 from engine.newest import Check, find_usable_run, without_checkpoint
 from engine.runs import find_checkpoint
 from engine.settings import Device
+from gan.config import GENERATOR_SUFFIX
 
 if TYPE_CHECKING:
     from gan.generator import LoadedGenerator
     from gan.latent.render import LatentSet
 
-GENERATOR_SUFFIX = ".safetensors"
-"""Ending of a generator's file, which export.py writes."""
 MAX_FACES = 100_000
 """Faces per call: the file names of single images have five digits."""
 MIN_SCALE, MAX_SCALE = 0.1, 16.0
@@ -98,17 +98,24 @@ class GeneratorArguments(RunArguments):
         Raises:
             UserError: the run, the checkpoint, the file or the device is missing or damaged.
         """
+        self.check_generator()
+        # Importing torch takes seconds, so mistakes on the command line are reported first.
         if self.run is not None and self.run.endswith(GENERATOR_SUFFIX):
-            if self.checkpoint is not None or self.raw:
-                raise UserError(f"{self.run} contains one generator: omit --checkpoint and --raw")
             from gan.generator_file import load_generator_file
 
             return load_generator_file(Path(self.run), self.output, device)
-        run = self.folder()
-        find_checkpoint(run, self.checkpoint)
-        from gan.generator import load_generator  # imports torch, which takes seconds
+        from gan.generator import load_generator
 
-        return load_generator(run, self.checkpoint, raw=self.raw, device=device)
+        return load_generator(self.folder(), self.checkpoint, raw=self.raw, device=device)
+
+    def check_generator(self) -> None:
+        """Raise `UserError` if there is no such run, checkpoint or file."""
+        if self.run is None or not self.run.endswith(GENERATOR_SUFFIX):
+            find_checkpoint(self.folder(), self.checkpoint)
+        elif self.checkpoint is not None or self.raw:
+            raise UserError(f"{self.run} contains one generator: omit --checkpoint and --raw")
+        elif not is_file(Path(self.run)):
+            raise UserError(f"there is no file {self.run}")
 
 
 @dataclass(frozen=True)

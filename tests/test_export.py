@@ -34,6 +34,18 @@ def test_a_file_samples_like_its_run(run, tmp_path):
     assert code == 0
 
 
+def test_a_file_is_evaluated_against_a_folder(run, pictures, tmp_path):
+    file = tmp_path / "faces.safetensors"
+    export(run, file)
+    options = (file, "--output", tmp_path / "out", "--k", 3, "--draws", 2)
+    code, lines, _ = call("evaluate.py", *options, "--real", pictures)
+    assert code == 0
+    assert Path(lines[-1]).parent == tmp_path / "out" / "faces" / "evaluation"
+    code, _, error = call("evaluate.py", *options)
+    assert code == 2
+    assert "an exported generator has no folder of training images: give --real FOLDER" in error
+
+
 def test_a_file_can_be_exported_again_and_half_precision_states_its_error(run, tmp_path):
     export(run, tmp_path / "whole.safetensors")
     code, lines, _ = export(tmp_path / "whole.safetensors", tmp_path / "half.safetensors", "--half")
@@ -49,7 +61,7 @@ def test_a_file_can_be_exported_again_and_half_precision_states_its_error(run, t
         (("faces.onnx", "--half"), r"--half is for \.safetensors"),
         ((), r"give \[RUN\] FILE, one or two paths, not 0"),
         (("a", "b", "c.onnx"), "one or two paths, not 3"),
-        (("none.safetensors", "faces.safetensors"), r"none\.safetensors cannot be read"),
+        (("none.safetensors", "faces.safetensors"), r"there is no file none\.safetensors"),
         (("none.safetensors", "faces.safetensors", "--raw"), "omit --checkpoint and --raw"),
         (("no run", "faces.safetensors"), "no run is not a run"),
     ],

@@ -41,13 +41,15 @@ def load_reference(info: RunInfo, folder: Path | None, *, only_held_out: bool = 
     copies.
 
     Args:
-        info: of the run.
+        info: of the run; without data for a generator in a file of its own.
         folder: images to compare with; None for the folder the run was trained on.
         only_held_out: exclude training images from the pool.
 
     Raises:
         UserError: a folder is unreadable or has no images, or `only_held_out` leaves none.
     """
+    if not info.data:
+        return _unknown_training_images(info, folder)
     trained_folder = _folder_trained_on(info)
     real = _load(info, folder or trained_folder)
     if real.folder == trained_folder or real.digest == info.data.get("digest"):
@@ -72,6 +74,15 @@ def _folder_trained_on(info: RunInfo) -> Path:
     if not isinstance(folder, str) or "\0" in folder:
         raise UserError("config.json of the run names no folder of training images; it was edited")
     return Path(folder)
+
+
+def _unknown_training_images(info: RunInfo, folder: Path | None) -> Reference:
+    if folder is None:
+        raise UserError("an exported generator has no folder of training images: give --real FOLDER")
+    real, none = _load(info, folder), np.arange(0)
+    faces = RealImages(real.images, np.arange(len(real.images)), train=none, held_out=none)
+    copying = "not measured, because an exported generator does not name its training images"
+    return Reference(faces, real.folder, real.digest, copying)
 
 
 def _load(info: RunInfo, folder: Path) -> ImageDataset:
