@@ -326,7 +326,7 @@ def train_in_run(
     Args:
         plan: the training.
         loop_type: makes the loop from trainer, logger and best step.
-        trainer: at step 0.
+        trainer: at step 0, with an `outlook`: a line about which scores are normal.
         name: of a new run.
         data: for config.json.
         write_files: see `open_run`.
@@ -346,7 +346,7 @@ def train_in_run(
         return best
 
     with open_run(plan, name, resume, lambda: trainer.step_count, data, write_files) as (run, logger):
-        outcome = run_loop(loop_type(trainer, logger, best), run)
+        outcome = run_loop(loop_type(trainer, logger, best), run, [] if plan.resumed else [trainer.outlook])
     if outcome is None:
         return EXIT_DIVERGED
     steps = plan.settings.steps

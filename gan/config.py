@@ -39,12 +39,12 @@ class Settings(TrainingSettings):
     """Everything that describes a training."""
 
     folder: Folder = None
-    """Folder of face photos, flat or nested. Without one, the training uses drawn faces; on a CPU without a
-    preset it then takes batches of 32 and no negatives."""
+    """Folder of face photos, flat or nested. Without one, the training uses drawn faces; without a preset it
+    then takes batches of 32 and no negatives, except with CUDA."""
     preset: Preset | None = None
     """`light` (G 250 150 90 54, batch 96), `paper` (G 1024 512 256 128, batch 128) or `plain` (as light, in
     the textbook form: batch norm on all of D, unscaled logits, beta2 0.999, no averaged weights, no
-    augmentation, no negatives). The default is light on a CPU and paper on a GPU."""
+    augmentation, no negatives). The default is light on a CPU and on Apple's GPUs, and paper with CUDA."""
     steps: int | None = None
     """Stop after this many steps. Without steps and minutes, a training on a FOLDER takes 7000 steps, one on
     drawn faces 15 minutes."""

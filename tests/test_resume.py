@@ -161,6 +161,19 @@ def test_resume_accepts_moved_data_and_refuses_changed_data(run, train, pictures
     assert read_config(run)["data"]["images"] == 25
 
 
+def test_a_folder_that_is_gone_is_named_with_the_way_to_continue(train, pictures, tmp_path):
+    folder = Path(shutil.copytree(pictures, tmp_path / "before"))
+    assert train(folder, "--steps", 2) == 0
+    run = newest_run()
+    moved = folder.rename(tmp_path / "after")
+    with pytest.raises(UserError) as error:
+        train("--resume", run, "--steps", 4)
+    assert str(error.value).startswith(f"{folder}, which {run} was trained on, is no longer there")
+    assert f"`python train_gan.py NEWFOLDER --resume {run}` continues" in str(error.value)
+    assert train(moved, "--resume", run, "--steps", 4) == 0
+    assert train("--resume", run, "--steps", 5) == 0
+
+
 def test_resume_skips_a_damaged_checkpoint(run, train, capsys):
     intact = load(checkpoint_path(run, 6), mapped=False)
     checkpoint_path(run, 6).write_bytes(checkpoint_path(run, 6).read_bytes()[:5000])
