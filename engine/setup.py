@@ -29,6 +29,7 @@ from engine.runs import (
     DEFAULT_KIND,
     RunInfo,
     create_run,
+    gave_up,
     read_info,
     report_write_errors,
     sample_path,
@@ -260,6 +261,8 @@ def open_run(
                 info = RunInfo(settings, data, environment, plan.task.name)
                 write_info(run, info)
                 loggers[0].log_info(step(), info)
+                if gave_up(run):
+                    loggers[0].log_event(step(), "resumed")  # and if torchrun restarts it now, it trains on
                 write_files(loggers[0])
 
         run, newest = world.on_rank_zero(lock)

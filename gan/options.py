@@ -96,6 +96,8 @@ class FaceArguments(RunArguments):
 
 def print_result(generator: LoadedGenerator, result: str, path: Path) -> None:
     """Print a result and the weights that made it and, on a second line, its path."""
-    step = f"step {generator.step:,}" + (", the run's best" if generator.is_best else "")
+    step = f"step {generator.step:,}" + (
+        ", the run's best by the mean of three KIDs" if generator.is_best else ""
+    )
     print(f"{result} by the {generator.weights} weights of {generator.checkpoint} ({step})")
     print(path)
