@@ -301,8 +301,8 @@ def run_loop(
     """
     every, pictures = loop.trainer.settings.sample_every, sample_path(run, 0).parent
     print(f"writing to {run}; a picture of what it has learned, every {every:,} steps, to {pictures}")
-    # 0: all pictures; by default, TensorBoard's slider has a random choice of 10.
-    print(f"curves: tensorboard --logdir {shlex.quote(str(run))} --samples_per_plugin images=0")
+    # By default, TensorBoard's slider has a random choice of 10 pictures, and with images=0 none.
+    print(f"curves: tensorboard --logdir {shlex.quote(str(run))} --samples_per_plugin images=1000")
     for note in notes:
         print(note)
     try:
