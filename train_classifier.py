@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from faces.recognition.settings import ClassifierArguments
 
 if TYPE_CHECKING:
     from engine.setup import Plan
-    from faces.recognition.settings import ClassifierSettings
+    from faces.recognition.settings import ClassifierSettings, Method
 
 DEFAULT_LABEL = "glasses"
 """Column of labels.csv that gives the classes of drawn faces; for arcface it is `person`."""
@@ -43,8 +44,17 @@ def main() -> int:
         data.folder.name,
         data.facts(),
         lambda logger: write_skipped(logger.run / "skipped.txt", data.skipped),
-        lambda run, _: write_report(run, data),
+        lambda run, _: [*write_report(run, data), _what_next(run, plan.settings.method)],
     )
+
+
+def _what_next(run: Path, method: Method) -> str:
+    quoted = shlex.quote(str(run))
+    if method == "arcface":
+        return (
+            f"next: `python recognize.py enroll people.npz NAME PHOTOS --checkpoint {quoted}` adds a person"
+        )
+    return f"next: `python recognize.py predict {quoted} PHOTOS` names what other photos show"
 
 
 def _with_folder(plan: Plan[ClassifierSettings]) -> tuple[Plan[ClassifierSettings], Path]:
@@ -52,11 +62,15 @@ def _with_folder(plan: Plan[ClassifierSettings]) -> tuple[Plan[ClassifierSetting
     settings = plan.settings
     if settings.folder is not None:
         return plan, Path(settings.folder)
-    from faces.drawn import default_folder
+    from faces.drawn.folder import FACES, PEOPLE, default_folder
 
     many_per_person = settings.method == "arcface"
     label = settings.label or ("person" if many_per_person else DEFAULT_LABEL)
-    print(f"no folder given: training on drawn faces, with the column {label} of labels.csv as their class")
+    print(
+        f"no folder given: training on what comes with the project, drawn faces in "
+        f"{PEOPLE if many_per_person else FACES}, with the column {label} of its labels.csv as their class; "
+        "`python train_classifier.py FOLDER` trains on your photos"
+    )
     folder = default_folder(settings.workers, many_per_person=many_per_person)
     return replace(plan, settings=replace(settings, label=label)), folder
 

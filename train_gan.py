@@ -54,8 +54,9 @@ def _train(argv: list[str], dry_run: bool, world: World) -> int:
     trainer = make_trainer(plan, data, world)
     validator = make_validator(plan, data) if world.is_rank_zero else None
     with open_gan_run(plan, data, trainer, validator, Path(folder).resolve().name) as (run, loop):
-        is_new = not (plan.resumed or loop.fine_tuned)
-        notes = milestones.preview(plan.settings, len(data.training_indices)) if is_new else []
+        notes = [f"images it learns from: {run / 'real.png'}"]
+        if not (plan.resumed or loop.fine_tuned):
+            notes += milestones.preview(plan.settings, len(data.training_indices))
         outcome = run_loop(loop, run, notes, UnrecoverableError)
     if outcome:
         print("\n".join(milestones.conclusion(plan.settings, run, outcome.step, loop.best)))
@@ -75,12 +76,12 @@ def _has_given_up(world: World) -> bool:
 
 def _draw_faces(settings: Settings) -> Path:
     """The default data: a folder of drawn faces."""
-    from faces.drawn import default_folder
+    from faces.drawn.folder import FACES, FACES_COUNT, default_folder
 
-    budget = f" for {settings.minutes:g} min" if settings.minutes else ""
+    budget = f" for {settings.minutes:g} minutes" if settings.minutes else ""
     print(
-        f"no folder given: training on drawn faces{budget}, {settings.batch_size} images per step; "
-        "`python train_gan.py FOLDER` trains on your photos"
+        f"no folder given: training{budget} on what comes with the project, {FACES_COUNT:,} drawn faces in "
+        f"{FACES}, in batches of {settings.batch_size}; `python train_gan.py FOLDER` trains on your photos"
     )
     return default_folder(settings.workers)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,14 +44,22 @@ def main() -> int:
 
 
 def _report(run: Path, best: BestTracker) -> list[str]:
-    return [f"normalised mean error on held-out people: {best.score:.2%} at the best step, {best.step:,}"]
+    quoted = shlex.quote(str(run))
+    return [
+        f"normalised mean error on held-out people: {best.score:.2%} at the best step, {best.step:,} (points "
+        "are off by that share of the distance between the two points of `scale`, such as the eyes)",
+        f"next: `python predict_landmarks.py {quoted} PHOTOS` predicts the points of other photos",
+    ]
 
 
 def _draw_faces(workers: int | None) -> Path:
     """The default data: a folder of drawn faces, whose landmarks are known."""
-    from faces.drawn import default_folder
+    from faces.drawn.folder import FACES, FACES_COUNT, default_folder
 
-    print("no folder given: training on drawn faces; `python train_landmarks.py FOLDER` trains on photos")
+    print(
+        f"no folder given: training on what comes with the project, {FACES_COUNT:,} drawn faces in "
+        f"{FACES}; `python train_landmarks.py FOLDER` trains on photos"
+    )
     return default_folder(workers)
 
 

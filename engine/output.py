@@ -57,7 +57,7 @@ class _Output(io.TextIOWrapper):
             encoding=stream.encoding,
             # A path with characters that a redirected stream cannot encode must not end the program either.
             errors="backslashreplace",
-            line_buffering=stream.line_buffering,
+            line_buffering=True,  # who follows a log sees each line at once, in order with standard error
             write_through=stream.write_through,
         )
         self._stream = stream

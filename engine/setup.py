@@ -29,6 +29,7 @@ from engine.runs import (
     DEFAULT_KIND,
     RunInfo,
     create_run,
+    gave_up,
     read_info,
     report_write_errors,
     sample_path,
@@ -260,6 +261,8 @@ def open_run(
                 info = RunInfo(settings, data, environment, plan.task.name)
                 write_info(run, info)
                 loggers[0].log_info(step(), info)
+                if gave_up(run):
+                    loggers[0].log_event(step(), "resumed")  # and if torchrun restarts it now, it trains on
                 write_files(loggers[0])
 
         run, newest = world.on_rank_zero(lock)
@@ -298,8 +301,8 @@ def run_loop(
     """
     every, pictures = loop.trainer.settings.sample_every, sample_path(run, 0).parent
     print(f"writing to {run}; a picture of what it has learned, every {every:,} steps, to {pictures}")
-    # 0: all pictures; by default, TensorBoard's slider has a random choice of 10.
-    print(f"curves: tensorboard --logdir {shlex.quote(str(run))} --samples_per_plugin images=0")
+    # By default, TensorBoard's slider has a random choice of 10 pictures, and with images=0 none.
+    print(f"curves: tensorboard --logdir {shlex.quote(str(run))} --samples_per_plugin images=1000")
     for note in notes:
         print(note)
     try:
@@ -326,7 +329,7 @@ def train_in_run(
     Args:
         plan: the training.
         loop_type: makes the loop from trainer, logger and best step.
-        trainer: at step 0.
+        trainer: at step 0, with an `outlook`: a line about which scores are normal.
         name: of a new run.
         data: for config.json.
         write_files: see `open_run`.
@@ -346,7 +349,7 @@ def train_in_run(
         return best
 
     with open_run(plan, name, resume, lambda: trainer.step_count, data, write_files) as (run, logger):
-        outcome = run_loop(loop_type(trainer, logger, best), run)
+        outcome = run_loop(loop_type(trainer, logger, best), run, [] if plan.resumed else [trainer.outlook])
     if outcome is None:
         return EXIT_DIVERGED
     steps = plan.settings.steps

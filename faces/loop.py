@@ -42,6 +42,11 @@ class SupervisedTrainer(Trainer):
         """Means since the last call, and the learning rate; see `Updater.statistics`."""
         return self.updater.statistics()
 
+    @property
+    @abstractmethod
+    def outlook(self) -> str:
+        """A line about which scores are normal."""
+
     @abstractmethod
     def scores(self) -> dict[str, float]:
         """Scores on held-out images. The call may change the state of a schedule, but nothing else."""

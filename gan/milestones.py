@@ -44,7 +44,7 @@ FEW_IMAGES = 1000
 # Factors on the steps.
 REFERENCE_SIZE = 96
 """Larger images are taken to need more steps in proportion; they are not measured. Smaller ones need no more:
-at 48 px some faces are clear by step 500, at 32 px on 600 photos they are rough by then."""
+at 48 px some faces are clear by step 500, at 32 px on 600 photos nearly clear by 750."""
 REFERENCE_BATCH = 32
 """Smaller batches are taken to need as many images as this one; they are not measured."""
 REFERENCE_RATE = 1e-4

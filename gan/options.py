@@ -171,5 +171,5 @@ def print_result(generator: LoadedGenerator, result: str, path: Path) -> None:
 
 def describe(generator: LoadedGenerator) -> str:
     """The generator's weights, file and step."""
-    step = f"step {generator.step:,}" + (", the run's best" if generator.is_best else "")
-    return f"the {generator.weights} weights of {generator.checkpoint} ({step})"
+    best = ", the run's best by the mean of three KIDs" if generator.is_best else ""
+    return f"the {generator.weights} weights of {generator.checkpoint} (step {generator.step:,}{best})"

@@ -12,7 +12,15 @@ from PIL import Image
 from engine.checkpoint import load
 from engine.errors import UserError
 from engine.lock import locked
-from engine.runs import best_path, checkpoint_path, checkpoints, find_checkpoint, sample_grids, step_of
+from engine.runs import (
+    best_path,
+    checkpoint_path,
+    checkpoints,
+    find_checkpoint,
+    gave_up,
+    sample_grids,
+    step_of,
+)
 from gan.config import read_info
 from gan.loop import GanLoop
 from tests.conftest import copy_some
@@ -159,6 +167,26 @@ def test_resume_accepts_moved_data_and_refuses_changed_data(run, train, pictures
         train("--resume", run, "--steps", 8)
     assert train("--resume", run, "--steps", 8, "--force") == 0
     assert read_config(run)["data"]["images"] == 25
+
+
+def test_a_folder_that_is_gone_is_named_with_the_way_to_continue(train, pictures, tmp_path):
+    folder = Path(shutil.copytree(pictures, tmp_path / "before"))
+    assert train(folder, "--steps", 2) == 0
+    run = newest_run()
+    moved = folder.rename(tmp_path / "after")
+    with pytest.raises(UserError) as error:
+        train("--resume", run, "--steps", 4)
+    assert str(error.value).startswith(f"{folder}, which {run} was trained on, is no longer there")
+    assert f"`python train_gan.py NEWFOLDER --resume {run}` continues" in str(error.value)
+    assert train(moved, "--resume", run, "--steps", 4) == 0
+    assert train("--resume", run, "--steps", 5) == 0
+
+
+def test_a_run_that_gave_up_counts_as_resumed_afterwards(run, train):
+    """Or torchrun would not restart it."""
+    (run / "events.txt").write_text("step 6: stopped: D wins, again after 3 rollbacks\n")
+    assert train("--resume", run, "--steps", 7) == 0
+    assert not gave_up(run)
 
 
 def test_resume_skips_a_damaged_checkpoint(run, train, capsys):

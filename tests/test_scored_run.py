@@ -67,7 +67,7 @@ def test_scripts_use_the_best_checkpoint_by_default_and_name_it(run):
     best = load(best_path(run))["step"]
     assert load_generator(run).is_best
     for argv, text in (
-        (("sample.py", run), f"best.pt (step {best}, the run's best)"),
+        (("sample.py", run), f"best.pt (step {best}, the run's best by the mean of three KIDs)"),
         (("sample.py", run, "--checkpoint", "best"), "the run's best"),
         (("interpolate.py", run, "--tiles", 0, 1, "--checkpoint", "newest"), "(step 7)"),
     ):

@@ -92,6 +92,14 @@ class LandmarkTrainer(SupervisedTrainer):
         rate = warmup_cosine_schedule(settings.learning_rate, settings.steps)
         self.updater = Updater(network, optimizer, rate, settings.ema_half_life)
 
+    @property
+    def outlook(self) -> str:
+        """See `SupervisedTrainer`."""
+        return (
+            "normal: an NME (error over the eyes' distance) of 0.2 to 0.3 at the start (the mean face) "
+            "and 0.06 after 1,500 steps on 2,800 faces with 68 points (docs/landmarks.md)"
+        )
+
     def step(self) -> None:
         """Update the network on one batch of augmented crops."""
         seed, step, network = self.settings.seed, self.step_count, self.network

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from engine import output
 from tests.conftest import ROOT
 
 FULL = Path("/dev/full")
@@ -84,3 +85,9 @@ def test_workers_with_a_dead_output(tmp_path):
     with dead_pipe() as pipe:
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         assert run(script, stdout=pipe, stderr=pipe, env=environment).returncode == 36
+
+
+def test_a_line_is_in_a_log_at_once(tmp_path):
+    with (tmp_path / "log").open("w") as log:
+        print("a line", file=output._protect(log, lambda error: None))
+        assert (tmp_path / "log").read_text() == "a line\n"

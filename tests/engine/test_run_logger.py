@@ -10,7 +10,8 @@ from torch import nn
 from engine.errors import UserError
 from engine.png import load_png, read_text
 from engine.run_logger import RunLogger
-from engine.runs import sample_grids, sample_path, step_of
+from engine.runs import RunInfo, sample_grids, sample_path, step_of
+from engine.settings import TrainingSettings
 from images.tiles import tile
 from tests.run_contents import count_event_file_times
 
@@ -159,6 +160,23 @@ def test_partial_files_are_removed(tmp_path):
         path.with_name(f".{path.stem}-0123456789ab{path.suffix}").write_text("half")
     RunLogger(tmp_path, 4).close()
     assert not [*tmp_path.rglob(".*")]
+
+
+def test_the_settings_are_a_table_in_tensorboard(tmp_path):
+    settings = TrainingSettings(folder="a|b \udcff", steps=7, name=None)
+    logger = RunLogger(tmp_path, 3)
+    logger.log_info(3, RunInfo(settings, {"images": 12}, {"torch": "2.11"}))
+    logger.close()
+    tensors = tensorboard(tmp_path)
+    texts = {
+        name: tensors.Tensors(f"{name}/text_summary")[0].tensor_proto.string_val[0].decode()
+        for name in ("settings", "data", "environment")
+    }
+    table = texts["settings"].splitlines()
+    assert table[:2] == ["| | |", "|---|---|"]
+    assert {r"| folder | a\|b \udcff |", "| steps | 7 |", "| name |  |"} <= {*table}
+    assert "| images | 12 |" in texts["data"]
+    assert "| torch | 2.11 |" in texts["environment"]
 
 
 def test_other_files_are_kept(tmp_path):

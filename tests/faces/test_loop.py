@@ -37,6 +37,7 @@ class LineTrainer(SupervisedTrainer):
     """Learns y = 3 x from points that depend on the step alone."""
 
     ranked_by = "score/error"
+    outlook = "normal: 0"
 
     def __init__(self, settings: TrainingSettings = SETTINGS) -> None:
         self.settings = settings

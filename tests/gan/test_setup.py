@@ -57,6 +57,16 @@ def test_a_gpu_takes_the_presets_of_a_cpu_whose_quality_was_measured(argv, width
     assert (settings.generator_widths, settings.batch_size) == (widths, batch_size)
 
 
+@pytest.mark.parametrize(("argv", "batch_size"), [(["faces"], 96), ([], 32)])
+def test_an_apple_gpu_uses_the_light_preset(monkeypatch, argv, batch_size):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    plan = make_plan(argv)
+    assert (plan.device.type, plan.settings.precision) == ("mps", "float32")
+    assert (plan.settings.generator_widths, plan.settings.batch_size) == (LIGHT, batch_size)
+    assert make_plan(["faces", "--preset", "paper"]).settings.generator_widths == PAPER
+
+
 @pytest.mark.usefixtures("gpu")
 def test_more_processes_than_gpus_are_refused():
     world = World()
