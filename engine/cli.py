@@ -43,7 +43,7 @@ def parse(
         UserError: the arguments are invalid; the message is the first problem, in one line.
         SystemExit: with code 0, after --help was printed.
     """
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    arguments = _with_all_patterns(sys.argv[1:] if arguments is None else arguments)
     output = io.StringIO()
     try:
         # tyro reports mistakes in a framed paragraph; this project reports them in one line.
@@ -55,6 +55,25 @@ def parse(
         if stop.code in (0, None):
             raise
         raise UserError(_first_paragraph(output.getvalue())) from None
+
+
+def _with_all_patterns(arguments: Sequence[str]) -> list[str]:
+    """Write all of `--exclude A --exclude=B` as `--exclude A B`; tyro would take the last only."""
+    kept: list[str] = []
+    patterns: list[str] = []
+    inside = False
+    for word in arguments:
+        flag, equals, value = word.partition("=")
+        if flag == "--exclude":
+            patterns += [value] if equals else []
+            inside = not equals
+        elif inside and not word.startswith("-"):
+            patterns.append(word)
+        else:
+            inside = False
+            kept.append(word)
+    given = len(kept) < len(arguments)
+    return [*kept, "--exclude", *patterns] if given else kept
 
 
 def _first_paragraph(framed: str) -> str:
