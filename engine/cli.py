@@ -71,7 +71,7 @@ def parse(
         UserError: the arguments are invalid; the message is the first problem, in one line.
         SystemExit: with code 0, after --help was printed.
     """
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    arguments = _with_all_patterns(sys.argv[1:] if arguments is None else arguments)
     grouped = group(options, default)
     if description is not None:
         description = _join_lines(description)
@@ -149,6 +149,25 @@ def _did_you_mean(word: str, words: Sequence[str]) -> str:
     beginning_alike = [one for one in words if one.startswith(word)]
     close = beginning_alike or difflib.get_close_matches(word.lower(), words, n=1, cutoff=0.75)
     return f": did you mean {close[0]}?" if close else ""
+
+
+def _with_all_patterns(arguments: Sequence[str]) -> list[str]:
+    """Write all of `--exclude A --exclude=B` as `--exclude A B`; tyro would take the last only."""
+    kept: list[str] = []
+    patterns: list[str] = []
+    inside = False
+    for word in arguments:
+        flag, equals, value = word.partition("=")
+        if flag == "--exclude":
+            patterns += [value] if equals else []
+            inside = not equals
+        elif inside and not word.startswith("-"):
+            patterns.append(word)
+        else:
+            inside = False
+            kept.append(word)
+    given = len(kept) < len(arguments)
+    return [*kept, "--exclude", *patterns] if given else kept
 
 
 def _first_paragraph(framed: str) -> str:

@@ -121,6 +121,10 @@ class Summary:
             lines += [f"  {name}: {problem}" for name, problem in problems[:_MAX_LISTED]]
             if len(problems) > _MAX_LISTED:
                 lines.append(f"  and more, in {self.out / MANIFEST}")
+        if kept:
+            lines.append(
+                f"{self.out / 'kept.png'} shows them with numbers; --reject NUMBERS leaves crops out"
+            )
         lines += self.notes
         if self.exit_code:
             lines.append(f"stopped after {self.done:,} of {self.jobs:,} photos; the same command resumes")
@@ -181,7 +185,7 @@ def _prepare(arguments: PrepareArguments, jobs: list[Job], excluded: Excluded) -
             if remaining:
                 new, exit_code = _process(arguments, remaining, len(jobs), manifest, versions, earlier)
             count = set_verdict(out, manifest, REJECTED, arguments.reject)
-            notes += [f"{count:,} crops rejected"] * bool(count)
+            notes += [f"{count:,} crops rejected; --restore with their numbers undoes that"] * bool(count)
             count = set_verdict(out, manifest, KEPT, arguments.restore)
             notes += [f"{count:,} crops restored"] * bool(count)
             notes += [f"{len(removed):,} photos removed, which are excluded now"] * bool(removed)

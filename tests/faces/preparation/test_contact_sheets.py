@@ -95,7 +95,7 @@ def test_rejected_crops_stay_out_and_numbers_stay(three):
     output = call("prepare_faces.py", folder, out, "--workers", 0, "--reject", 1, 3)
     assert output.code == 0
     assert output.lines[:2] == [f"3 faces, 1 of them kept in {out / 'faces'}", "  2 rejected"]
-    assert "2 crops rejected" in output.lines
+    assert "2 crops rejected; --restore with their numbers undoes that" in output.lines
     expected = ["faces/3.png-0.jpg", "left_out/1.png-0.jpg", "left_out/5.png-0.jpg"]
     assert crops(out) == expected
     assert {row["source"]: row["number"] for row in read_manifest(out)} == {
