@@ -40,17 +40,6 @@ def test_default_is_8_x_8_faces_of_the_newest_run(run):
     assert f"{generator.weights} weights of {generator.checkpoint}" in lines[0]
 
 
-def test_faces_do_not_depend_on_the_count(run):
-    _, lines, _ = sample(run, "--seed", 9)
-    grid = load_png(lines[-1]).astype(int)
-    for count in (1, 3, 17):
-        _, lines, _ = sample(run, "--seed", 9, "--count", count, "--separate", run / f"{count}")
-        for index in range(count):
-            top, left = index // 8 * (32 + GAP), index % 8 * (32 + GAP)
-            alone = load_png(run / f"{count}" / f"{index:05d}.png")
-            assert abs(grid[:, top : top + 32, left : left + 32] - alone).max() <= 1
-
-
 @pytest.mark.parametrize(
     ("options", "shape"),
     [

@@ -11,13 +11,10 @@ from PIL import Image
 from engine.errors import UserError
 from engine.png import load_png
 from engine.runs import checkpoint_path, checkpoints, sample_grids, sample_path, step_of
-from gan.generator import load_generator
-from gan.latent.vectors import draw
 from gan.trainer import Trainer
-from tests.conftest import VARIANTS, copy_some
+from tests.conftest import copy_some
 from tests.in_process import call
 from tests.run_contents import assert_same_run, newest_run, read_config, read_metrics, steps
-from tests.small_trainer import set_weight
 
 
 def test_a_run_contains_checkpoints_samples_metrics_and_config(pictures, train, capsys):
@@ -74,26 +71,6 @@ def test_auto_chooses_and_reports_the_faster_precision(pictures, train, monkeypa
     assert f"; cpu, {faster}\n" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    ("size", "variant"), [(32, "default"), (64, "plain"), (96, "default"), (128, "plain")]
-)
-def test_every_image_size_trains_resumes_and_samples(pictures, train, tmp_path, size, variant):
-    large = tmp_path / "large"
-    large.mkdir()
-    for path in pictures.iterdir():
-        Image.open(path).resize((size, size)).save(large / path.name)
-    widths = ("--generator-widths", 4, 4, 4, 4, "--discriminator-widths", 4, 4, 4, 4)
-    argv = ("--image-size", size, *widths, *VARIANTS[variant], "--sample-every", 100)
-    assert train(large, *argv, "--steps", 1) == 0
-    assert train("--resume", "--steps", 2) == 0
-    run = newest_run()
-    assert run.name.endswith(f"{size}px")
-    assert load_png(sample_grids(run)[-1]).shape == (3, 8 * (size + 2) - 2, 8 * (size + 2) - 2)
-    generator = load_generator(run)
-    assert (generator.step, generator.weights) == (2, "ema" if variant == "default" else "raw")
-    assert generator.images(draw(2, 100, 0)).shape == (2, 3, size, size)
-
-
 def test_few_images_reduce_the_batch_size_and_fewer_than_8_are_refused(pictures, train, tmp_path, capsys):
     folder = copy_some(pictures, 9, tmp_path / "some")
     assert train(folder, "--batch-size", 64, "--steps", 1) == 0
@@ -135,25 +112,6 @@ def test_running_out_of_memory_suggests_a_smaller_batch(pictures, train, monkeyp
     monkeypatch.setattr(Trainer, "step", run_out)
     with pytest.raises(UserError, match=r"not enough memory: a smaller --batch-size"):
         train(pictures, "--steps", 1)
-
-
-def test_a_run_that_diverges_has_its_own_exit_code_and_resumes_from_before(
-    pictures, train, monkeypatch, capsys
-):
-    step = Trainer.step
-
-    def poisoned_step(self: Trainer) -> None:
-        step(self)
-        if self.step_count == 5:
-            set_weight(self.generator.project.weight, float("nan"))
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "step", poisoned_step)
-        assert train(pictures, "--steps", 50, "--log-every", 4, "--checkpoint-every", 4) == 3
-    assert "NaN or infinite at step 6" in capsys.readouterr().err
-    assert steps(checkpoints(newest_run())) == [4]
-    assert train("--resume", "--steps", 8) == 0
-    assert steps(checkpoints(newest_run())) == [4, 8]
 
 
 @pytest.mark.parametrize(
