@@ -27,9 +27,9 @@ class Excluded:
     def lines(self) -> list[str]:
         """One line with the numbers, unless both are 0, and one for each unused pattern."""
         lines = [f"--exclude {pattern!r} matches no image or folder" for pattern in self.unused]
-        if self.files or self.folders:
-            folders = f" and {self.folders:,} folders" if self.folders else ""
-            lines.insert(0, f"{self.files:,} images{folders} excluded by --exclude")
+        counts = [(self.files, "images"), (self.folders, "folders")]
+        if excluded := [f"{count:,} {kind}" for count, kind in counts if count]:
+            lines.insert(0, f"{' and '.join(excluded)} excluded by --exclude")
         return lines
 
 

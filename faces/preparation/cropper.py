@@ -142,7 +142,9 @@ class Cropper:
                 sharpness=sharp,
                 support=support,
                 perceptual_hash=difference_hash(crop),
-                rejection_reason=rejection_reason(arguments, square, width, height, pose, sharp, support),
+                rejection_reason=rejection_reason(
+                    arguments, square, width, height, pose, sharp, support, rotated=bool(rotation)
+                ),
                 image=crop,
                 rotation=rotation,
             )

@@ -67,6 +67,10 @@ ACCEPTED = {"square": Square(100, 100, 80), "pose": Pose(5.0, 0.1), "sharpness":
         ({"square": Square(0, 100, 30), "pose": Pose(0.0, 1.0), "sharpness": 0.0}, "too small"),
         ({"square": Square(0, 100, 80), "pose": Pose(0.0, 1.0), "sharpness": 0.0}, "cut off"),
         ({"pose": Pose(0.0, 1.0), "sharpness": 0.0}, "turned too far"),
+        ({"support": 23}, None),
+        ({"support": 22, "square": Square(0, 100, 30)}, "not a face"),
+        ({"support": 68, "rotated": True}, "not a face"),
+        ({"support": 69, "rotated": True}, None),
     ],
 )
 def test_first_rejection_reason(change, expected):
