@@ -140,8 +140,8 @@ def conclusion(
     subject = f"step {step:,}"
     if best.step is not None:
         subject = (
-            f"best step: {best.step:,}, with a KID of {best.score:.3g} (mean of up to {SMOOTHED} in a row; 0 is as "
-            "near to the held-out images as other real ones), which"
+            f"best step: {best.step:,}, with a KID of {best.score:.3g} (mean of up to {SMOOTHED} in a row; "
+            "0 is as near to the held-out images as other real ones), which"
         )
     line = f"{subject} usually shows {shown.samples}"
     if shown.step < CLEAR.step and not fine_tuned:
