@@ -59,7 +59,8 @@ def _train(argv: list[str], dry_run: bool, world: World) -> int:
             notes += milestones.preview(plan.settings, len(data.training_indices))
         outcome = run_loop(loop, run, notes, UnrecoverableError)
     if outcome:
-        print("\n".join(milestones.conclusion(plan.settings, run, outcome.step, loop.best)))
+        lines = milestones.conclusion(plan.settings, run, outcome.step, loop.best, fine_tuned=loop.fine_tuned)
+        print("\n".join(lines))
     return outcome.exit_code if outcome else EXIT_DIVERGED
 
 

@@ -258,7 +258,8 @@ class TrainingLoop:
             score = f"{self.score_label} {values[self.trainer.ranked_by]:.3g}"
             best = f", best at step {self.best.step:,}" if self.best.step else ""
             self._score = " ".join(filter(None, [score, self.best.trend()])) + best
-        self.bar.set_postfix_str(", ".join(filter(None, [self._score, self.progress(values)])))
+        text = ", ".join(filter(None, [self._score, self.progress(values)]))
+        self.bar.set_postfix_str(text, refresh=not (scored and self.bar.is_log))
         if scored:
             self.bar.log_line()
 

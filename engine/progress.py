@@ -29,7 +29,6 @@ class ProgressBar(tqdm):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         self.is_log = not sys.stderr.isatty()
         self._last_line = time.monotonic()
-        self._last_n: float | None = None
         if self.is_log:
             # miniters: else tqdm would look at the clock too rarely once steps become slower.
             options |= {"bar_format": LINE, "mininterval": LOG_SECONDS, "miniters": 1, "delay": LOG_SECONDS}
@@ -38,7 +37,7 @@ class ProgressBar(tqdm):
     def log_line(self) -> None:
         """Write a line now, if these are lines."""
         if self.is_log and not self.disable:
-            self._last_line, self._last_n = time.monotonic(), self.n
+            self._last_line = time.monotonic()
             print(str(self), file=self.fp, flush=True)
 
     def refresh(self, *arguments: Any, **options: Any) -> bool | None:
@@ -55,11 +54,9 @@ class ProgressBar(tqdm):
             super().clear(*arguments, **options)
 
     def close(self) -> None:
-        """Leave the bar as it is, or write a last line if there were others."""
-        if self.is_log and not self.disable:
-            if self._last_n not in (None, self.n):
-                self.log_line()
-            self.leave = False
+        """Leave the bar as it is."""
+        if self.is_log:
+            self.leave = False  # or tqdm would end its line
         super().close()
 
     def display(self, msg: str | None = None, pos: int | None = None) -> bool | None:

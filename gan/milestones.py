@@ -119,7 +119,9 @@ def forecast(settings: Settings, step: int, end: int | None, step_seconds: float
     )
 
 
-def conclusion(settings: Settings, run: Path, step: int, best: BestTracker) -> list[str]:
+def conclusion(
+    settings: Settings, run: Path, step: int, best: BestTracker, *, fine_tuned: bool = False
+) -> list[str]:
     """How good a run is at its end, in words, and what to do next.
 
     Args:
@@ -127,27 +129,30 @@ def conclusion(settings: Settings, run: Path, step: int, best: BestTracker) -> l
         run: its folder.
         step: its last step.
         best: its best step.
+        fine_tuned: whether it started from the networks of another run.
     """
     clear = milestone_step(CLEAR, settings)
-    if best.step is None:
-        reached = [milestone for milestone in MILESTONES if milestone_step(milestone, settings) <= step]
-        subject = f"step {step:,}"
-    else:
-        reached = [milestone for milestone in MILESTONES if milestone.kid >= best.score]
+    by_step = [milestone for milestone in MILESTONES if milestone_step(milestone, settings) <= step]
+    by_kid = [milestone for milestone in MILESTONES if milestone.kid >= best.score]
+    # A grey field may have any score.
+    early = not fine_tuned and step < milestone_step(MILESTONES[1], settings)
+    shown = ((by_step if early or best.step is None else by_kid) or MILESTONES[:1])[-1]
+    subject = f"step {step:,}"
+    if best.step is not None:
         subject = (
             f"best step: {best.step:,}, with a KID of {best.score:.3g} (mean of up to {SMOOTHED} in a row; "
             "0 is as near to the held-out images as other real ones), which"
         )
-    shown = reached[-1] if reached else MILESTONES[0]
     line = f"{subject} usually shows {shown.samples}"
-    if shown.step < CLEAR.step:
+    if shown.step < CLEAR.step and not fine_tuned:
         late = f"; clear faces usually come by step {clear:,}: see docs/troubleshooting.md#what-is-normal"
         line += f"; that is normal before step {clear:,}" if step < clear else late
     quoted = shlex.quote(str(run))
     is_over = settings.steps is not None and step >= settings.steps
     more = f" --steps {max(2 * step, clear)}" if is_over else ""
+    lines = [] if fine_tuned and best.step is None else [line]
     return [
-        line,
+        *lines,
         f"next: `python sample.py {quoted}` draws faces, `python evaluate.py {quoted}` measures them, "
         f"`python train_gan.py --resume {quoted}{more}` continues",
     ]

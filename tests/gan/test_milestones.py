@@ -88,6 +88,7 @@ def best_at(step: int, score: float) -> BestTracker:
             best_at(250, 14.0),
             ["best step: 250, with a KID of 14", "smudges", "normal before step 1,000"],
         ),
+        (40, best_at(25, 5.0), ["KID of 5 ", "a grey field; that is normal"]),  # whatever the score
         (7000, best_at(6500, 0.12), ["best step: 6,500, with a KID of 0.12", "half pass for photos"]),
         (7000, best_at(6500, 0.1), ["two of three pass"]),
         (
@@ -101,6 +102,11 @@ def best_at(step: int, score: float) -> BestTracker:
 def test_a_conclusion_has_the_score_in_words(step, best, parts):
     line, _ = conclusion(LIGHT, Path("outputs/0001-faces-96px"), step, best)
     assert [part for part in parts if part in line] == parts
+
+
+def test_the_conclusion_of_a_run_from_other_networks_has_no_steps():
+    line, _ = conclusion(LIGHT, Path("run"), 40, best_at(25, 5.0), fine_tuned=True)
+    assert line.endswith("which usually shows rough faces")
 
 
 @pytest.mark.parametrize(
