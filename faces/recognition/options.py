@@ -21,7 +21,8 @@ class CropArguments:
     """How faces are cropped from photos."""
 
     GROUPS: ClassVar[Groups] = {
-        "everyday": "checkpoint photos gallery name images threshold output copies json whole_image",
+        "everyday": "checkpoint photos gallery name images threshold output copies once json whole_image "
+        "largest_face",
         "expert": "detector enlarge device runs",
     }
 
@@ -125,7 +126,7 @@ class CalibrateArguments:
     """
 
     GROUPS: ClassVar[Groups] = {
-        "everyday": "checkpoint folder far gallery label output",
+        "everyday": "checkpoint folder far classes gallery label output whole_image largest_face",
         "expert": "enrolled cache workers device runs",
     }
 
