@@ -15,7 +15,7 @@ from tyro.conf import Positional, arg
 
 from engine.cli import parse
 from engine.errors import UserError, run_script
-from engine.settings import Device, Groups
+from engine.settings import Device, Groups, Patterns
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class PredictionArguments:
     """A run of train_landmarks.py (folder, or name or number in --runs), or a checkpoint file."""
     photos: Annotated[tuple[Path, ...], Positional, arg(metavar="PHOTO...")]
     """Photos, and folders of photos."""
-    exclude: tuple[str, ...] = ()
+    exclude: Patterns = ()
     """Patterns of photos and folders to leave out, as for train_landmarks.py, after the photos."""
     output: Path = Path("outputs/predictions")
     """Folder for the copies and the CSV."""

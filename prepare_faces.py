@@ -1,8 +1,8 @@
 """Crop the faces from a folder of photos and videos: detected, aligned and checked.
 
 The crops go to OUT/faces, on which train_gan.py can train, and rejected ones to OUT/left_out.
-OUT/manifest.csv lists every face with the reason, and two contact sheets show a hundred crops each. If
-stopped, the same command resumes.
+OUT/manifest.csv lists every face with the reason. The contact sheets OUT/kept*.png and OUT/left_out*.png show
+the crops with numbers, by which --reject leaves crops out. If stopped, the same command resumes.
 """
 
 from __future__ import annotations

@@ -21,6 +21,8 @@ Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "float32", "bfloat16"]
 Folder = Annotated[str | None, Positional, arg(metavar="[FOLDER]")]
 """The training data, given without a flag."""
+Patterns = Annotated[tuple[str, ...], arg(metavar="[PATTERN ...]")]
+"""Files to leave out; see `images.exclude`."""
 AnySettings = TypeVar("AnySettings")
 """A frozen dataclass in which each field has a default and its documentation below it."""
 Groups = dict[str, str]
@@ -36,7 +38,7 @@ class TrainingSettings:
 
     folder: Folder = None
     """Folder of images. Without one, the training uses drawn faces."""
-    exclude: tuple[str, ...] = ()
+    exclude: Patterns = ()
     """Patterns of images and folders to leave out, after the folder: `FOLDER --exclude 'thumbs*' '*_mask.png'
     old/`. As in a .gitignore file, a pattern matches names at any depth or, if it contains a slash before its
     end, paths in the folder."""

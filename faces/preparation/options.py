@@ -69,13 +69,13 @@ class PrepareArguments:
     near_copy: int = 24
     """Of crops of a folder whose perceptual hashes differ in at most this many of 144 bits, keep the one with
     the most pixels in its photo; -1 keeps all."""
-    exclude: tuple[str, ...] | None = None
+    exclude: Annotated[tuple[str, ...] | None, arg(metavar="[PATTERN ...]")] = None
     """Patterns of photos and folders to leave out, such as 'thumbs*' '*_mask.png' old/, as in a .gitignore
     file: names at any depth or, with a slash before the end, paths in PHOTOS. Also removes the crops of such
     photos. By default as in the call before; without a pattern, none."""
-    reject: tuple[int, ...] = ()
+    reject: Annotated[tuple[int, ...], arg(metavar="[NUMBER ...]")] = ()
     """Numbers, on the sheets kept.png, of crops to leave out. They stay left out in all further calls."""
-    restore: tuple[int, ...] = ()
+    restore: Annotated[tuple[int, ...], arg(metavar="[NUMBER ...]")] = ()
     """Numbers, on the sheets left_out.png, of crops to keep after all: rejected ones, and "not a face"."""
     workers: int | None = None
     """Worker processes; 0 for none. One per core by default."""

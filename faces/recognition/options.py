@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar
 from tyro.conf import Positional, arg, subcommand
 
 from engine.errors import UserError
-from engine.settings import Device, Groups, at_least
+from engine.settings import Device, Groups, Patterns, at_least
 from faces.recognition.gallery import check_threshold
 
 ENLARGE = 1.2
@@ -36,7 +36,7 @@ class CropArguments:
     """Device of the network; auto selects CUDA, then Apple's MPS, then the CPU."""
     runs: Path = Path("outputs/classifiers")
     """Folder of the runs that can be given by name or number."""
-    exclude: tuple[str, ...] = ()
+    exclude: Patterns = ()
     """Patterns of photos and folders to leave out, as for train_classifier.py; they come last."""
 
     def __post_init__(self) -> None:

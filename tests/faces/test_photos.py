@@ -37,6 +37,16 @@ def test_unopenable_files_are_left_out_with_the_reason(folder):
     assert "No such file" in skipped[str(folder / "broken.jpg")]
 
 
+def test_excluded_photos(folder):
+    """Patterns apply to folders and to the names of photos that are given themselves."""
+    (folder / "b_mask.jpg").write_bytes(b"x")
+    photos = list_photos([folder / "b_mask.jpg", folder], ["*_mask.*", "in/", "nothing"])
+    assert photos.files == [folder / "b.jpg"]
+    assert photos.excluded == Excluded(2, 1, ("nothing",))
+    with pytest.raises(UserError, match=r"^no photo in .*b\.jpg; 1 images excluded by --exclude$"):
+        list_photos([folder / "b.jpg"], ["b*"])
+
+
 def test_no_photos_is_one_line(folder, tmp_path):
     for inputs, message in (
         ([], "no photo is given"),
