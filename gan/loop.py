@@ -14,7 +14,7 @@ from engine.checkpoint import DamagedCheckpointError, load, restore_best
 from engine.finite import DivergedError
 from engine.loop import Due, TrainingLoop
 from engine.run_logger import RunLogger
-from engine.runs import STOPPED, checkpoints, report_write_errors, step_of
+from engine.runs import STOPPED, checkpoint_path, checkpoints, report_write_errors, step_of
 from engine.settings import settings_affecting_results
 from gan import losses, milestones
 from gan.config import RESUMABLE
@@ -175,6 +175,8 @@ class GanLoop(TrainingLoop):
             left = checkpoints(run)
             if left:  # the oldest stays in any case: a checkpoint in trouble is better than none
                 _remove_newer(left, max(alarm.since, step_of(left[0])))
+            with report_write_errors(run):  # a rollback to the start saved it, and it has learned nothing
+                checkpoint_path(run, 0).unlink(missing_ok=True)
             self.logger.log_event(alarm.step, f"{STOPPED}{error}")
             raise
 
