@@ -50,6 +50,7 @@ def test_the_caller_may_choose_the_defaults():
 
 def test_every_setting_has_a_flag():
     argv = (
+        "--exclude,old/,*_mask.png,"
         "--name,a b,--output,o,--cache,c,--preset,paper,--steps,5,--minutes,2.5,--batch-size,4,"
         "--image-size,32,--seed,9,--device,cpu,--precision,bfloat16,--workers,0,--held-out,0.3,"
         "--generator-widths,1,2,3,4,--discriminator-widths,5,6,7,8,--latent-size,10,"
@@ -63,7 +64,7 @@ def test_every_setting_has_a_flag():
         held_out=0.3, generator_widths=(1, 2, 3, 4), discriminator_widths=(5, 6, 7, 8), latent_size=10,
         pack=1, normalisation="none", head_scale=0.1, learning_rate=1e-3, beta2=0.9, flip=False,
         augmentation="always", negatives=0.2, ema_half_life=77.0, log_every=1, sample_every=2, score_every=6,
-        checkpoint_every=3, keep=5,
+        checkpoint_every=3, keep=5, exclude=("old/", "*_mask.png"),
     )  # fmt: skip
     arguments = parse_arguments(["my faces", *argv.split(",")], TrainingArguments)
     assert settings_of(arguments, Settings) == expected
