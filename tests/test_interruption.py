@@ -24,7 +24,7 @@ from tests.run_contents import (
     steps,
 )
 
-UNEVEN = ("--batch-size", 7, "--log-every", 3, "--sample-every", 6, "--checkpoint-every", 5)
+UNEVEN = ("--batch-size", 14, "--log-every", 3, "--sample-every", 6, "--checkpoint-every", 5)
 """With 24 images: no checkpoint coincides with a log or the end of an epoch."""
 
 RUN = "import train_gan; from engine.errors import run_script; run_script(train_gan.main)"

@@ -74,8 +74,8 @@ def test_auto_chooses_and_reports_the_faster_precision(pictures, train, monkeypa
 def test_few_images_reduce_the_batch_size_and_fewer_than_8_are_refused(pictures, train, tmp_path, capsys):
     folder = copy_some(pictures, 9, tmp_path / "some")
     assert train(folder, "--batch-size", 64, "--steps", 1) == 0
-    assert "batch size 7 instead of 64" in capsys.readouterr().out
-    assert read_config(newest_run())["settings"]["batch_size"] == 7
+    assert "batch size 6 instead of 64" in capsys.readouterr().out
+    assert read_config(newest_run())["settings"]["batch_size"] == 6
     assert train("--resume", "--steps", 2) == 0
     for path in sorted(folder.iterdir())[:2]:
         path.unlink()
