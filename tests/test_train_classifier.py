@@ -369,7 +369,7 @@ def test_drawn_faces_without_a_folder(monkeypatch, tmp_path, drawn_faces):
     shutil.copytree(drawn_faces, "data/drawn-5000")
     monkeypatch.setattr("faces.drawn.folder.write_folder", lambda *_, **__: 0)
     output = train(*SHORT_RUN, "--label", "beard", "--batch-size", 4, "--dry-run")
-    assert "training on drawn faces, with the column beard" in output[0]
+    assert "with the column beard of its labels.csv" in output[0]
     assert "90 images" in output[1]
     assert output[-1].endswith("of them trained in the first step")
     assert not Path("outputs").exists()

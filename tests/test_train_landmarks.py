@@ -306,6 +306,6 @@ def test_a_training_that_diverges_has_its_own_exit_code(folder):
 def test_without_a_folder_drawn_faces_are_trained_on(folder, monkeypatch):
     monkeypatch.setattr("faces.drawn.folder.FACES_COUNT", 20)
     lines = train(*SHORT, "--steps", 1)
-    assert "training on drawn faces" in lines[0]
+    assert "training on what comes with the project, 20 drawn faces" in lines[0]
     assert "20 faces of 4 people" in lines[1]
     assert newest().name == "0001-drawn-5000-32px"

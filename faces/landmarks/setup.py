@@ -49,7 +49,7 @@ LANDMARKS = Task(
     check=check,
     network=NETWORK_SETTINGS,
     # The digest of the data covers what these select.
-    resumable=RESUMABLE | {"csv", "points", "person"},
+    resumable=RESUMABLE | {"csv", "person"},
     upgrade=upgrade,
     absolute=_absolute,
 )
