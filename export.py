@@ -1,8 +1,8 @@
 """Write a trained generator to one file, to keep it, to share it, or to run it elsewhere.
 
-The ending of FILE decides. A .safetensors file contains the weights and settings, and every script takes it
-in place of a run. An .onnx file runs in onnxruntime, without torch and without this project. Neither contains
-training images, the discriminator, or paths of this machine.
+The ending of FILE decides. A .safetensors file contains the weights and settings; sample.py, interpolate.py,
+evaluate.py and export.py take it in place of a run. An .onnx file runs in onnxruntime, without torch and
+without this project. Neither contains training images, the discriminator, or paths of this machine.
 """
 
 from __future__ import annotations

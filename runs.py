@@ -10,7 +10,7 @@ from pathlib import Path
 
 from engine.best import SMOOTHED, BestTracker
 from engine.cli import parse
-from engine.errors import run_script
+from engine.errors import UserError, run_script
 from engine.files import is_file
 from engine.lock import is_locked
 from engine.runs import (
@@ -64,7 +64,7 @@ def main() -> None:
     if not folders:
         print(f"there is no run in {output}; `python train_gan.py FOLDER` creates one")
     if others:
-        print(f"no runs: {', '.join(others)}")
+        print(f"not runs: {', '.join(others)}")
 
 
 def find_folders(output: Path) -> tuple[list[Path], list[str]]:
@@ -81,7 +81,7 @@ def find_folders(output: Path) -> tuple[list[Path], list[str]]:
             continue
         try:
             inside = path.is_dir() and bool(numbered_folders(path))
-        except OSError:
+        except UserError:
             inside = False
         if inside:
             folders.append(path)
@@ -104,12 +104,12 @@ def describe(run: Path) -> tuple[str, ...]:
         progress = f"{step:,}" + (f" of {steps:,}" if steps and step < steps else "")
         return (run.name, f"{images:,}", progress, best, size, state)
     except FileNotFoundError:
-        reason = "has no config.json"
+        reason = "no config.json"
     except OSError as error:
         reason = f"cannot be read: {error.strerror or error}"
     except (ValueError, TypeError, AttributeError, LookupError, RecursionError):
         reason = "has a damaged config.json or metrics.jsonl"
-    return (run.name, "", "", "", size, f"no run: {reason}")
+    return (run.name, "", "", "", size, f"not a run: {reason}")
 
 
 def _state(run: Path, step: int, saved: int, steps: int | None, minutes: float | None) -> str:

@@ -191,7 +191,7 @@ class RunOptions:
     init_from: Annotated[str | None, arg(metavar="RUN")] = None
     """Start a new run with the networks of another run's best checkpoint (fine-tuning)."""
     force: bool = False
-    """Resume although settings or data that change the mathematics are different."""
+    """Resume even if settings or data that affect the results have changed."""
     dry_run: bool = False
     """Print networks, parameters, memory and data, and stop."""
 

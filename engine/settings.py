@@ -61,7 +61,7 @@ class TrainingSettings:
     seed: int = 0
     """Seed of everything random: weights, order of the images, augmentation."""
     device: Device = "auto"
-    """Where to compute; auto takes CUDA, then Apple's MPS, then the CPU."""
+    """Where to compute; auto picks CUDA, then Apple's MPS, then the CPU."""
     workers: int | None = None
     """Processes that decode images; 0 for none but the main one, by default one per core."""
     log_every: int = 20

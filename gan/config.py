@@ -31,6 +31,8 @@ Widths = tuple[int, int, int, int]
 IMAGE_SIZES = range(32, 257, 16)
 MIN_IMAGES = 8
 DEFAULT_STEPS = 7000
+MAX_PACK = 16
+"""Not more than the held-out images that a score needs."""
 GENERATOR_SUFFIX = ".safetensors"
 """Ending of the file of a generator alone, which export.py writes."""
 BETA1 = 0.5
@@ -52,7 +54,7 @@ class Settings(TrainingSettings):
     folder: Folder = None
     """Folder of face photos, flat or nested. Without one: drawn faces, and no negatives."""
     preset: Preset | None = None
-    """`quick`, for a first look after minutes (D 32 64 128 256, batch 32), `light`, for an evening on a CPU
+    """`quick`, for a first look within minutes (D 32 64 128 256, batch 32), `light`, for an evening on a CPU
     (D 64 128 256 512, batch 96), `paper` (as light, G 1024 512 256 128, batch 128) or `plain` (as light, in
     the textbook form: no packs, batch norm on all of D, unscaled logits, beta2 0.999, no averaged weights, no
     augmentation, no negatives). The default is light, and quick for drawn faces."""
@@ -79,8 +81,8 @@ class Settings(TrainingSettings):
     latent_size: int = 100
     """Values in a latent vector, each uniform in [-1, 1]."""
     pack: int = 2
-    """Images that D judges as one, all real or all generated (PacGAN, Lin et al. 2018): D sees when G's
-    images are too similar to each other. 1 for none."""
+    """Images that D judges as one, all real or all generated (PacGAN, Lin et al. 2018), which lets it detect
+    mode collapse: 1, for no packs, to 16."""
     normalisation: Normalisation = "layer"
     """Normalisation in D: batch norm on all layers, layer norm on all but the first (Ba et al. 2016), or
     none."""
@@ -180,7 +182,7 @@ def check(settings: Settings) -> None:
             f"--image-size must be a multiple of 16 from 32 to 256, not {size}; nearest: {suggestion}"
         )
     check_training(settings)
-    at_least(settings, 1, "latent_size pack")
+    at_least(settings, 1, "latent_size")
     at_least(settings, 0, "ema_half_life")
     between(settings, 0, float("inf"), "learning_rate head_scale")
     for name in ("negatives", "held_out"):
@@ -198,6 +200,8 @@ def check(settings: Settings) -> None:
         raise UserError(
             f"--batch-size must be 2 or more, not {settings.batch_size}: batch norm needs several images"
         )
+    if not 1 <= settings.pack <= MAX_PACK:
+        raise UserError(f"--pack must be 1 to {MAX_PACK}, not {settings.pack}")
     if settings.batch_size % settings.pack:
         raise UserError(
             f"--batch-size must be a multiple of --pack {settings.pack}, not {settings.batch_size}"
@@ -236,6 +240,11 @@ def upgrade(values: dict[str, Any]) -> dict[str, Any]:
             raise UserError(f"the run was trained with --augmentation {policy}, which is no longer supported")
         upgraded["augmentation"] = mode
     return upgraded
+
+
+def is_generator_file(path: str | Path) -> bool:
+    """Whether a path names a file of export.py that takes the place of a run."""
+    return str(path).lower().endswith(GENERATOR_SUFFIX)
 
 
 def read_info(run: Path) -> RunInfo:

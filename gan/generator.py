@@ -21,7 +21,7 @@ from engine.newest import find_usable_run, without_checkpoint
 from engine.png import to_pillow
 from engine.runs import best_path
 from engine.settings import Device
-from gan.config import GENERATOR_SUFFIX, Settings, read_info
+from gan.config import Settings, is_generator_file, read_info
 from gan.latent.vectors import draw
 from gan.networks import Generator, make_discriminator, make_generator
 from images.tiles import tile, to_uint8
@@ -61,7 +61,7 @@ class LoadedGenerator:
     @property
     def is_file(self) -> bool:
         """Whether this is a file of export.py instead of a checkpoint of a run."""
-        return self.checkpoint.suffix == GENERATOR_SUFFIX
+        return is_generator_file(self.checkpoint)
 
     @property
     def is_best(self) -> bool:

@@ -21,7 +21,7 @@ from gan.generator import LoadedGenerator
 from gan.networks import make_generator
 
 FORMAT = "face-lab generator 1"
-PRIVATE = ("folder", "output", "cache", "device", "workers")
+PRIVATE = ("folder", "exclude", "output", "cache", "device", "workers")
 """Settings that describe the owner's machine, which are left out of a file."""
 
 
@@ -56,7 +56,7 @@ def load_generator_file(
 
     Args:
         path: the file.
-        output: the folder of runs; its pictures go to a folder there that has the file's name.
+        output: the folder of runs; its pictures go to `exported/` there, in a folder with the file's name.
         device: where to compute, in float32.
 
     Raises:
@@ -68,7 +68,8 @@ def load_generator_file(
         raise UserError(f"{path} is not a generator that export.py wrote{known}")
     try:
         stored, step = json.loads(metadata["settings"]), int(metadata["step"])
-        settings = from_json(to_json(Settings()) | stored)
+        public = {name: value for name, value in stored.items() if name not in PRIVATE}
+        settings = from_json(to_json(Settings()) | public)
         weights = metadata["weights"]
     except (KeyError, TypeError, ValueError, UserError) as error:
         raise UserError(f"{path} is damaged: its description cannot be read ({error})") from None
@@ -81,7 +82,7 @@ def load_generator_file(
     network = make_generator(settings)
     network.load_state_dict(tensors)
     network = network.to(choose_device(device), memory_format=torch.channels_last)
-    return LoadedGenerator(network.eval(), output / path.stem, path, step, weights, settings)
+    return LoadedGenerator(network.eval(), output / "exported" / path.stem, path, step, weights, settings)
 
 
 def _stored(weight: Tensor, *, half: bool) -> Tensor:

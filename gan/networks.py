@@ -81,8 +81,8 @@ class Discriminator(nn.Module):
     """Packs of images to two logits: four 5x5 stride-2 convolutions and a linear head.
 
     A pack is several images, all real or all generated, that D judges as one, with their channels side by
-    side (PacGAN, Lin et al. 2018), so it recognises a G whose images are too similar to each other. The
-    chosen normalisation and leaky ReLU (0.2) follow each convolution.
+    side (PacGAN, Lin et al. 2018), which lets it detect mode collapse. The chosen normalisation and leaky
+    ReLU (0.2) follow each convolution.
 
     Args:
         widths: channels after each convolution.

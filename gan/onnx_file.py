@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from engine.errors import UserError
+from engine.errors import missing_extra
 from engine.files import atomic_write
 from engine.runs import report_write_errors
 from gan.generator import LoadedGenerator
@@ -47,7 +47,7 @@ def save_onnx(generator: LoadedGenerator, path: Path) -> float:
         import onnxruntime
         import onnxscript  # noqa: F401
     except ImportError as error:
-        raise UserError(f"{error.name} is not installed: add the extra 'export', see README.md") from None
+        raise missing_extra("an .onnx file needs", "export", error) from error
     network = fold_batch_norm(generator.network)
     z = torch.from_numpy(draw(CHECKED, generator.latent_size, generator.seed))
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)

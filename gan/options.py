@@ -19,7 +19,7 @@ from engine.files import is_file
 from engine.newest import Check, find_usable_run, without_checkpoint
 from engine.runs import find_checkpoint
 from engine.settings import Device
-from gan.config import GENERATOR_SUFFIX
+from gan.config import is_generator_file
 
 if TYPE_CHECKING:
     from gan.generator import LoadedGenerator
@@ -35,8 +35,7 @@ class RunArguments:
     """Which run."""
 
     run: Annotated[str | None, Positional, arg(metavar="[RUN]")] = None
-    """Folder of the run, or its name or number in --output, or a .safetensors file of export.py; by default
-    the newest run."""
+    """Folder of the run, or its name or number in --output; by default the newest run."""
     output: Path = Path("outputs")
     """Folder of all runs."""
 
@@ -84,7 +83,11 @@ class PictureArguments:
 
 @dataclass(frozen=True)
 class GeneratorArguments(RunArguments):
-    """Which generator of the run."""
+    """Which generator, of a run or of a file."""
+
+    run: Annotated[str | None, Positional, arg(metavar="[RUN]")] = None
+    """Folder of the run, or its name or number in --output, or a .safetensors file of export.py; by default
+    the newest run."""
 
     checkpoint: Annotated[str | None, arg(metavar="STEP")] = None
     """Step or file of the checkpoint, `best` or `newest`; by default the best, or the newest if there is no
@@ -100,7 +103,7 @@ class GeneratorArguments(RunArguments):
         """
         self.check_generator()
         # Importing torch takes seconds, so mistakes on the command line are reported first.
-        if self.run is not None and self.run.endswith(GENERATOR_SUFFIX):
+        if self.run is not None and is_generator_file(self.run):
             from gan.generator_file import load_generator_file
 
             return load_generator_file(Path(self.run), self.output, device)
@@ -110,7 +113,7 @@ class GeneratorArguments(RunArguments):
 
     def check_generator(self) -> None:
         """Raise `UserError` if there is no such run, checkpoint or file."""
-        if self.run is None or not self.run.endswith(GENERATOR_SUFFIX):
+        if self.run is None or not is_generator_file(self.run):
             find_checkpoint(self.folder(), self.checkpoint)
         elif self.checkpoint is not None or self.raw:
             raise UserError(f"{self.run} contains one generator: omit --checkpoint and --raw")

@@ -325,7 +325,7 @@ def _start(argv: Sequence[str], arguments: TrainingArguments) -> Plan[Settings]:
         if any(getattr(source_settings, name) != getattr(preset, name) for name in fixed):
             raise UserError(f"--preset requires other networks than those of {source}: omit it")
         defaults = replace(defaults, **{name: getattr(source_settings, name) for name in NETWORK_SETTINGS})
-    if on_drawn_faces and arguments.preset is None:
+    if on_drawn_faces:
         defaults = replace(defaults, negatives=0.0)  # they hold G back there: docs/experiments.md
     settings, device = _decide(settings_of(parse_arguments(argv, TrainingArguments, defaults), Settings))
     if source:

@@ -28,7 +28,7 @@ def test_a_file_samples_like_its_run(run, tmp_path):
     shutil.rmtree(run)
     code, lines, _ = sample(file, "--output", tmp_path / "out")
     assert code == 0
-    assert Path(lines[-1]).parent == tmp_path / "out" / "faces of mine" / "grids"
+    assert Path(lines[-1]).parent == tmp_path / "out" / "exported" / "faces of mine" / "grids"
     assert np.array_equal(load_png(lines[-1]), expected)
     code, lines, _ = call("interpolate.py", file, "--output", tmp_path / "out", "--arithmetic", "1 - 2 + 3")
     assert code == 0
@@ -40,7 +40,7 @@ def test_a_file_is_evaluated_against_a_folder(run, pictures, tmp_path):
     options = (file, "--output", tmp_path / "out", "--k", 3, "--draws", 2)
     code, lines, _ = call("evaluate.py", *options, "--real", pictures)
     assert code == 0
-    assert Path(lines[-1]).parent == tmp_path / "out" / "faces" / "evaluation"
+    assert Path(lines[-1]).parent == tmp_path / "out" / "exported" / "faces" / "evaluation"
     code, _, error = call("evaluate.py", *options)
     assert code == 2
     assert "an exported generator has no folder of training images: give --real FOLDER" in error

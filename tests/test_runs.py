@@ -115,10 +115,10 @@ def test_damaged_and_foreign_folders_are_named(tmp_path):
     result = rows("--output", tmp_path)
     states = [cells[-1] for name, cells in result.items() if name.startswith("00") and len(cells) == 2]
     assert states == [
-        *7 * ["no run: has a damaged config.json or metrics.jsonl"],
-        "no run: has no config.json",
+        *7 * ["not a run: has a damaged config.json or metrics.jsonl"],
+        "not a run: no config.json",
     ]
-    assert "no runs: 0013-a file, holiday" in result
+    assert "not runs: 0013-a file, holiday" in result
     assert result["0001-faces-96px"][-1] == "interrupted"
 
 

@@ -75,7 +75,7 @@ def save_grid(
     count = len(faces.z)
     columns = min(columns, count)
     rows = -(-count // columns)
-    _check_size(generator, rows * columns, scale)
+    _check_size(generator, rows * columns, scale, numbered=numbered)
     images = _scaled(generator.images(faces.z), scale)
     if numbered:
         images = number_tiles(images)
@@ -263,9 +263,10 @@ def _to_file_name(part: str) -> str:
     return part if valid else hashlib.sha256(part.encode()).hexdigest()[:12]
 
 
-def _check_size(generator: LoadedGenerator, tiles: int, scale: float) -> None:
+def _check_size(generator: LoadedGenerator, tiles: int, scale: float, *, numbered: bool = False) -> None:
     side = round(generator.image_size * scale)
-    max_tiles = MAX_PIXELS // (side + GAP) ** 2
+    tile_height = number_tiles(np.zeros((1, 3, side, side), np.uint8)).shape[2] if numbered else side
+    max_tiles = MAX_PIXELS // ((side + GAP) * (tile_height + GAP))
     if tiles > max_tiles:
         raise UserError(
             f"{tiles:,} images of {side:,} pixels are too many for one picture; "

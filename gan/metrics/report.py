@@ -31,7 +31,7 @@ SPACES = {"random": "random, the project's small network"}
 ARROWS = {"lower": "↓", "higher": "↑", "floor": "≈"}
 LEGEND = (
     "↓ lower is better, ↑ higher is better, ≈ best where it equals its floor.",
-    "Fréchet distance: called FID in the features of Inception only. Published FIDs do not compare with it.",
+    "Fréchet distance: called FID in Inception's features only, as others cannot be compared with it.",
     "floor: the score of other real images in place of the generated ones, as of a perfect generator.",
     "±: standard deviation over the draws. []: 95% confidence interval. See docs/measures.md for each score.",
     VERDICT_LEGEND,

@@ -21,13 +21,13 @@ MIN_IMAGES = 100
 """Images in each set below which the scores are too uncertain for a verdict."""
 
 LEGEND = (
-    f"verdict: {NEAR:.0%} of the floor or more is near to real and as varied, less than {FAR:.0%} far and "
-    "much less varied."
+    f"verdict: at {NEAR:.0%} of the floor or more, images count as close to real and as varied; below "
+    f"{FAR:.0%}, as far from real and much less varied."
 )
 
 
 def verdict(evaluation: Evaluation, images: int) -> str:
-    """Say whether the images are near to real ones, whether they vary, and whether they are copied.
+    """Say whether the images are close to real ones, whether they vary, and whether they are copied.
 
     Args:
         evaluation: the scores; of several feature spaces, the first one counts.
@@ -43,7 +43,7 @@ def _quality(evaluation: Evaluation, space: str) -> str:
     scores = evaluation.scores[space]
     precision, recall, coverage = (_share(scores[name]) for name in ("precision", "recall", "coverage"))
     realism = min(precision, coverage)
-    near = "near to" if realism >= NEAR else "far from" if realism < FAR else "not yet near to"
+    near = "close to" if realism >= NEAR else "far from" if realism < FAR else "not yet close to"
     varied = "as varied" if recall >= NEAR else "much less varied" if recall < FAR else "less varied"
     findings = [
         (

@@ -134,7 +134,7 @@ OUT_OF_RANGE = {
     "workers": (-1,),
     "held_out": (-0.1, 0.6, NAN),
     "latent_size": (0, -100, MAX_WIDTH + 1),
-    "pack": (0, -2),
+    "pack": (0, -2, 17),
     "generator_widths": ((250, 150, 0, 54), (-1, 1, 1, 1), (1, 1, MAX_WIDTH + 1, 1)),
     "discriminator_widths": ((64, 128, 256, 0),),
     "head_scale": (0, -1, NAN, INFINITY),

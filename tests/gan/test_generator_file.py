@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -34,8 +35,15 @@ def test_a_file_gives_the_images_of_the_run_bit_for_bit(generator, file, tmp_pat
     z = draw(9, generator.latent_size, 3)
     assert np.array_equal(loaded.images(z), generator.images(z))
     assert (loaded.step, loaded.weights, loaded.seed) == (generator.step, generator.weights, generator.seed)
-    assert (loaded.checkpoint, loaded.run) == (file, tmp_path / "pictures" / "faces")
+    assert (loaded.checkpoint, loaded.run) == (file, tmp_path / "pictures" / "exported" / "faces")
     assert not loaded.is_best
+
+
+def test_a_generator_of_a_run_with_excluded_images_loads(generator, tmp_path):
+    settings = replace(generator.settings, exclude=("secret/*",))
+    save_generator(replace(generator, settings=settings), tmp_path / "faces.safetensors")
+    assert b"secret" not in (tmp_path / "faces.safetensors").read_bytes()
+    assert load_generator_file(tmp_path / "faces.safetensors").settings.exclude == ()
 
 
 def test_half_precision_halves_the_file_and_hardly_changes_a_pixel(generator, file, tmp_path):

@@ -37,7 +37,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
         ([], 32, 0),
         (["--minutes", "60"], 32, 0),
         (["--batch-size", "8", "--negatives", "0.5"], 8, 0.5),
-        (["--preset", "light"], 96, 0.25),
+        (["--preset", "light"], 96, 0),
     ],
 )
 def test_photos_take_the_light_preset_and_drawn_faces_the_quick_one(argv, batch_size, negatives):

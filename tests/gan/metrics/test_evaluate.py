@@ -140,7 +140,7 @@ def test_set_size_is_at_most_half_of_the_pool():
 class TestVerdict:
     def test_images_of_the_same_source(self, good):
         text = verdict(good, 200)
-        assert re.match(r"The generated images are near to real ones \(.*\) and as varied \(", text)
+        assert re.match(r"The generated images are close to real ones \(.*\) and as varied \(", text)
         assert text.endswith("There is no sign of copied training images.")
         assert verdict(good, 40).startswith(
             "40 images in each set are few, so this is uncertain. The generated"
@@ -161,12 +161,15 @@ class TestVerdict:
         ("scores", "text"),
         [
             # The run of docs/faces.md, and planted failures of docs/measures.md.
-            ((0.745 / 0.714, 0.508 / 0.728, 0.926 / 0.965, 1.08), "near to {} but less varied (recall 70%)."),
+            (
+                (0.745 / 0.714, 0.508 / 0.728, 0.926 / 0.965, 1.08),
+                "close to {} but less varied (recall 70%).",
+            ),
             (
                 (0.645 / 0.761, 0.735 / 0.777, 0.771 / 0.964, 1.59),
-                "not yet near to {} and noisy or checkered but",
+                "not yet close to {} and noisy or checkered but",
             ),
-            ((0.854 / 0.761, 0.645 / 0.777, 0.982 / 0.964, 0.77), "near to {} but blurred and less varied"),
+            ((0.854 / 0.761, 0.645 / 0.777, 0.982 / 0.964, 0.77), "close to {} but blurred and less varied"),
             ((0.751 / 0.761, 0.0, 0.363 / 0.964, 1.0), "far from {} and much less varied (recall 0%)."),
         ],
     )
