@@ -21,8 +21,8 @@ MIN_IMAGES = 100
 """Images in each set below which the scores are too uncertain for a verdict."""
 
 LEGEND = (
-    f"verdict: at {NEAR:.0%} of the floor or more, images count as close to real and as varied; below "
-    f"{FAR:.0%}, as far from real and much less varied."
+    f"verdict: from {NEAR:.0%} of the floor, close to real and as varied; below {FAR:.0%}, far and much less "
+    "varied."
 )
 
 

@@ -71,7 +71,12 @@ def test_a_forecast_has_what_is_ahead(step, end, parts):
 
 def test_a_forecast_in_minutes_proposes_minutes():
     settings = replace(LIGHT, steps=None, minutes=5.0)
-    assert "--minutes 33 " in forecast(settings, 10, 150, 2.0)
+    assert "--minutes 40 " in forecast(settings, 10, 150, 2.0)  # 1,000 steps and a fifth
+
+
+def test_a_forecast_proposes_steps_where_they_end_the_run():
+    settings = replace(LIGHT, steps=500, minutes=600.0)
+    assert "--steps 1000 " in forecast(settings, 10, 500, 0.7)
 
 
 def best_at(step: int, score: float) -> BestTracker:
