@@ -277,6 +277,6 @@ class TrainingLoop:
     def _acknowledge(self, received: signal.Signals) -> None:
         """Report a signal; called from another thread while a step is made or recorded."""
         name = "Ctrl-C" if received == signal.SIGINT else received.name
-        again = "" if self.world.launched else "; a second Ctrl-C exits at once, without saving"
+        again = "" if self.world.launched else "; Ctrl-C now exits at once, without saving"
         text = f"{name}: finishing this step, then saving{again}"
         ProgressBar.write(text, file=sys.stderr)

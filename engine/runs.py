@@ -107,7 +107,7 @@ def find_run(
         if str(run).isdecimal() and _number(candidate) == int(str(run)):
             return candidate
     if is_file(Path(run)):
-        raise UserError(f"{run} is a file, and a run is a folder")
+        raise UserError(f"{run} is a file: this needs a run, which is a folder")
     raise UserError(
         f"{run} is not a run: no config.json there, and no run of that name or number in {output}"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -56,7 +57,8 @@ def parallel_map(task: Callable[[Job], Result], jobs: Sequence[Job], workers: in
     pending: deque[Future[Result]] = deque()
     try:
         for job in jobs:
-            pending.append(pool.submit(task, job))
+            with _blocked_signals():
+                pending.append(pool.submit(task, job))
             if len(pending) > 2 * workers:
                 yield pending.popleft().result()
         while pending:
@@ -67,6 +69,19 @@ def parallel_map(task: Callable[[Job], Result], jobs: Sequence[Job], workers: in
         ) from None
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+@contextlib.contextmanager
+def _blocked_signals() -> Iterator[None]:
+    """Block Ctrl-C and SIGHUP in processes started here, which would die of them before `_start_worker`."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _start_worker() -> None:

@@ -203,8 +203,10 @@ def check(settings: Settings) -> None:
     if not 1 <= settings.pack <= MAX_PACK:
         raise UserError(f"--pack must be 1 to {MAX_PACK}, not {settings.pack}")
     if settings.batch_size % settings.pack:
+        nearest = max(1, round(settings.batch_size / settings.pack)) * settings.pack
         raise UserError(
-            f"--batch-size must be a multiple of --pack {settings.pack}, not {settings.batch_size}"
+            f"--batch-size must be a multiple of --pack {settings.pack}, such as {nearest}, not "
+            f"{settings.batch_size}"
         )
 
 

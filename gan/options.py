@@ -118,7 +118,7 @@ class GeneratorArguments(RunArguments):
         elif self.checkpoint is not None or self.raw:
             raise UserError(f"{self.run} contains one generator: omit --checkpoint and --raw")
         elif not is_file(Path(self.run)):
-            raise UserError(f"there is no file {self.run}")
+            raise UserError(f"there is no file {self.run}, or it is a folder")
 
 
 @dataclass(frozen=True)

@@ -108,6 +108,8 @@ def save_curves(
             axes.grid(alpha=0.3)
             if axes.lines:
                 axes.legend()
+            else:
+                axes.text(0.5, 0.5, "no values yet", ha="center", va="center", transform=axes.transAxes)
             if axis_label in LOG_SCALE:
                 axes.set_yscale("log")
             if axes.get_subplotspec().is_last_row():

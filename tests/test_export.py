@@ -80,4 +80,4 @@ def test_a_file_does_not_resume_a_training(run, tmp_path):
     export(run, file)
     code, _, error = call("train_gan.py", "--init-from", file)
     assert code == 2
-    assert "is a file, and a run is a folder" in error
+    assert "is a file: this needs a run, which is a folder" in error

@@ -220,9 +220,7 @@ def test_ctrl_c_is_acknowledged_while_a_library_call_keeps_python_busy(pictures,
     process.send_signal(signal.SIGINT)
     line = next(line for line in process.stderr if "Ctrl-C" in line)
     assert not (tmp_path / "stepped").exists()
-    assert line == (
-        "Ctrl-C: finishing this step, then saving; a second Ctrl-C exits at once, without saving\n"
-    )
+    assert line == ("Ctrl-C: finishing this step, then saving; Ctrl-C now exits at once, without saving\n")
     process.communicate(timeout=60)
     assert process.returncode == 130
 

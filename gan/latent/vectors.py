@@ -163,7 +163,7 @@ def load_latents(file: str | Path, size: int) -> Latents:
     except OSError as error:
         raise UserError(f"cannot read latents from {file}: {error.strerror or error}") from error
     except (ValueError, EOFError, OverflowError, SyntaxError, BadZipFile) as error:
-        raise UserError(f"{file} is not a .npy file of latent vectors, or is truncated: {error}") from error
+        raise UserError(f"{file} is not a .npy file of latent vectors, or is truncated") from error
     if not isinstance(stored, np.ndarray) or stored.dtype.kind not in "fiu":
         raise UserError(f"{file} is not a .npy file of numbers; give a file that was saved with a picture")
     if stored.ndim != 2 or not len(stored):

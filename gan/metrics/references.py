@@ -51,6 +51,10 @@ def load_reference(info: RunInfo, folder: Path | None, *, only_held_out: bool = 
     if not info.data:
         return _unknown_training_images(info, folder)
     trained_folder = _folder_trained_on(info)
+    if folder is None and not trained_folder.exists():
+        raise UserError(
+            f"{trained_folder}, which the run was trained on, is no longer there: give --real FOLDER"
+        )
     real = _load(info, folder or trained_folder)
     if real.folder == trained_folder or real.digest == info.data.get("digest"):
         rows = np.arange(len(real.images))

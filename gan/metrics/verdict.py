@@ -42,14 +42,11 @@ def verdict(evaluation: Evaluation, images: int) -> str:
 def _quality(evaluation: Evaluation, space: str) -> str:
     scores = evaluation.scores[space]
     precision, recall, coverage = (_share(scores[name]) for name in ("precision", "recall", "coverage"))
-    realism = min(precision, coverage)
+    realism, lower = min((precision, "precision"), (coverage, "coverage"))
     near = "close to" if realism >= NEAR else "far from" if realism < FAR else "not yet close to"
     varied = "as varied" if recall >= NEAR else "much less varied" if recall < FAR else "less varied"
     findings = [
-        (
-            realism >= NEAR,
-            f"{near} real ones (precision is {precision:.0%}, coverage {coverage:.0%} of the floor)",
-        ),
+        (realism >= NEAR, f"{near} real ones ({lower} is {realism:.0%} of its floor)"),
         (recall >= NEAR, f"{varied} (recall {recall:.0%})"),
     ]
     energy = _share(evaluation.scores[""]["checkerboard"])

@@ -180,7 +180,7 @@ class TestVerdict:
         }
         pixels = good.scores[""] | {"checkerboard": Score((scores[3],) * 2, (1.0, 1.0))}
         found = replace(good, scores={"plain": good.scores["plain"] | shares, "": pixels})
-        sentence = re.sub(r"real ones \(.*? of the floor\)", "{}", verdict(found, 200))
+        sentence = re.sub(r"real ones \(.*? of its floor\)", "{}", verdict(found, 200))
         assert sentence.startswith(f"The generated images are {text}")
 
 
