@@ -164,11 +164,15 @@ def _prepare(arguments: PrepareArguments, jobs: list[Job], excluded: Excluded) -
     out.mkdir(parents=True, exist_ok=True)
     with locked(out, "preparing faces"):
         finished = bool(_read_state(out).get("finished"))
-        if not finished:
-            _write_state(arguments, digests, finished=False)  # first, so that the folder is recognised later
-        manifest = Manifest(out / MANIFEST, None if finished else {job.key for job in jobs})
+        manifest = Manifest(out / MANIFEST)
+        # First of all, so that a wrong number changes nothing.
         check_numbers(manifest, arguments.reject, (KEPT, REJECTED))
         check_numbers(manifest, arguments.restore, (KEPT, REJECTED, NOT_A_FACE))
+        earlier = {(row.crop_name, row.hash): row for row in manifest.rows}
+        if not finished:
+            # Before the manifest is written, so that the folder is recognised later.
+            _write_state(arguments, digests, finished=False)
+            manifest.remove_last_job({job.key for job in jobs})
         versions = {job.source: _version(arguments.photos / job.source) for job in jobs}
         outdated = _changed(manifest.rows, versions) | _readable_now(arguments, jobs, manifest.rows)
         removed = _excluded_jobs(arguments, manifest.rows)
@@ -180,7 +184,6 @@ def _prepare(arguments: PrepareArguments, jobs: list[Job], excluded: Excluded) -
             load_cropper(arguments)
         if remaining or removed or chosen or manifest.converted or not finished:
             _write_state(arguments, digests, finished=False)
-            earlier = {(row.crop_name, row.hash): row for row in [*manifest.rows, *manifest.incomplete]}
             manifest.remove(outdated | removed)  # also converts a manifest of an earlier version
             if remaining:
                 new, exit_code = _process(arguments, remaining, len(jobs), manifest, versions, earlier)
