@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import astuple, dataclass, fields, replace
-from itertools import count
 from pathlib import Path, PurePosixPath
 from typing import TextIO
 
@@ -52,7 +51,7 @@ class Row:
         note: why a photo or video could not be processed; or `rotated 90 degrees clockwise`, if the face was
             detected in the photo rotated so, to which all coordinates then refer.
         version: size and time of the photo or video when it was read; empty in rows of earlier versions.
-        number: of the crop, as on the contact sheets; no other crop of the folder has it.
+        number: of the crop, as on the contact sheets; no other crop of the folder has or had it.
         support: of the detection; see `faces.detection.support`.
     """
 
@@ -158,17 +157,19 @@ class Manifest:
 
     Args:
         path: of the file; it may be missing, and is then created with the first rows.
+        next_number: lowest number for a new crop; crops that were removed may have had lower ones.
 
     Raises:
         OSError: the file cannot be read.
         UserError: the file is not a manifest.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, next_number: int = 1) -> None:
         self._path = path
         rows = list(_read(path)) if path.exists() else []
         used = (int(row.number) for row in rows if row.number)
-        self._numbers = count(1 + max(used, default=0))
+        self.next_number = max(next_number, 1 + max(used, default=0))
+        """The number of the next new crop."""
         self.rows = self._numbered(rows)
         """All rows, in the order of the file."""
         self.converted = self.rows != rows
@@ -214,10 +215,13 @@ class Manifest:
 
     def _numbered(self, rows: Iterable[Row]) -> list[Row]:
         """The rows, with new numbers for crops without one."""
-        return [
-            replace(row, number=str(next(self._numbers))) if row.file and not row.number else row
-            for row in rows
-        ]
+        numbered = []
+        for row in rows:
+            if row.file and not row.number:
+                row = replace(row, number=str(self.next_number))
+                self.next_number += 1
+            numbered.append(row)
+        return numbered
 
 
 def _read(path: Path) -> Iterator[Row]:
