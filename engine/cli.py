@@ -12,7 +12,7 @@ import re
 import shutil
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 from itertools import pairwise
 from typing import Annotated, Any, TextIO, TypeVar
@@ -47,6 +47,7 @@ OTHER_NAMES = (
 explain them; and what to use."""
 
 _BOX_DRAWING = "╭╮╰╯│─ "
+_NEGATIVE = re.compile(r"-[0-9.]+")
 
 
 def parse(
@@ -71,8 +72,8 @@ def parse(
         UserError: the arguments are invalid; the message is the first problem, in one line.
         SystemExit: with code 0, after --help was printed.
     """
-    arguments = _with_all_patterns(sys.argv[1:] if arguments is None else arguments)
     grouped = group(options, default)
+    arguments = _join_repeated(sys.argv[1:] if arguments is None else arguments, grouped.several)
     if description is not None:
         description = _join_lines(description)
     error, output = io.StringIO(), _Captured(sys.stdout)
@@ -151,23 +152,29 @@ def _did_you_mean(word: str, words: Sequence[str]) -> str:
     return f": did you mean {close[0]}?" if close else ""
 
 
-def _with_all_patterns(arguments: Sequence[str]) -> list[str]:
-    """Write all of `--exclude A --exclude=B` as `--exclude A B`; tyro would take the last only."""
+def _join_repeated(arguments: Sequence[str], several: Collection[str]) -> list[str]:
+    """Write `--exclude A --exclude=B` as `--exclude A B`, at the end; tyro would take the last only.
+
+    Args:
+        arguments: the command line.
+        several: flags that take any number of values.
+    """
     kept: list[str] = []
-    patterns: list[str] = []
-    inside = False
+    values: dict[str, list[str]] = {}
+    inside: list[str] | None = None  # values of the flag before
     for word in arguments:
         flag, equals, value = word.partition("=")
-        if flag == "--exclude":
-            patterns += [value] if equals else []
-            inside = not equals
-        elif inside and not word.startswith("-"):
-            patterns.append(word)
+        flag = flag.replace("_", "-")
+        if flag in several:
+            inside = values.setdefault(flag, [])
+            inside += [value] if equals else []
+            inside = None if equals else inside
+        elif inside is not None and (not word.startswith("-") or _NEGATIVE.fullmatch(word)):
+            inside.append(word)
         else:
-            inside = False
+            inside = None
             kept.append(word)
-    given = len(kept) < len(arguments)
-    return [*kept, "--exclude", *patterns] if given else kept
+    return [*kept, *(word for flag, given in values.items() for word in (flag, *given))]
 
 
 def _first_paragraph(framed: str) -> str:

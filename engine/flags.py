@@ -79,11 +79,13 @@ class GroupedOptions(Generic[Options]):
     Attributes:
         type: a dataclass with a field for each group, or a union of these, as sub-commands.
         flags: all flags in alphabetical order, such as --flip, --no-flip and --steps.
+        several: those flags that take any number of values.
         commands: the sub-commands; empty if there are none.
     """
 
     type: Any
     flags: tuple[str, ...]
+    several: frozenset[str]
     commands: tuple[str, ...]
     _options_of: dict[type, type[Options]]
 
@@ -104,7 +106,7 @@ def group(options: Any, default: Any = None) -> GroupedOptions:
     """
     if get_origin(options) not in _UNIONS:
         grouped = _grouped(options, default)
-        return GroupedOptions(grouped, _flags(options), (), {grouped: options})
+        return GroupedOptions(grouped, _flags(options), _several(options), (), {grouped: options})
     options_of: dict[type, type] = {}
     commands: dict[str, Any] = {}
     for command in get_args(options):
@@ -113,7 +115,8 @@ def group(options: Any, default: Any = None) -> GroupedOptions:
         options_of[grouped] = command_type
         commands[annotation.name] = Annotated[grouped, annotation]
     grouped = Union[tuple(commands.values())]  # noqa: UP007 - any number of types
-    return GroupedOptions(grouped, _flags(*options_of.values()), tuple(commands), options_of)
+    types_here = options_of.values()
+    return GroupedOptions(grouped, _flags(*types_here), _several(*types_here), tuple(commands), options_of)
 
 
 def _flags(*options: type) -> tuple[str, ...]:
@@ -126,6 +129,19 @@ def _flags(*options: type) -> tuple[str, ...]:
                 flags |= {flag(name), flag(f"no_{name}")}
                 flags.update(*(getattr(annotation, "aliases", None) or () for annotation in annotations))
     return tuple(sorted(flags))
+
+
+def _several(*options: type) -> frozenset[str]:
+    """Flags whose values are a tuple of any length."""
+    flags: set[str] = set()
+    for one in options:
+        plain, annotated = get_type_hints(one), get_type_hints(one, include_extras=True)
+        for name in (member.name for member in fields(one)):
+            kinds = (plain[name], *get_args(plain[name]))  # also of `tuple[...] | None`
+            several = any(get_origin(kind) is tuple and Ellipsis in get_args(kind) for kind in kinds)
+            if several and Positional not in get_args(annotated[name]):
+                flags.add(flag(name))
+    return frozenset(flags)
 
 
 def _grouped(options: type, default: Any) -> type:

@@ -7,8 +7,12 @@ import pytest
 
 from engine.cli import parse
 from engine.errors import UserError
+from evaluate import EvaluationArguments
 from faces.landmarks.settings import LandmarkSettings
+from faces.preparation.options import PrepareArguments
+from faces.recognition.options import Command
 from gan.config import TrainingArguments, read_info
+from interpolate import InterpolationArguments
 from tests.conftest import CLASSIFIER_FLAGS, LANDMARK_FLAGS, copy_some_annotated
 from tests.in_process import refusal, succeed
 from tests.run_contents import newest_run, read_config
@@ -64,6 +68,22 @@ def test_repeated_flags_add_patterns():
     assert (arguments.folder, arguments.steps) == ("photos", 5)
     assert arguments.exclude == ("a", "b", "c d", "e")
     assert parse(LandmarkSettings, ["--exclude=a", "photos"]).folder == "photos"
+
+
+def test_repeated_flags_add_numbers():
+    words = ["in", "out", "--reject", "58", "--restore=3", "--size=64", "--reject=100", "--restore", "4", "5"]
+    arguments = parse(PrepareArguments, [*words, "--reject", "9"])
+    assert (arguments.reject, arguments.restore, arguments.size) == ((58, 100, 9), (3, 4, 5), 64)
+    assert arguments.exclude is None
+
+
+def test_repeated_flags_add_values_in_other_scripts():
+    words = ["run", "--features", "random", "--device=cpu", "--features", "inception"]
+    assert parse(EvaluationArguments, words).features == ("random", "inception")
+    words = ["run", "--tiles", "4", "--tiles=-5", "--steps", "9", "--tiles", "-6", "7"]
+    assert parse(InterpolationArguments, words).tiles == (4, -5, -6, 7)
+    words = ["enroll", "gallery.npz", "name", "image", "image 2", "--exclude", "a", "--exclude", "b"]
+    assert parse(Command, words).exclude == ("a", "b")
 
 
 def test_rows_of_excluded_images_are_left_out(drawn_faces, tmp_path, monkeypatch):

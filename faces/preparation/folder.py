@@ -5,25 +5,22 @@ OUT/
     left_out/...                    the same for crops that were left out
     manifest.csv                    a row for each face, and for each photo without one
     kept.png, left_out.png          contact sheets; kept-2.png ... if there are more than a hundred crops
-    prepare.json                    the rules, what was excluded, and whether the folder is finished
+    prepare.json                    the rules, what was excluded and rejected, and whether it is finished
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 from collections import Counter
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from engine.errors import UserError
-from engine.files import atomic_write, sha256_of
+from engine.files import atomic_write
 from engine.lock import locked
 from engine.png import to_pillow
 from engine.progress import ProgressBar
-from engine.runs import find_checkpoint
 from engine.signals import SignalHandler, exit_code
 from engine.worker_pool import parallel_map, worker_count
 from faces.preparation.contact_sheets import save_sheets
@@ -45,23 +42,25 @@ from faces.preparation.manifest import (
 from faces.preparation.options import PrepareArguments
 from faces.preparation.quality import NEAR_COPY, NOT_A_FACE, REASONS, NearDuplicates
 from faces.preparation.sources import Job, crop_name, find_jobs
+from faces.preparation.state import (
+    STATE,
+    RowsByCrop,
+    by_crop,
+    check_rules,
+    read_state,
+    recorded_number,
+    recorded_patterns,
+    recorded_rejections,
+    rejected_only,
+    write_state,
+)
 from faces.preparation.verdicts import check_numbers, keep_largest, set_verdict
 from images.exclude import Excluded, ExcludePatterns
 
-FORMAT = 1
-"""Increase when the same arguments give other crops, so that no folder mixes the two."""
-
 MANIFEST = "manifest.csv"
-
-STATE = "prepare.json"
-"""File with the rules of the folder, and whether it is finished."""
 
 _MAX_LISTED = 10
 """Unreadable files listed in the summary; the manifest lists all."""
-
-
-EarlierRows = dict[tuple[str | None, str], Row]
-"""Rows by the crop's name in its folder of crops, and its hash."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +144,7 @@ def prepare(arguments: PrepareArguments) -> Summary:
             read (the output is written even then).
     """
     if arguments.exclude is None:
-        arguments = replace(arguments, exclude=_recorded_patterns(arguments.out))
+        arguments = replace(arguments, exclude=recorded_patterns(arguments.out))
     jobs, excluded = find_jobs(arguments)
     try:
         return _prepare(arguments, jobs, excluded)
@@ -158,17 +157,22 @@ def prepare(arguments: PrepareArguments) -> Summary:
 
 def _prepare(arguments: PrepareArguments, jobs: list[Job], excluded: Excluded) -> Summary:
     out = arguments.out
-    digests = _check_rules(arguments)
+    digests = check_rules(arguments)
     if not (out / STATE).exists():
         load_cropper(arguments)  # if this fails, nothing has been created
     out.mkdir(parents=True, exist_ok=True)
     with locked(out, "preparing faces"):
-        finished = bool(_read_state(out).get("finished"))
-        if not finished:
-            _write_state(arguments, digests, finished=False)  # first, so that the folder is recognised later
-        manifest = Manifest(out / MANIFEST, None if finished else {job.key for job in jobs})
+        finished = bool(read_state(out).get("finished"))
+        manifest = Manifest(out / MANIFEST, recorded_number(out))
+        # First of all, so that a wrong number changes nothing.
         check_numbers(manifest, arguments.reject, (KEPT, REJECTED))
         check_numbers(manifest, arguments.restore, (KEPT, REJECTED, NOT_A_FACE))
+        earlier = recorded_rejections(out) | by_crop(manifest.rows)
+        rejected = rejected_only(earlier)
+        if not finished:
+            # Before the manifest is written, so that the folder is recognised later.
+            write_state(arguments, digests, manifest, rejected, finished=False)
+            manifest.remove_last_job({job.key for job in jobs})
         versions = {job.source: _version(arguments.photos / job.source) for job in jobs}
         outdated = _changed(manifest.rows, versions) | _readable_now(arguments, jobs, manifest.rows)
         removed = _excluded_jobs(arguments, manifest.rows)
@@ -179,8 +183,7 @@ def _prepare(arguments: PrepareArguments, jobs: list[Job], excluded: Excluded) -
         if remaining or not finished:
             load_cropper(arguments)
         if remaining or removed or chosen or manifest.converted or not finished:
-            _write_state(arguments, digests, finished=False)
-            earlier = {(row.crop_name, row.hash): row for row in [*manifest.rows, *manifest.incomplete]}
+            write_state(arguments, digests, manifest, rejected, finished=False)
             manifest.remove(outdated | removed)  # also converts a manifest of an earlier version
             if remaining:
                 new, exit_code = _process(arguments, remaining, len(jobs), manifest, versions, earlier)
@@ -192,9 +195,10 @@ def _prepare(arguments: PrepareArguments, jobs: list[Job], excluded: Excluded) -
             if not exit_code:
                 keep_largest(out, manifest, arguments.near_copy)
             _save_sheets(arguments, manifest.rows)
-            _write_state(arguments, digests, finished=not exit_code)
-        elif _recorded_patterns(out) != arguments.exclude:
-            _write_state(arguments, digests, finished=True)
+            rejected = rejected_only(rejected | by_crop(manifest.rows))
+            write_state(arguments, digests, manifest, rejected, finished=not exit_code)
+        elif recorded_patterns(out) != arguments.exclude:
+            write_state(arguments, digests, manifest, rejected, finished=True)
     done = len(jobs) - len(remaining) + new
     idle = not new and not chosen and not removed and not exit_code
     summary = Summary(out, len(jobs), done, new, manifest.rows, exit_code, notes, idle)
@@ -247,7 +251,7 @@ def _process(
     total: int,
     manifest: Manifest,
     versions: dict[str, str],
-    earlier: EarlierRows,
+    earlier: RowsByCrop,
 ) -> tuple[int, int]:
     """Process the jobs; return the number of completed jobs and the exit code.
 
@@ -257,8 +261,8 @@ def _process(
         total: number of all jobs, for the progress bar.
         manifest: gets the rows.
         versions: of the sources.
-        earlier: rows that there were, also of crops that are made again: these keep their number, and stay
-            kept or rejected.
+        earlier: rows that there were, also of crops that are made again, and of rejected ones: these keep
+            their number, and stay kept or rejected.
     """
     duplicates = NearDuplicates(arguments.near_copy)
     for row in manifest.rows:
@@ -290,7 +294,7 @@ def _rows(
     job: Job,
     result: CropResult,
     duplicates: NearDuplicates,
-    earlier: EarlierRows,
+    earlier: RowsByCrop,
 ) -> list[Row]:
     """The rows of a job: of its crops in order, then of its problem, if any."""
     rows: list[Row] = []
@@ -324,68 +328,3 @@ def _save_sheets(arguments: PrepareArguments, rows: list[Row]) -> None:
     left_out = [row for row in rows if row.verdict in (*REASONS, REJECTED)]
     save_sheets(out, "kept", kept, size)
     save_sheets(out, "left_out", left_out, size, verdicts=True)
-
-
-def _check_rules(arguments: PrepareArguments) -> dict[str, str]:
-    """Reject a folder of other files or of faces made by other rules; return the digests to record."""
-    out, digests = arguments.out, _digests(arguments)
-    if out.exists() and not out.is_dir():
-        raise UserError(f"{out} is a file; name a folder for the faces")
-    if not out.exists() or not any(not path.name.startswith(".") for path in out.iterdir()):
-        return digests
-    state = _read_state(out)
-    recorded = state.get("rules")
-    if not isinstance(recorded, dict):
-        raise UserError(f"{out} contains other files than prepared faces; name a new or empty folder")
-    rules = _rules(arguments)
-    for name in [*rules, *recorded]:
-        if name == "least_support" and name not in recorded:
-            continue  # in a folder of an earlier version, it applies to new photos
-        if recorded.get(name) != rules.get(name):
-            flag = name if name in ("photos", "format") else f"--{name.replace('_', '-')}"
-            raise UserError(
-                f"{out} was started with {flag} {recorded.get(name)}, not {rules.get(name)}: choose another "
-                "folder, or delete this one to start again"
-            )
-    known = state.get("digests", {})  # old folders have none and are trusted
-    for name, digest in digests.items():
-        if known.get(name, digest) != digest:
-            raise UserError(
-                f"{out} was started with another --{name}: {rules[name]} has changed since. Choose another "
-                "folder, or delete this one to start again"
-            )
-    return known | digests
-
-
-def _digests(arguments: PrepareArguments) -> dict[str, str]:
-    """Digests of the networks' files, except missing ones."""
-    landmarks = arguments.landmarks
-    if landmarks is not None and landmarks.is_dir():
-        landmarks = find_checkpoint(landmarks, None)
-    files = {"landmarks": landmarks, "detector": arguments.detector}
-    digests = {name: sha256_of(file) for name, file in files.items() if file is not None}
-    return {name: digest for name, digest in digests.items() if digest}
-
-
-def _rules(arguments: PrepareArguments) -> dict[str, Any]:
-    return {"format": FORMAT, **arguments.rules()}
-
-
-def _write_state(arguments: PrepareArguments, digests: dict[str, str], *, finished: bool) -> None:
-    with atomic_write(arguments.out / STATE) as path:
-        state = {"finished": finished, "rules": _rules(arguments), "digests": digests}
-        state |= {"exclude": [*(arguments.exclude or ())]}
-        path.write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
-
-
-def _recorded_patterns(out: Path) -> tuple[str, ...]:
-    recorded = _read_state(out).get("exclude", [])
-    return tuple(map(str, recorded)) if isinstance(recorded, list) else ()
-
-
-def _read_state(out: Path) -> dict[str, Any]:
-    try:
-        state = json.loads((out / STATE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return state if isinstance(state, dict) else {}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import astuple, dataclass, fields, replace
-from itertools import count
 from pathlib import Path, PurePosixPath
 from typing import TextIO
 
@@ -52,7 +51,7 @@ class Row:
         note: why a photo or video could not be processed; or `rotated 90 degrees clockwise`, if the face was
             detected in the photo rotated so, to which all coordinates then refer.
         version: size and time of the photo or video when it was read; empty in rows of earlier versions.
-        number: of the crop, as on the contact sheets; no other crop of the folder has it.
+        number: of the crop, as on the contact sheets; no other crop of the folder has or had it.
         support: of the detection; see `faces.detection.support`.
     """
 
@@ -157,32 +156,34 @@ class Manifest:
     """The manifest of a folder, an append-only file.
 
     Args:
-        path: of the file; it may be missing.
-        repeatable: keys of the jobs that can be repeated; None if the folder was finished. In an unfinished
-            folder the rows of the last job may be incomplete. If that job can be repeated, its rows and crops
-            are removed, because the repetition may give others.
+        path: of the file; it may be missing, and is then created with the first rows.
+        next_number: lowest number for a new crop; crops that were removed may have had lower ones.
 
     Raises:
-        OSError: the file cannot be read or written, or a crop not removed.
+        OSError: the file cannot be read.
         UserError: the file is not a manifest.
     """
 
-    def __init__(self, path: Path, repeatable: Collection[tuple[str, int]] | None = None) -> None:
+    def __init__(self, path: Path, next_number: int = 1) -> None:
         self._path = path
         rows = list(_read(path)) if path.exists() else []
         used = (int(row.number) for row in rows if row.number)
-        self._numbers = count(1 + max(used, default=0))
+        self.next_number = max(next_number, 1 + max(used, default=0))
+        """The number of the next new crop."""
         self.rows = self._numbered(rows)
         """All rows, in the order of the file."""
         self.converted = self.rows != rows
         """Whether the file is of an earlier version and its crops have been numbered just now."""
-        self.incomplete: list[Row] = []
-        """Rows of the last job, if they may be incomplete, as they were before."""
-        if repeatable is not None and self.rows and (last := self.rows[-1].job) in repeatable:
-            self.incomplete = [row for row in self.rows if row.job == last]
-            self.remove({last})
-        elif repeatable is not None or not path.exists():
-            self.write()
+
+    def remove_last_job(self, repeatable: Collection[tuple[str, int]]) -> None:
+        """Remove the rows and crops of the last job, if it can be repeated.
+
+        In an unfinished folder, its rows may be incomplete, and the repetition may give others.
+
+        Args:
+            repeatable: keys of the jobs that can be repeated.
+        """
+        self.remove({row.job for row in self.rows[-1:]} & {*repeatable})
 
     def done(self) -> set[tuple[str, int]]:
         """Keys of the jobs that have rows."""
@@ -206,16 +207,21 @@ class Manifest:
     def add(self, rows: Iterable[Row]) -> None:
         """Number the crops of one job's rows, and append the rows to the file."""
         rows = self._numbered(rows)
+        if not self._path.exists():
+            self.write()  # the header
         with _open(self._path, "a") as file:
             csv.writer(file).writerows(map(astuple, rows))
         self.rows += rows
 
     def _numbered(self, rows: Iterable[Row]) -> list[Row]:
         """The rows, with new numbers for crops without one."""
-        return [
-            replace(row, number=str(next(self._numbers))) if row.file and not row.number else row
-            for row in rows
-        ]
+        numbered = []
+        for row in rows:
+            if row.file and not row.number:
+                row = replace(row, number=str(self.next_number))
+                self.next_number += 1
+            numbered.append(row)
+        return numbered
 
 
 def _read(path: Path) -> Iterator[Row]:

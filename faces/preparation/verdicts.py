@@ -22,7 +22,7 @@ def check_numbers(manifest: Manifest, numbers: Collection[int], allowed: Collect
     Raises:
         UserError: no crop has one of these numbers, or it has another verdict.
     """
-    crops = [row for row in [*manifest.rows, *manifest.incomplete] if row.number and row.crop_name]
+    crops = [row for row in manifest.rows if row.number and row.crop_name]
     verdicts = {int(row.number): row.verdict for row in crops}
     for number in numbers:
         if number not in verdicts:

@@ -1,6 +1,7 @@
 """Contact sheets, and crops that the user rejects by the numbers on them."""
 
 import csv
+import json
 import os
 import shutil
 
@@ -168,6 +169,9 @@ def test_crops_of_an_earlier_version_are_numbered(three):
         rows = [row[:-2] for row in csv.reader(file)]
     with (out / "manifest.csv").open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows(rows)
+    state = json.loads((out / "prepare.json").read_text(encoding="utf-8"))
+    state = {name: value for name, value in state.items() if name not in ("next_number", "rejected")}
+    (out / "prepare.json").write_text(json.dumps(state), encoding="utf-8")
     (out / "kept.png").unlink()
     assert prepare_here(folder, out).idle
     assert [row["number"] for row in read_manifest(out)] == ["1", "2", "3"]
@@ -199,3 +203,65 @@ def test_everything_excluded_is_one_line(tmp_path):
     line = refusal("prepare_faces.py", folder, tmp_path / "out", "--exclude", "*")
     assert line.endswith(f"no photo or video in {folder}; 1 images excluded by --exclude")
     assert "the pattern '' is empty" in refusal("prepare_faces.py", folder, tmp_path / "out", "--exclude", "")
+
+
+def test_numbers_of_removed_crops_are_not_given_again(three):
+    folder, out = three
+    prepare_here(folder, out, exclude=("5.png",))
+    prepare_here(folder, out)
+    save_photo(folder / "7.png", 7)
+    prepare_here(folder, out)
+    assert {source: row["number"] for source, row in by_source(out).items()} == {
+        "1.png": "1",
+        "3.png": "2",
+        "7.png": "4",
+    }
+
+
+def test_rejected_crops_of_photos_that_were_excluded_stay_out(three):
+    folder, out = three
+    prepare_here(folder, out, reject=(1, 3))
+    prepare_here(folder, out, exclude=("1.png", "5.png"))
+    assert crops(out) == ["faces/3.png-0.jpg"]
+    prepare_here(folder, out, exclude=("5.png",))
+    assert by_source(out)["1.png"]["verdict"] == "rejected"
+    assert by_source(out)["1.png"]["number"] == "1"
+    # A restored one is forgotten.
+    prepare_here(folder, out, restore=(1,))
+    prepare_here(folder, out, exclude=("1.png",))
+    prepare_here(folder, out, exclude=())
+    assert {source: row["verdict"] for source, row in by_source(out).items()} == {
+        "1.png": "kept",
+        "3.png": "kept",
+        "5.png": "rejected",
+    }
+
+
+def test_rejected_crop_of_a_changed_photo_survives_a_kill(three, monkeypatch):
+    folder, out = three
+    prepare_here(folder, out, reject=(2,))
+    os.utime(folder / "3.png", (1e9, 1e9))
+
+    class Killed(BaseException):
+        pass
+
+    def die(*_):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr("faces.preparation.folder.process_job", die)
+        with pytest.raises(Killed):
+            prepare_here(folder, out)
+    prepare_here(folder, out)
+    assert verdicts(out) == {"kept": 2, "rejected": 1}
+    assert by_source(out)["3.png"]["number"] == "2"
+
+
+@pytest.mark.parametrize("damage", [{"next_number": "x", "rejected": 3}, {"rejected": [1, {"file": None}]}])
+def test_damaged_records_are_ignored(three, damage):
+    folder, out = three
+    state = json.loads((out / "prepare.json").read_text(encoding="utf-8"))
+    (out / "prepare.json").write_text(json.dumps(state | damage), encoding="utf-8")
+    save_photo(folder / "7.png", 7)
+    prepare_here(folder, out)
+    assert by_source(out)["7.png"]["number"] == "4"

@@ -23,7 +23,8 @@ def test_last_job_of_an_unfinished_manifest_is_removed(tmp_path):
     manifest.add([Row("a.jpg", "0")])
     manifest.add([Row("b.mp4", "0"), Row("b.mp4", "0", frame="2")])
     manifest.add([Row("b.mp4", "1"), Row("b.mp4", "1", frame="9")])
-    reread = Manifest(path, repeatable={("a.jpg", 0), ("b.mp4", 0), ("b.mp4", 1)})
+    reread = Manifest(path)
+    reread.remove_last_job({("a.jpg", 0), ("b.mp4", 0), ("b.mp4", 1)})
     assert reread.done() == {("a.jpg", 0), ("b.mp4", 0)}
     assert len(reread.rows) == 3
     assert Manifest(path).rows == reread.rows
@@ -40,7 +41,9 @@ def test_removing_a_job_removes_only_its_crops(tmp_path):
     manifest = Manifest(path)
     manifest.add([Row("a.jpg", "0", verdict="kept", file="faces/a.jpg-0.jpg")])
     manifest.add([Row("b/1.jpg", "0", file=name) for name in [*removed, *foreign, "", "faces/deleted.jpg"]])
-    assert Manifest(path, repeatable={("b/1.jpg", 0)}).done() == {("a.jpg", 0)}
+    reread = Manifest(path)
+    reread.remove_last_job({("b/1.jpg", 0)})
+    assert reread.done() == {("a.jpg", 0)}
     assert not any((path.parent / name).exists() for name in removed)
     assert all((path.parent / name).exists() for name in kept_files)
 
@@ -50,7 +53,9 @@ def test_last_job_that_cannot_be_repeated_is_kept(tmp_path):
     (tmp_path / "faces").mkdir()
     (tmp_path / "faces" / "a.jpg-0.jpg").touch()
     Manifest(path).add([Row("a.jpg", "0", verdict="kept", file="faces/a.jpg-0.jpg")])
-    assert Manifest(path, repeatable={("b.jpg", 0)}).done() == {("a.jpg", 0)}
+    reread = Manifest(path)
+    reread.remove_last_job({("b.jpg", 0)})
+    assert reread.done() == {("a.jpg", 0)}
     assert (tmp_path / "faces" / "a.jpg-0.jpg").exists()
 
 
@@ -64,7 +69,8 @@ def test_truncated_manifest_can_be_resumed(tmp_path, seed):
     header = len(",".join(COLUMNS)) + 2
     cut = int(np.random.default_rng(seed).integers(header, len(whole)))
     path.write_bytes(whole[:cut])
-    reread = Manifest(path, repeatable={(name, index) for index, name in enumerate(NAMES)})
+    reread = Manifest(path)
+    reread.remove_last_job({(name, index) for index, name in enumerate(NAMES)})
     assert reread.rows == manifest.rows[: len(reread.rows)]
     assert len(reread.rows) % 2 == 0
     reread.add([Row("next.jpg", "0")])

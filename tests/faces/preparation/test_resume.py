@@ -15,6 +15,7 @@ from faces.preparation import PrepareArguments, cropper, prepare
 from faces.preparation import folder as preparation
 from tests.faces.photos import save_photo
 from tests.faces.preparation.helpers import (
+    contents,
     crops,
     output_files,
     prepare_here,
@@ -172,6 +173,20 @@ def test_repeated_job_moves_its_crop(tmp_path):
     prepare_here(folder, out)
     assert crops(out) == ["faces/a.png-0.jpg", "left_out/b.png-0.jpg"]
     assert crops(out) == sorted(row["file"] for row in read_manifest(out))
+
+
+def test_wrong_numbers_change_nothing_in_an_unfinished_folder(tmp_path):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    save_photo(folder / "b.png", 1)
+    prepare_here(folder, out)
+    mark_unfinished(out)
+    before = contents(out)
+    for numbers in ({"reject": (58,)}, {"restore": (1, 58)}):
+        with pytest.raises(UserError, match="no crop has the number 58"):
+            prepare_here(folder, out, exclude=("*.bmp",), **numbers)
+        assert contents(out) == before
+    prepare_here(folder, out, reject=(1,))
+    assert verdicts(out) == {"rejected": 1}
 
 
 def test_crop_of_a_removed_last_photo_stays(tmp_path):
