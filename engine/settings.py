@@ -40,8 +40,8 @@ class TrainingSettings:
     """Folder of images. Without one, the training uses drawn faces."""
     exclude: Patterns = ()
     """Patterns of images and folders to leave out, after the folder: `FOLDER --exclude 'thumbs*' '*_mask.png'
-    old/`. As in a .gitignore file, a pattern matches names at any depth or, if it contains a slash before its
-    end, paths in the folder."""
+    old/`. A pattern matches names at any depth or, if it contains a slash before its end, paths in the
+    folder. The syntax is a subset of .gitignore's: *, ?, [...], **, a slash at the end; no negation."""
     name: str | None = None
     """Name of the run, after its number; by default the folder's name."""
     output: Path = Path("outputs")

@@ -1,4 +1,4 @@
-"""Glob patterns that exclude files and folders, by the rules of gitignore."""
+"""Glob patterns that exclude files and folders: a subset of those of .gitignore."""
 
 from __future__ import annotations
 
@@ -37,8 +37,9 @@ class ExcludePatterns:
     """Patterns, and what they have excluded so far.
 
     A pattern matches the name of a file or folder at any depth; if it contains a slash before its end, the
-    path relative to the scanned folder. `*` and `?` match within a name, `**` any number of folders. A slash
-    at the end restricts a pattern to folders. Upper and lower case differ.
+    path relative to the scanned folder. `*`, `?` and `[...]` match within a name, `**` any number of folders.
+    A slash at the end restricts a pattern to folders. A name also matches itself, whatever characters it has.
+    Upper and lower case differ. There is no negation by `!` and no escape by a backslash.
 
     Args:
         patterns: any number of them.
@@ -106,4 +107,5 @@ def _matches(parts: Sequence[str], globs: Sequence[str]) -> bool:
         return not parts
     if globs[0] == "**":
         return any(_matches(parts[first:], globs[1:]) for first in range(len(parts) + 1))
-    return bool(parts) and fnmatchcase(parts[0], globs[0]) and _matches(parts[1:], globs[1:])
+    matches = bool(parts) and (parts[0] == globs[0] or fnmatchcase(parts[0], globs[0]))
+    return matches and _matches(parts[1:], globs[1:])

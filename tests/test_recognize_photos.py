@@ -155,7 +155,10 @@ def test_predict_has_none_of_these_by_a_calibrated_threshold(scratch_run, drawn_
     assert "run/threshold.json cannot be read: calibrate it again" in error_line(*words)
     only_known = ("calibrate", "run", drawn_people, "--classes", *flags)
     assert "images of the classes only" in error_line(*only_known)
-    assert "--classes is for predict" in error_line(*only_known, "--gallery", "g.npz")
+    for name, value in (("gallery", "g.npz"), ("label", "name"), ("output", "cal"), ("enrolled", 2)):
+        line = error_line(*only_known, f"--{name}", value)
+        assert f"--classes is for predict, and --{name} is for identify" in line
+    assert not Path("cal").exists()
 
 
 def test_calibration_detects_faces_unless_images_are_whole(arcface_run, strangers, monkeypatch):

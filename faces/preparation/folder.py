@@ -176,6 +176,7 @@ def _prepare(arguments: PrepareArguments, jobs: list[Job], excluded: Excluded) -
         versions = {job.source: _version(arguments.photos / job.source) for job in jobs}
         outdated = _changed(manifest.rows, versions) | _readable_now(arguments, jobs, manifest.rows)
         removed = _excluded_jobs(arguments, manifest.rows)
+        with_crops = {row.job for row in manifest.rows if row.file}
         done = manifest.done() - outdated - removed
         remaining = [job for job in jobs if job.key not in done]
         chosen = bool(arguments.reject or arguments.restore)
@@ -191,7 +192,8 @@ def _prepare(arguments: PrepareArguments, jobs: list[Job], excluded: Excluded) -
             notes += [f"{count:,} crops rejected; --restore with their numbers undoes that"] * bool(count)
             count = set_verdict(out, manifest, KEPT, arguments.restore)
             notes += [f"{count:,} crops restored"] * bool(count)
-            notes += [f"{len(removed):,} photos removed, which are excluded now"] * bool(removed)
+            count = len({source for source, _ in removed & with_crops})
+            notes += [f"removed the crops of {count:,} photos that are now excluded"] * bool(count)
             if not exit_code:
                 keep_largest(out, manifest, arguments.near_copy)
             _save_sheets(arguments, manifest.rows)

@@ -70,9 +70,10 @@ class PrepareArguments:
     """Of crops of a folder whose perceptual hashes differ in at most this many of 144 bits, keep the one with
     the most pixels in its photo; -1 keeps all."""
     exclude: Annotated[tuple[str, ...] | None, arg(metavar="[PATTERN ...]")] = None
-    """Patterns of photos and folders to leave out, such as 'thumbs*' '*_mask.png' old/, as in a .gitignore
-    file: names at any depth or, with a slash before the end, paths in PHOTOS. Also removes the crops of such
-    photos. By default as in the call before; without a pattern, none."""
+    """Patterns of photos and folders to leave out, such as 'thumbs*' '*_mask.png' old/: names at any depth
+    or, with a slash before the end, paths in PHOTOS. The syntax is a subset of .gitignore's: *, ?, [...], **,
+    a slash at the end; no negation. Also removes the crops of such photos. By default as in the call before;
+    without a pattern, none."""
     reject: Annotated[tuple[int, ...], arg(metavar="[NUMBER ...]")] = ()
     """Numbers, on the sheets kept.png, of crops to leave out. They stay left out in all further calls."""
     restore: Annotated[tuple[int, ...], arg(metavar="[NUMBER ...]")] = ()

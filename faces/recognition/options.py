@@ -16,6 +16,13 @@ ENLARGE = 1.2
 """Side of a crop over the longer side of the face's bounding box; the default of prepare_faces.py."""
 
 
+ENROLLED = 4
+"""Images of each person that calibrate enrolls by default."""
+
+CURVES = Path("outputs/calibration")
+"""Folder of calibrate's curves by default."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class CropArguments:
     """How faces are cropped from photos."""
@@ -154,19 +161,19 @@ class CalibrateArguments(FaceArguments):
     checkpoint: Annotated[str, Positional, arg(metavar="CHECKPOINT")]
     """A run of train_classifier.py (folder, or name or number in --runs), or a checkpoint file."""
     folder: Annotated[Path, Positional, arg(metavar="FOLDER")]
-    """Images with one sub-folder per person."""
+    """One sub-folder per person or, with --classes, photos of strangers."""
     far: float = 0.01
     """False-accept rate: the share of strangers' faces that may be given a name."""
     classes: bool = False
     """Calibrate predict instead of identify: FOLDER contains strangers, in any sub-folders. Sub-folders named
     as classes may contain images of these, to measure how many keep their name."""
-    enrolled: int = 4
+    enrolled: int = ENROLLED
     """Images to enroll of each person, the first by file name; the others are identified."""
     gallery: Path | None = None
     """Gallery to write the threshold to."""
     label: Annotated[str | None, arg(metavar="COLUMN|REGEX")] = None
     """Source of the names if there are no sub-folders; see train_classifier.py."""
-    output: Path = Path("outputs/calibration")
+    output: Path = CURVES
     """Folder for the curves, as CSV and PNG, and the scores as JSON."""
     cache: Path = Path("data/cache")
     """Folder of decoded images."""
@@ -177,8 +184,10 @@ class CalibrateArguments(FaceArguments):
         super().__post_init__()
         if not 0 <= self.far < 1:
             raise UserError(f"--far must be at least 0 and less than 1, not {self.far}")
-        if self.classes and (self.gallery is not None or self.label is not None):
-            raise UserError("--classes is for predict, and --gallery and --label are for identify")
+        for_identify = {"gallery": None, "label": None, "enrolled": ENROLLED, "output": CURVES}
+        given = [name for name, default in for_identify.items() if getattr(self, name) != default]
+        if self.classes and given:
+            raise UserError(f"--classes is for predict, and --{given[0]} is for identify: give one of them")
         at_least(self, 1, "enrolled")
         at_least(self, 0, "workers")
 

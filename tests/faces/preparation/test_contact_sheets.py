@@ -188,7 +188,7 @@ def test_excluded_photos_are_left_out_also_later(three):
     assert output.lines[-3:] == [
         "1 images and 1 folders excluded by --exclude",
         "--exclude '*.bmp' matches no image or folder",
-        "1 photos removed, which are excluded now",
+        "removed the crops of 1 photos that are now excluded",
     ]
     assert crops(out) == ["faces/1.png-0.jpg", "faces/3.png-0.jpg"]
     assert prepare_here(folder, out).idle
