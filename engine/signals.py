@@ -70,7 +70,8 @@ class SignalHandler:
         self._read_end, self._write_end = socket.socketpair()
         self._write_end.setblocking(False)
         self._previous_fd = signal.set_wakeup_fd(self._write_end.fileno(), warn_on_full_buffer=False)
-        threading.Thread(target=self._watch, daemon=True).start()
+        self._watcher = threading.Thread(target=self._watch, daemon=True)
+        self._watcher.start()
         return self
 
     def __exit__(
@@ -79,6 +80,7 @@ class SignalHandler:
         self._ended.set()
         signal.set_wakeup_fd(self._previous_fd)
         self._write_end.close()
+        self._watcher.join(1)  # or it may meet the end of the interpreter, which aborts the process
         for number, handler in self._previous.items():
             if handler is not None:  # a handler that was not set from Python cannot be restored
                 signal.signal(number, handler)
