@@ -58,11 +58,11 @@ def main() -> None:
     run = arguments.paths[0] if len(arguments.paths) == 2 else None
     generator = replace(arguments, run=run).load_generator()
     if path.suffix.lower() == ".onnx":
-        from gan.onnx_file import save_onnx
+        from gan.export.onnx_file import save_onnx
 
         error = f", images differ by at most {save_onnx(generator, path):.1g} from torch's"
     else:
-        from gan.generator_file import save_generator
+        from gan.export.generator_file import save_generator
 
         save_generator(generator, path, half=arguments.half)
         error = _rounding_error(generator, path) if arguments.half else ""
@@ -75,7 +75,7 @@ def _rounding_error(generator: LoadedGenerator, path: Path) -> str:
     """How much the images of a file in half precision differ from the generator's."""
     import numpy as np
 
-    from gan.generator_file import load_generator_file
+    from gan.export.generator_file import load_generator_file
     from gan.latent.vectors import draw
 
     z = draw(EXAMPLES, generator.latent_size, generator.seed)

@@ -10,7 +10,7 @@
 - `loop`: when to log, sample, score and save; `setup` builds it from a command line
 - `monitor`: alarms; `rollback`: recovery from them; `validation`: scores on held-out images
 - `generator`: trained generators: `load_generator(run).images(z)`
-- `generator_file`, `onnx_file`: a generator as one file
+- `export`: a generator as one file
 - `options`: command-line arguments of the scripts that use a run; `summary`: what --dry-run prints
 - `fast_conv`: faster convolutions on a CPU
 - `latent`: latent vectors: drawing, interpolation, arithmetic, pictures

@@ -104,7 +104,7 @@ class GeneratorArguments(RunArguments):
         self.check_generator()
         # Importing torch takes seconds, so mistakes on the command line are reported first.
         if self.run is not None and is_generator_file(self.run):
-            from gan.generator_file import load_generator_file
+            from gan.export.generator_file import load_generator_file
 
             return load_generator_file(Path(self.run), self.output, device)
         from gan.generator import load_generator

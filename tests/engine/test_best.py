@@ -5,9 +5,9 @@ from engine.best import BestTracker
 
 def test_the_best_is_the_lowest_mean_of_three_in_a_row():
     best = BestTracker()
-    told = [best.add(step, score) for step, score in enumerate([9.0, 5.0, 7.0, 3.0, 6.0, 6.0], start=1)]
+    improved = [best.add(step, score) for step, score in enumerate([9.0, 5.0, 7.0, 3.0, 6.0, 6.0], start=1)]
     # Means: 9, 7, 7, 5, 5.33, 5.
-    assert told == [True, True, False, True, False, False]
+    assert improved == [True, True, False, True, False, False]
     assert (best.step, best.score) == (4, pytest.approx(5.0))
 
 

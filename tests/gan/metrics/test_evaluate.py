@@ -276,7 +276,7 @@ class TestReport:
 class TestReference:
     @pytest.fixture
     def run(self, tmp_path):
-        """A folder of 60 pictures, and what a run on it would tell."""
+        """A folder of 60 pictures, and what a run on it would contain."""
         self.write(tmp_path / "photos", IMAGES[:60])
         settings = Settings(image_size=SIZE, cache=tmp_path / "cache", workers=0)
         data = load_folder(tmp_path / "photos", SIZE, cache=settings.cache, workers=0, held_out=0.05)

@@ -154,9 +154,9 @@ def test_inception_features_from_a_file_or_from_the_cache(weights: Path, hub: Pa
 
 def test_missing_weights_are_a_user_error_with_path_and_address(hub: Path, tmp_path: Path):
     pytest.importorskip("torch_fidelity")
-    with pytest.raises(UserError, match="https://") as told:
+    with pytest.raises(UserError, match="https://") as refused:
         inception_space()
-    assert str(hub / INCEPTION_FILE) in str(told.value)
+    assert str(hub / INCEPTION_FILE) in str(refused.value)
     with pytest.raises(UserError, match=r"mine\.pth"):
         inception_space(tmp_path / "mine.pth")
 
@@ -165,9 +165,9 @@ def test_damaged_or_other_weights_are_a_user_error(weights: Path, hub: Path, tmp
     path = tmp_path / "damaged.pth"
     for content in (b"", b"no weights", b"\x80\x02J\x01", weights.read_bytes()[:100_000]):
         path.write_bytes(content)
-        with pytest.raises(UserError, match=r"damaged\.pth is damaged") as told:
+        with pytest.raises(UserError, match=r"damaged\.pth is damaged") as refused:
             inception_space(path)
-        assert "\n" not in str(told.value)
+        assert "\n" not in str(refused.value)
     for other in ({}, {"weight": torch.zeros(3)}, [1, 2]):
         torch.save(other, path)
         with pytest.raises(UserError, match="contains no Inception weights"):

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from engine.png import load_png
+from gan.export.onnx_file import fold_batch_norm, save_onnx
 from gan.generator import generate, load_generator
 from gan.latent.vectors import draw
 from gan.networks import Generator
-from gan.onnx_file import fold_batch_norm, save_onnx
 from images.tiles import to_uint8
 from tests.in_process import ROOT
 
@@ -62,7 +62,7 @@ def test_a_model_with_other_images_is_not_written(tiny_run, tmp_path, monkeypatc
             folded[0].bias += 1
         return folded
 
-    monkeypatch.setattr("gan.onnx_file.fold_batch_norm", faulty)
+    monkeypatch.setattr("gan.export.onnx_file.fold_batch_norm", faulty)
     with pytest.raises(RuntimeError, match="differ by"):
         save_onnx(generator, tmp_path / "faces.onnx")
     assert list(tmp_path.iterdir()) == []

@@ -9,8 +9,8 @@ import torch
 from safetensors import safe_open
 
 from engine.errors import UserError
+from gan.export.generator_file import PRIVATE, load_generator_file, save_generator
 from gan.generator import LoadedGenerator, load_generator
-from gan.generator_file import PRIVATE, load_generator_file, save_generator
 from gan.latent.vectors import draw
 
 
