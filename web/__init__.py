@@ -1,0 +1,1 @@
+"""A small server and its pages, on the user's own machine."""
