@@ -17,8 +17,9 @@ from tyro.conf import Positional, arg
 from engine.errors import UserError
 from engine.files import is_file
 from engine.newest import Check, find_usable_run, without_checkpoint
-from engine.runs import find_checkpoint
+from engine.runs import find_checkpoint, runs_in
 from engine.settings import Device
+from gan import pretrained
 from gan.config import is_generator_file
 
 if TYPE_CHECKING:
@@ -86,8 +87,8 @@ class GeneratorArguments(RunArguments):
     """Which generator, of a run or of a file."""
 
     run: Annotated[str | None, Positional, arg(metavar="[RUN]")] = None
-    """Folder of the run, or its name or number in --output, or a .safetensors file of export.py; by default
-    the newest run."""
+    """Folder of the run, or its name or number in --output, or a .safetensors file of export.py, or `drawn`
+    for the generator that comes with the project; by default the newest run, or `drawn` if there is none."""
 
     checkpoint: Annotated[str | None, arg(metavar="STEP")] = None
     """Step or file of the checkpoint, `best` or `newest`; by default the best, or the newest if there is no
@@ -102,23 +103,37 @@ class GeneratorArguments(RunArguments):
             UserError: the run, the checkpoint, the file or the device is missing or damaged.
         """
         self.check_generator()
+        if self.run is None and self.file_of_generator() is not None:
+            print(
+                f"There is no run in {self.output}. These faces are by the generator of drawn faces that "
+                "comes with the project; `python train_gan.py FOLDER` trains your own."
+            )
         # Importing torch takes seconds, so mistakes on the command line are reported first.
-        if self.run is not None and is_generator_file(self.run):
+        if (file := self.file_of_generator()) is not None:
             from gan.export.generator_file import load_generator_file
 
-            return load_generator_file(Path(self.run), self.output, device)
+            return load_generator_file(file, self.output, device)
         from gan.generator import load_generator
 
         return load_generator(self.folder(), self.checkpoint, raw=self.raw, device=device)
 
     def check_generator(self) -> None:
         """Raise `UserError` if there is no such run, checkpoint or file."""
-        if self.run is None or not is_generator_file(self.run):
+        file = self.file_of_generator()
+        if file is None:
             find_checkpoint(self.folder(), self.checkpoint)
         elif self.checkpoint is not None or self.raw:
-            raise UserError(f"{self.run} contains one generator: omit --checkpoint and --raw")
-        elif not is_file(Path(self.run)):
-            raise UserError(f"there is no file {self.run}, or it is a folder")
+            raise UserError(f"{self.run or file} contains one generator: omit --checkpoint and --raw")
+        elif not is_file(file):
+            raise UserError(f"there is no file {file}, or it is a folder")
+
+    def file_of_generator(self) -> Path | None:
+        """The .safetensors file that contains the generator; None if it is a run's."""
+        if self.run is None:
+            return None if runs_in(self.output) else pretrained.FILE
+        if self.run == pretrained.NAME and not Path(self.run).exists():
+            return pretrained.FILE
+        return Path(self.run) if is_generator_file(self.run) else None
 
 
 @dataclass(frozen=True)
