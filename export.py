@@ -1,8 +1,10 @@
 """Write a trained generator to one file, to keep it, to share it, or to run it elsewhere.
 
-The ending of FILE decides. A .safetensors file contains the weights and settings; sample.py, interpolate.py,
-evaluate.py and export.py take it in place of a run. An .onnx file runs in onnxruntime, without torch and
-without this project. Neither contains training images, the discriminator, or paths of this machine.
+The ending of FILE decides. A .safetensors file contains the weights, settings and directions; sample.py,
+interpolate.py, evaluate.py, directions.py and export.py take it in place of a run. An .onnx file runs in
+onnxruntime, without torch and without this project. An .html file is a page to explore the generator with,
+which a browser opens from disk, without a server and without network. None contains training images, the
+discriminator, or paths of this machine.
 """
 
 from __future__ import annotations
@@ -19,8 +21,9 @@ from gan.options import GeneratorArguments, describe
 
 if TYPE_CHECKING:
     from gan.generator import LoadedGenerator
+    from gan.latent.directions import Directions
 
-FORMATS = (".safetensors", ".onnx")
+FORMATS = (".safetensors", ".onnx", ".html")
 EXAMPLES = 64
 """Faces on which the error of half precision is measured."""
 
@@ -32,16 +35,19 @@ class ExportArguments(GeneratorArguments):
     run: Suppress[str | None] = None
     paths: Annotated[tuple[str, ...], Positional, arg(metavar="[RUN] FILE")] = ()
     """The run, as its folder, name or number in --output, or a .safetensors file, by default the newest run;
-    and the file to write, ending in .safetensors or .onnx, of which an existing one is replaced."""
+    and the file to write, ending in .safetensors, .onnx or .html, of which an existing one is replaced."""
     half: bool = False
-    """Store the weights in half precision, which halves the size of a .safetensors file."""
+    """Store the weights in half precision, which halves the size of a .safetensors file. An .html file always
+    does."""
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.paths) <= 2:
             raise UserError(f"give [RUN] FILE, one or two paths, not {len(self.paths)}")
         suffix = self.file.suffix.lower()
         if suffix not in FORMATS:
-            raise UserError(f"FILE must end in {' or '.join(FORMATS)}, not {suffix or self.file}")
+            raise UserError(
+                f"FILE must end in {', '.join(FORMATS[:-1])} or {FORMATS[-1]}, not {suffix or self.file}"
+            )
         if self.half and suffix == ".onnx":
             raise UserError("--half is for .safetensors: an .onnx file contains single precision")
 
@@ -61,14 +67,39 @@ def main() -> None:
         from gan.export.onnx_file import save_onnx
 
         error = f", images differ by at most {save_onnx(generator, path):.1g} from torch's"
+    elif path.suffix.lower() == ".html":
+        error = save_explorer(generator, path)
     else:
         from gan.export.generator_file import save_generator
 
-        save_generator(generator, path, half=arguments.half)
+        directions = _directions(generator)
+        save_generator(generator, path, half=arguments.half, directions=directions)
         error = _rounding_error(generator, path) if arguments.half else ""
     size = path.stat().st_size / 1e6
     print(f"{describe(generator)}: {size:.1f} MB{error}")
     print(path)
+
+
+def save_explorer(generator: LoadedGenerator, path: Path) -> str:
+    """Write the explorer page; return a description of what is in it."""
+    from gan.export.page_weights import page_weights
+    from web.page_file import save_page
+
+    directions = _directions(generator)
+    save_page(page_weights(generator, directions), f"Faces of {generator.run.resolve().name}", path)
+    count = 0 if directions is None else len(directions.names)
+    return f", with {count or 'no'} named direction{'s' * (count != 1)}"
+
+
+def _directions(generator: LoadedGenerator) -> Directions | None:
+    """The generator's directions; None, with a line that says why, if they cannot be exported with it."""
+    from gan.latent.directions import Directions
+
+    try:
+        return Directions.of(generator)
+    except UserError as error:
+        print(f"exported without directions: {error}")
+        return None
 
 
 def _rounding_error(generator: LoadedGenerator, path: Path) -> str:

@@ -1,1 +1,1 @@
-"""A small server and its pages, on the user's own machine."""
+"""Pages in a browser, served from this machine: faces to explore, a training to watch, people to name."""

@@ -1,0 +1,95 @@
+"""Open the lab in a browser: explore faces, watch trainings, and name people in photos.
+
+Everything is served from this machine, and nothing is sent anywhere else. Ctrl-C ends it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+from tyro.conf import Positional, arg
+
+from engine.cli import parse
+from engine.errors import UserError, missing_extra, run_script
+from engine.files import is_file
+from engine.runs import find_run, runs_in
+from engine.settings import Device, Groups
+from gan.config import is_generator_file
+from web.address import HOST
+
+
+@dataclass(frozen=True)
+class ExploreArguments:
+    """Which run, and where to serve the pages."""
+
+    GROUPS: ClassVar[Groups] = {
+        "everyday": "run browser port",
+        "recogniser": "gallery detector",
+        "expert": "host output device",
+    }
+
+    run: Annotated[str | None, Positional, arg(metavar="[RUN]")] = None
+    """A run of any kind (folder, or name or number in --output), or a .safetensors file of export.py; by
+    default the newest run."""
+    browser: bool = True
+    """Open the page in the browser."""
+    port: int | None = None
+    """Port to listen on; by default 8421, or the next free one."""
+    gallery: Path | None = None
+    """Gallery of recognize.py to name people by, beside the one of each classifier."""
+    detector: Path | None = None
+    """ONNX file of a YuNet face detector; OpenCV's frontal-face cascade if not given."""
+    host: str = HOST
+    """Address to listen on. With any other than this machine's own, others on the network can use the pages,
+    without a password."""
+    output: Path = Path("outputs")
+    """Folder of all runs, also in its sub-folders, such as classifiers/."""
+    device: Device = "cpu"
+    """Device of the networks."""
+
+    def __post_init__(self) -> None:
+        if self.port is not None and not 1 <= self.port <= 65535:
+            raise UserError(f"--port must be 1 to 65535, not {self.port}")
+        if self.gallery is not None and self.gallery.suffix != ".npz":
+            raise UserError(f"--gallery {self.gallery} must end in .npz")
+        if self.detector is not None and not is_file(self.detector):
+            raise UserError(f"there is no file {self.detector}")
+
+    def find_run(self) -> Path | None:
+        """The run's folder, or the generator's file; None if none is given and there is no run.
+
+        Raises:
+            UserError: There is no such run or file.
+        """
+        if self.run is None:
+            return next(reversed(runs_in(self.output)), None)
+        if is_generator_file(self.run):
+            if not is_file(Path(self.run)):
+                raise UserError(f"there is no file {self.run}")
+            return Path(self.run)
+        return find_run(self.run, self.output)
+
+
+def main() -> None:
+    """Parse the command line, and serve the pages until Ctrl-C."""
+    arguments = parse(ExploreArguments, description=__doc__)
+    run = arguments.find_run()
+    try:
+        from web.context import Context
+        from web.server import serve
+    except ImportError as error:
+        raise missing_extra("the pages need", "pages", error) from error
+    context = Context(
+        run=run,
+        output=arguments.output,
+        gallery=arguments.gallery,
+        detector=arguments.detector,
+        device=arguments.device,
+    )
+    serve(context, host=arguments.host, port=arguments.port, browser=arguments.browser)
+
+
+if __name__ == "__main__":
+    run_script(main)

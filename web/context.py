@@ -1,0 +1,94 @@
+"""What the pages share: the run, the folders, and the one thread in which networks compute."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+from engine.settings import Device
+
+if TYPE_CHECKING:
+    from gan.generator import LoadedGenerator
+
+P = ParamSpec("P")
+Result = TypeVar("Result")
+
+
+@dataclass
+class Context:
+    """The arguments of explore.py, and what is loaded once for all requests.
+
+    Attributes:
+        run: Folder of a run of any kind, or a generator's .safetensors file; None if there is none.
+        output: Folder of all runs, also in its sub-folders.
+        gallery: A gallery file beside those of the classifiers.
+        detector: ONNX file of a YuNet; None for OpenCV's cascades.
+        device: Device of the networks.
+        closing: Set when the server stops, so that streams end.
+    """
+
+    run: Path | None = None
+    output: Path = Path("outputs")
+    gallery: Path | None = None
+    detector: Path | None = None
+    device: Device = "cpu"
+    closing: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="compute")
+        self._preloading = False
+        self._generator: LoadedGenerator | None = None
+        self._generator_lock = threading.Lock()
+
+    async def compute(self, function: Callable[P, Result], *args: P.args, **kwargs: P.kwargs) -> Result:
+        """Run a function that keeps a core busy, one at a time, while other requests are answered.
+
+        A training may run beside the server, so only one core is used.
+        """
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, lambda: function(*args, **kwargs))
+
+    def preload(self) -> None:
+        """Import torch in the background, which takes seconds, so that a network is soon ready."""
+        if not self._preloading:
+            self._preloading = True
+            # A daemon, so that Ctrl-C need not wait for it.
+            threading.Thread(target=_import_torch, daemon=True).start()
+
+    def generator(self) -> LoadedGenerator:
+        """The run's generator, loaded at the first call, which takes seconds: call it in `compute`.
+
+        Raises:
+            UserError: There is no run, or it has no generator.
+        """
+        from engine.errors import UserError
+
+        with self._generator_lock:
+            if self._generator is None:
+                if self.run is None:
+                    raise UserError(f"there is no run in {self.output}; `python train_gan.py` makes one")
+                if self.run.is_dir():
+                    from gan.generator import load_generator
+
+                    self._generator = load_generator(self.run, device=self.device)
+                else:
+                    from gan.export.generator_file import load_generator_file
+
+                    self._generator = load_generator_file(self.run, self.output, self.device)
+            return self._generator
+
+    def close(self) -> None:
+        """End the streams, and drop what waits for the thread."""
+        self.closing.set()
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+
+def _import_torch() -> None:
+    import torch
+
+    torch.set_num_threads(1)

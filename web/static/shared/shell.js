@@ -1,0 +1,77 @@
+// What all pages share: requests, messages, elements.
+
+/**
+ * Request JSON from this server.
+ * @param {string} path such as "/api/training/runs".
+ * @param {RequestInit} [options]
+ * @returns {Promise<any>}
+ * @throws {Error} whose message is the server's, for people; or "AbortError".
+ */
+export async function request(path, options) {
+  let response;
+  try {
+    response = await fetch(path, options);
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Error("the server does not answer: is explore.py still running?");
+  }
+  const text = await response.text();
+  let value;
+  try { value = JSON.parse(text); } catch { value = { error: text.trim() }; }
+  if (!response.ok) throw new Error(value.error || `the server answered ${response.status}`);
+  return value;
+}
+
+/** The path with query parameters; an array gives a parameter for each of its values. */
+export function withQuery(path, parameters) {
+  const query = new URLSearchParams();
+  for (const [name, value] of Object.entries(parameters)) {
+    for (const one of [value].flat()) if (one !== undefined && one !== null) query.append(name, one);
+  }
+  return `${path}?${query}`;
+}
+
+let messageTimer;
+
+/** Show a message at the bottom for some seconds, which screen readers also read. */
+export function say(text, { bad = false, seconds = 5 } = {}) {
+  let box = document.querySelector(".message");
+  if (!box) {
+    box = element("div", { className: "message", role: "status" });
+    document.body.append(box);
+  }
+  box.className = bad ? "message bad" : "message";
+  box.textContent = text;
+  box.hidden = false;
+  clearTimeout(messageTimer);
+  messageTimer = setTimeout(() => { box.hidden = true; }, 1000 * seconds);
+}
+
+/**
+ * Create an element.
+ * @param {string} name of the tag.
+ * @param {object} properties such as className and textContent; others, such as role and data-x, are attributes.
+ * @param {...(Node|string)} children
+ */
+export function element(name, properties = {}, ...children) {
+  const made = document.createElement(name);
+  for (const [key, value] of Object.entries(properties)) {
+    if (key in made) made[key] = value;
+    else if (value !== undefined && value !== null) made.setAttribute(key, value);
+  }
+  made.append(...children);
+  return made;
+}
+
+/** Save a blob as a file. */
+export function download(blob, name) {
+  const link = element("a", { href: URL.createObjectURL(blob), download: name });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+}
+
+/** The value of a CSS variable, such as "--accent". */
+export const cssVariable = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+
+/** A number with separators, such as 12,345. */
+export const count = (value) => Number(value).toLocaleString("en");
