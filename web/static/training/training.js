@@ -5,7 +5,7 @@ import { Charts, COLOURS } from "./charts.js";
 import { Samples } from "./samples.js";
 import { Store } from "./store.js";
 
-const LIST_MILLISECONDS = 10_000; // time between looks for new runs
+const LIST_MILLISECONDS = 10_000, FIRST_MILLISECONDS = 2_000; // time between looks for new runs, and for the first
 const MAX_COMPARED = 4;
 
 const find = (id) => document.getElementById(id);
@@ -191,5 +191,7 @@ async function list() {
 }
 
 if (matchMedia("(max-width: 999px)").matches) find("runs").open = false;
-await list();
-setInterval(() => { if (!document.hidden) list(); }, LIST_MILLISECONDS);
+for (;;) {
+  if (!document.hidden) await list();
+  await new Promise((done) => setTimeout(done, listed.length ? LIST_MILLISECONDS : FIRST_MILLISECONDS));
+}
