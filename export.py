@@ -1,8 +1,9 @@
 """Write a trained generator to one file, to keep it, to share it, or to run it elsewhere.
 
-The ending of FILE decides. A .safetensors file contains the weights and settings; sample.py, interpolate.py,
-evaluate.py and export.py take it in place of a run. An .onnx file runs in onnxruntime, without torch and
-without this project. Neither contains training images, the discriminator, or paths of this machine.
+The ending of FILE decides. A .safetensors file contains the weights, settings and directions; sample.py,
+interpolate.py, evaluate.py, directions.py and export.py take it in place of a run. An .onnx file runs in
+onnxruntime, without torch and without this project. Neither contains training images, the discriminator, or
+paths of this machine.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from gan.options import GeneratorArguments, describe
 
 if TYPE_CHECKING:
     from gan.generator import LoadedGenerator
+    from gan.latent.directions import Directions
 
 FORMATS = (".safetensors", ".onnx")
 EXAMPLES = 64
@@ -64,11 +66,23 @@ def main() -> None:
     else:
         from gan.export.generator_file import save_generator
 
-        save_generator(generator, path, half=arguments.half)
+        directions = _directions(generator)
+        save_generator(generator, path, half=arguments.half, directions=directions)
         error = _rounding_error(generator, path) if arguments.half else ""
     size = path.stat().st_size / 1e6
     print(f"{describe(generator)}: {size:.1f} MB{error}")
     print(path)
+
+
+def _directions(generator: LoadedGenerator) -> Directions | None:
+    """The generator's directions; None, with a line that says why, if they cannot be exported with it."""
+    from gan.latent.directions import Directions
+
+    try:
+        return Directions.of(generator)
+    except UserError as error:
+        print(f"exported without directions: {error}")
+        return None
 
 
 def _rounding_error(generator: LoadedGenerator, path: Path) -> str:
