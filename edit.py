@@ -36,7 +36,7 @@ class EditArguments(GeneratorArguments, PictureArguments):
 
     GROUPS: ClassVar[Groups] = {
         "everyday": "run paths shift fit whole_image scale file exclude",
-        "likeness": "keep recognizer tune",
+        "likeness": "keep recognizer classifiers tune",
         "generator": "output checkpoint raw device",
     }
 
@@ -54,8 +54,9 @@ class EditArguments(GeneratorArguments, PictureArguments):
     keep: Literal["identity"] | None = None
     """Correct the edited faces so that --recognizer finds the same person in them."""
     recognizer: Annotated[str | None, arg(metavar="RUN")] = None
-    """Run of train_classifier.py that identifies people, best by --method arcface; by default the newest in
-    the folder classifiers of --output."""
+    """Run of train_classifier.py that identifies people, best by --method arcface."""
+    classifiers: Path = Path("outputs/classifiers")
+    """Folder of the runs of train_classifier.py."""
     tune: Annotated[Path | None, arg(metavar="FILE")] = None
     """Train a copy of the generator until it makes these faces as they are (pivotal tuning), and write it to
     this .safetensors file, which every script takes in place of a run."""
@@ -69,8 +70,8 @@ class EditArguments(GeneratorArguments, PictureArguments):
         self.picture_file([".png"])
         if self.keep and not self.shift:
             raise UserError("--keep is for edits: give --shift NAME=STRENGTH")
-        if self.recognizer is not None and self.keep is None:
-            raise UserError("--recognizer is for --keep identity: add it")
+        if (self.keep is None) != (self.recognizer is None):
+            raise UserError("--keep identity and --recognizer RUN go together")
         if self.tune is not None and not is_generator_file(self.tune):
             raise UserError(f"--tune {self.tune} must end in .safetensors")
 
@@ -159,14 +160,12 @@ def _correction(
     arguments: EditArguments, generator: LoadedGenerator, directions: Directions, names: tuple[str, ...]
 ) -> Correct | None:
     """What --keep does to the edited vectors."""
-    if arguments.keep is None:
+    if arguments.recognizer is None:
         return None
     from faces.recognition.commands import find_recognizer
     from lab.identity import keep_identity
 
-    runs = arguments.output / "classifiers"
-    run = arguments.recognizer or find_run(None, runs, "train_classifier.py FOLDER --method arcface")
-    recognizer = find_recognizer(run, runs, arguments.device)
+    recognizer = find_recognizer(arguments.recognizer, arguments.classifiers, arguments.device)
     vectors = [directions[name].vector for name in names]
     return lambda fitted, edited: keep_identity(generator, recognizer, fitted, edited, vectors)
 

@@ -10,9 +10,9 @@ from gan.networks import make_generator
 
 
 def small_generator(
-    folder: Path, *, seed: int = 0, latent_size: int = 10, **settings: object
+    run: Path, *, seed: int = 0, latent_size: int = 10, **settings: object
 ) -> LoadedGenerator:
-    """A generator of 32 px with random weights, as if of a run in `folder`."""
+    """A generator of 32 px with random weights, as if of this run."""
     described = Settings(
         generator_widths=(16, 12, 8, 6),
         discriminator_widths=(4, 6, 8, 10),
@@ -26,5 +26,5 @@ def small_generator(
         # Weak last filters would give grey images.
         torch.nn.init.normal_(network.layers[-2].weight, std=0.2)
     estimate_batch_norm(network, seed)
-    folder.mkdir(parents=True, exist_ok=True)
-    return LoadedGenerator(network.eval(), folder, folder / "best.pt", 7, "raw", described)
+    run.mkdir(parents=True, exist_ok=True)
+    return LoadedGenerator(network.eval(), run, run / "best.pt", 7, "raw", described)

@@ -11,8 +11,9 @@ Gaussian coordinate u (`gan.inversion.coordinates`), in which the prior is |u|²
     RESIDUALS / 2 * log(distance) + |u|² / 2,
 
 the negative log posterior of u if the image differs from the target by Gaussian noise of unknown variance.
-So the prior weighs as much as the generator fits badly: it hardly moves the result on the generator's own images,
-and keeps the vectors of photos near those that the generator was trained with.
+So the prior weighs more the worse the generator fits: it hardly moves the result on its own images, and
+keeps the vectors of photos near those that the generator was trained with. Vectors of images that the
+generator made itself are then computed to the last digits (`gan.inversion.polish`).
 """
 
 from __future__ import annotations
