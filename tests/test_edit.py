@@ -125,7 +125,7 @@ def test_a_tuned_copy_makes_the_face_better_and_has_the_directions(file, own, mo
     other = small_generator(Path("other"), seed=0)
     other.network.project.weight.data *= 1.15
     save_png("foreign.png", other.images(draw(1, 10, 4))[0])
-    _, before, _ = edit(file, "foreign.png", *WHOLE, "--file", "before.png")
+    edit(file, "foreign.png", *WHOLE, "--file", "before.png")
     arguments = ("--tune", "tuned.safetensors", "--shift", "smile=1", "--file", "after.png")
     _, lines, _ = edit(file, "foreign.png", *WHOLE, *arguments)
     assert "tuned.safetensors" in lines[0]

@@ -48,7 +48,7 @@ def test_photos_are_cropped_by_the_rules_of_the_prepared_training_folder(tmp_pat
     for number in (0, 2):
         (face,) = finder(decode_full(source / f"{number}.png"))
         assert np.array_equal(face.crop, decode(out / "faces" / f"{number}.png-0.png", 32))
-        left, top, right, bottom = face.box
+        left, _, right, _ = face.box
         assert (left + right) / 2 == pytest.approx(110, abs=8)
 
 
