@@ -109,13 +109,11 @@ def test_without_any_face_it_fails(file):
 
 
 def test_the_encoder_is_trained_once_and_kept(file, own, monkeypatch):
-    monkeypatch.setattr(
-        encoder_module.train_encoder, "__kwdefaults__", {"steps": 3, "seed": 0, "progress": print}
-    )
-    monkeypatch.setattr(encoder_module, "STEPS", 3)
+    monkeypatch.setitem(encoder_module.train_encoder.__kwdefaults__, "steps", 8)
+    monkeypatch.setattr(encoder_module, "STEPS", 8)
     Path("small.encoder.safetensors").unlink()
     _, lines, _ = edit(file, own, *WHOLE, "--fit", "fast")
-    assert "training an encoder" in lines[0]
+    assert "once, in about 1 min; it is kept in small.encoder.safetensors" in lines[0]
     assert Path("small.encoder.safetensors").exists()
     _, lines, _ = edit(file, own, *WHOLE, "--fit", "fast")
     assert not any("training" in line for line in lines)
@@ -169,6 +167,7 @@ def test_identity_is_kept(file, own, arcface_run):
         ((), "no photo is given"),
         (("own.png", "own.png", "--keep", "identity"), "--keep is for edits"),
         (("own.png", "--shift", "smile=1", "--keep", "identity"), "--keep identity and --recognizer RUN go"),
+        (("own.png", "--fit", "fast", "--no-encoder"), "omit --no-encoder"),
         (("own.png", "--tune", "tuned.pt"), "must end in .safetensors"),
         (("own.png", "two.png", "--file", "x.png"), "--file is for one photo, not 2"),
     ],

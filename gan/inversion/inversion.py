@@ -18,6 +18,7 @@ generator made itself are then computed to the last digits (`gan.inversion.polis
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -71,7 +72,7 @@ class Effort:
     evaluations: int
 
 
-BEST = Effort(draws=2, adam_steps=30, evaluations=150)
+BEST = Effort(draws=1, adam_steps=30, evaluations=150)
 FAST = Effort(draws=0, adam_steps=0, evaluations=40)
 
 
@@ -167,7 +168,8 @@ class Inverter:
 
         with exact_float32():
             best = self._from_all_starts(objective, self._starts(images, effort, seed), effort, steps)
-            u, _ = minimize(counted, best, effort.evaluations, TOLERANCE)
+            exact = RESIDUALS / 2 * math.log(NEARLY_EXACT**2)
+            u, _ = minimize(counted, best, effort.evaluations, TOLERANCE, exact)
             z = self._polished(images, weights, to_z(u))
             with torch.no_grad():
                 made = to_uint8(self._network(z))

@@ -11,9 +11,8 @@ import torch
 from torch import Tensor, nn
 
 STEPS = 4
-ENOUGH = 0.5 / 127.5
-"""Root mean square error of the pixels, in [-1, 1], below which rounding is all that is left: half a level is
-the most it can be."""
+ROUNDING = 1 / 127.5 / 12**0.5
+"""Root mean square error of the pixels, in [-1, 1], of an image that is rounded to levels."""
 TANGENTS = 25
 """Derivatives that are computed at a time."""
 DAMPING = 1e-3
@@ -46,10 +45,12 @@ def _polish_one(network: nn.Module, target: Tensor, weights: Tensor, start: Tens
         if error >= lowest:
             break
         best, lowest = z, error
+        if error < 1.02 * weights.mean().item() * ROUNDING**2:
+            break
         derivatives = _derivatives(network, z) * roots
         # In double precision: the product squares the condition number.
         products = (derivatives @ derivatives.T).double()
-        products.diagonal().add_(DAMPING * products.diagonal().mean() * min(1.0, error / ENOUGH**2))
+        products.diagonal().add_(DAMPING * products.diagonal().mean() * min(1.0, error / ROUNDING**2))
         step = torch.linalg.solve(products, (derivatives @ residual).double())
         z = (z + step.to(z.dtype)).clamp(-1, 1)
     return best
