@@ -49,6 +49,7 @@ async function chooseSource(name) {
   } catch (error) {
     if (number !== asked) return;
     find("source-note").textContent = error.message;
+    for (const photo of photos) setBusy(photo, false);
     return;
   }
   photos.forEach(identify);
@@ -80,7 +81,7 @@ function setThreshold(value) {
   drawAll();
 }
 
-const percent = (share) => `${(100 * share).toPrecision(2)}%`;
+const percent = (share) => (share >= 0.0995 ? `${Math.round(100 * share)}%` : `${(100 * share).toPrecision(2)}%`);
 
 async function keepThreshold() {
   await change("threshold", { value: threshold }, `Threshold ${threshold.toFixed(3)} is kept.`);
@@ -155,21 +156,31 @@ async function enroll() {
     const people = sources.find((one) => one.kind === "people" && one.name.endsWith(source.name.replace("classes/", "/")));
     await chooseSource(people.name);
   }
-  const crop = await (await fetch(face.crop)).blob();
-  await change("enroll", { name }, `${name} is enrolled.`, crop);
+  await change("enroll", { name }, `${name} is enrolled.`, bytesOf(face.crop));
+}
+
+/** The bytes of a data URL. */
+function bytesOf(address) {
+  return Uint8Array.from(atob(address.slice(address.indexOf(",") + 1)), (letter) => letter.charCodeAt(0));
 }
 
 // Photos
 
 function addPhotos(blobs) {
-  for (const blob of blobs) {
+  const added = [...blobs].map((blob) => {
     const photo = { name: blob.name || "photo.png", blob, result: null, error: "", waiting: false, request: 0, whole: false, abort: null };
     photo.card = element("article", { className: "panel photo" });
     if (blob.size > MAX_BYTES) photo.error = `More than ${MAX_BYTES / 2 ** 20} MiB.`;
-    photos.unshift(photo);
-    find("photos").prepend(photo.card);
+    return photo;
+  });
+  // The newest on top, in the order in which they came.
+  photos.unshift(...added);
+  find("photos").prepend(...added.map((photo) => photo.card));
+  for (const photo of added) {
     drawPhoto(photo, page);
-    if (!photo.error) identify(photo);
+    if (photo.error) continue;
+    setBusy(photo, true);
+    identify(photo);
   }
   showSummary();
 }
@@ -178,7 +189,7 @@ function addPhotos(blobs) {
 function identify(photo) {
   if (photo.blob.size > MAX_BYTES || !source) return;
   cancel(photo);
-  photo.waiting = true;
+  setBusy(photo, true);
   queue.push({ photo, number: photo.request });
   showSummary();
   send();
@@ -189,7 +200,11 @@ function cancel(photo) {
   photo.request += 1;
   photo.abort?.abort();
   photo.abort = null;
-  photo.waiting = false;
+}
+
+function setBusy(photo, busy) {
+  photo.waiting = busy;
+  photo.card.setAttribute("aria-busy", busy);
 }
 
 async function send() {
