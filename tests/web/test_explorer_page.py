@@ -12,7 +12,7 @@ from PIL import Image
 from gan.export.page_weights import page_weights
 from gan.latent.arithmetic import evaluate_expression, parse_expression
 from gan.latent.vectors import draw, slerp
-from tests.web.browsing import open_browser
+from tests.web.browser import launch
 from tests.web.made_generator import made_directions, made_generator
 from web.page_file import save_page
 
@@ -37,10 +37,7 @@ def file(generator, directions, tmp_path_factory) -> Path:
     return path
 
 
-@pytest.fixture(scope="module")
-def browser():
-    with open_browser() as browser:
-        yield browser
+browser = pytest.fixture(scope="module")(launch)
 
 
 @contextmanager
@@ -234,7 +231,7 @@ def test_a_morph_plays_and_is_saved(page, generator):
         assert (film.n_frames, film.size) == (10, (192, 192))
         film.seek(5)
         middle = np.asarray(film.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BOX)).transpose(2, 0, 1)
-    assert np.abs(middle.astype(int) - image(generator, b)).mean() < 12
+    assert np.corrcoef(middle.ravel(), image(generator, b).ravel())[0, 1] > 0.8
     half = page.evaluate("lab.vector(lab.store.state.slots[0])[0]")
     assert half == pytest.approx(float(a[0]))
     if page.locator(

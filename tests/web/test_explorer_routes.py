@@ -1,20 +1,30 @@
-import base64
+import io
 import json
+import shutil
+import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 from starlette.testclient import TestClient
 
 from engine.errors import UserError
-from gan.export.generator_file import save_generator
+from engine.runs import best_path
+from gan.export.generator_file import load_generator_file, save_generator
+from gan.export.onnx_file import fold_batch_norm as fold_with_torch
+from gan.export.page_weights import PageGenerator, fold_batch_norm, page_weights
 from gan.generator import load_generator
+from gan.latent.directions import Directions
 from gan.latent.vectors import draw
 from gan.metrics.nearest import TrainingImages
 from tests.web.made_generator import made_directions, made_generator
 from web.context import Context
-from web.explorer import decode_vector
+from web.page_cache import load_page
 from web.server import create_app
+from web.text import decode_vector, encode_vector
 
 
 def client(run: Path) -> TestClient:
@@ -22,7 +32,7 @@ def client(run: Path) -> TestClient:
 
 
 def question(z) -> str:
-    return json.dumps({"z": base64.urlsafe_b64encode(np.asarray(z, "<f4").tobytes()).decode().rstrip("=")})
+    return json.dumps({"z": encode_vector(np.asarray(z, np.float32))})
 
 
 def test_the_weights_are_those_of_the_run_with_its_directions(tmp_path):
@@ -35,6 +45,58 @@ def test_the_weights_are_those_of_the_run_with_its_directions(tmp_path):
     description = json.loads(json.loads(answer.content[8 : 8 + size])["__metadata__"]["page"])
     assert [row["name"] for row in description["directions"][:3]] == ["smile", "glasses", "yaw"]
     assert description["digest"] == generator.digest
+
+
+def test_a_file_is_read_without_torch_as_with_it(tmp_path):
+    for half in (False, True):
+        generator, file = made_generator(), tmp_path / f"{half}.safetensors"
+        save_generator(generator, file, half=half, directions=made_directions(generator))
+        read = PageGenerator.read(file)
+        assert read.digest == generator.digest
+        loaded = load_generator_file(file, tmp_path)
+        assert page_weights(read) == page_weights(loaded)
+        assert Directions.of(read).names == ("smile", "glasses", "yaw")
+    code = "import sys, pathlib, web.explorer as e; e.load_page(pathlib.Path(sys.argv[1]), None)"
+    code += "; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code, file], check=True)
+
+
+def test_folded_weights_are_those_that_torch_folds():
+    generator = made_generator()
+    torch_layers = [layer for layer in fold_with_torch(generator.network) if hasattr(layer, "weight")]
+    folded = fold_batch_norm(PageGenerator.of(generator).state)
+    assert len(folded) == 5
+    for (weight, bias), layer in zip(folded, torch_layers, strict=True):
+        assert weight == pytest.approx(layer.weight.numpy(), rel=1e-5, abs=1e-7)
+        assert bias == pytest.approx(layer.bias.numpy(), rel=1e-4, abs=1e-6)
+
+
+def test_the_page_of_a_run_is_kept_until_something_changes(tiny_run, tmp_path):
+    run = Path(shutil.copytree(tiny_run, tmp_path / "run"))
+    loaded = []
+
+    def load():
+        loaded.append(load_generator(run))
+        return loaded[-1]
+
+    first = load_page(run, load)
+    assert load_page(run, load) == first
+    assert len(loaded) == 1
+    made_directions(loaded[0]).save(run / "directions.safetensors")
+    assert b"glasses" in load_page(run, load)
+    assert len(loaded) == 2
+    (run / "page.safetensors").write_bytes(b"damaged")
+    assert b"glasses" in load_page(run, load)
+    assert len(loaded) == 3
+    best_path(run).touch()
+    load_page(run, load)
+    assert len(loaded) == 4
+
+
+def test_a_damaged_file_is_refused_as_elsewhere(tmp_path):
+    (tmp_path / "faces.safetensors").write_bytes(b"damaged")
+    answer = client(tmp_path / "faces.safetensors").get("/api/explorer/weights")
+    assert "is damaged, or not a .safetensors file" in answer.json()["error"]
 
 
 def test_without_a_run_the_page_says_how_to_make_one(tmp_path):
@@ -104,3 +166,58 @@ def test_a_vector_of_another_length_is_refused(tmp_path):
         "/api/explorer/nearest", content=question(np.zeros(7))
     )
     assert "a latent vector has 20 values, not 7" in answer.json()["error"]
+
+
+class Finder:
+    def __call__(self, photo):
+        assert photo.shape == (3, 40, 50)
+        return ["a face", "another"]
+
+
+class Fitter:
+    """Stands in for PhotoFitter, which needs a trained encoder and minutes."""
+
+    def __init__(self, generator, progress):
+        progress(0.5)
+        self.finder, self.generator = Finder(), generator
+
+    def fit_faces(self, faces, progress):
+        assert faces == ["a face"]
+        z = draw(1, self.generator.latent_size, 4)[0]
+        found = SimpleNamespace(crop=self.generator.images(z[None])[0])
+        return [SimpleNamespace(z=z, psnr=21.3, found=found)]
+
+
+@pytest.fixture
+def file(tmp_path):
+    save_generator(made_generator(), tmp_path / "faces.safetensors")
+    return tmp_path / "faces.safetensors"
+
+
+def jpeg() -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (50, 40), "red").save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+def test_a_photo_becomes_a_face(file, monkeypatch):
+    monkeypatch.setattr("lab.fitting.PhotoFitter", Fitter)
+    visitor = client(file)
+    answer = visitor.post("/api/explorer/photo", content=jpeg())
+    assert answer.status_code == 200, answer.text
+    assert decode_vector(answer.content) == pytest.approx(draw(1, 20, 4)[0])
+    assert "2 faces" in answer.json()["note"]
+    assert answer.json()["image"].startswith("data:image/png")
+    assert visitor.get("/api/explorer/photo").json()["progress"] is None
+
+
+def test_a_photo_that_cannot_be_used_is_refused(file, monkeypatch):
+    monkeypatch.setattr("lab.fitting.PhotoFitter", Fitter)
+    monkeypatch.setattr(Finder, "__call__", lambda self, photo: [])
+    monkeypatch.setattr("web.photo_faces.MAX_PIXELS", 3000)
+    answers = [client(file).post("/api/explorer/photo", content=data) for data in (b"", b"no photo", jpeg())]
+    assert [answer.status_code for answer in answers] == [400, 400, 400]
+    assert "cannot be used" in answers[1].json()["error"]
+    assert "there is no face in this photo" in answers[2].json()["error"]
+    monkeypatch.setattr("web.photo_faces.MAX_PIXELS", 1000)
+    assert "cannot be used" in client(file).post("/api/explorer/photo", content=jpeg()).json()["error"]
