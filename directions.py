@@ -22,6 +22,7 @@ from engine.cli import parse
 from engine.errors import UserError, run_script
 from engine.runs import find_run_or_checkpoint
 from engine.settings import Device, Groups, at_least
+from gan import pretrained
 from gan.latent.directions import Directions, check_name, find, path_of
 from gan.options import GeneratorArguments
 
@@ -65,8 +66,8 @@ class DirectionArguments(GeneratorArguments):
     """Faces that are generated and scored."""
     keep: Annotated[tuple[str, ...] | None, arg(metavar="NAME ...")] = None
     """Names of attributes that each direction leaves unchanged, to first order; `identity` for the features
-    of --recognizer; `none` for none. By default all others, except that directions of glasses and the like may
-    change the pixels' attributes."""
+    of --recognizer; `none` for none. By default all others, except that directions of glasses and the like
+    may change the pixels' attributes."""
     unnamed: int = 8
     """Unnamed directions of each kind; 0 for none."""
     seed: int | None = None
@@ -157,6 +158,11 @@ def main() -> None:
     """Parse the command line, find and measure directions, print the table and the path of the file."""
     arguments = parse(DirectionArguments, description=__doc__)
     arguments.check_generator()
+    if arguments.file_of_generator() == pretrained.FILE:
+        raise UserError(
+            "the generator that comes with the project has directions: to find others, export a copy with "
+            f"`python export.py {pretrained.NAME} FILE.safetensors`, and give FILE.safetensors"
+        )
     # Importing torch takes seconds, so mistakes on the command line are reported first.
     generator = arguments.load_generator(arguments.device)
     path = path_of(generator.checkpoint if generator.is_file else generator.run)

@@ -7,9 +7,11 @@ interpolate.py --latents. The directions are those of directions.py.
 
 from __future__ import annotations
 
+import re
 import sys
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
@@ -22,13 +24,14 @@ from engine.runs import find_run
 from engine.settings import Device, Groups, Patterns
 from gan.config import is_generator_file
 from gan.latent.directions import Directions, parse_strengths
-from gan.options import GeneratorArguments, PictureArguments
+from gan.options import GeneratorArguments, PictureArguments, generator_file
 
 if TYPE_CHECKING:
     from gan.generator import LoadedGenerator
     from lab.editing import Correct, Photo
     from lab.fitting import PhotoFitter
 
+NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)")
 TIMED_STEPS = 5
 """Steps of the encoder's training after which its time is stated."""
 
@@ -45,11 +48,12 @@ class EditArguments(GeneratorArguments, PictureArguments):
 
     run: Suppress[str | None] = None
     paths: Annotated[tuple[Path, ...], Positional, arg(metavar="[RUN] PHOTO...")] = ()
-    """The run, as its folder, name or number in --output, or a .safetensors file, by default the newest run;
-    and photos, or folders of photos."""
+    """The run, as its folder, name or number in --output, or a .safetensors file, or `drawn` for the
+    generator that comes with the project, by default the newest run; and photos, or folders of photos."""
     shift: Annotated[tuple[str, ...], arg(metavar="[NAME=STRENGTH ...]")] = ()
     """Move the faces along directions of directions.py, such as smile=2 glasses=-1, by this many standard
-    deviations of the prior (RUN and PHOTO go before this flag). Without it the faces are only fitted."""
+    deviations of the prior (RUN and PHOTO go before this flag); --smile 2 --glasses -1 is the same. Without
+    it the faces are only fitted."""
     fit: Literal["best", "fast"] = "best"
     """fast only improves the encoder's estimate a little."""
     encoder: bool = True
@@ -88,7 +92,7 @@ class EditArguments(GeneratorArguments, PictureArguments):
         if not self.paths:
             raise UserError("give [RUN] PHOTO...: photos, or folders of photos")
         first, *others = self.paths
-        if is_generator_file(first) or self._is_run(first):
+        if generator_file(str(first), self.output) is not None or self._is_run(first):
             return replace(self, run=str(first), paths=()), others
         return self, list(self.paths)
 
@@ -104,7 +108,7 @@ class EditArguments(GeneratorArguments, PictureArguments):
 
 def main() -> int:
     """Parse the command line, fit and edit the photos, and print where the pictures are."""
-    arguments, inputs = parse(EditArguments, description=__doc__).split()
+    arguments, inputs = parse(EditArguments, with_shifts(sys.argv[1:]), description=__doc__).split()
     arguments.check_generator()
     from faces.photos import list_photos
 
@@ -151,6 +155,25 @@ def main() -> int:
     for problem in problems:
         print(f"{'left out' if done else 'error'}: {problem}", file=sys.stderr)
     return 0 if done else 2
+
+
+def with_shifts(words: Sequence[str]) -> list[str]:
+    """Write `--smile 2` as `--shift smile=2`, where --smile is no option and 2 a number."""
+    options = {field.name for field in fields(EditArguments)}
+    written: list[str] = []
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        flag, equals, value = word.partition("=")
+        name = flag.removeprefix("--").replace("-", "_")
+        if flag.startswith("--") and name.isidentifier() and name not in options:
+            number = value if equals else next(iter(rest), "")
+            if NUMBER.fullmatch(number):
+                del rest[: not equals]
+                written += ["--shift", f"{name}={number}"]
+                continue
+        written.append(word)
+    return written
 
 
 class EncoderProgress:

@@ -15,9 +15,9 @@ from engine.cli import parse
 from engine.errors import UserError, missing_extra, run_script
 from engine.files import is_file
 from engine.lock import is_locked
-from engine.runs import DEFAULT_KIND, find_run, has_checkpoint, runs_in
+from engine.runs import DEFAULT_KIND, find_run, has_checkpoint
 from engine.settings import Device, Groups
-from gan.config import is_generator_file
+from gan.options import generator_file
 from web.address import HOST
 
 
@@ -32,8 +32,9 @@ class ExploreArguments:
     }
 
     run: Annotated[str | None, Positional, arg(metavar="[RUN]")] = None
-    """A run of any kind (folder, or name or number in --output), or a .safetensors file of export.py; by
-    default the newest run."""
+    """A run of any kind (folder, or name or number in --output), or a .safetensors file of export.py, or
+    `drawn` for the generator that comes with the project; by default the newest run, or `drawn` if there is
+    none."""
     browser: bool = True
     """Open the page in the browser."""
     port: int | None = None
@@ -58,19 +59,18 @@ class ExploreArguments:
         if self.detector is not None and not is_file(self.detector):
             raise UserError(f"there is no file {self.detector}")
 
-    def find_run(self) -> Path | None:
-        """The run's folder, or the generator's file; None if none is given and there is no run.
+    def find_run(self) -> Path:
+        """The run's folder, or the generator's file.
 
         Raises:
             UserError: There is no such run or file.
         """
-        if self.run is None:
-            return next(reversed(runs_in(self.output)), None)
-        if is_generator_file(self.run):
-            if not is_file(Path(self.run)):
-                raise UserError(f"there is no file {self.run}")
-            return Path(self.run)
-        return find_run(self.run, self.output)
+        file = generator_file(self.run, self.output)
+        if file is None:
+            return find_run(self.run, self.output)
+        if not is_file(file):
+            raise UserError(f"there is no file {file}")
+        return file
 
 
 def main() -> None:
@@ -93,13 +93,13 @@ def main() -> None:
     serve(context, host=arguments.host, port=arguments.port, browser=arguments.browser, start=start)
 
 
-def start_path(run: Path | None) -> str:
+def start_path(run: Path) -> str:
     """The page to open: the explorer for a GAN that has ended, the training page for other runs."""
-    if run is not None and not run.is_dir():
+    if not run.is_dir():
         return "/explorer"
     from web.library import read_config
 
-    if run is None or is_locked(run) or read_config(run)["kind"] != DEFAULT_KIND or not has_checkpoint(run):
+    if is_locked(run) or read_config(run)["kind"] != DEFAULT_KIND or not has_checkpoint(run):
         return "/training"
     return "/explorer"
 

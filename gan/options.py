@@ -129,11 +129,24 @@ class GeneratorArguments(RunArguments):
 
     def file_of_generator(self) -> Path | None:
         """The .safetensors file that contains the generator; None if it is a run's."""
-        if self.run is None:
-            return None if runs_in(self.output) else pretrained.FILE
-        if self.run == pretrained.NAME and not Path(self.run).exists():
-            return pretrained.FILE
-        return Path(self.run) if is_generator_file(self.run) else None
+        return generator_file(self.run, self.output)
+
+
+def generator_file(run: str | None, output: Path) -> Path | None:
+    """The file of the generator that a user names, or that is used if there is no run; None for a run.
+
+    Args:
+        run: as in `GeneratorArguments`.
+        output: the folder of all runs.
+
+    Raises:
+        UserError: the folder cannot be read.
+    """
+    if run is None:
+        return None if runs_in(output) else pretrained.FILE
+    if run == pretrained.NAME and not Path(run).exists():
+        return pretrained.FILE
+    return Path(run) if is_generator_file(run) else None
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from engine.errors import UserError
 from engine.files import atomic_write, is_file
 from engine.runs import report_write_errors
+from gan import pretrained
 from gan.generator import LoadedGenerator
 from gan.inversion.encoder import Encoder
 
@@ -20,8 +21,11 @@ FILE_NAME = "encoder.safetensors"
 
 
 def encoder_path(generator: LoadedGenerator) -> Path:
-    """Where a generator's encoder is kept: in the run's folder, or beside an exported file."""
-    if generator.is_file:
+    """Where a generator's encoder is kept: in the run's folder, or beside an exported file.
+
+    That of the generator that comes with the project is kept in the folder of its pictures.
+    """
+    if generator.is_file and generator.checkpoint != pretrained.FILE:
         return generator.checkpoint.with_suffix(f".{FILE_NAME}")
     return generator.run / FILE_NAME
 
