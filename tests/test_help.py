@@ -65,13 +65,14 @@ def test_help_is_readable_at_any_width(page, columns, monkeypatch):
 
 def options_of_scripts() -> list[type]:
     from evaluate import EvaluationArguments
+    from explore import ExploreArguments
     from interpolate import InterpolationArguments
     from plot_run import PlotArguments
     from predict_landmarks import PredictionArguments
     from sample import SampleArguments
 
     trainings = [TrainingArguments, LandmarkArguments, ClassifierArguments]
-    others = [SampleArguments, InterpolationArguments, PlotArguments, EvaluationArguments]
+    others = [SampleArguments, InterpolationArguments, PlotArguments, EvaluationArguments, ExploreArguments]
     return [*trainings, *others, PrepareArguments, PredictionArguments, *COMMAND_OPTIONS]
 
 
