@@ -20,13 +20,13 @@ find = partial(succeed, "directions.py")
 
 
 @pytest.fixture(scope="module")
-def searched(tiny_run, landmark_run, arcface_run, scratch_run, tmp_path_factory) -> Path:
+def searched(tiny_run, landmark_run, scratch_run, tmp_path_factory) -> Path:
     """A run with directions of all kinds; do not change it."""
     run = Path(shutil.copytree(tiny_run, tmp_path_factory.mktemp("searched") / tiny_run.name))
     find(
         run,
         *("--count", 250, "--faces", 3, "--random", 2, "--unnamed", 2, "--landmarks", landmark_run),
-        *("--by", f"who={scratch_run}", "--recognizer", arcface_run, "--keep", "identity", "brightness"),
+        *("--by", f"who={scratch_run}", "--recognizer", scratch_run, "--keep", "identity", "brightness"),
     )
     return run
 
