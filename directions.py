@@ -67,7 +67,7 @@ class DirectionArguments(GeneratorArguments):
     keep: Annotated[tuple[str, ...] | None, arg(metavar="NAME ...")] = None
     """Names of attributes that each direction leaves unchanged, to first order; `identity` for the features
     of --recognizer; `none` for none. By default all others, except that directions of glasses and the like
-    may change the pixels' attributes."""
+    may change the attributes of pixels."""
     unnamed: int = 8
     """Unnamed directions of each kind; 0 for none."""
     seed: int | None = None
@@ -95,7 +95,7 @@ class DirectionArguments(GeneratorArguments):
     def __post_init__(self) -> None:
         at_least(self, MIN_COUNT, "count")
         at_least(self, 1, "random")
-        at_least(self, 2, "faces")
+        at_least(self, 3, "faces")
         at_least(self, 0, "unnamed seed")
         if bool(self.plus) != bool(self.minus) or bool(self.plus) != (self.name is not None):
             raise UserError(

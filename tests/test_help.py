@@ -64,6 +64,7 @@ def test_help_is_readable_at_any_width(page, columns, monkeypatch):
 
 
 def options_of_scripts() -> list[type]:
+    from directions import DirectionArguments
     from evaluate import EvaluationArguments
     from explore import ExploreArguments
     from interpolate import InterpolationArguments
@@ -72,7 +73,8 @@ def options_of_scripts() -> list[type]:
     from sample import SampleArguments
 
     trainings = [TrainingArguments, LandmarkArguments, ClassifierArguments]
-    others = [SampleArguments, InterpolationArguments, PlotArguments, EvaluationArguments, ExploreArguments]
+    others = [SampleArguments, InterpolationArguments, PlotArguments, EvaluationArguments, DirectionArguments]
+    others.append(ExploreArguments)
     return [*trainings, *others, PrepareArguments, PredictionArguments, *COMMAND_OPTIONS]
 
 

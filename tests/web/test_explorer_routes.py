@@ -9,6 +9,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors import safe_open
+from safetensors.numpy import save_file
 from starlette.testclient import TestClient
 
 from engine.errors import UserError
@@ -61,6 +63,23 @@ def test_a_file_is_read_without_torch_as_with_it(tmp_path):
     subprocess.run([sys.executable, "-c", code, file], check=True)
 
 
+@pytest.mark.parametrize("how", ["of a later version", "of another shape", "with NaN"])
+def test_a_file_that_torch_would_refuse_is_not_read_without_it(how, tmp_path):
+    file = tmp_path / "faces.safetensors"
+    save_generator(made_generator(), file)
+    with safe_open(file, "np") as opened:
+        metadata, tensors = opened.metadata(), {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    if how == "of a later version":
+        metadata["format"] += "0"
+    elif how == "of another shape":
+        tensors["layers.2.weight"] = tensors["layers.2.weight"][:, :, :3].copy()
+    else:
+        tensors["layers.2.weight"][0] = np.nan
+    save_file(tensors, file, metadata)
+    assert PageGenerator.read(file) is None
+    assert client(file).get("/api/explorer/weights").status_code == 400
+
+
 def test_folded_weights_are_those_that_torch_folds():
     generator = made_generator()
     torch_layers = [layer for layer in fold_with_torch(generator.network) if hasattr(layer, "weight")]
@@ -91,6 +110,17 @@ def test_the_page_of_a_run_is_kept_until_something_changes(tiny_run, tmp_path):
     best_path(run).touch()
     load_page(run, load)
     assert len(loaded) == 4
+
+
+def test_directions_of_another_generator_are_left_out_and_said(tmp_path):
+    save_generator(made_generator(), tmp_path / "faces.safetensors")
+    other = made_generator(seed=1)
+    made_directions(other).save(tmp_path / "faces.directions.safetensors")
+    weights = load_page(tmp_path / "faces.safetensors", None)
+    size = int.from_bytes(weights[:8], "little")
+    description = json.loads(json.loads(weights[8 : 8 + size])["__metadata__"]["page"])
+    assert "belongs to another generator" in description["note"]
+    assert [row["name"] for row in description["directions"]] == [f"sefa_{i}" for i in range(1, 9)]
 
 
 def test_a_damaged_file_is_refused_as_elsewhere(tmp_path):
