@@ -57,8 +57,8 @@ def doubts(directions: Mapping[str, Direction]) -> list[str]:
     if not doubtful:
         return []
     return [
-        f"{', '.join(doubtful)}: the two scorers correlate by less than {MIN_AGREEMENT}, so at least one sees "
-        "something else, and the scores mean little; train the networks longer"
+        f"{', '.join(doubtful)}: the two scorers correlate by less than {MIN_AGREEMENT}, so at least one "
+        "sees something else, and the scores mean little; train the networks longer"
     ]
 
 
