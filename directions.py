@@ -196,7 +196,7 @@ def existing(generator: LoadedGenerator, path: Path) -> Directions:
 
 def from_scores(arguments: DirectionArguments, generator: LoadedGenerator, known: Directions) -> Directions:
     """Find directions of all attributes, measure them and print their table; and find the unnamed ones."""
-    from lab.direction_report import table
+    from lab.direction_report import doubts, table
     from lab.direction_search import search
     from lab.finding import leading_directions
 
@@ -210,11 +210,12 @@ def from_scores(arguments: DirectionArguments, generator: LoadedGenerator, known
         faces=arguments.faces,
         random=arguments.random,
     )
-    print(table(found.directions))
+    print(table(found.directions), *doubts(found.directions), sep="\n")
     for name in found.missing:
         print(f"{name}: no direction, as the latent vector explains only {found.explained[name]:.1%} of it")
     unnamed = leading_directions(generator, arguments.unnamed) if arguments.unnamed else {}
-    return known.with_directions(found.directions | unnamed)
+    others = {name: one for name, one in known.by_name.items() if name not in found.directions | unnamed}
+    return Directions(known.generator, found.directions | others | unnamed)
 
 
 def from_tiles(arguments: DirectionArguments, generator: LoadedGenerator, known: Directions) -> Directions:

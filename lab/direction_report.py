@@ -22,6 +22,8 @@ SHEET_FACES = 2
 SHEET_STRENGTHS = (-3, -2, -1, 0, 1, 2, 3)
 MIN_SIDE = 64
 """Smaller images are enlarged for the sheet."""
+MIN_AGREEMENT = 0.5
+"""Of two scorers, below which neither is believed."""
 
 COLUMNS = (
     ("effect", "effect", "{:+.2f}"),
@@ -46,6 +48,18 @@ def table(directions: Mapping[str, Direction]) -> str:
         found = f"{directions[name].source}; {scores.get('checker')}"
         lines.append(" ".join([f"{name:<{width}}", *(f"{cell:>9}" for cell in cells), f" {found}"]))
     return "\n".join([f"{lines[0]}  found by; measured by", *lines[1:]])
+
+
+def doubts(directions: Mapping[str, Direction]) -> list[str]:
+    """A line for directions whose two scorers disagree on what the attribute is, if there are any."""
+    agreements = {name: one.scores.get("agreement") for name, one in directions.items()}
+    doubtful = [name for name, value in agreements.items() if value is not None and value < MIN_AGREEMENT]
+    if not doubtful:
+        return []
+    return [
+        f"{', '.join(doubtful)}: the two scorers correlate by less than {MIN_AGREEMENT}, so at least one "
+        "sees something else, and the scores mean little; train the networks longer"
+    ]
 
 
 def save_sheet(generator: LoadedGenerator, directions: Directions, path: Path) -> None:

@@ -3,10 +3,10 @@ import pytest
 
 from engine.errors import UserError
 from faces.recognition.recognizer import load_recognizer
-from gan.latent.directions import Directions
+from gan.latent.directions import Direction, Directions
 from gan.latent.gaussian import to_gaussian
 from gan.latent.vectors import draw
-from lab.direction_report import table
+from lab.direction_report import doubts, table
 from lab.direction_search import search
 from lab.finding import Found
 from lab.scorers import Scorer, classifier_scorer, join, other_pixel_scorer, pixel_scorer
@@ -60,6 +60,16 @@ def test_scores_say_what_a_direction_does(found):
     lines = table(found.directions).splitlines()
     assert len(lines) == 1 + len(found.directions)
     assert len({line.index("pixels") for line in lines if "pixels" in line}) == 1
+
+
+def test_disagreeing_scorers_are_named():
+    directions = {
+        name: Direction(np.eye(6)[0], "", {"agreement": agreement})
+        for name, agreement in (("smile", -0.01), ("yaw", 0.9), ("hat", 0.3))
+    }
+    (line,) = doubts(directions)
+    assert line.startswith("smile, hat: the two scorers correlate by less than 0.5")
+    assert doubts({"yaw": directions["yaw"], "mine": Direction(np.eye(6)[0], "")}) == []
 
 
 def test_a_regression_stands_in_for_a_missing_scorer(drawing, scorers):
