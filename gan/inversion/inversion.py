@@ -47,7 +47,7 @@ BATCH = 32
 """Images that are generated at a time."""
 LEARNING_RATE = 0.1
 LAST_LEARNING_RATE = 0.02
-FEATURE_WEIGHT = 0.03
+FEATURE_WEIGHT = 0.2
 """Of features, in their variances, beside pixels in [-1, 1]."""
 NEARLY_EXACT = 0.02
 """Root mean square error of the pixels, in [-1, 1], below which the generator made the image itself: 40 dB,
