@@ -17,7 +17,7 @@ from engine.files import is_file
 from engine.lock import is_locked
 from engine.runs import DEFAULT_KIND, find_run, has_checkpoint
 from engine.settings import Device, Groups
-from gan.options import generator_file
+from gan.options import generator_file, print_origin
 from web.address import HOST
 
 
@@ -90,6 +90,8 @@ def main() -> None:
         device=arguments.device,
     )
     start = start_path(run)
+    if arguments.run is None and not run.is_dir():
+        print_origin(arguments.output)
     serve(context, host=arguments.host, port=arguments.port, browser=arguments.browser, start=start)
 
 

@@ -103,13 +103,10 @@ class GeneratorArguments(RunArguments):
             UserError: the run, the checkpoint, the file or the device is missing or damaged.
         """
         self.check_generator()
-        if self.run is None and self.file_of_generator() is not None:
-            print(
-                f"There is no run in {self.output}. These faces are by the generator of drawn faces that "
-                "comes with the project; `python train_gan.py FOLDER` trains your own."
-            )
         # Importing torch takes seconds, so mistakes on the command line are reported first.
         if (file := self.file_of_generator()) is not None:
+            if self.run is None:
+                print_origin(self.output)
             from gan.export.generator_file import load_generator_file
 
             return load_generator_file(file, self.output, device)
@@ -147,6 +144,14 @@ def generator_file(run: str | None, output: Path) -> Path | None:
     if run == pretrained.NAME and not Path(run).exists():
         return pretrained.FILE
     return Path(run) if is_generator_file(run) else None
+
+
+def print_origin(output: Path) -> None:
+    """Print that the generator that comes with the project is used, as there is no run in `output`."""
+    print(
+        f"There is no run in {output}. These faces are by the generator of drawn faces that comes with the "
+        "project; `python train_gan.py FOLDER` trains your own."
+    )
 
 
 @dataclass(frozen=True)
