@@ -1,0 +1,121 @@
+// Directions of the latent space, and what they must leave as it is.
+
+import { addOuter, diagonal, dot, solve, unit } from "./linear.js";
+
+/** Names of directions that turn the head. */
+const POSE = /^(yaw|pitch|roll|tilt|pose|turn|turned|turns|head_turn|left|right|looks?_(left|right|up|down))$/i;
+const HARD = 1e4;
+/** How much a change of identity counts beside the length of the step, which counts 1. */
+const IDENTITY = 4;
+
+/**
+ * @typedef {object} Direction
+ * @property {string} name which a sum can contain.
+ * @property {Float64Array} vector of length 1, in the Gaussian coordinate.
+ * @property {"named"|"own"|"leading"} kind of a run, learnt in this page, or unnamed.
+ * @property {object} scores as directions.py measured them; empty if nobody did.
+ */
+
+/** The directions of a page. */
+export class Directions {
+  /** @type {Float64Array[]|null} rows of the linear map from u to what identifies a face. */
+  identity = null;
+  #byName = new Map();
+  #cache = new Map();
+
+  /** @param {Direction[]} given */
+  constructor(given) {
+    for (const direction of given) this.add(direction);
+  }
+
+  get all() { return [...this.#byName.values()]; }
+  get names() { return [...this.#byName.keys()]; }
+  get(name) { return this.#byName.get(name); }
+
+  /** Add a direction, or replace the one of this name. */
+  add(direction) {
+    this.#byName.set(direction.name, { scores: {}, ...direction, vector: unit(direction.vector) });
+    this.#cache.clear();
+  }
+
+  remove(name) {
+    this.#byName.delete(name);
+    this.#cache.clear();
+  }
+
+  /** Set the linear map of identity. */
+  setIdentity(rows) {
+    this.identity = rows;
+    this.#cache.clear();
+  }
+
+  /** Whether a lock of this name can be set. */
+  get hasPose() { return this.names.some((name) => POSE.test(name)); }
+
+  /**
+   * The step in u for strengths, given locks.
+   *
+   * A lock is the name of a direction, or `pose` for all that turn the head, or `identity`. A direction d under
+   * locks becomes M^-1 d / (d' M^-1 d): of all steps that go one unit along d, the one that is shortest in M,
+   * in which locked directions count very much and, with `identity`, changes of identity count too.
+   * @param {Object<string, number>} strengths
+   * @param {string[]} locks
+   * @param {number} size of a vector.
+   * @returns {Float64Array}
+   */
+  step(strengths, locks, size) {
+    const total = new Float64Array(size);
+    for (const [name, strength] of Object.entries(strengths)) {
+      const vector = strength && this.#underLocks(name, locks, size);
+      if (vector) for (let i = 0; i < size; i++) total[i] += strength * vector[i];
+    }
+    return total;
+  }
+
+  /** Whether a direction is held by the locks. */
+  isLocked(name, locks) {
+    return locks.includes(name) || (locks.includes("pose") && POSE.test(name));
+  }
+
+  #underLocks(name, locks, size) {
+    const direction = this.get(name);
+    if (!direction || this.isLocked(name, locks)) return null;
+    const held = this.names.filter((other) => this.isLocked(other, locks));
+    const identity = locks.includes("identity") && this.identity;
+    if (!held.length && !identity) return direction.vector;
+    const key = [name, ...held, identity ? "identity" : ""].join(" ");
+    if (!this.#cache.has(key)) {
+      const metric = diagonal(size, 1);
+      for (const other of held) addOuter(metric, this.get(other).vector, HARD);
+      if (identity) for (const row of identity) addOuter(metric, row, IDENTITY);
+      const [vector] = solve(metric, [direction.vector]);
+      // At least a tenth: two directions that are nearly the same cannot be told apart.
+      const along = Math.max(dot(vector, direction.vector), 0.1 * Math.sqrt(dot(vector, vector)));
+      this.#cache.set(key, vector.map((value) => value / along));
+    }
+    return this.#cache.get(key);
+  }
+}
+
+/**
+ * A direction from labelled faces: ridge regression of the labels on u.
+ * @param {Float64Array[]} plus faces that have it, in u.
+ * @param {Float64Array[]} minus faces that do not.
+ * @param {ArrayLike<number>[]} metric how much the face changes along each direction of u, [size, size]. Twenty
+ *   labels do not fix a hundred numbers, so directions that change the face are preferred to those that do not.
+ * @returns {Float64Array} of length 1.
+ */
+export function learnDirection(plus, minus, metric) {
+  const rows = [...plus, ...minus];
+  const labels = [...plus.map(() => 1 / plus.length), ...minus.map(() => -1 / minus.length)];
+  const size = rows[0].length;
+  const mean = Float64Array.from({ length: size }, (_, i) => rows.reduce((sum, row) => sum + row[i], 0) / rows.length);
+  const centred = rows.map((row) => row.map((value, i) => value - mean[i]));
+  const spread = metric.reduce((sum, row, i) => sum + row[i], 0) / size;
+  const weighted = centred.map((row) => Float64Array.from(metric, (line) => dot(line, row) / spread));
+  const kernel = centred.map((row) => Float64Array.from(weighted, (other) => dot(row, other)));
+  const ridge = kernel.reduce((sum, row, i) => sum + row[i], 0) / rows.length;
+  kernel.forEach((row, i) => { row[i] += ridge; });
+  const [weights] = solve(kernel, [labels]);
+  return unit(Float64Array.from({ length: size }, (_, i) => weighted.reduce((sum, row, k) => sum + weights[k] * row[i], 0)));
+}
