@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +84,19 @@ class LoadedGenerator:
     def image_size(self) -> int:
         """Side of the images in pixels."""
         return self.network.image_size
+
+    @cached_property
+    def digest(self) -> str:
+        """16 hex digits that change with the weights, by which directions are bound to a generator.
+
+        Weights count as rounded to half precision, so that a copy of export.py --half has the same digest.
+        """
+        digest = hashlib.sha256()
+        for name, weight in sorted(self.network.state_dict().items()):
+            if weight.is_floating_point():
+                digest.update(f"{name} {tuple(weight.shape)}".encode())
+                digest.update(weight.detach().cpu().contiguous().half().numpy().tobytes())
+        return digest.hexdigest()[:16]
 
     def images(self, z: ArrayLike) -> NDArray[np.uint8]:
         """Latent vectors [N, latent_size], usually in [-1, 1], to images uint8 [N, 3, S, S]."""
