@@ -2,7 +2,8 @@
 
 The ending of FILE decides. A .safetensors file contains the weights and settings; sample.py, interpolate.py,
 evaluate.py and export.py take it in place of a run. An .onnx file runs in onnxruntime, without torch and
-without this project. Neither contains training images, the discriminator, or paths of this machine.
+without this project. An .html file is a page to explore the generator with, which any browser opens from disk, without
+a server and without network. None contains training images, the discriminator, or paths of this machine.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from gan.options import GeneratorArguments, describe
 if TYPE_CHECKING:
     from gan.generator import LoadedGenerator
 
-FORMATS = (".safetensors", ".onnx")
+FORMATS = (".safetensors", ".onnx", ".html")
 EXAMPLES = 64
 """Faces on which the error of half precision is measured."""
 
@@ -32,16 +33,19 @@ class ExportArguments(GeneratorArguments):
     run: Suppress[str | None] = None
     paths: Annotated[tuple[str, ...], Positional, arg(metavar="[RUN] FILE")] = ()
     """The run, as its folder, name or number in --output, or a .safetensors file, by default the newest run;
-    and the file to write, ending in .safetensors or .onnx, of which an existing one is replaced."""
+    and the file to write, ending in .safetensors, .onnx or .html, of which an existing one is replaced."""
     half: bool = False
-    """Store the weights in half precision, which halves the size of a .safetensors file."""
+    """Store the weights in half precision, which halves the size of a .safetensors file. An .html file always
+    does."""
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.paths) <= 2:
             raise UserError(f"give [RUN] FILE, one or two paths, not {len(self.paths)}")
         suffix = self.file.suffix.lower()
         if suffix not in FORMATS:
-            raise UserError(f"FILE must end in {' or '.join(FORMATS)}, not {suffix or self.file}")
+            raise UserError(
+                f"FILE must end in {', '.join(FORMATS[:-1])} or {FORMATS[-1]}, not {suffix or self.file}"
+            )
         if self.half and suffix == ".onnx":
             raise UserError("--half is for .safetensors: an .onnx file contains single precision")
 
@@ -61,6 +65,8 @@ def main() -> None:
         from gan.export.onnx_file import save_onnx
 
         error = f", images differ by at most {save_onnx(generator, path):.1g} from torch's"
+    elif path.suffix.lower() == ".html":
+        error = save_explorer(generator, path)
     else:
         from gan.export.generator_file import save_generator
 
@@ -69,6 +75,18 @@ def main() -> None:
     size = path.stat().st_size / 1e6
     print(f"{describe(generator)}: {size:.1f} MB{error}")
     print(path)
+
+
+def save_explorer(generator: LoadedGenerator, path: Path) -> str:
+    """Write the explorer page; return a description of what is in it."""
+    from gan.export.page_weights import page_weights
+    from gan.latent.directions import Directions
+    from web.page_file import save_page
+
+    directions = Directions.of(generator)
+    save_page(page_weights(generator, directions), f"Faces of {generator.run.resolve().name}", path)
+    count = len(directions.names)
+    return f", with {count} named direction{'s' * (count != 1)}" if count else ", without named directions"
 
 
 def _rounding_error(generator: LoadedGenerator, path: Path) -> str:

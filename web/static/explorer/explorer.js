@@ -1,1 +1,105 @@
-// The explorer page.
+// The explorer page: load the generator, then put the parts of the page together.
+
+import { element, say } from "../shared/shell.js";
+import { createWorker, isFile, loadAssets } from "./assets.js";
+import { Directions } from "./directions.js";
+import { setUpEditor } from "./editor.js";
+import { Engine } from "./engine.js";
+import { setUpKeyboard } from "./keyboard.js";
+import { setUpLabels } from "./labels.js";
+import { Lab } from "./lab.js";
+import { setUpMorph } from "./morph.js";
+import { setUpPad } from "./pad.js";
+import { setUpPhoto } from "./photo.js";
+import { parseSafetensors } from "./safetensors.js";
+import { setUpSliders } from "./sliders.js";
+import { decodeState, encodeState, initialState, Store } from "./state.js";
+import { setUpSum } from "./sums.js";
+import { setUpTabs } from "./tabs.js";
+import { fromText } from "./vectors.js";
+import { setUpWall } from "./wall.js";
+
+const MAX_WORKERS = 2;
+
+async function start() {
+  const assets = await loadAssets();
+  const { metadata, tensors } = parseSafetensors(assets.weights);
+  const description = JSON.parse(metadata.page);
+  const engine = new Engine(description.image_size);
+  const workers = Math.min(navigator.hardwareConcurrency || 1, MAX_WORKERS);
+  const ready = Promise.any(Array.from({ length: workers }, () => engine.add(createWorker(), assets)));
+
+  const directions = new Directions(readDirections(description, tensors));
+  const metric = rows(tensors.metric);
+  const first = decodeState(location.hash.slice(1), description.digest) ?? initialState(description.seed);
+  const store = new Store(first);
+  const lab = new Lab(engine, description, directions, metric, store);
+  setUpOwnDirections(lab);
+
+  await ready.catch((error) => { throw error.errors[0]; });
+  document.getElementById("loading").hidden = true;
+  document.getElementById("explorer").hidden = false;
+  setUpTabs(lab);
+  setUpEditor(lab);
+  setUpWall(lab);
+  setUpSliders(lab);
+  setUpPad(lab);
+  setUpMorph(lab);
+  setUpSum(lab);
+  setUpLabels(lab);
+  setUpPhoto(lab, !isFile());
+  setUpKeyboard(lab);
+  setUpAddress(lab);
+  if (store.state.foreign) say("This address was made with another generator: its faces look different here.");
+  window.lab = lab;
+}
+
+/** The rows of a tensor [N, M]. */
+function rows({ shape: [count, size], data }) {
+  return Array.from({ length: count }, (_, i) => Float64Array.from(data.subarray(i * size, (i + 1) * size)));
+}
+
+function readDirections({ directions: table }, tensors) {
+  const named = tensors.directions ? rows(tensors.directions) : [];
+  return [
+    ...table.map(({ name, source, ...scores }, i) => ({ name, source, scores, kind: "named", vector: named[i] })),
+    ...rows(tensors.leading).map((vector, i) => ({ name: `unnamed_${i + 1}`, kind: "leading", vector })),
+  ];
+}
+
+/** Directions that were learnt in the page are part of its state. */
+function setUpOwnDirections(lab) {
+  lab.store.observe(({ own }, before) => {
+    if (own === before?.own) return;
+    for (const direction of lab.directions.all) if (direction.kind === "own") lab.directions.remove(direction.name);
+    for (const { name, text } of own) {
+      const vector = fromText(text, lab.size);
+      if (vector && !lab.directions.get(name)) lab.directions.add({ name, kind: "own", vector });
+    }
+  });
+}
+
+/** Keep the address and the state the same. */
+function setUpAddress({ store, description }) {
+  const write = () => {
+    const address = `#${encodeState(store.state, description.digest)}`;
+    if (address !== location.hash) history.replaceState(null, "", address);
+  };
+  const { onStep } = store;
+  store.onStep = (state) => {
+    onStep(state);
+    write();
+  };
+  write();
+  addEventListener("hashchange", () => {
+    const state = decodeState(location.hash.slice(1), description.digest);
+    if (state && location.hash !== `#${encodeState(store.state, description.digest)}`) store.change(state);
+  });
+}
+
+start().catch((error) => {
+  document.getElementById("explorer").hidden = true;
+  const loading = document.getElementById("loading");
+  loading.hidden = false;
+  loading.replaceChildren(element("strong", { textContent: "The explorer cannot start: " }), error.message || String(error));
+});

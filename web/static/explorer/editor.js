@@ -1,0 +1,85 @@
+// The large face: what it shows, and keeping, saving, comparing and undoing.
+
+import { download, say } from "../shared/shell.js";
+import { addText, readText } from "./png.js";
+import { decodeState, encodeState, faceOf } from "./state.js";
+import { acceptFaces, acceptFiles, paint } from "./tiles.js";
+import { keep } from "./wall.js";
+
+const KEYWORD = "face-lab";
+const byId = (id) => document.getElementById(id);
+
+/** @param {import("./lab.js").Lab} lab */
+export function setUpEditor(lab) {
+  const { store } = lab;
+  const canvas = byId("face"), before = byId("before"), wiper = byId("wiper"), compare = byId("compare");
+  canvas.width = canvas.height = before.width = before.height = lab.side;
+
+  store.observe((state, previous) => {
+    if (state.face !== previous?.face || state.own !== previous?.own) show(lab, canvas);
+    if (state.face.base !== previous?.face.base) {
+      lab.picture(faceOf(state.face.base), { purpose: "before", urgency: 1 }).then((picture) => paint(before, lab.original?.base === state.face.base ? lab.original.picture : picture));
+    }
+    byId("reset").disabled = !Object.values(state.face.shift).some(Boolean) && !state.face.locks.length;
+  });
+
+  const wipe = () => { canvas.style.clipPath = wiper.hidden ? "" : `inset(0 0 0 ${wiper.value}%)`; };
+  const setCompare = (on) => {
+    compare.setAttribute("aria-pressed", String(on));
+    wiper.hidden = !on;
+    if (on) wiper.value = 50;
+    wipe();
+  };
+  wiper.addEventListener("input", wipe);
+  compare.addEventListener("click", () => setCompare(wiper.hidden));
+  lab.compare = setCompare;
+
+  byId("keep").addEventListener("click", () => keep(lab, store.state.face));
+  byId("reset").addEventListener("click", () => store.change({ face: faceOf(store.state.face.base) }));
+  byId("save").addEventListener("click", () => save(lab).catch((error) => say(error.message, { bad: true })));
+  acceptFaces(byId("stage"), (face) => store.change({ face }));
+  acceptFiles((files) => open(lab, files));
+  setUpUndo(store);
+}
+
+/** Show the current face; of several requests the latest wins. */
+export async function show(lab, canvas) {
+  paint(canvas, await lab.picture(lab.store.state.face, { purpose: "face", urgency: 2 }));
+}
+
+function setUpUndo(store) {
+  const undo = byId("undo"), redo = byId("redo");
+  undo.addEventListener("click", () => store.undo());
+  redo.addEventListener("click", () => store.redo());
+  const { onStep } = store;
+  store.onStep = (state) => {
+    onStep(state);
+    undo.disabled = !store.canUndo;
+    redo.disabled = !store.canRedo;
+  };
+  store.onStep(store.state);
+}
+
+async function save(lab) {
+  const picture = await lab.picture(lab.store.state.face);
+  const canvas = document.createElement("canvas");
+  paint(canvas, picture);
+  const blob = await new Promise((resolve) => { canvas.toBlob(resolve, "image/png"); });
+  const bytes = addText(new Uint8Array(await blob.arrayBuffer()), KEYWORD, encodeState(lab.store.state, lab.description.digest));
+  download(new Blob([bytes], { type: "image/png" }), `face-${lab.store.state.face.base.slice(0, 20)}.png`);
+}
+
+/** Go on from a saved picture; any other picture is a photo. */
+async function open(lab, files) {
+  for (const file of files) {
+    const text = file.type === "image/png" ? readText(new Uint8Array(await file.arrayBuffer()), KEYWORD) : null;
+    const state = text && decodeState(text, lab.description.digest);
+    if (state) {
+      lab.store.change(state);
+      say(state.foreign ? "This picture was made with another generator: its faces look different here." : "The state of the picture is back.");
+      return;
+    }
+  }
+  if (lab.openPhoto && files[0]?.type.startsWith("image/")) lab.openPhoto(files[0]);
+  else say("This is not a picture that was saved here: it contains no state.", { bad: true });
+}

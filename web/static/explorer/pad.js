@@ -1,0 +1,81 @@
+// A square in which two directions are moved at once, over a map of what is where.
+
+import { element } from "../shared/shell.js";
+import { canvasOf, paint } from "./tiles.js";
+
+const RANGE = 3, CELLS = 5, STEP = 0.25, DELAY = 150;
+
+/** @param {import("./lab.js").Lab} lab */
+export function setUpPad(lab) {
+  const { store, directions } = lab;
+  const panel = document.getElementById("tool-pad");
+  const selects = ["right", "up"].map((where, axis) => {
+    const select = element("select");
+    select.addEventListener("change", () => {
+      const pad = [...names()];
+      pad[axis] = select.value;
+      store.change({ pad });
+    });
+    return { select, label: element("label", {}, `to the ${where}`.replace("to the up", "upwards"), select) };
+  });
+  const cells = Array.from({ length: CELLS * CELLS }, () => canvasOf(lab.side));
+  const knob = element("span", { className: "knob" });
+  const pad = element("div", { className: "pad", tabIndex: 0, role: "application", "aria-label": "Two directions at once; use the arrow keys" },
+    element("div", { className: "map" }, ...cells), knob);
+  panel.append(element("div", { className: "axes" }, ...selects.map(({ label }) => label)), pad,
+    element("p", { className: "soft small", textContent: "Drag, or use the arrow keys. The map shows the face at five strengths from −3 to 3 of either." }));
+
+  const names = () => [0, 1].map((axis) => (directions.get(store.state.pad[axis]) ? store.state.pad[axis] : directions.names[axis] ?? ""));
+  const strengths = () => names().map((name) => store.state.face.shift[name] ?? 0);
+  const faceAt = (values) => {
+    const { face } = store.state;
+    const [x, y] = names();
+    return { ...face, shift: { ...face.shift, [x]: values[0], [y]: values[1] } };
+  };
+  const clip = (value) => Math.min(Math.max(value, -RANGE), RANGE);
+  const move = (values, isStep) => store.change({ face: faceAt(values.map(clip)) }, isStep);
+
+  const fromPointer = (event) => {
+    const box = pad.getBoundingClientRect();
+    return [(2 * (event.clientX - box.left)) / box.width - 1, 1 - (2 * (event.clientY - box.top)) / box.height].map((value) => RANGE * value);
+  };
+  pad.addEventListener("pointerdown", (event) => {
+    pad.setPointerCapture(event.pointerId);
+    move(fromPointer(event), false);
+  });
+  pad.addEventListener("pointermove", (event) => { if (pad.hasPointerCapture(event.pointerId)) move(fromPointer(event), false); });
+  pad.addEventListener("pointerup", (event) => move(fromPointer(event), true));
+  pad.addEventListener("keydown", (event) => {
+    const step = { ArrowRight: [STEP, 0], ArrowLeft: [-STEP, 0], ArrowUp: [0, STEP], ArrowDown: [0, -STEP] }[event.key];
+    if (!step) return;
+    event.preventDefault();
+    move(strengths().map((value, axis) => value + step[axis]), true);
+  });
+
+  let shown = "", timer;
+  const drawMap = () => {
+    cells.forEach((canvas, i) => {
+      const at = (index) => RANGE * ((2 * index) / (CELLS - 1) - 1);
+      const face = faceAt([at(i % CELLS), -at(Math.floor(i / CELLS))]);
+      lab.picture(face, { purpose: `pad ${i}` }).then((picture) => paint(canvas, picture));
+    });
+  };
+  store.observe((state) => {
+    selects.forEach(({ select }, axis) => {
+      if (select.options.length !== directions.names.length) {
+        select.replaceChildren(...directions.names.map((name) => element("option", { value: name, textContent: name.replaceAll("_", " ") })));
+      }
+      select.value = names()[axis];
+    });
+    const [x, y] = strengths();
+    knob.style.left = `${50 + (50 * clip(x)) / RANGE}%`;
+    knob.style.top = `${50 - (50 * clip(y)) / RANGE}%`;
+    if (state.tool !== "pad") return;
+    // The map does not depend on where the knob is.
+    const wanted = JSON.stringify([names(), faceAt([0, 0])]);
+    if (wanted === shown) return;
+    shown = wanted;
+    clearTimeout(timer);
+    timer = setTimeout(drawMap, DELAY);
+  });
+}

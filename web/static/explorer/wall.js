@@ -1,0 +1,136 @@
+// The wall of 64 faces, and the slots for faces to keep.
+
+import { element, say } from "../shared/shell.js";
+import { WALL } from "./lab.js";
+import { encodeFace, faceOf, SLOTS } from "./state.js";
+import { acceptFaces, paint, tile } from "./tiles.js";
+
+const COLUMNS = 8;
+const MAX_SEED = 1e9;
+
+/** @param {import("./lab.js").Lab} lab */
+export function setUpWall(lab) {
+  setUpGrid(lab);
+  setUpSeed(lab);
+  setUpSlots(lab);
+}
+
+function setUpGrid(lab) {
+  const { store } = lab;
+  const wall = document.getElementById("wall");
+  const tiles = Array.from({ length: WALL }, (_, i) => tile(lab.side, `Face ${i}`, i));
+  wall.append(...tiles.map(({ button }) => button));
+  tiles.forEach(({ button }, i) => {
+    button.tabIndex = i ? -1 : 0;
+    button.addEventListener("click", () => chooseTile(lab, i));
+    button.addEventListener("keydown", (event) => {
+      if (/^[1-8]$/.test(event.key)) {
+        keep(lab, faceOf(`${store.state.seed}.${i}`), Number(event.key) - 1);
+        event.stopPropagation();
+        return;
+      }
+      const step = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: COLUMNS, ArrowUp: -COLUMNS }[event.key];
+      const next = tiles[i + step]?.button;
+      if (!next) return;
+      event.preventDefault();
+      button.tabIndex = -1;
+      next.tabIndex = 0;
+      next.focus();
+    });
+  });
+  store.observe((state, before) => {
+    if (state.seed !== before?.seed) {
+      lab.engine.cancel("wall ");
+      tiles.forEach(({ canvas, setFace }, i) => {
+        const face = faceOf(`${state.seed}.${i}`);
+        setFace(face);
+        lab.picture(face, { purpose: `wall ${i}` }).then((picture) => paint(canvas, picture));
+      });
+    }
+    wall.classList.toggle("numbered", state.tool === "sum");
+    tiles.forEach(({ button }, i) => {
+      const base = `${state.seed}.${i}`;
+      button.setAttribute("aria-current", String(state.face.base === base));
+      const label = state.tool === "label" && ["plus", "minus"].find((side) => state[side].includes(base));
+      if (label) button.dataset.label = label;
+      else delete button.dataset.label;
+    });
+  });
+}
+
+/** Edit a face of the wall or, in the tool `label`, give it the next label. */
+function chooseTile({ store }, number) {
+  const { state } = store;
+  const base = `${state.seed}.${number}`;
+  if (state.tool !== "label") {
+    store.change({ face: faceOf(base) });
+    return;
+  }
+  const without = (bases) => bases.filter((other) => other !== base);
+  const { plus, minus } = state;
+  if (plus.includes(base)) store.change({ plus: without(plus), minus: [...minus, base] });
+  else if (minus.includes(base)) store.change({ minus: without(minus) });
+  else store.change({ plus: [...plus, base] });
+}
+
+function setUpSeed({ store }) {
+  const field = document.getElementById("seed");
+  const go = (seed) => {
+    if (Number.isSafeInteger(seed) && seed >= 0 && seed <= MAX_SEED) store.change({ seed });
+    else field.value = store.state.seed;
+  };
+  field.max = MAX_SEED;
+  field.addEventListener("change", () => go(field.value === "" ? NaN : Number(field.value)));
+  document.getElementById("next").addEventListener("click", () => go(store.state.seed + 1));
+  document.getElementById("previous").addEventListener("click", () => go(store.state.seed - 1));
+  store.observe(({ seed }) => {
+    field.value = seed;
+    document.getElementById("previous").disabled = seed === 0;
+  });
+}
+
+function setUpSlots(lab) {
+  const { store } = lab;
+  const slots = Array.from({ length: SLOTS }, (_, i) => {
+    const made = tile(lab.side, `Slot ${i + 1}`, WALL + i);
+    const remove = element("button", { className: "remove", type: "button", textContent: "×", "aria-label": `Empty slot ${i + 1}` });
+    const box = element("div", { className: "slot" }, made.button, remove);
+    made.button.addEventListener("click", () => {
+      if (store.state.slots[i]) store.change({ face: store.state.slots[i] });
+      else keep(lab, store.state.face, i);
+    });
+    remove.addEventListener("click", () => keep(lab, null, i));
+    acceptFaces(box, (face) => keep(lab, face, i));
+    return { ...made, remove, box };
+  });
+  document.getElementById("slots").append(...slots.map(({ box }) => box));
+  store.observe((state, before) => {
+    slots.forEach(({ button, canvas, remove, setFace }, i) => {
+      const face = state.slots[i];
+      if (face === before?.slots[i] && before) return;
+      setFace(face);
+      remove.hidden = !face;
+      button.classList.toggle("empty-slot", !face);
+      button.setAttribute("aria-label", face ? `Slot ${i + 1}: edit this face` : `Slot ${i + 1}, empty: keep the face here`);
+      canvas.hidden = !face;
+      if (face) lab.picture(face, { purpose: `slot ${i}`, urgency: 1 }).then((picture) => paint(canvas, picture));
+    });
+  });
+}
+
+/**
+ * Put a face into a slot.
+ * @param {import("./lab.js").Lab} lab
+ * @param {object|null} face null empties the slot.
+ * @param {number} [slot] by default the first that is free.
+ */
+export function keep({ store }, face, slot = store.state.slots.indexOf(null)) {
+  if (slot < 0) {
+    say("All slots are full: empty one, or drop the face on the one to replace.");
+    return;
+  }
+  const slots = [...store.state.slots];
+  if (encodeFace(slots[slot]) === encodeFace(face)) return;
+  slots[slot] = face;
+  store.change({ slots });
+}
