@@ -2,8 +2,9 @@
 
 The ending of FILE decides. A .safetensors file contains the weights and settings; sample.py, interpolate.py,
 evaluate.py and export.py take it in place of a run. An .onnx file runs in onnxruntime, without torch and
-without this project. An .html file is a page to explore the generator with, which any browser opens from disk, without
-a server and without network. None contains training images, the discriminator, or paths of this machine.
+without this project. An .html file is a page to explore the generator with, which a browser opens from disk,
+without a server and without network. None contains training images, the discriminator, or paths of this
+machine.
 """
 
 from __future__ import annotations

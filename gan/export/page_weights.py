@@ -23,11 +23,11 @@ def page_weights(generator: LoadedGenerator, directions: Directions) -> bytes:
 
     Batch norm is folded into the weights. Matrices and filters are in half precision, the rest in single:
 
-    - `layer0.weight` [C * side * side, latent_size], `layer1.weight` ... `layer4.weight` [in, out, 5, 5] of the
-      transposed convolutions, each with its `bias`;
+    - `layer0.weight` [C * side * side, latent_size], `layer1.weight` ... `layer4.weight` [in, out, 5, 5] of
+      the transposed convolutions, each with its `bias`;
     - `directions` [K, latent_size], the named ones, if there are any;
-    - `leading` [8, latent_size], unnamed ones (`leading_directions`), and `metric` [latent_size, latent_size],
-      from which they come: how much the first features change along each direction.
+    - `leading` [8, latent_size], unnamed ones (`leading_directions`), and `metric` [latent_size,
+      latent_size], from which they come: how much the first features change along each direction.
 
     The metadata says which generator it is, without paths of this machine, and has the directions' scores.
 
