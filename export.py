@@ -1,10 +1,10 @@
 """Write a trained generator to one file, to keep it, to share it, or to run it elsewhere.
 
-The ending of FILE decides. A .safetensors file contains the weights and settings; sample.py, interpolate.py,
-evaluate.py and export.py take it in place of a run. An .onnx file runs in onnxruntime, without torch and
-without this project. An .html file is a page to explore the generator with, which a browser opens from disk,
-without a server and without network. None contains training images, the discriminator, or paths of this
-machine.
+The ending of FILE decides. A .safetensors file contains the weights, settings and directions; sample.py,
+interpolate.py, evaluate.py, directions.py and export.py take it in place of a run. An .onnx file runs in
+onnxruntime, without torch and without this project. An .html file is a page to explore the generator with,
+which a browser opens from disk, without a server and without network. None contains training images, the
+discriminator, or paths of this machine.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from gan.options import GeneratorArguments, describe
 
 if TYPE_CHECKING:
     from gan.generator import LoadedGenerator
+    from gan.latent.directions import Directions
 
 FORMATS = (".safetensors", ".onnx", ".html")
 EXAMPLES = 64
@@ -71,7 +72,8 @@ def main() -> None:
     else:
         from gan.export.generator_file import save_generator
 
-        save_generator(generator, path, half=arguments.half)
+        directions = _directions(generator)
+        save_generator(generator, path, half=arguments.half, directions=directions)
         error = _rounding_error(generator, path) if arguments.half else ""
     size = path.stat().st_size / 1e6
     print(f"{describe(generator)}: {size:.1f} MB{error}")
@@ -81,13 +83,23 @@ def main() -> None:
 def save_explorer(generator: LoadedGenerator, path: Path) -> str:
     """Write the explorer page; return a description of what is in it."""
     from gan.export.page_weights import page_weights
-    from gan.latent.directions import Directions
     from web.page_file import save_page
 
-    directions = Directions.of(generator)
+    directions = _directions(generator)
     save_page(page_weights(generator, directions), f"Faces of {generator.run.resolve().name}", path)
-    count = len(directions.names)
-    return f", with {count} named direction{'s' * (count != 1)}" if count else ", without named directions"
+    count = 0 if directions is None else len(directions.names)
+    return f", with {count or 'no'} named direction{'s' * (count != 1)}"
+
+
+def _directions(generator: LoadedGenerator) -> Directions | None:
+    """The generator's directions; None, with a line that says why, if they cannot be exported with it."""
+    from gan.latent.directions import Directions
+
+    try:
+        return Directions.of(generator)
+    except UserError as error:
+        print(f"exported without directions: {error}")
+        return None
 
 
 def _rounding_error(generator: LoadedGenerator, path: Path) -> str:

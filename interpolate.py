@@ -1,8 +1,8 @@
-"""Interpolate between faces of a trained generator, or do arithmetic with them.
+"""Interpolate between faces of a trained generator, move them along a direction, or do arithmetic with them.
 
 Faces are selected by their numbers in the grid of sample.py (its --labels writes them) with the same seed.
 Results are written to paths/ and arithmetic/ in the run's folder, or to --file, each with its latent vectors
-(.npy) beside it, which sample.py --latents shows.
+(.npy) beside it, which sample.py --latents shows. directions.py finds the directions.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tyro.conf import arg
 
 from engine.cli import parse
 from engine.errors import UserError, run_script
-from engine.settings import Groups
+from engine.settings import Groups, flag
 from gan.latent import Interpolation, PathFormat
 from gan.options import FaceArguments, PictureArguments, print_result
 
@@ -36,7 +36,8 @@ mostly by less than 0.3. So spherical is the default; --keep-in-range clamps suc
 
 """Printed by --help below the flags."""
 
-PATH_ONLY = ("tiles", "method", "form", "steps", "loop", "fps")
+PATH_ONLY = ("tiles", "along", "method", "form", "steps", "loop", "fps")
+MAX_REACH = 100.0
 MAX_PRINTED = 80
 """Characters of an expression that are printed."""
 
@@ -46,29 +47,35 @@ class InterpolationArguments(FaceArguments, PictureArguments):
     """Which faces, and what to do with them."""
 
     GROUPS: ClassVar[Groups] = {
-        "everyday": "run tiles arithmetic form loop steps scale file",
+        "everyday": "run tiles along arithmetic form loop steps scale file",
         "face": "seed count latents",
-        "path": "method fps keep_in_range",
+        "path": "method reach fps keep_in_range",
         "generator": "output checkpoint raw device",
     }
 
     tiles: Annotated[tuple[int, ...], arg(metavar="N N ...")] = (0, 1, 2, 3)
-    """Numbers of the faces on the path, two or more (RUN goes before this flag)."""
+    """Numbers of the faces on the path, two or more, or one or more with --along (RUN goes before this
+    flag)."""
+    along: str | None = None
+    """Move each face along this direction instead, from -3 to 3 standard deviations of the prior."""
+    reach: float = 3.0
+    """How far faces are moved with --along, either way."""
     method: Interpolation = "spherical"
     """Straight line or arc from one face to the next; see below."""
     form: PathFormat | None = None
-    """grid: a row for each pair of faces; strip: all in one row; gif and mp4: a film. By default the suffix
-    of --file decides, or else it is a grid."""
+    """grid: a row for each pair of faces, or for each face with --along; strip: all in one row; gif and mp4:
+    a film. By default the suffix of --file decides, or else it is a grid."""
     steps: int | None = None
-    """Images from one face to the next, both included; by default 8 in a grid or strip, 25 in a film."""
+    """Images from one face to the next, both included; by default 8 in a grid or strip, 7 with --along, and
+    25 in a film."""
     loop: bool = False
     """Return to the first face at the end."""
     fps: float = 12.0
     """Frames per second of a film."""
     arithmetic: Annotated[str | None, arg(metavar="SUM")] = None
-    """Evaluate a sum instead of a path, such as "3,17,42 - 5,8,9 + 0.5*(11 + 12)": a number is a face, a
-    comma-separated list the mean of its faces. The picture shows each list and its mean, and the result
-    among 8 neighbours."""
+    """Evaluate a sum instead of a path, such as "3,17,42 - 5,8,9 + 0.5*(11 + 12)" or "17 + 1.5*smile -
+    glasses": a number is a face, a comma-separated list the mean of its faces, a name a direction along which
+    the sum is moved. The picture shows each list and its mean, and the result among 8 neighbours."""
     keep_in_range: bool = False
     """Clamp values to the range of the prior, [-1, 1]."""
 
@@ -78,8 +85,18 @@ class InterpolationArguments(FaceArguments, PictureArguments):
             for name in PATH_ONLY:
                 if getattr(self, name) != getattr(InterpolationArguments, name):
                     raise UserError(f"--{name} is an option of a path: omit it or --arithmetic")
-        if len(self.tiles) < 2:
-            raise UserError("--tiles needs the numbers of two or more faces")
+        if self.along is None and len(self.tiles) < 2:
+            raise UserError("--tiles needs the numbers of two or more faces, or of one with --along")
+        if not self.tiles:
+            raise UserError("--tiles needs the number of a face")
+        if self.along is not None:
+            for name in ("method", "keep_in_range"):
+                if getattr(self, name) != getattr(InterpolationArguments, name):
+                    raise UserError(f"{flag(name)} is not an option of --along, which never leaves the prior")
+        elif self.reach != InterpolationArguments.reach:
+            raise UserError("--reach is an option of --along: add it")
+        if not 0 < self.reach <= MAX_REACH:
+            raise UserError(f"--reach must be more than 0 and at most {MAX_REACH:g}, not {self.reach:g}")
         if self.steps is not None and not 2 <= self.steps <= 10_000:
             raise UserError(f"--steps must be 2 to 10,000, not {self.steps:,}")
         self.picture_file(self.suffixes(), self.latents)
@@ -117,12 +134,29 @@ def make_path(
     arguments: InterpolationArguments, generator: LoadedGenerator, faces: LatentSet
 ) -> tuple[str, Path]:
     """Write the path; return its description and its file."""
-    from gan.latent.render import save_interpolation
+    from gan.latent.directions import Directions
+    from gan.latent.render import save_along, save_interpolation
 
     for number in arguments.tiles:
         if not 0 <= number < len(faces.z):
             raise UserError(f"--tiles: there is no face {number}; give numbers from 0 to {len(faces.z) - 1}")
     form = arguments.path_format()
+    if arguments.along is not None:
+        path, z = save_along(
+            generator,
+            faces,
+            arguments.tiles,
+            arguments.along,
+            Directions.of(generator),
+            reach=arguments.reach,
+            form=form,
+            steps=arguments.steps or (7 if form in ("grid", "strip") else 25),
+            loop=arguments.loop,
+            fps=arguments.fps,
+            scale=arguments.scale,
+            file=arguments.picture_file(arguments.suffixes()),
+        )
+        return f"{len(z):,} images along {arguments.along}", path
     path, z = save_interpolation(
         generator,
         faces,
@@ -144,14 +178,18 @@ def make_sum(
 ) -> tuple[str, Path]:
     """Write the picture of the sum; return its description and its file."""
     from gan.latent.arithmetic import parse_expression
+    from gan.latent.directions import Directions
     from gan.latent.render import save_arithmetic
 
-    terms = parse_expression(arguments.arithmetic, len(faces.z))
+    names_direction = any(char.isalpha() for char in arguments.arithmetic)
+    directions = Directions.of(generator) if names_direction else None
+    terms = parse_expression(arguments.arithmetic, len(faces.z), directions)
     path, z = save_arithmetic(
         generator,
         faces,
         arguments.arithmetic,
         terms,
+        directions=directions,
         clamped=arguments.keep_in_range,
         scale=arguments.scale,
         file=arguments.picture_file(arguments.suffixes()),

@@ -9,11 +9,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar
+
+from tyro.conf import arg
 
 from engine.cli import parse
 from engine.errors import UserError, run_script
 from engine.settings import Groups
+from gan.latent.directions import Directions, parse_strengths
 from gan.options import MAX_FACES, FaceArguments, PictureArguments, print_result
 
 
@@ -22,7 +25,7 @@ class SampleArguments(FaceArguments, PictureArguments):
     """Which faces, and their layout."""
 
     GROUPS: ClassVar[Groups] = {
-        "everyday": "run count seed rows columns labels scale file separate",
+        "everyday": "run count seed rows columns labels shift scale file separate",
         "generator": "output checkpoint latents raw device",
     }
 
@@ -34,10 +37,14 @@ class SampleArguments(FaceArguments, PictureArguments):
     """Write single images 00000.png, 00001.png ... and latents.npy into this new folder instead of a grid."""
     labels: bool = False
     """Write each face's number, by which interpolate.py selects faces, below it."""
+    shift: Annotated[tuple[str, ...], arg(metavar="[NAME=STRENGTH ...]")] = ()
+    """Move all faces along directions of directions.py, such as smile=2 glasses=-1, by this many standard
+    deviations of the prior (RUN goes before this flag)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.picture_file([".png"], self.latents)
+        parse_strengths(self.shift)
         for name, value in (("--rows", self.rows), ("--columns", self.columns)):
             if value is not None and not 1 <= value <= MAX_FACES:
                 raise UserError(f"{name} must be 1 to {MAX_FACES:,}, not {value:,}")
@@ -70,10 +77,12 @@ class SampleArguments(FaceArguments, PictureArguments):
 def main() -> None:
     """Parse the command line, generate the faces and print where they are."""
     arguments = parse(SampleArguments, description=__doc__)
-    from gan.latent.render import save_grid, save_images
+    from gan.latent.render import save_grid, save_images, shift_faces
 
     generator = arguments.generator()
     faces = arguments.faces(generator, arguments.face_count())
+    if arguments.shift:
+        faces = shift_faces(faces, Directions.of(generator), parse_strengths(arguments.shift))
     count = len(faces.z)
     if arguments.separate is not None:
         path = arguments.separate

@@ -9,6 +9,7 @@ Boxes and points are in pixels of the image.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,21 +77,49 @@ class Predictor:
             raise ValueError(f"expected boxes [N, 4], not {list(boxes.shape)}")
         if not np.isfinite(boxes).all() or (boxes[:, 2:] <= boxes[:, :2]).any():
             raise ValueError("a box is left, top, right, bottom with left < right and top < bottom")
-        squares = squares_around(boxes, INPUT_SCALE)
+        return self._look([image] * len(boxes), squares_around(boxes, INPUT_SCALE), looks)
+
+    def points_of_crops(self, crops: NDArray[np.uint8], *, looks: int = 2) -> NDArray[np.float32]:
+        """Predict the landmarks of crops of one face each, as of generated images.
+
+        Args:
+            crops: uint8 [N, 3, S, S], RGB; the network looks at the whole of each first.
+            looks: number of passes of the network, 1 or more; see `points`.
+
+        Returns:
+            float32 [N, K, 2], x and y in pixels of the crops, in the order of `point_set.points`.
+        """
+        if not len(crops):
+            return np.empty((0, self.point_set.count, 2), np.float32)
+        side = crops.shape[-1]
+        return self._look(list(crops), np.tile((side / 2, side / 2, float(side)), (len(crops), 1)), looks)
+
+    def _look(
+        self, images: Sequence[NDArray[np.uint8]], squares: NDArray[np.float64], looks: int
+    ) -> NDArray[np.float32]:
+        """Landmarks in a square of each image, in pixels of the image."""
+        sizes = np.array([(image.shape[2], image.shape[1]) for image in images])
         for _ in range(looks):
-            squares[:, 2] = squares[:, 2].clip(1, MAX_BOX_SIDE * max(image.shape[1:]))
-            squares[:, :2] = squares[:, :2].clip(0, (image.shape[2], image.shape[1]))
-            points = to_pixels(self._predict(image, squares), squares)
+            squares[:, 2] = squares[:, 2].clip(1, MAX_BOX_SIDE * sizes.max(1))
+            squares[:, :2] = squares[:, :2].clip(0, sizes)
+            points = to_pixels(self._predict(images, squares), squares)
             squares = squares_around(bounding_boxes(points), INPUT_SCALE)
         return points.astype(np.float32)
 
     @torch.inference_mode()
-    def _predict(self, image: NDArray[np.uint8], squares: NDArray[np.float64]) -> NDArray[np.float32]:
-        """Landmarks in these squares as fractions of their sides."""
+    def _predict(
+        self, images: Sequence[NDArray[np.uint8]], squares: NDArray[np.float64]
+    ) -> NDArray[np.float32]:
+        """Landmarks in a square of each image, as fractions of its side."""
         points = []
         for first in range(0, len(squares), BATCH_SIZE):
-            batch = squares[first : first + BATCH_SIZE]
-            crops = np.stack([crop_square(image, square, self.image_size) for square in batch])
+            batch = slice(first, first + BATCH_SIZE)
+            crops = np.stack(
+                [
+                    crop_square(image, square, self.image_size)
+                    for image, square in zip(images[batch], squares[batch], strict=True)
+                ]
+            )
             inputs = to_float(torch.from_numpy(crops).to(self.device))
             with exact_float32():
                 outputs = self.network(inputs.contiguous(memory_format=torch.channels_last))

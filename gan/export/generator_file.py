@@ -18,6 +18,7 @@ from engine.runs import report_write_errors
 from engine.settings import Device, to_json
 from gan.config import Settings, from_json
 from gan.generator import LoadedGenerator
+from gan.latent.directions import KEY, Directions
 from gan.networks import make_generator
 
 FORMAT = "face-lab generator 1"
@@ -25,13 +26,16 @@ PRIVATE = ("folder", "exclude", "output", "cache", "device", "workers")
 """Settings that describe the owner's machine, which are left out of a file."""
 
 
-def save_generator(generator: LoadedGenerator, path: Path, *, half: bool = False) -> None:
+def save_generator(
+    generator: LoadedGenerator, path: Path, *, half: bool = False, directions: Directions | None = None
+) -> None:
     """Write a generator to a file.
 
     Args:
         generator: any; its BatchNorm statistics are stored with the weights.
         path: the file to write, or to replace.
         half: store the matrices and filters, but not the vectors, in half precision.
+        directions: of the generator, to store with it; None for none.
 
     Raises:
         UserError: the file cannot be written.
@@ -45,6 +49,10 @@ def save_generator(generator: LoadedGenerator, path: Path, *, half: bool = False
         "settings": json.dumps({name: settings[name] for name in settings if name not in PRIVATE}),
     }
     tensors = {name: _stored(weight, half=half) for name, weight in generator.network.state_dict().items()}
+    if directions is not None and directions.names:
+        vectors, description = directions.contents()
+        tensors |= {name: torch.from_numpy(array) for name, array in vectors.items()}
+        metadata |= description
     with report_write_errors(path), atomic_write(path) as temporary:
         temporary.write_bytes(safetensors.torch.save(tensors, metadata))
 
@@ -73,6 +81,7 @@ def load_generator_file(
         weights = metadata["weights"]
     except (KeyError, TypeError, ValueError, UserError) as error:
         raise UserError(f"{path} is damaged: its description cannot be read ({error})") from None
+    tensors.pop(KEY, None)  # `Directions.of` reads them
     with torch.device("meta"):  # the network of an edited description may not fit in memory
         shapes = {name: weight.shape for name, weight in make_generator(settings).state_dict().items()}
     if {name: weight.shape for name, weight in tensors.items()} != shapes:

@@ -18,7 +18,7 @@ LEADING = 8
 """Unnamed directions in a page."""
 
 
-def page_weights(generator: LoadedGenerator, directions: Directions) -> bytes:
+def page_weights(generator: LoadedGenerator, directions: Directions | None = None) -> bytes:
     """A generator and its directions for the explorer page, as the contents of a .safetensors file.
 
     Batch norm is folded into the weights. Matrices and filters are in half precision, the rest in single:
@@ -33,7 +33,7 @@ def page_weights(generator: LoadedGenerator, directions: Directions) -> bytes:
 
     Args:
         generator: any.
-        directions: those of this generator.
+        directions: those of this generator, if it has any.
     """
     network = fold_batch_norm(generator.network)
     layers = [layer for layer in network if isinstance(layer, nn.Linear | nn.ConvTranspose2d)]
@@ -59,7 +59,7 @@ def page_weights(generator: LoadedGenerator, directions: Directions) -> bytes:
         "latent_size": generator.latent_size,
         "image_size": generator.image_size,
         "widths": [generator.network.first_shape[0], *(layer.weight.shape[0] for layer in layers[2:])],
-        "directions": directions.table(),
+        "directions": directions.table() if directions else [],
     }
     return safetensors.numpy.save(tensors, {"page": json.dumps(description)})
 

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from engine.png import from_pillow, to_pillow
-from gan.latent.arithmetic import Term
-from images.tiles import BACKGROUND, default_font, number_tiles, tile
+from gan.latent.arithmetic import Shift, Term
+from images.fonts import Label, find_labels
+from images.tiles import BACKGROUND, number_tiles, tile
 
 EXEMPLAR_ROWS = 3
 
@@ -19,14 +20,16 @@ Images = NDArray[np.uint8]
 
 
 def arithmetic_figure(
-    terms: Sequence[Term], exemplars: Sequence[Images], means: Images, neighbours: Images
+    terms: Sequence[Term | Shift], exemplars: Sequence[Images], means: Images, neighbours: Images
 ) -> Images:
     """Draw the exemplars of each term above the image of their mean, joined by operators, then the result.
 
+    Directions are written by name.
+
     Args:
-        terms: the T terms of the sum, at least 1.
-        exemplars: the images of each term's tiles, uint8 [K, 3, S, S]; they are numbered.
-        means: the images of the terms' mean vectors, uint8 [T, 3, S, S].
+        terms: of the sum; T of them, at least 1, are of faces.
+        exemplars: the images of the tiles of each of these, uint8 [K, 3, S, S]; they are numbered.
+        means: the images of their mean vectors, uint8 [T, 3, S, S].
         neighbours: the result in the centre of its neighbours, uint8 [9, 3, S, S], shown 3 x 3.
 
     Returns:
@@ -34,12 +37,19 @@ def arithmetic_figure(
     """
     side = means.shape[-1]
     blocks: list[Image.Image] = []
-    for index, (term, images) in enumerate(zip(terms, exemplars, strict=True)):
-        if operator := _operator(term.weight, first=index == 0):
+    faces = zip(exemplars, means, strict=True)
+    for index, term in enumerate(terms):
+        operator = _operator(term.weight, first=index == 0)
+        if isinstance(term, Shift):
+            label = find_labels([term.name]).get(term.name, Label(term.name))
+            blocks.append(_text_block(f"{operator} {label.text}".strip(), side, label))
+            continue
+        if operator:
             blocks.append(_text_block(operator, side))
+        images, mean = next(faces)
         columns = math.ceil(len(images) / EXEMPLAR_ROWS)
         numbered = to_pillow(tile(number_tiles(images, term.tiles), columns))
-        blocks.append(_stack(numbered, to_pillow(means[index]), margin=side // 4))
+        blocks.append(_stack(numbered, to_pillow(mean), margin=side // 4))
     blocks += [_text_block("=", side), to_pillow(tile(neighbours, 3))]
     margin = side // 8
     width = sum(block.width for block in blocks) + margin * (len(blocks) + 1)
@@ -65,8 +75,9 @@ def _stack(upper: Image.Image, lower: Image.Image, margin: int) -> Image.Image:
     return block
 
 
-def _text_block(text: str, height: int) -> Image.Image:
-    font = default_font(max(12, height // 4))
+def _text_block(text: str, height: int, label: Label | None = None) -> Image.Image:
+    """A block with a text, in the font of a label or else in the default one."""
+    font = (label or Label(text)).font(max(12, height // 4))
     block = _blank(math.ceil(font.getlength(text)), height)
     ImageDraw.Draw(block).text((block.width / 2, height / 2), text, fill="black", font=font, anchor="mm")
     return block

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -22,7 +22,8 @@ from engine.png import save_png
 from engine.progress import ProgressBar
 from engine.runs import report_write_errors
 from gan.latent import Interpolation, PathFormat
-from gan.latent.arithmetic import Term, evaluate_expression
+from gan.latent.arithmetic import Shift, Term, evaluate_expression
+from gan.latent.directions import Directions
 from gan.latent.figure import arithmetic_figure
 from gan.latent.vectors import Latents, clamp_to_prior, interpolate, neighbours, save_latents
 from images.tiles import GAP, MAX_PIXELS, number_tiles, scale_image, tile
@@ -48,6 +49,22 @@ class LatentSet:
     """For the text chunks: the seed, or the file that contains the vectors."""
     name: str
     """For file names. If two sets share it, the smaller one is the beginning of the other."""
+
+
+def shift_faces(faces: LatentSet, directions: Directions, strengths: Mapping[str, float]) -> LatentSet:
+    """The faces moved along directions; without any, the same.
+
+    Raises:
+        UserError: see `Directions.move`.
+    """
+    words = [f"{name}={strength:g}" for name, strength in strengths.items()]
+    if not words:
+        return faces
+    return LatentSet(
+        directions.move(faces.z, strengths),
+        {**faces.origin, "shift": " ".join(words)},
+        "-".join([faces.name, *words]).replace("=", "_"),
+    )
 
 
 def save_grid(
@@ -161,12 +178,74 @@ def save_interpolation(
     return film, z
 
 
+def save_along(
+    generator: LoadedGenerator,
+    faces: LatentSet,
+    tiles: tuple[int, ...],
+    name: str,
+    directions: Directions,
+    *,
+    reach: float = 3.0,
+    form: PathFormat = "grid",
+    steps: int = 7,
+    loop: bool = False,
+    fps: float = 12.0,
+    scale: float = 1.0,
+    file: Path | None = None,
+) -> tuple[Path, Latents]:
+    """Write some of the faces as they move along a direction, from strength -`reach` to `reach`.
+
+    Args:
+        generator: makes the images.
+        faces: the faces to choose from.
+        tiles: numbers of one or more faces.
+        name: of the direction.
+        directions: contain it.
+        reach: the largest strength, in standard deviations of the prior.
+        form: `grid` (a row for each face), `strip` (all in one row), `gif` or `mp4` (the faces side by side).
+        steps: images of each face, at least 2.
+        loop: whether a film also goes back, so that it repeats smoothly.
+        fps: frames per second of a GIF or an MP4.
+        scale: factor on the images' sides.
+        file: the PNG, GIF or MP4 to write; by default one in the run's folder, named after its content.
+
+    Returns:
+        The path of the file, and the vectors, float32 [M, latent_size], face by face.
+
+    Raises:
+        UserError: there is no such direction; the picture would exceed `MAX_PIXELS`, or cannot be written or
+            encoded.
+    """
+    strengths = [reach * (2 * step / (steps - 1) - 1) for step in range(steps)]
+    strengths += strengths[-2:0:-1] if loop else []
+    z = np.stack([directions.move(faces.z[list(tiles)], {name: strength}) for strength in strengths], axis=1)
+    vectors = z.reshape(-1, z.shape[-1])
+    numbers = [str(number) for number in tiles]
+    parts = [faces.name, "_".join(numbers), name, f"{reach:g}", f"{steps}_steps", *["loop"] * loop]
+    if form in ("grid", "strip"):
+        _check_size(generator, len(vectors), scale)
+        columns = len(strengths) if form == "grid" else len(vectors)
+        picture = tile(_scaled(generator.images(vectors), scale), columns)
+        text = {**faces.origin, "tiles": ",".join(numbers), "along": name, "reach": f"{reach:g}"}
+        path = file or _path(generator, "paths", *parts, form, scale=scale)
+        return _save(path, picture, vectors, generator, text), vectors
+    film = file or _path(generator, "paths", *parts, scale=scale, suffix=f".{form}")
+    _check_size(generator, len(tiles), scale)
+    check_video(film, fps)
+    frames = (tile(_scaled(generator.images(frame), scale), len(tiles)) for frame in z.swapaxes(0, 1))
+    with report_write_errors(film):
+        _save_latents(film, vectors)
+        save_video(film, frames, fps)
+    return film, vectors
+
+
 def save_arithmetic(
     generator: LoadedGenerator,
     faces: LatentSet,
     expression: str,
-    terms: tuple[Term, ...],
+    terms: tuple[Term | Shift, ...],
     *,
+    directions: Directions | None = None,
     clamped: bool = False,
     scale: float = 1.0,
     file: Path | None = None,
@@ -178,6 +257,7 @@ def save_arithmetic(
         faces: the faces to choose from.
         expression: the user's text, for the text chunks and the file name.
         terms: the parsed expression (`gan.latent.arithmetic.parse_expression`).
+        directions: those that are terms of it.
         clamped: whether the result and its neighbours are clamped to the range of the prior.
         scale: factor on the images' sides.
         file: the PNG to write; by default one in the run's folder, named after its content.
@@ -188,17 +268,18 @@ def save_arithmetic(
     Raises:
         UserError: the picture would exceed `MAX_PIXELS`, or cannot be written.
     """
-    result = evaluate_expression(terms, faces.z)
+    result = evaluate_expression(terms, faces.z, directions)
     # Clamp the result too, so that the noise is added to the vector in the centre.
     z = neighbours(clamp_to_prior(result) if clamped else result, NEIGHBOUR_RADIUS, seed=0)
     z = clamp_to_prior(z) if clamped else z
-    tiles = sorted({number for term in terms for number in term.tiles})
-    _check_size(generator, sum(len(term.tiles) for term in terms) + len(terms) + len(z), scale)
+    sets = [term for term in terms if isinstance(term, Term)]
+    tiles = sorted({number for term in sets for number in term.tiles})
+    _check_size(generator, sum(len(term.tiles) for term in sets) + len(sets) + len(z), scale)
     image_of = dict(zip(tiles, _scaled(generator.images(faces.z[tiles]), scale), strict=True))
     picture = arithmetic_figure(
         terms,
-        [np.stack([image_of[number] for number in term.tiles]) for term in terms],
-        _scaled(generator.images([term.mean(faces.z) for term in terms]), scale),
+        [np.stack([image_of[number] for number in term.tiles]) for term in sets],
+        _scaled(generator.images([term.mean(faces.z) for term in sets]), scale),
         _scaled(generator.images(z), scale),
     )
     name = "".join(expression.split()).replace("*", "x")

@@ -1,5 +1,6 @@
 """The explorer's modules, each called in a browser, against what they are a port of."""
 
+import io
 import json
 import math
 import mimetypes
@@ -11,6 +12,7 @@ from statistics import NormalDist
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from engine.errors import UserError
 from gan.export.page_weights import page_weights
@@ -144,6 +146,7 @@ SUMS = [
     ),
     *("−3 – 5,8", "5,5,8", " ((63)) "),
 ]
+DIRECTIONS = made_directions(made_generator())
 MISTAKES = [
     *("", "  ", "3,17 - 64", "3,", "3 +", "+3", "3 17", "(3", "3)", "()", "1.5", "3,1.5", "(3)*2", "3,4*5"),
     *(
@@ -161,7 +164,7 @@ MISTAKES = [
 ]
 
 
-def sum_in_page(page, text, names=()):
+def sum_in_page(page, text, names=NAMES):
     code = """(() => { try { return m.parseSum(...a); } catch (error) { return error.message; } })()"""
     return run(page, "arithmetic", code, [text, 64, list(names)])
 
@@ -177,22 +180,17 @@ def test_a_sum_has_the_value_of_python(page, text):
 @pytest.mark.parametrize("text", MISTAKES)
 def test_a_mistake_in_a_sum_has_the_message_of_python(page, text):
     with pytest.raises(UserError) as error:
-        parse_expression(text, 64)
-    found = sum_in_page(page, text)
-    marked = re.search(r">>.*<<|empty", str(error.value))[0]
-    assert isinstance(found, str)
-    assert marked in found
-    assert len(found) < 300
+        parse_expression(text, 64, DIRECTIONS)
+    assert sum_in_page(page, text) == str(error.value)
 
 
 def test_directions_in_sums(page):
-    terms = sum_in_page(page, "17 + 1.5*smile - glasses", NAMES)
+    terms = sum_in_page(page, "17 + 1.5*smile - glasses")
     assert [(term["direction"], term["weight"]) for term in terms] == [
         (None, 1),
         ("smile", 1.5),
         ("glasses", -1),
     ]
-    assert "smile, glasses, yaw" in sum_in_page(page, "17 + simle", NAMES)
 
 
 def directions_in_page(page, code, argument=None):
@@ -215,7 +213,8 @@ def test_a_locked_direction_stays_and_the_effect_remains(page):
 
 
 def test_nearly_equal_directions_under_a_lock_do_not_explode(page):
-    code = """(d.add({name: "twin", vector: d.get("smile").vector.map((v, i) => v + 0.01 * d.get("yaw").vector[i])}),
+    code = """(
+        d.add({name: "twin", vector: d.get("smile").vector.map((v, i) => v + 0.01 * d.get("yaw").vector[i])}),
         Array.from(d.step({twin: 1}, ["smile"], 20)))"""
     step, _ = directions_in_page(page, code)
     assert np.linalg.norm(step) < 11
@@ -251,14 +250,11 @@ def test_text_in_a_png(page):
         const canvas = document.createElement("canvas");
         const blob = await new Promise((resolve) => canvas.toBlob(resolve));
         const png = m.addText(new Uint8Array(await blob.arrayBuffer()), "face-lab", a);
-        return { bytes: Array.from(png), text: m.readText(png, "face-lab"), other: m.readText(png, "Author") };
+        const [text, other] = ["face-lab", "Author"].map((keyword) => m.readText(png, keyword));
+        return { bytes: Array.from(png), text, other };
     })()"""
     found = run(page, "png", code, "seed=1&face=1.0~smile:1")
     assert (found["text"], found["other"]) == ("seed=1&face=1.0~smile:1", None)
-    import io
-
-    from PIL import Image
-
     with Image.open(io.BytesIO(bytes(found["bytes"]))) as image:
         image.load()
         assert image.text == {"face-lab": "seed=1&face=1.0~smile:1"}
@@ -314,7 +310,9 @@ def test_the_latest_request_wins_and_the_most_urgent_goes_first(page):
     code = """await (async () => {
         const engine = new m.Engine(1), sent = [], workers = [];
         const add = () => {
-            const worker = { postMessage(message) { if (message.z) sent.push([message.z, worker, message.id]); } };
+            const worker = {
+                postMessage(message) { if (message.z) sent.push([message.z, worker, message.id]); },
+            };
             workers.push(worker);
             const ready = engine.add(worker, {});
             worker.onmessage({ data: { ready: true } });
@@ -323,7 +321,10 @@ def test_the_latest_request_wins_and_the_most_urgent_goes_first(page):
         await add();
         await add();
         const results = {};
-        const ask = (z, options) => engine.picture(z, options).then((picture) => { results[z] = picture && picture.data[0]; });
+        const ask = async (z, options) => {
+            const picture = await engine.picture(z, options);
+            results[z] = picture && picture.data[0];
+        };
         const finish = async (z) => {
             const [, worker, id] = sent.find((one) => one[0] === z);
             worker.onmessage({ data: { id, pixels: new Uint8ClampedArray([z, 0, 0, 255]) } });
@@ -353,7 +354,7 @@ def test_a_module_that_a_file_cannot_contain_is_refused(tmp_path: Path):
         'import { one } from "./one.js";\nexport const two = 1;',
     ):
         (tmp_path / "two.js").write_text(text)
-        with pytest.raises(ValueError, match="imports itself|does not support"):
+        with pytest.raises(ValueError, match=r"imports itself|does not support"):
             bundle(tmp_path / "one.js")
 
 

@@ -1,6 +1,6 @@
 // Sums such as "3,17,42 - 5,8,9 + 1.5*smile": the grammar of gan/latent/arithmetic.py.
 
-const MAX_WEIGHT = 1000, MAX_DEPTH = 50;
+const MAX_WEIGHT = 1000, MAX_STRENGTH = 100, MAX_DEPTH = 50;
 const TOKEN = /[0-9]*\.[0-9]+|[0-9]+\.?|[-+*(),]|[\p{L}_][\p{L}\p{N}_]*/uy;
 const isNumber = (text) => /^[0-9.]/.test(text);
 const isName = (text) => /^[\p{L}_]/u.test(text);
@@ -52,10 +52,11 @@ export function parseSum(text, count, names = []) {
       if (token().text !== ")") fail(token().text ? token() : parenthesis, token().text ? "expected + or - or )" : "this parenthesis is never closed");
       advance();
     } else if (isName(text)) {
-      if (!names.includes(text)) fail(token(), names.length ? `there is no such direction; there are ${names.join(", ")}` : "there is no such direction");
+      if (!names.includes(text)) fail(token(), `no such direction; the directions of this generator are ${names.join(", ")}`);
+      if (Math.abs(weight) > MAX_STRENGTH) fail(token(), `the strength of a direction exceeds ${MAX_STRENGTH}`);
       terms.push({ tiles: [], direction: advance().text, weight });
     } else if (!isNumber(text)) {
-      fail(token(), "expected a tile number, a weight or (");
+      fail(token(), "expected a tile number, a direction, a weight or (");
     } else {
       weightOrTiles(weight, terms);
     }
@@ -88,6 +89,9 @@ export function parseSum(text, count, names = []) {
   const terms = [];
   sum(1, terms);
   if (token().text) fail(token(), "expected + or - or the end");
+  if (terms.every(({ direction }) => direction)) {
+    throw new Error(`the expression ${text.slice(0, 60)} has no face: a direction moves one, as in 17 + smile`);
+  }
   return terms;
 }
 

@@ -1,0 +1,97 @@
+"""The table of a generator's directions, and a sheet with a strip of faces for each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.png import save_png
+from engine.runs import report_write_errors
+from gan.generator import LoadedGenerator
+from gan.latent.directions import Direction, Directions
+from gan.latent.vectors import draw
+from images.tiles import BACKGROUND, add_title, scale_image, tile
+
+SHEET = "directions.png"
+SHEET_FACES = 2
+"""Faces in a strip."""
+SHEET_STRENGTHS = (-3, -2, -1, 0, 1, 2, 3)
+MIN_SIDE = 64
+"""Smaller images are enlarged for the sheet."""
+
+COLUMNS = (
+    ("effect", "effect", "{:+.2f}"),
+    ("leak", "leak", "{:.2f}"),
+    ("random_leak", "random", "{:.2f}"),
+    ("monotone", "monotone", "{:.0%}"),
+    ("identity", "identity", "{:.2f}"),
+    ("realism", "realism", "{:.2f}"),
+    ("agreement", "agreement", "{:.2f}"),
+)
+"""Score, its title and its format."""
+
+
+def table(directions: Mapping[str, Direction]) -> str:
+    """The scores of directions that have any, a line for each."""
+    names = [name for name, one in directions.items() if "effect" in one.scores]
+    width = max(map(len, ["direction", *names]))
+    lines = [" ".join([f"{'direction':<{width}}", *(f"{title:>9}" for _, title, _ in COLUMNS)])]
+    for name in names:
+        scores = directions[name].scores
+        cells = [_cell(scores.get(key), form) for key, _, form in COLUMNS]
+        found = f"{directions[name].source}; {scores.get('checker')}"
+        lines.append(" ".join([f"{name:<{width}}", *(f"{cell:>9}" for cell in cells), f" {found}"]))
+    return "\n".join([f"{lines[0]}  found by; measured by", *lines[1:]])
+
+
+def save_sheet(generator: LoadedGenerator, directions: Directions, path: Path) -> None:
+    """Write a PNG with a strip for each direction: the same faces, moved from -3 to 3.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    z = draw(SHEET_FACES, generator.latent_size, generator.seed)
+    scale = max(1, -(-MIN_SIDE // generator.image_size))
+    strips = []
+    for name, direction in directions.by_name.items():
+        moved = np.stack([directions.move(z, {name: strength}) for strength in SHEET_STRENGTHS], 1)
+        images = generator.images(moved.reshape(-1, z.shape[1]))
+        strip = tile(np.stack([scale_image(image, scale) for image in images]), len(images))
+        strips.append(add_title(strip, caption(name, direction)))
+    with report_write_errors(path):
+        save_png(path, _below(strips), {"run": generator.run.resolve().name, "step": generator.step})
+
+
+def caption(name: str, direction: Direction) -> str:
+    """A direction's name and scores, for a picture."""
+    scores = direction.scores
+    parts = [
+        f"{title} {form.format(scores[key])}"
+        for key, title, form in (
+            ("effect", "effect", "{:+.2f}"),
+            ("leak", "leak", "{:.2f}"),
+            ("random_leak", "random leak", "{:.2f}"),
+            ("share", "share of the change", "{:.1%}"),
+        )
+        if scores.get(key) is not None
+    ]
+    return f"{name}, by {direction.source}: -3 to 3{''.join(f'; {part}' for part in parts)}"
+
+
+def _cell(value: Any, form: str) -> str:
+    return "" if value is None else form.format(value)
+
+
+def _below(pictures: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """Join pictures uint8 [3, H, W] of any widths, below one another."""
+    width = max(picture.shape[2] for picture in pictures)
+    padding = [(0, 0), (0, 4)]
+    padded = [
+        np.pad(picture, [*padding, (0, width - picture.shape[2])], constant_values=BACKGROUND)
+        for picture in pictures
+    ]
+    return np.concatenate(padded, axis=1)
