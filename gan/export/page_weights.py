@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import safetensors.numpy
@@ -11,11 +12,15 @@ from torch import nn
 
 from gan.export.onnx_file import fold_batch_norm
 from gan.generator import LoadedGenerator
-from gan.latent.directions import Directions
+from gan.latent.directions import Direction, Directions
+from gan.latent.leading import sefa
+from gan.latent.regression import eigenvectors
 
 FORMAT = "face-lab page 1"
 LEADING = 8
-"""Unnamed directions in a page."""
+"""Unnamed directions in a page whose generator has none."""
+UNNAMED = re.compile(r"(leading|sefa)_\d+")
+SOURCE = "change of the first features"
 
 
 def page_weights(generator: LoadedGenerator, directions: Directions | None = None) -> bytes:
@@ -25,9 +30,9 @@ def page_weights(generator: LoadedGenerator, directions: Directions | None = Non
 
     - `layer0.weight` [C * side * side, latent_size], `layer1.weight` ... `layer4.weight` [in, out, 5, 5] of
       the transposed convolutions, each with its `bias`;
-    - `directions` [K, latent_size], the named ones, if there are any;
-    - `leading` [8, latent_size], unnamed ones (`leading_directions`), and `metric` [latent_size,
-      latent_size], from which they come: how much the first features change along each direction.
+    - `directions` [K, latent_size], with unnamed ones among them;
+    - `metric` [latent_size, latent_size]: how much the first features change along each direction
+      (`gan.latent.leading.sefa`), with a mean of 1 on its diagonal.
 
     The metadata says which generator it is, without paths of this machine, and has the directions' scores.
 
@@ -41,14 +46,11 @@ def page_weights(generator: LoadedGenerator, directions: Directions | None = Non
     for index, layer in enumerate(layers):
         tensors[f"layer{index}.weight"] = layer.weight.cpu().half().contiguous().numpy()
         tensors[f"layer{index}.bias"] = layer.bias.cpu().float().contiguous().numpy()
-    projection = layers[0].weight.cpu().double().numpy()
-    metric = projection.T @ projection
+    metric = sefa(generator)
     tensors["metric"] = (metric / np.trace(metric) * len(metric)).astype(np.float32)
-    tensors["leading"] = leading_directions(metric)
-    if directions.by_name:
-        tensors["directions"] = np.stack([one.vector for one in directions.by_name.values()]).astype(
-            np.float32
-        )
+    directions = with_unnamed(generator, directions)
+    vectors = np.stack([one.vector for one in directions.by_name.values()])
+    tensors["directions"] = vectors.astype(np.float32)
     description = {
         "format": FORMAT,
         "run": generator.run.resolve().name,
@@ -59,23 +61,16 @@ def page_weights(generator: LoadedGenerator, directions: Directions | None = Non
         "latent_size": generator.latent_size,
         "image_size": generator.image_size,
         "widths": [generator.network.first_shape[0], *(layer.weight.shape[0] for layer in layers[2:])],
-        "directions": directions.table() if directions else [],
+        "directions": directions.table(),
     }
     return safetensors.numpy.save(tensors, {"page": json.dumps(description)})
 
 
-def leading_directions(metric: NDArray[np.float64], count: int = LEADING) -> NDArray[np.float32]:
-    """The directions that change the first layer's features most: SeFa (Shen and Zhou 2021).
-
-    Args:
-        metric: W'W of the first layer's weights W, with batch norm folded in, [latent_size, latent_size].
-        count: number of directions.
-
-    Returns:
-        float32 [count, latent_size], or fewer if the latent space has fewer dimensions: eigenvectors of
-        length 1, by falling eigenvalue. The largest value of each is positive.
-    """
-    _, vectors = np.linalg.eigh(metric)
-    leading = vectors.T[::-1][:count]
-    signs = np.sign(leading[np.arange(len(leading)), np.abs(leading).argmax(axis=1)])
-    return (leading * signs[:, None]).astype(np.float32)
+def with_unnamed(generator: LoadedGenerator, directions: Directions | None) -> Directions:
+    """These directions and, unless they contain unnamed ones already, the leading ones of SeFa."""
+    known = directions or Directions(generator.digest)
+    if any(UNNAMED.fullmatch(name) for name in known.names):
+        return known
+    vectors, _ = eigenvectors(sefa(generator))
+    found = {f"sefa_{i}": Direction(vector, SOURCE) for i, vector in enumerate(vectors[:LEADING], 1)}
+    return known.with_directions(found)

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from engine.ema import estimate_batch_norm_statistics
 from gan.config import Settings
-from gan.generator import LoadedGenerator, estimate_batch_norm
+from gan.generator import LoadedGenerator
 from gan.latent.directions import Direction, Directions
 from gan.networks import Generator
 
@@ -27,7 +28,7 @@ def made_generator(
             if "layers" in name and weight.dim() == 1:
                 weight.uniform_(-0.3, 0.3) if name.endswith("bias") else weight.uniform_(0.7, 1.3)
         network.layers[-2].weight *= 8
-    estimate_batch_norm(network, seed)
+    estimate_batch_norm_statistics(network, [torch.rand(16, latent_size) * 2 - 1])
     settings = Settings(generator_widths=widths, latent_size=latent_size, image_size=side, seed=1)
     return LoadedGenerator(network.eval(), Path("made"), Path("made/best.pt"), 5, "ema", settings)
 

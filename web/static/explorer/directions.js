@@ -12,7 +12,7 @@ const IDENTITY = 4;
  * @typedef {object} Direction
  * @property {string} name which a sum can contain.
  * @property {Float64Array} vector of length 1, in the Gaussian coordinate.
- * @property {"named"|"own"|"leading"} kind of a run, learnt in this page, or unnamed.
+ * @property {"named"|"own"|"unnamed"} kind of a run, learnt in this page, or unnamed.
  * @property {object} scores as directions.py measured them; empty if nobody did.
  */
 

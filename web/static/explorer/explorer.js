@@ -20,6 +20,7 @@ import { fromText } from "./vectors.js";
 import { setUpWall } from "./wall.js";
 
 const MAX_WORKERS = 2;
+const UNNAMED = /^(leading|sefa)_\d+$/;
 
 async function start() {
   const assets = await loadAssets();
@@ -60,11 +61,8 @@ function rows({ shape: [count, size], data }) {
 }
 
 function readDirections({ directions: table }, tensors) {
-  const named = tensors.directions ? rows(tensors.directions) : [];
-  return [
-    ...table.map(({ name, source, ...scores }, i) => ({ name, source, scores, kind: "named", vector: named[i] })),
-    ...rows(tensors.leading).map((vector, i) => ({ name: `unnamed_${i + 1}`, kind: "leading", vector })),
-  ];
+  const vectors = rows(tensors.directions);
+  return table.map(({ name, source, ...scores }, i) => ({ name, source, scores, kind: UNNAMED.test(name) ? "unnamed" : "named", vector: vectors[i] }));
 }
 
 /** Directions that were learnt in the page are part of its state. */

@@ -4,7 +4,6 @@ import { element, say } from "../shared/shell.js";
 import { learnIdentity } from "./identity.js";
 
 const RANGE = 3;
-const SHOWN_UNNAMED = 8;
 
 /** @param {import("./lab.js").Lab} lab */
 export function setUpSliders(lab) {
@@ -24,7 +23,7 @@ export function setUpSliders(lab) {
     rowsByName = new Map(directions.all.map((direction) => [direction.name, row(lab, direction)]));
     const of = (kinds) => directions.all.filter(({ kind }) => kinds.includes(kind)).map(({ name }) => rowsByName.get(name).box);
     named.replaceChildren(...of(["named", "own"]));
-    unnamed.replaceChildren(...of(["leading"]).slice(0, SHOWN_UNNAMED));
+    unnamed.replaceChildren(...of(["unnamed"]));
     if (!named.childElementCount) {
       named.append(element("p", { className: "soft small", textContent: "This generator has no named directions yet: label some faces here, or run directions.py." }));
     }
