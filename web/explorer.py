@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
+import io
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from engine.errors import UserError
+from engine.png import to_pillow
 from web.context import Context
+
+if TYPE_CHECKING:
+    from gan.metrics.nearest import TrainingImages
+
+MAX_QUESTION = 2**20
+"""Bytes of a request with a latent vector."""
 
 
 def routes(context: Context) -> list[BaseRoute]:
@@ -18,6 +34,7 @@ def routes(context: Context) -> list[BaseRoute]:
     explorer = _Explorer(context)
     return [
         Route("/api/explorer/weights", explorer.weights),
+        Route("/api/explorer/nearest", explorer.nearest, methods=["POST"]),
         Route("/api/explorer/photo", explorer.photo_status),
     ]
 
@@ -26,11 +43,21 @@ class _Explorer:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._weights: bytes | None = None
+        self._photos: TrainingImages | None = None
 
     async def weights(self, request: Request) -> Response:
         """The generator for the page: see `gan.export.page_weights`."""
         content = await self._context.compute(self._load_weights)
         return Response(content, media_type="application/octet-stream", headers={"Cache-Control": "no-cache"})
+
+    async def nearest(self, request: Request) -> Response:
+        """The training images nearest to a face: `{"z": text}` to `{"faces": [{"image", "distance"}]}`."""
+        z = decode_vector(await request.body())
+        return JSONResponse(await self._context.compute(self._find_nearest, z))
+
+    async def photo_status(self, request: Request) -> Response:
+        """Whether a photo can become a face to edit."""
+        return JSONResponse({"available": False})
 
     def _load_weights(self) -> bytes:
         if self._weights is None:
@@ -41,6 +68,53 @@ class _Explorer:
             self._weights = page_weights(generator, Directions.of(generator))
         return self._weights
 
-    async def photo_status(self, request: Request) -> Response:
-        """Whether a photo can become a face to edit."""
-        return JSONResponse({"available": False})
+    def _find_nearest(self, z: NDArray[np.float32]) -> dict[str, Any]:
+        generator = self._context.generator()
+        if len(z) != generator.latent_size:
+            raise UserError(f"a latent vector has {generator.latent_size} values, not {len(z)}")
+        images, distances = self._training_images().nearest(generator.images(z[None])[0])
+        return {
+            "faces": [
+                {"image": data_address(image), "distance": float(distance)}
+                for image, distance in zip(images, distances, strict=True)
+            ]
+        }
+
+    def _training_images(self) -> TrainingImages:
+        if self._photos is None:
+            from gan.config import read_info
+            from gan.metrics.nearest import TrainingImages
+            from gan.metrics.references import load_reference
+
+            generator = self._context.generator()
+            if generator.is_file:
+                raise UserError("an exported generator does not name its training images")
+            faces = load_reference(read_info(generator.run), None).faces
+            self._photos = TrainingImages.of(faces.images[faces.train])
+        return self._photos
+
+
+def decode_vector(body: bytes) -> NDArray[np.float32]:
+    """The latent vector of a request, float32 [size]: JSON with base64url of its values as `z`.
+
+    Raises:
+        UserError: it is not one.
+    """
+    try:
+        if len(body) > MAX_QUESTION:
+            raise ValueError
+        text = json.loads(body)["z"]
+        data = base64.b64decode(text + "=" * (-len(text) % 4), altchars="-_", validate=True)
+        z = np.frombuffer(data, "<f4").astype(np.float32)
+        if not len(z) or not np.isfinite(z).all():
+            raise ValueError
+    except (ValueError, KeyError, TypeError, RecursionError, binascii.Error):
+        raise UserError("the request has no latent vector") from None
+    return z
+
+
+def data_address(image: NDArray[np.uint8]) -> str:
+    """An image, uint8 [3, H, W], as a data: address of a PNG."""
+    buffer = io.BytesIO()
+    to_pillow(image).save(buffer, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -4,6 +4,8 @@ import { element, request, say } from "../shared/shell.js";
 import { paint } from "./tiles.js";
 import { toText } from "./vectors.js";
 
+const NOTE = element("p", { className: "soft small note", textContent: "Nearest training photos. Distances are multiples of that between a photo and the most similar other one; much below 1 would be a copy." });
+
 /**
  * @param {import("./lab.js").Lab} lab
  * @param {boolean} hasServer
@@ -24,8 +26,8 @@ function setUpNearest(lab) {
     try {
       const { faces } = await request("/api/explorer/nearest", { method: "POST", body: JSON.stringify({ z: toText(lab.vector(lab.store.state.face)) }) });
       if (mine !== number) return;
-      box.replaceChildren(...faces.map(({ image, name, distance }) =>
-        element("figure", {}, element("img", { src: image, alt: name, title: name }), element("figcaption", { textContent: distance.toFixed(2) }))));
+      box.replaceChildren(NOTE.cloneNode(true), ...faces.map(({ image, distance }) =>
+        element("figure", {}, element("img", { src: image, alt: "A training photo" }), element("figcaption", { textContent: distance.toFixed(2) }))));
       box.hidden = false;
     } catch (error) {
       say(error.message, { bad: true });
