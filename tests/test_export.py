@@ -1,3 +1,4 @@
+import base64
 import re
 import shutil
 from functools import partial
@@ -7,7 +8,10 @@ import numpy as np
 import pytest
 
 from engine.png import load_png
+from gan.export.page_weights import page_weights
+from gan.generator import load_generator
 from tests.in_process import call
+from tests.web.made_generator import made_directions
 
 export, sample = partial(call, "export.py"), partial(call, "sample.py")
 
@@ -53,10 +57,33 @@ def test_a_file_can_be_exported_again_and_half_precision_states_its_error(run, t
     assert "of 255 on average" in lines[0]
 
 
+def test_a_page_contains_the_generator_and_its_directions(run, tmp_path):
+    file = tmp_path / "page.html"
+    code, lines, _ = export(run, file)
+    assert code == 0
+    assert "with no named directions" in lines[0]
+    assert Path(lines[-1]) == file
+    generator = load_generator(run)
+    made_directions(generator).save(run / "directions.safetensors")
+    code, lines, _ = export(run, file)
+    assert "with 3 named directions" in lines[0]
+    stored = base64.b64decode(re.search(r'id="weights">([^<]*)<', file.read_text())[1])
+    assert stored == page_weights(generator, made_directions(generator))
+    assert str(tmp_path) not in file.read_text()
+
+
+def test_a_page_that_would_be_too_large_is_refused(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("web.page_file.MAX_BYTES", 100_000)
+    code, _, error = export(run, tmp_path / "page.html")
+    assert code == 2
+    assert re.search(r"the page would have 0\.\d MB, more than 0: this generator is too large", error)
+    assert not (tmp_path / "page.html").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("faces.txt",), r"FILE must end in \.safetensors or \.onnx, not \.txt"),
+        (("faces.txt",), r"FILE must end in \.safetensors, \.onnx or \.html, not \.txt"),
         (("faces",), r"FILE must end in .*, not faces"),
         (("faces.onnx", "--half"), r"--half is for \.safetensors"),
         ((), r"give \[RUN\] FILE, one or two paths, not 0"),

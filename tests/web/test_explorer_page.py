@@ -234,7 +234,7 @@ def test_a_morph_plays_and_is_saved(page, generator):
         assert (film.n_frames, film.size) == (10, (192, 192))
         film.seek(5)
         middle = np.asarray(film.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BOX)).transpose(2, 0, 1)
-    assert np.abs(middle.astype(int) - image(generator, b)).mean() < 12
+    assert np.corrcoef(middle.ravel(), image(generator, b).ravel())[0, 1] > 0.8
     half = page.evaluate("lab.vector(lab.store.state.slots[0])[0]")
     assert half == pytest.approx(float(a[0]))
     if page.locator(
