@@ -14,7 +14,8 @@ from tyro.conf import Positional, arg
 from engine.cli import parse
 from engine.errors import UserError, missing_extra, run_script
 from engine.files import is_file
-from engine.runs import find_run, runs_in
+from engine.lock import is_locked
+from engine.runs import DEFAULT_KIND, find_run, has_checkpoint, runs_in
 from engine.settings import Device, Groups
 from gan.config import is_generator_file
 from web.address import HOST
@@ -88,7 +89,19 @@ def main() -> None:
         detector=arguments.detector,
         device=arguments.device,
     )
-    serve(context, host=arguments.host, port=arguments.port, browser=arguments.browser)
+    start = start_path(run)
+    serve(context, host=arguments.host, port=arguments.port, browser=arguments.browser, start=start)
+
+
+def start_path(run: Path | None) -> str:
+    """The page to open: the explorer for a GAN that has ended, the training page for other runs."""
+    if run is not None and not run.is_dir():
+        return "/explorer"
+    from web.library import read_config
+
+    if run is None or is_locked(run) or read_config(run)["kind"] != DEFAULT_KIND or not has_checkpoint(run):
+        return "/training"
+    return "/explorer"
 
 
 if __name__ == "__main__":

@@ -17,23 +17,13 @@ from engine.errors import UserError, run_script
 from engine.files import is_file
 from engine.runs import report_write_errors, sample_grids
 from engine.settings import Groups
+from gan.curves import PANELS
 from gan.options import PictureArguments, RunArguments
 from images import VideoFormat
 
 if TYPE_CHECKING:
-    from images.plots import Mark, Metrics, Panels
+    from images.plots import Mark, Metrics
 
-PANELS: Panels = (
-    ("loss [nats]", {"loss/discriminator": "D", "loss/generator": "G"}),
-    ("probability of being real", {"probability/real": "D(x)", "probability/fake": "D(G(z))"}),
-    (
-        "accuracy of D, augmentation",
-        {"accuracy/real": "real", "accuracy/fake": "generated", "augmentation/share": "share augmented"},
-    ),
-    ("gradient norm", {"gradient/discriminator": "D", "gradient/generator": "G"}),
-    ("KID to held-out images", {"score/kid": "EMA of G", "score/kid_raw": "weights of the last step"}),
-    ("compared with real images", {"score/coverage": "coverage", "score/diversity": "diversity"}),
-)
 RANKED_BY = "score/kid"
 FILM_ONLY = ("fps", "hold")
 FILM_SUFFIXES: dict[str, VideoFormat] = {".gif": "gif", ".mp4": "mp4"}

@@ -8,43 +8,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.best import SMOOTHED, BestTracker
+from engine.best import BestTracker
 from engine.cli import parse
 from engine.errors import UserError, run_script
 from engine.files import is_file
-from engine.lock import is_locked
-from engine.runs import (
-    DEFAULT_KIND,
-    INTERRUPTED,
-    checkpoints,
-    gave_up,
-    has_checkpoint,
-    last_event,
-    numbered_folders,
-    step_of,
-)
+from engine.runs import DEFAULT_KIND, checkpoints, numbered_folders, step_of
+from lab.kinds import KINDS, Kind
+from lab.run_state import run_state
 
 HEADER = ("run", "images", "steps", "best score", "size", "state")
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A kind of run."""
-
-    script: str
-    metric: str
-    """The score that ranks the steps, in metrics.jsonl."""
-    label: str
-    smoothed: int
-    """Number of scores in a row whose mean is compared."""
-
-
-KINDS = {
-    "gan": Kind("train_gan.py", "score/kid", "KID", SMOOTHED),
-    "landmarks": Kind("train_landmarks.py", "score/nme", "NME", 1),
-    "classifier": Kind("train_classifier.py", "score/error", "error", 1),
-}
-"""By the name in config.json."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +72,7 @@ def describe(run: Path) -> tuple[str, ...]:
         logged, best = _read_metrics(run, KINDS.get(kind))
         saved = step_of(checkpoints(run)[-1]) if checkpoints(run) else 0
         step = max(logged, saved)
-        state = _state(run, step, saved, steps, settings.get("minutes"))
+        state = run_state(run, step, saved, steps, settings.get("minutes"))
         progress = f"{step:,}" + (f" of {steps:,}" if steps and step < steps else "")
         return (run.name, f"{images:,}", progress, best, size, state)
     except FileNotFoundError:
@@ -110,20 +82,6 @@ def describe(run: Path) -> tuple[str, ...]:
     except (ValueError, TypeError, AttributeError, LookupError, RecursionError):
         reason = "has a damaged config.json or metrics.jsonl"
     return (run.name, "", "", "", size, f"not a run: {reason}")
-
-
-def _state(run: Path, step: int, saved: int, steps: int | None, minutes: float | None) -> str:
-    if is_locked(run):
-        return "running"
-    if gave_up(run):
-        return "gave up, see events.txt"
-    if steps is not None and step >= steps:
-        return "ended"
-    if not has_checkpoint(run):
-        return "interrupted, has no checkpoint"
-    interrupted = last_event(run).startswith(f"step {step}: {INTERRUPTED}")
-    # A run that ends in time is saved at its last step; a killed one has logged more, as a rule.
-    return "ended" if minutes is not None and saved >= step and not interrupted else "interrupted"
 
 
 def _read_metrics(run: Path, kind: Kind | None) -> tuple[int, str]:

@@ -34,6 +34,7 @@ def _train(argv: list[str], dry_run: bool, world: World) -> int:
     from gan.rollback import UnrecoverableError
     from gan.setup import load_data, make_plan, make_trainer, make_validator, open_gan_run
     from gan.summary import summary
+    from web.address import watch_hint
 
     if world.on_rank_zero(lambda: _has_given_up(world)):
         return EXIT_DIVERGED
@@ -54,7 +55,7 @@ def _train(argv: list[str], dry_run: bool, world: World) -> int:
     trainer = make_trainer(plan, data, world)
     validator = make_validator(plan, data) if world.is_rank_zero else None
     with open_gan_run(plan, data, trainer, validator, Path(folder).resolve().name) as (run, loop):
-        notes = [f"images it learns from: {run / 'real.png'}"]
+        notes = [f"images it learns from: {run / 'real.png'}", watch_hint(run)]
         if not (plan.resumed or loop.fine_tuned):
             notes += milestones.preview(plan.settings, len(data.training_indices))
         outcome = run_loop(loop, run, notes, UnrecoverableError)

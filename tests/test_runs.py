@@ -17,7 +17,7 @@ from faces.recognition.settings import TASK_NAME as CLASSIFIER
 from faces.recognition.trainer import ClassifierTrainer
 from gan.loop import GanLoop
 from gan.trainer import Trainer
-from runs import KINDS
+from lab.kinds import KINDS
 from tests.in_process import call
 
 runs = partial(call, "runs.py")

@@ -13,20 +13,15 @@ from engine.errors import UserError
 from engine.files import atomic_write
 from engine.png import save_png
 from engine.runs import report_write_errors
+from faces.recognition.curves import PANELS
 from faces.recognition.folder import LabelledImages
 from faces.recognition.pictures import Mistake, draw_mistakes, save_class_chart, save_confusion_chart
 from faces.recognition.recognizer import load_recognizer
 from faces.recognition.scores import ClassScore, accuracy, balanced_accuracy, class_scores, confusion_matrix
 from faces.tables import write_csv
 from images.fonts import INSTALL_HINT, Label, find_labels
-from images.plots import Panels, read_metrics, save_curves
+from images.plots import read_metrics, save_curves
 
-PANELS: Panels = (
-    ("loss [nats]", {"loss/training": "training", "score/loss": "held out"}),
-    ("accuracy", {"accuracy/training": "training", "score/accuracy": "held out"}),
-    ("balanced accuracy", {"score/balanced_accuracy": "held out"}),
-    ("gradient norm", {"gradient/norm": "all weights"}),
-)
 MAX_MISTAKES = 32
 """Images in mistakes.png."""
 LUMA = (0.299, 0.587, 0.114)

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from engine.errors import UserError
+from gan.curves import PANELS
 from images.plots import read_metrics, save_curves
-from plot_run import PANELS
 
 
 def test_metrics_have_one_value_per_logged_step(tiny_run: Path):
