@@ -1,0 +1,227 @@
+"""Find the latent vectors whose images come nearest to given ones.
+
+    inverter = Inverter(generator, encoder)
+    found = inverter.invert(images)             # uint8 [N, 3, S, S], of any faces
+    found.z                                     # float32 [N, latent_size], in [-1, 1]
+
+The search starts from an encoder's estimate and from random draws (Zhu et al. 2016), takes steps of Adam
+(Kingma and Ba 2015) from all of them, and finishes the best by L-BFGS (Liu and Nocedal 1989). It works in the
+Gaussian coordinate u (`gan.inversion.coordinates`), in which the prior is |u|² / 2. Its objective is
+
+    RESIDUALS / 2 * log(distance) + |u|² / 2,
+
+the negative log posterior of u if the image differs from the target by Gaussian noise of unknown variance.
+So the prior weighs as much as the generator fits badly: it hardly moves the result on the generator's own images,
+and keeps the vectors of photos near those that the generator was trained with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from engine.device import exact_float32
+from gan.generator import LoadedGenerator
+from gan.inversion.coordinates import to_u, to_z
+from gan.inversion.distance import Distance, TargetDistance
+from gan.inversion.encoder import Encoder, Progress
+from gan.inversion.features import FeatureMaps, RandomFeatures
+from gan.inversion.lbfgs import Objective, minimize
+from gan.latent.vectors import Latents, draw
+from images.tiles import to_float, to_uint8
+
+RESIDUALS = 1000.0
+"""Pixels and features that count as independent; each image has far more, but neighbours err alike."""
+SMALLEST_DISTANCE = 1e-7
+"""Added to a distance: about that of two images that are rounded to the same levels."""
+BATCH = 32
+"""Images that are generated at a time."""
+LEARNING_RATE = 0.1
+LAST_LEARNING_RATE = 0.02
+FEATURE_WEIGHT = 0.03
+"""Of features, in their variances, beside pixels in [-1, 1]."""
+EXAMPLES = 32
+"""Generated images by which features are scaled."""
+DRAW_SCALE = 0.7
+"""Of the draws, in standard deviations of the prior: near the mean the landscape is smoothest."""
+TOLERANCE = 0.05
+"""Decrease of the objective, in nats, in ten steps of L-BFGS below which an image is finished."""
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much work an inversion takes.
+
+    Attributes:
+        draws: random starts beside the encoder's estimate.
+        adam_steps: of Adam from each start.
+        evaluations: of the objective by L-BFGS, at most.
+    """
+
+    draws: int
+    adam_steps: int
+    evaluations: int
+
+
+BEST = Effort(draws=2, adam_steps=40, evaluations=250)
+FAST = Effort(draws=0, adam_steps=0, evaluations=40)
+
+
+@dataclass(frozen=True)
+class Inversion:
+    """Latent vectors of images.
+
+    Attributes:
+        z: float32 [N, latent_size], in [-1, 1].
+        images: their images, uint8 [N, 3, S, S].
+        distance: to the targets, see `gan.inversion.distance`, float64 [N].
+    """
+
+    z: Latents
+    images: NDArray[np.uint8]
+    distance: NDArray[np.float64]
+
+
+class Inverter:
+    """Finds latent vectors for one generator.
+
+    Args:
+        generator: its network's weights get no gradients any more.
+        encoder: gives the first start; None to start from draws alone.
+        extractors: of features to compare beside those of the random network.
+    """
+
+    def __init__(
+        self,
+        generator: LoadedGenerator,
+        encoder: Encoder | None = None,
+        extractors: Sequence[FeatureMaps] = (),
+    ) -> None:
+        self._network, self._encoder = generator.network.requires_grad_(False), encoder
+        self._device = next(self._network.parameters()).device
+        extractors = [RandomFeatures(self._device), *extractors]
+        examples = torch.from_numpy(generator.images(draw(EXAMPLES, generator.latent_size, generator.seed)))
+        self._distance = Distance(extractors, to_float(examples.to(self._device)), FEATURE_WEIGHT)
+
+    def invert(
+        self,
+        images: NDArray[np.uint8],
+        weights: NDArray[np.float32] | None = None,
+        effort: Effort = BEST,
+        *,
+        seed: int = 0,
+        progress: Progress = lambda _: None,
+    ) -> Inversion:
+        """Find the vectors of images. The result for an image does not depend on the others.
+
+        Args:
+            images: uint8 [N, 3, S, S], S the side of the generator's images.
+            weights: of their pixels, float32 [N, S, S]; all alike by default.
+            effort: how much work to spend.
+            seed: of the draws.
+            progress: see `Progress`; called after each step.
+
+        Raises:
+            ValueError: neither an encoder nor draws give a start.
+        """
+        weights = np.ones((len(images), *images.shape[2:]), np.float32) if weights is None else weights
+        starts = range(0, len(images), BATCH)
+        found = []
+        for number, first in enumerate(starts):
+            part = slice(first, first + BATCH)
+            steps = _Steps(effort, progress, number, len(starts))
+            found.append(self._invert(images[part], weights[part], effort, seed, steps))
+        progress(1.0)
+        return Inversion(*(np.concatenate(each) for each in zip(*found, strict=True)))
+
+    def distance_to(self, images: NDArray[np.uint8], weights: NDArray[np.float32]) -> TargetDistance:
+        """The distance of generated images to given ones; for the arguments see `invert`."""
+        targets = to_float(torch.from_numpy(images).to(self._device))
+        return self._distance.to(targets, torch.from_numpy(weights)[:, None].to(self._device))
+
+    def _invert(
+        self,
+        images: NDArray[np.uint8],
+        weights: NDArray[np.float32],
+        effort: Effort,
+        seed: int,
+        steps: _Steps,
+    ) -> tuple[Latents, NDArray[np.uint8], NDArray[np.float64]]:
+        distance = self.distance_to(images, weights)
+
+        def objective(u: Tensor, rows: Tensor) -> Tensor:
+            fit = distance(self._network(to_z(u)), rows)
+            return RESIDUALS / 2 * (fit + SMALLEST_DISTANCE).log() + u.square().sum(1) / 2
+
+        def counted(u: Tensor, rows: Tensor) -> Tensor:
+            steps.advance()
+            return objective(u, rows)
+
+        with exact_float32():
+            best = self._from_all_starts(objective, self._starts(images, effort, seed), effort, steps)
+            u, _ = minimize(counted, best, effort.evaluations, TOLERANCE)
+            with torch.no_grad():
+                z = to_z(u)
+                made = to_uint8(self._network(z))
+                final = distance(to_float(made), torch.arange(len(u), device=self._device))
+        return z.cpu().numpy(), made.cpu().numpy(), final.double().cpu().numpy()
+
+    def estimate(self, images: NDArray[np.uint8]) -> Latents:
+        """The encoder's estimates for images, uint8 [N, 3, S, S]: float32 [N, latent_size]."""
+        assert self._encoder is not None
+        return to_z(self._estimates(images)).cpu().numpy()
+
+    def _estimates(self, images: NDArray[np.uint8]) -> Tensor:
+        targets = to_float(torch.from_numpy(images).to(self._device))
+        return torch.cat([self._encoder.estimate(part) for part in targets.split(BATCH)])
+
+    def _starts(self, images: NDArray[np.uint8], effort: Effort, seed: int) -> Tensor:
+        """Where to start, float32 [N, K, latent_size]: the estimate, then draws, the same for each image."""
+        draws = draw(effort.draws, self._network.latent_size, seed)
+        u = DRAW_SCALE * to_u(torch.from_numpy(draws).to(self._device))
+        starts = u.expand(len(images), -1, -1)
+        if self._encoder is None:
+            if not effort.draws:
+                raise ValueError("without an encoder, an inversion needs draws to start from")
+            return starts
+        return torch.cat([self._estimates(images)[:, None], starts], dim=1)
+
+    def _from_all_starts(self, objective: Objective, starts: Tensor, effort: Effort, steps: _Steps) -> Tensor:
+        """Steps of Adam from all starts [N, K, D], and the best of each image, [N, D]."""
+        count, each, size = starts.shape
+        if each == 1 and not effort.adam_steps:
+            return starts[:, 0]
+        u = starts.reshape(-1, size).clone().requires_grad_()
+        rows = torch.arange(count, device=u.device).repeat_interleave(each)
+        optimizer = torch.optim.Adam([u], LEARNING_RATE, betas=(0.9, 0.99))
+        decay = (LAST_LEARNING_RATE / LEARNING_RATE) ** (1 / max(effort.adam_steps, 1))
+        schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, decay)
+        for _ in range(effort.adam_steps):
+            steps.advance()
+            optimizer.zero_grad()
+            for part, part_rows in zip(u.split(BATCH), rows.split(BATCH), strict=True):
+                objective(part, part_rows).sum().backward()
+            optimizer.step()
+            schedule.step()
+        with torch.no_grad():
+            parts = zip(u.split(BATCH), rows.split(BATCH), strict=True)
+            values = torch.cat([objective(part, part_rows) for part, part_rows in parts]).view(count, each)
+        return u.detach().view(starts.shape)[torch.arange(count, device=u.device), values.argmin(1)]
+
+
+class _Steps:
+    """Reports the share of the steps that are done of one part of the images."""
+
+    def __init__(self, effort: Effort, progress: Progress, part: int, parts: int) -> None:
+        self._total = effort.adam_steps + effort.evaluations + 1
+        self._done, self._progress = 0, progress
+        self._part, self._parts = part, parts
+
+    def advance(self) -> None:
+        self._done += 1
+        self._progress((self._part + min(self._done / self._total, 0.99)) / self._parts)

@@ -1,0 +1,173 @@
+"""Photos edited along named directions: for each, a picture of its faces as they are, fitted, and edited.
+
+The latent vectors are saved beside each picture (.npy): first those of all fitted faces, then those of the
+edited ones.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.files import shorten_stem
+from engine.png import save_png
+from engine.progress import ProgressBar
+from engine.runs import report_write_errors
+from gan.latent.directions import Directions
+from gan.latent.vectors import Latents, save_latents
+from images.decode import UnusableImageError, decode_full
+from images.tiles import number_tiles, scale_image, tile
+from lab.fitting import FittedFace, PhotoFitter
+
+if TYPE_CHECKING:
+    from gan.generator import LoadedGenerator
+
+FOLDER = "edits"
+"""Of the pictures, in the run's folder."""
+NO_FACE = "no face found; --whole-image takes the centre square of a crop"
+MAX_FACES = 32
+"""Faces of one picture; of a larger crowd the most confident are taken."""
+GROUP = 8
+"""Faces that are fitted together, which is faster than one by one."""
+
+Correct = Callable[[Latents, Latents], Latents]
+"""Corrects edited vectors, given the fitted ones."""
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A photo and its fitted faces.
+
+    Attributes:
+        path: of the photo.
+        digest: 8 hex digits of its pixels.
+        faces: the faces, the most confident first.
+    """
+
+    path: Path
+    digest: str
+    faces: list[FittedFace]
+
+
+@dataclass
+class EditReport:
+    """What became of some photos.
+
+    Attributes:
+        pictures: those that were written.
+        lines: one line for each photo that has a picture.
+        problems: one line for each photo without.
+    """
+
+    pictures: list[Path] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+def fit_photos(
+    fitter: PhotoFitter, paths: Sequence[Path], problems: list[str], *, bar: bool = True
+) -> Iterator[Photo]:
+    """Fit the faces of photos, `GROUP` faces or more at a time.
+
+    Args:
+        fitter: finds and fits the faces.
+        paths: of the photos.
+        problems: a line is appended for each photo that cannot be read or has no face.
+        bar: whether to show a progress bar.
+    """
+    waiting: list[tuple[Path, str, list]] = []
+    with ProgressBar(total=len(paths), desc="fitting faces", unit=" photos", disable=not bar) as shown:
+        for number, path in enumerate(paths):
+            try:
+                image = decode_full(path)
+                if found := fitter.finder(image)[:MAX_FACES]:
+                    waiting.append((path, hashlib.sha256(image.tobytes()).hexdigest()[:8], found))
+                else:
+                    problems.append(f"{path}: {NO_FACE}")
+                    shown.update()
+            except UnusableImageError as unusable:
+                problems.append(f"{path}: {unusable}")
+                shown.update()
+            if sum(len(faces) for _, _, faces in waiting) >= GROUP or number == len(paths) - 1:
+                fitted = fitter.fit_faces([face for _, _, faces in waiting for face in faces])
+                for path_fitted, digest, faces in waiting:
+                    yield Photo(path_fitted, digest, fitted[: len(faces)])
+                    fitted = fitted[len(faces) :]
+                    shown.update()
+                waiting = []
+
+
+def edit_photos(
+    generator: LoadedGenerator,
+    photos: Sequence[Photo],
+    directions: Directions,
+    strengths: Mapping[str, float],
+    *,
+    correct: Correct | None = None,
+    scale: float = 1.0,
+    file: Path | None = None,
+) -> EditReport:
+    """Write the picture of each photo.
+
+    Args:
+        generator: makes the images; it may be tuned to the photos.
+        photos: from `fit_photos`.
+        directions: contain the names of `strengths`.
+        strengths: of the edit; without any, the pictures show the fitted faces alone.
+        correct: see `Correct`; None for none.
+        scale: factor on the sides of the images.
+        file: the picture to write, of a single photo; by default one in the run's folder.
+
+    Raises:
+        UserError: a direction does not exist, or a picture cannot be written.
+    """
+    report = EditReport()
+    for photo in photos:
+        fitted = np.stack([face.z for face in photo.faces])
+        edited = directions.move(fitted, strengths) if strengths else fitted[:0]
+        if correct is not None and len(edited):
+            edited = correct(fitted, edited)
+        words = [f"{name}={strength:g}" for name, strength in strengths.items()]
+        path = file or _path(generator, photo, words)
+        z = np.concatenate([fitted, edited])
+        text = {
+            "run": generator.run.resolve().name,
+            "step": generator.step,
+            "weights": generator.weights,
+            "shift": " ".join(words),
+        }
+        with report_write_errors(path):
+            save_latents(path.with_suffix(".npy"), z)  # first, so that no picture lacks its vectors
+            save_png(path, _picture(photo, generator.images(z), scale), text)
+        quality = " and ".join(f"{face.psnr:.1f}" for face in photo.faces[:3])
+        more = ", ..." if len(photo.faces) > 3 else ""
+        count = "a face" if len(photo.faces) == 1 else f"{len(photo.faces)} faces"
+        report.lines.append(f"{photo.path}: {count}, fitted to {quality}{more} dB: {path}")
+        report.pictures.append(path)
+    return report
+
+
+def _picture(photo: Photo, images: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
+    """A row for each face: in the photo, as fitted, and as edited if it was; uint8 [3, H, W]."""
+    count = len(photo.faces)
+    crops = np.stack([face.found.crop for face in photo.faces])
+    columns = [crops, images[:count], images[count:]][: 2 + (len(images) > count)]
+    names = ["photo", "fitted", "edited"][: len(columns)]
+    faces = [scale_image(column[row], scale) for row in range(count) for column in columns]
+    return tile(number_tiles(np.stack(faces), names * count), len(columns))
+
+
+def _path(generator: LoadedGenerator, photo: Photo, words: Sequence[str]) -> Path:
+    """A picture in the run's folder, named after the photo and the edit."""
+    stem = re.sub(r"[^\w.+-]", "_", shorten_stem(photo.path.stem))
+    edit = "-".join(words).replace("=", "_") or "fitted"
+    if len(edit) > 80:
+        edit = hashlib.sha256(edit.encode()).hexdigest()[:12]
+    return generator.run / FOLDER / f"step_{generator.step:06d}-{stem}-{photo.digest}-{edit}.png"
