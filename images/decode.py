@@ -58,8 +58,8 @@ class UnusableImageError(Exception):
     """A file cannot be used as an image. The message gives the reason in a few words."""
 
 
-def decode(path: str | Path, size: int) -> np.ndarray:
-    """Decode the centre square of an image file, upright, to uint8 [3, size, size], RGB.
+def decode(path: str | Path | BinaryIO, size: int) -> np.ndarray:
+    """Decode the centre square of an image file, or of an open one, to uint8 [3, size, size], RGB, upright.
 
     Transparent pixels are blended with white, 16-bit grey is scaled to 8 bits, only the first of several
     frames is read, and colour profiles are ignored. Pillow's antialiasing Lanczos filter resizes the
@@ -73,22 +73,32 @@ def decode(path: str | Path, size: int) -> np.ndarray:
     return _open_and_decode(path, partial(_decode_square, size=size))
 
 
-def decode_full(path: str | Path) -> np.ndarray:
+def decode_full(path: str | Path | BinaryIO, max_pixels: int | None = None) -> np.ndarray:
     """Decode a whole image file, upright, to uint8 [3, H, W], RGB, without resizing; otherwise like `decode`.
+
+    Args:
+        path: the file, or one that is open.
+        max_pixels: limit on its pixels, which are counted before they are decoded; None for Pillow's own.
 
     Raises:
         UnusableImageError: the file is damaged, truncated, too large to be safe, camera raw, or in no
             supported format.
     """
-    return _open_and_decode(path, _decode_whole)
+    return _open_and_decode(path, partial(_decode_whole, max_pixels=max_pixels))
 
 
-def _open_and_decode(path: str | Path, decode_file: Callable[[BinaryIO], np.ndarray]) -> np.ndarray:
-    if Path(path).suffix.lower() in RAW_SUFFIXES:
-        raise UnusableImageError("camera raw: export it as JPEG")
+def _open_and_decode(
+    path: str | Path | BinaryIO, decode_file: Callable[[BinaryIO], np.ndarray]
+) -> np.ndarray:
+    if isinstance(path, str | Path):
+        if Path(path).suffix.lower() in RAW_SUFFIXES:
+            raise UnusableImageError("camera raw: export it as JPEG")
+        opened = partial(Path(path).open, "rb")
+    else:
+        opened = partial(contextlib.nullcontext, path)
     try:
         # Pillow warns about odd metadata; only the pixels matter here.
-        with warnings.catch_warnings(action="ignore"), Path(path).open("rb") as file:
+        with warnings.catch_warnings(action="ignore"), opened() as file:
             try:
                 return decode_file(file)
             except ValueError:
@@ -172,8 +182,10 @@ def _without_text(file: BinaryIO) -> BinaryIO | None:
     return io.BytesIO(b"".join(chunks))
 
 
-def _decode_whole(file: BinaryIO) -> np.ndarray:
+def _decode_whole(file: BinaryIO, max_pixels: int | None) -> np.ndarray:
     with Image.open(file, formats=_formats(file)) as image:
+        if max_pixels is not None and image.width * image.height > max_pixels:
+            raise UnusableImageError(f"too large: more than {max_pixels:,} pixels")
         image.load()  # before reading the orientation, as below
         return _to_array(_to_rgb(image), _orientation(image))
 

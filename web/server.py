@@ -20,7 +20,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from engine.errors import UserError
-from web import explorer, training
+from web import explorer, recogniser, training
 from web.address import PORT
 from web.context import Context
 from web.security import Guard, browsable, is_loopback
@@ -55,6 +55,7 @@ def create_app(context: Context, host: str = "127.0.0.1") -> Starlette:
         Mount("/static", _Files(directory=STATIC)),
         *explorer.routes(context),
         *training.routes(context),
+        *recogniser.routes(context),
     ]
     app = Starlette(
         routes=routes,

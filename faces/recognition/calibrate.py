@@ -33,6 +33,7 @@ from faces.recognition.commands import SCRIPT, CommandResult, find_recognizer, m
 from faces.recognition.face_crops import crop_single_face
 from faces.recognition.folder import load_labelled_images
 from faces.recognition.gallery import Gallery, check_network, empty_gallery, load_gallery, update_gallery
+from faces.recognition.open_set import measure
 from faces.recognition.options import CalibrateArguments
 from faces.recognition.pictures import save_roc_chart
 from faces.tables import write_csv
@@ -136,9 +137,12 @@ def calibrate(arguments: CalibrateArguments) -> CommandResult:
     if arguments.gallery is not None:
         path = arguments.gallery
 
+        best_of_known = np.maximum(result.genuine, result.impostor)
+        open_set = measure("cosine", best_of_known, result.impostor)
+
         def set_threshold(gallery: Gallery) -> Gallery:
             check_network(gallery, path, recognizer.digest)
-            return gallery.with_threshold(threshold)
+            return gallery.with_threshold(threshold, open_set)
 
         update_gallery(path, set_threshold)
         lines.append(f"threshold written to {path}")
@@ -184,7 +188,8 @@ def calibrate_classes(arguments: CalibrateArguments, recognizer: Recognizer) -> 
             f"of the classes' images, {right.mean():.1%} get the right name without the threshold, and "
             f"{kept.mean():.1%} with it"
         )
-    lines.append(f"threshold written to {save_threshold(recognizer, threshold)}")
+    open_set = measure("probability", best[known], strangers)
+    lines.append(f"threshold written to {save_threshold(recognizer, threshold, open_set)}")
     return CommandResult(lines, problems, data.excluded.lines())
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from engine.errors import UserError
 from engine.files import atomic_write
 from engine.runs import report_write_errors
+from faces.recognition.open_set import OpenSet, check_scale, from_json
 
 if TYPE_CHECKING:
     from faces.recognition.recognizer import Recognizer
@@ -26,11 +27,16 @@ def threshold_path(checkpoint: Path) -> Path:
     return checkpoint.with_suffix(f".{FILE}")
 
 
-def save_threshold(recognizer: Recognizer, threshold: float) -> Path:
-    """Write the threshold of a network and return its file. Raises `UserError` if it cannot be written."""
+def save_threshold(recognizer: Recognizer, threshold: float, open_set: OpenSet | None = None) -> Path:
+    """Write the threshold of a network, and what was measured, and return its file.
+
+    Raises:
+        UserError: The file cannot be written.
+    """
     path = threshold_path(recognizer.checkpoint)
     with report_write_errors(path.parent), atomic_write(path) as temporary:
         content = {"network": recognizer.digest, "threshold": threshold}
+        content |= {} if open_set is None else {"open_set": open_set.to_json()}
         temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     return path
 
@@ -52,3 +58,23 @@ def load_threshold(recognizer: Recognizer) -> tuple[float, list[str]]:
     if network != recognizer.digest:
         return 0.0, [f"{path} is of another network, such as an earlier step: calibrate again to use it"]
     return threshold, [f"faces below a probability of {threshold:.4f}, from {path}, are none of the classes"]
+
+
+def load_open_set(recognizer: Recognizer) -> OpenSet | None:
+    """What calibrate measured of a network; None if nothing, or of another network.
+
+    Raises:
+        UserError: The file contains something else.
+    """
+    path = threshold_path(recognizer.checkpoint)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["network"] != recognizer.digest:
+            return None
+        open_set = from_json(content.get("open_set"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        raise UserError(f"{path} cannot be read: calibrate it again") from None
+    check_scale(open_set, "probability", path)
+    return open_set

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -82,9 +83,7 @@ def enroll(arguments: EnrollArguments) -> CommandResult:
         UserError: No image can be enrolled, or one is enrolled under another name; the network is missing or
             is not the gallery's; the gallery cannot be written; the name is invalid.
     """
-    name = normalize_name(arguments.name)
-    if name.casefold() == UNKNOWN:
-        raise UserError(f"identify uses the name {name} for strangers: give another name")
+    name = check_name(arguments.name)
     images = list_photos(arguments.images, arguments.exclude)
     new = None
     if gallery_exists(arguments.gallery):
@@ -105,18 +104,8 @@ def enroll(arguments: EnrollArguments) -> CommandResult:
     if not faces:
         raise UserError(f"none of the {len(problems):,} images can be enrolled; the first is {problems[0]}")
     embeddings = recognizer.embeddings(np.stack([*faces.values()]))
-
-    def add(gallery: Gallery) -> Gallery:
-        check_network(gallery, arguments.gallery, recognizer.digest)
-        for path, embedding in zip(faces, embeddings, strict=True):
-            if others := [other for other in gallery.people_with(embedding) if other != name]:
-                raise UserError(
-                    f"{path} is already enrolled as {others[0]}: leave it out, or remove {others[0]} first; "
-                    "nothing was changed"
-                )
-        return gallery.enroll(name, embeddings)
-
-    before, after = update_gallery(arguments.gallery, add, new)
+    labelled = dict(zip(map(str, faces), embeddings, strict=True))
+    before, after = add_to_gallery(arguments.gallery, recognizer, name, labelled, new)
     lines = [
         f"{name}: {after.people[name]:,} embeddings; {len(after.people):,} people in {arguments.gallery}"
     ]
@@ -124,6 +113,51 @@ def enroll(arguments: EnrollArguments) -> CommandResult:
     if duplicates:
         lines.append(f"{duplicates:,} of {len(embeddings):,} images were already in the gallery")
     return CommandResult(lines, problems, images.excluded.lines())
+
+
+def check_name(name: str) -> str:
+    """A person's name as `normalize_name` returns it. Raises `UserError` if it is invalid or `UNKNOWN`."""
+    name = normalize_name(name)
+    if name.casefold() == UNKNOWN:
+        raise UserError(f"identify uses the name {name} for strangers: give another name")
+    return name
+
+
+def add_to_gallery(
+    path: Path,
+    recognizer: Recognizer,
+    name: str,
+    embeddings: Mapping[str, NDArray[np.float32]],
+    new: Gallery | None = None,
+) -> tuple[Gallery, Gallery]:
+    """Add a person's embeddings to a gallery file.
+
+    Args:
+        path: File of the gallery.
+        recognizer: Network of the embeddings.
+        name: Name, as `check_name` returns it.
+        embeddings: float32 [D] of each image, by what to call it in an error message.
+        new: The gallery to add to if the file does not exist.
+
+    Returns:
+        The gallery before and after.
+
+    Raises:
+        UserError: An image is enrolled under another name; the gallery is of another network, or cannot be
+            read or written.
+    """
+
+    def add(gallery: Gallery) -> Gallery:
+        check_network(gallery, path, recognizer.digest)
+        for image, embedding in embeddings.items():
+            if others := [other for other in gallery.people_with(embedding) if other != name]:
+                raise UserError(
+                    f"{image} is already enrolled as {others[0]}: leave it out, or remove {others[0]} first; "
+                    "nothing was changed"
+                )
+        return gallery.enroll(name, np.stack([*embeddings.values()]))
+
+    return update_gallery(path, add, new)
 
 
 def list_people(arguments: ListArguments) -> CommandResult:

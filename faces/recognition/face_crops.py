@@ -33,6 +33,9 @@ class FaceCrops:
 FaceCropper = Callable[[Path], FaceCrops]
 """Crops the faces of a photo; raises `images.decode.UnusableImageError` if it cannot be read."""
 
+PhotoCropper = Callable[[NDArray[np.uint8]], FaceCrops]
+"""Crops the faces of a decoded photo, uint8 [3, H, W]."""
+
 NO_FACE = "no face found; --whole-image skips face detection"
 
 
@@ -85,6 +88,12 @@ def whole_image_cropper(side: int, centre: float) -> FaceCropper:
 
 
 def detected_face_cropper(side: int, detector: Path | None, enlarge: float) -> FaceCropper:
+    """Crop and align the faces of photo files; see `detected_photo_cropper`."""
+    crop_photo = detected_photo_cropper(side, detector, enlarge)
+    return lambda path: crop_photo(decode_full(path))
+
+
+def detected_photo_cropper(side: int, detector: Path | None, enlarge: float) -> PhotoCropper:
     """Crop and align the faces found by a detector, as prepare_faces.py does.
 
     Args:
@@ -105,8 +114,7 @@ def detected_face_cropper(side: int, detector: Path | None, enlarge: float) -> F
         PrepareArguments(nowhere, nowhere, size=side, smallest=1, enlarge=enlarge, detector=detector)
     )
 
-    def crop(path: Path) -> FaceCrops:
-        photo = decode_full(path)
+    def crop(photo: NDArray[np.uint8]) -> FaceCrops:
         found = [crop for crop in cropper.crops(photo) if crop.rejection_reason != NOT_A_FACE]
         crops = np.stack([crop.image for crop in found]) if found else np.empty((0, 3, side, side), np.uint8)
         return FaceCrops(photo, [crop.detection.box for crop in found], crops)

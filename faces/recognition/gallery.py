@@ -11,6 +11,7 @@ imports torch.
 from __future__ import annotations
 
 import dataclasses
+import json
 import unicodedata
 from collections import Counter
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from engine.errors import UserError
 from engine.files import atomic_write
 from engine.lock import locked
 from faces.recognition.assignment import choose
+from faces.recognition.open_set import OpenSet, check_scale, from_json
 
 FORMAT = 1
 """Version of the file format."""
@@ -60,6 +62,7 @@ class Gallery:
         names: N names, one for each embedding.
         embeddings: float32 [N, D], each of length 1.
         threshold: Minimum similarity for a name; None before calibration.
+        open_set: What similarities mean when strangers are among the faces; None before calibration.
     """
 
     network: str
@@ -67,6 +70,7 @@ class Gallery:
     names: tuple[str, ...]
     embeddings: Embeddings
     threshold: float | None = None
+    open_set: OpenSet | None = None
 
     @property
     def people(self) -> dict[str, int]:
@@ -112,9 +116,24 @@ class Gallery:
         names = tuple(self.names[row] for row in rows)
         return dataclasses.replace(self, names=names, embeddings=self.embeddings[rows])
 
-    def with_threshold(self, threshold: float) -> Gallery:
-        """Set the threshold. Raises `UserError` if it is outside [-1, 1]."""
-        return dataclasses.replace(self, threshold=check_threshold(threshold))
+    def rename(self, name: str, new: str) -> Gallery:
+        """Give a person another name.
+
+        Raises:
+            UserError: The name is not in the gallery, or the new one is invalid or taken.
+        """
+        new = normalize_name(new)
+        self.remove(name)  # raises if there is nobody of this name
+        name = name if name in self.names else normalize_name(name)
+        if new != name and new in self.names:
+            raise UserError(f"{new} is in the gallery already")
+        names = tuple(new if other == name else other for other in self.names)
+        return dataclasses.replace(self, names=names)
+
+    def with_threshold(self, threshold: float, open_set: OpenSet | None = None) -> Gallery:
+        """Set the threshold and, if it is given, the measurement. Raises `UserError` outside [-1, 1]."""
+        open_set = self.open_set if open_set is None else open_set
+        return dataclasses.replace(self, threshold=check_threshold(threshold), open_set=open_set)
 
     def similarities(self, embeddings: ArrayLike) -> NDArray[np.float64]:
         """The best cosines of faces, [M, D], with each person: float64 [M, len(people)], in their order."""
@@ -157,6 +176,7 @@ class Gallery:
                     names=np.array(self.names, dtype=np.str_),
                     vectors=self.embeddings,
                     threshold=np.array(np.nan if self.threshold is None else self.threshold),
+                    open_set=np.array(json.dumps(self.open_set and self.open_set.to_json())),
                 )
         except OSError as error:
             raise UserError(f"the gallery {path} cannot be written: {error.strerror or error}") from None
@@ -199,7 +219,9 @@ def load_gallery(path: str | Path, network: str | None = None) -> Gallery:
                 tuple(map(str, stored["names"])),
                 np.asarray(stored["vectors"], np.float32),
                 None if np.isnan(threshold) else check_threshold(threshold),
+                from_json(json.loads(str(stored["open_set"]))) if "open_set" in stored else None,
             )
+            check_scale(gallery.open_set, "cosine", Path(path))
             valid = gallery.embeddings.ndim == 2 and len(gallery.embeddings) == len(gallery.names)
             if not valid or not np.isfinite(gallery.embeddings).all():
                 raise ValueError("names and embeddings do not match")

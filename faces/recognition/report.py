@@ -15,6 +15,7 @@ from engine.png import save_png
 from engine.runs import report_write_errors
 from faces.recognition.curves import PANELS
 from faces.recognition.folder import LabelledImages
+from faces.recognition.open_set import fit_temperature
 from faces.recognition.pictures import Mistake, draw_mistakes, save_class_chart, save_confusion_chart
 from faces.recognition.recognizer import load_recognizer
 from faces.recognition.scores import ClassScore, accuracy, balanced_accuracy, class_scores, confusion_matrix
@@ -61,6 +62,7 @@ def write_report(run: Path, data: LabelledImages) -> list[str]:
         "balanced_accuracy": balanced_accuracy(confusion),
         "grey_accuracy": accuracy(grey_confusion),
         "grey_balanced_accuracy": balanced_accuracy(grey_confusion),
+        "temperature": fit_temperature(probabilities, true),
     }
     scores = class_scores(confusion, data.classes)
     labels, notes = _make_labels(data.classes)

@@ -5,7 +5,7 @@ import { count, cssVariable, element } from "/static/shared/shell.js";
 
 const HEIGHT = 170;
 const WINDOWS = 30; // the window of the running mean is a curve's length over this, as in plot_run.py
-const SMOOTH_FROM = 60; // points
+const SMOOTH_FROM = 60, POINTS_UP_TO = 30; // values of a curve
 const LOGARITHMIC = ["gradient norm"];
 const DASHES = [[], [6, 4], [2, 3], [8, 3, 2, 3]];
 export const COLOURS = ["--series-1", "--series-2", "--series-3", "--series-4", "--series-5"];
@@ -119,6 +119,7 @@ export class Charts {
     const all = this.#marked == null ? flags : [{ step: this.#marked, text: "", colour: "--soft" }, ...flags];
     ctx.save();
     ctx.font = `${11 * ratio}px system-ui, sans-serif`;
+    [ctx.textAlign, ctx.textBaseline] = ["left", "alphabetic"]; // uPlot leaves its own
     for (const { step, text, colour } of all) {
       const x = Math.round(plot.valToPos(step, "x", true)) + 0.5;
       if (x < bbox.left - ratio || x > bbox.left + bbox.width + ratio) continue;
@@ -171,7 +172,7 @@ export function makeSeries(panel, runs) {
         label: several ? `${label} ${names[runIndex]}` : label,
         colour: COLOURS[(several ? runIndex : curveIndex) % COLOURS.length],
         dash: several ? DASHES[curveIndex % DASHES.length] : [],
-        points: values.length < SMOOTH_FROM,
+        points: values.length < POINTS_UP_TO,
       };
       const smooth = values.length >= SMOOTH_FROM;
       if (smooth && !several) {

@@ -1,0 +1,339 @@
+"""Names for the faces in a photo, by the classifiers and galleries of recognize.py, on its code.
+
+Everything here keeps a core busy or reads files, so it runs in `Context.compute`. torch is imported where a
+network is used.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from starlette.exceptions import HTTPException
+
+from engine.errors import UserError
+from engine.files import is_file
+from engine.png import to_pillow
+from engine.runs import find_checkpoint, has_checkpoint
+from faces.align import central_box
+from faces.detection.opencv import report_detection_errors
+from faces.recognition.class_threshold import load_open_set, load_threshold, save_threshold
+from faces.recognition.commands import add_to_gallery, check_name
+from faces.recognition.face_crops import FaceCrops, PhotoCropper, detected_photo_cropper
+from faces.recognition.gallery import (
+    Gallery,
+    check_network,
+    check_threshold,
+    empty_gallery,
+    gallery_exists,
+    load_gallery,
+    update_gallery,
+)
+from faces.recognition.open_set import (
+    gallery_shares,
+    load_temperature,
+    rough,
+    sharpen,
+    with_unknown,
+)
+from faces.recognition.options import ENLARGE
+from images.decode import decode, decode_full
+from images.tiles import center_crop
+from web.context import Context
+from web.library import Library, read_config
+
+if TYPE_CHECKING:
+    from faces.recognition.recognizer import Recognizer
+
+MAX_PIXELS = 50_000_000
+"""Pixels of a photo."""
+PREVIEW_SIDE, PREVIEW_QUALITY = 1600, 85
+"""Longer side of the photo that the page shows, in pixels, and its JPEG quality."""
+GALLERY = "gallery.npz"
+"""The page's gallery of a classifier, in its run's folder."""
+KEPT = 2
+"""Networks that stay loaded."""
+CLASSES, PEOPLE, GIVEN = "classes", "people", "given"
+"""Sources of names: a classifier's classes, its run's gallery, and the gallery of explore.py --gallery."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where names come from.
+
+    Attributes:
+        name: Unique, such as people/classifiers/0001-people-96px.
+        kind: `CLASSES` or `PEOPLE`.
+        checkpoint: The classifier's file.
+        gallery: File of the gallery, which may not exist yet; None for classes.
+        label: For people.
+    """
+
+    name: str
+    kind: str
+    checkpoint: Path
+    gallery: Path | None
+    label: str
+
+
+class Recognition:
+    """Names faces.
+
+    Args:
+        context: What the pages share.
+        library: Finds the classifiers' runs.
+    """
+
+    def __init__(self, context: Context, library: Library) -> None:
+        self._context, self._library = context, library
+        self._recognizers: dict[tuple[Path, int], Recognizer] = {}
+        self._croppers: dict[int, PhotoCropper] = {}
+
+    def sources(self) -> list[Source]:
+        """All sources of names, the given gallery first, then those of the newest classifier."""
+        found: list[Source] = []
+        for name, run in self._library.names().items():
+            if read_config(run)["kind"] != "classifier" or not has_checkpoint(run):
+                continue
+            checkpoint, short = find_checkpoint(run, None), name.rpartition("/")[2]
+            label = f"people enrolled with {short}"
+            found.append(Source(f"{PEOPLE}/{name}", PEOPLE, checkpoint, run / GALLERY, label))
+            found.append(Source(f"{CLASSES}/{name}", CLASSES, checkpoint, None, f"classes of {short}"))
+        given = self._given(found[0].checkpoint if found else None)
+        return [given, *found] if given else found
+
+    def _given(self, checkpoint: Path | None) -> Source | None:
+        path = self._context.gallery
+        if path is None:
+            return None
+        if gallery_exists(path):
+            recorded = load_gallery(path).checkpoint
+            checkpoint = recorded if is_file(recorded) else checkpoint
+        if checkpoint is None:
+            return None
+        return Source(GIVEN, PEOPLE, checkpoint, path, f"people in {path.name}")
+
+    def find(self, name: str) -> Source:
+        """The source of this name. Raises `HTTPException` 404 if there is none."""
+        for source in self.sources():
+            if source.name == name:
+                return source
+        raise HTTPException(404, "there is no such source of names")
+
+    def describe(self, source: Source) -> dict[str, Any]:
+        """What a page shows of a source: its names, the threshold, and the rates of all thresholds.
+
+        Raises:
+            UserError: A file is damaged, or a gallery is of another network.
+        """
+        recognizer = self._recognizer(source.checkpoint)
+        if source.gallery is None:
+            threshold, _ = load_threshold(recognizer)
+            open_set = load_open_set(recognizer)
+            people = dict.fromkeys(recognizer.classes, 0)
+            scale = "probability"
+        else:
+            gallery = self._gallery(source, recognizer)
+            open_set, people, scale = gallery.open_set, gallery.people, "cosine"
+            threshold = _threshold(gallery)
+        return {
+            "name": source.name,
+            "kind": source.kind,
+            "label": source.label,
+            "names": list(people),
+            "people": people,
+            "scale": scale,
+            "threshold": threshold,
+            "calibrated": open_set is not None and open_set.slope is not None,
+            "thresholds": [] if open_set is None else open_set.to_json()["thresholds"],
+            "false_accept_rates": [] if open_set is None else open_set.to_json()["false_accept_rates"],
+            "strangers": 0 if open_set is None else open_set.strangers,
+            "file": str(source.gallery or source.checkpoint),
+        }
+
+    def faces(self, source: Source, photo: bytes, *, whole: bool) -> dict[str, Any]:
+        """The faces of a photo, with a score and a probability for each name.
+
+        Args:
+            source: Where the names come from.
+            photo: An image file.
+            whole: Take the centre square as the face instead of detecting faces.
+
+        Returns:
+            JSON values: the size of the upright photo, a preview, the names and, of each face, its box, its
+            crop, its scores and its probabilities, the last of which is that of an unknown person.
+
+        Raises:
+            UserError: See `describe`, or the detector cannot be loaded.
+            UnusableImageError: The photo cannot be decoded.
+        """
+        recognizer = self._recognizer(source.checkpoint)
+        pixels = decode_full(io.BytesIO(photo), MAX_PIXELS)
+        if whole:
+            found = _whole(recognizer, photo, pixels)
+        else:
+            with report_detection_errors():
+                found = self._cropper(recognizer.side)(pixels)
+        names, scores, probabilities = self._score(source, recognizer, found.crops)
+        faces = [
+            {
+                "box": [round(float(edge), 1) for edge in box],
+                "crop": _data_url(to_pillow(crop), "PNG"),
+                "scores": [round(float(value), 6) for value in row],
+                "probabilities": [round(float(value), 6) for value in shares],
+            }
+            for box, crop, row, shares in zip(found.boxes, found.crops, scores, probabilities, strict=True)
+        ]
+        preview = to_pillow(pixels)
+        preview.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
+        return {
+            "width": pixels.shape[2],
+            "height": pixels.shape[1],
+            "preview": _data_url(preview, "JPEG", quality=PREVIEW_QUALITY),
+            "names": names,
+            "faces": faces,
+        }
+
+    def _score(
+        self, source: Source, recognizer: Recognizer, crops: NDArray[np.uint8]
+    ) -> tuple[list[str], NDArray[np.float64], NDArray[np.float64]]:
+        """C names, the scores [M, C] that recognize.py compares with the threshold, and probabilities."""
+        if source.gallery is None:
+            names = list(recognizer.classes)
+            if not len(crops):
+                return names, np.empty((0, len(names))), np.empty((0, len(names) + 1))
+            scores = recognizer.probabilities(crops).astype(np.float64)
+            open_set = load_open_set(recognizer) or rough("probability")
+            run = source.checkpoint.parent.parent
+            shares = sharpen(scores, load_temperature(run, recognizer.step))
+        else:
+            gallery = self._gallery(source, recognizer)
+            names = list(gallery.people)
+            if not names or not len(crops):
+                return names, np.empty((len(crops), len(names))), _all_unknown(len(crops), len(names))
+            scores = gallery.similarities(recognizer.embeddings(crops))
+            open_set = gallery.open_set or rough("cosine", gallery.threshold)
+            shares = gallery_shares(scores, open_set)
+        return names, scores, with_unknown(open_set.known(scores.max(1)), shares)
+
+    def enroll(self, source: Source, name: str, crop: bytes) -> dict[str, Any]:
+        """Add a face to a gallery, which is created if it does not exist yet.
+
+        Args:
+            source: With a gallery.
+            name: Of the person.
+            crop: The face as a PNG, as `faces` returned it.
+
+        Returns:
+            See `describe`.
+
+        Raises:
+            UserError: The name is invalid, the face is enrolled as somebody else, or the gallery cannot be
+                written.
+            UnusableImageError: The crop is no image.
+        """
+        name, path = check_name(name), _gallery_path(source)
+        recognizer = self._recognizer(source.checkpoint)
+        face = decode_full(io.BytesIO(crop), MAX_PIXELS)
+        if face.shape != (3, recognizer.side, recognizer.side):
+            raise UserError("the face was cropped for another network: drop the photo again")
+        (embedding,) = recognizer.embeddings(face[None])
+        new = empty_gallery(recognizer.digest, recognizer.checkpoint)
+        add_to_gallery(path, recognizer, name, {"this face": embedding}, new)
+        return self.describe(source)
+
+    def rename(self, source: Source, name: str, new: str) -> dict[str, Any]:
+        """Give a person in a gallery another name; see `describe`. Raises `UserError` if it cannot be."""
+        return self._change(source, lambda gallery: gallery.rename(name, check_name(new)))
+
+    def remove(self, source: Source, name: str) -> dict[str, Any]:
+        """Remove a person from a gallery; see `describe`. Raises `UserError` if there is none."""
+        return self._change(source, lambda gallery: gallery.remove(name))
+
+    def set_threshold(self, source: Source, threshold: float) -> dict[str, Any]:
+        """Keep a threshold, which recognize.py then uses too; see `describe`.
+
+        Raises:
+            UserError: It is out of range, or cannot be written.
+        """
+        if source.gallery is not None:
+            return self._change(source, lambda gallery: gallery.with_threshold(check_threshold(threshold)))
+        if not 0 <= threshold <= 1:
+            raise UserError(f"the threshold must be a probability, from 0 to 1, not {threshold:g}")
+        recognizer = self._recognizer(source.checkpoint)
+        save_threshold(recognizer, threshold, load_open_set(recognizer))
+        return self.describe(source)
+
+    def _change(self, source: Source, change: Callable[[Gallery], Gallery]) -> dict[str, Any]:
+        update_gallery(_gallery_path(source), change)
+        return self.describe(source)
+
+    def _gallery(self, source: Source, recognizer: Recognizer) -> Gallery:
+        path = _gallery_path(source)
+        if not gallery_exists(path):
+            return empty_gallery(recognizer.digest, recognizer.checkpoint)
+        gallery = load_gallery(path)
+        check_network(gallery, path, recognizer.digest)
+        return gallery
+
+    def _recognizer(self, checkpoint: Path) -> Recognizer:
+        try:
+            key = checkpoint, checkpoint.stat().st_mtime_ns  # a training replaces its best checkpoint
+        except OSError as error:
+            raise UserError(f"{checkpoint} cannot be read: {error.strerror}") from None
+        if key not in self._recognizers:
+            from faces.recognition.recognizer import load_recognizer  # imports torch, which takes seconds
+
+            while len(self._recognizers) >= KEPT:
+                del self._recognizers[next(iter(self._recognizers))]
+            self._recognizers[key] = load_recognizer(checkpoint, device=self._context.device)
+        return self._recognizers[key]
+
+    def _cropper(self, side: int) -> PhotoCropper:
+        if side not in self._croppers:
+            cropper = detected_photo_cropper(side, self._context.detector, ENLARGE)
+            import cv2  # loaded by the cropper
+
+            cv2.setNumThreads(1)  # a training may run beside the server
+            self._croppers[side] = cropper
+        return self._croppers[side]
+
+
+def _gallery_path(source: Source) -> Path:
+    if source.gallery is None:
+        raise UserError("a classifier's classes cannot be changed: choose a gallery of people")
+    return source.gallery
+
+
+def _threshold(gallery: Gallery) -> float:
+    """The gallery's threshold, before calibration a guess."""
+    if gallery.threshold is not None:
+        return gallery.threshold
+    guess = rough("cosine")
+    assert guess.slope is not None
+    return -guess.offset / guess.slope
+
+
+def _whole(recognizer: Recognizer, photo: bytes, pixels: NDArray[np.uint8]) -> FaceCrops:
+    """The centre square as the face, as recognize.py --whole-image takes it."""
+    square = decode(io.BytesIO(photo), round(recognizer.side / recognizer.settings.centre))
+    crop = center_crop(square, recognizer.side)
+    box = central_box(pixels, min(pixels.shape[1:]) * recognizer.side / square.shape[-1])
+    return FaceCrops(pixels, [box], crop[None])
+
+
+def _all_unknown(faces: int, names: int) -> NDArray[np.float64]:
+    return np.tile([*[0.0] * names, 1.0], (faces, 1))
+
+
+def _data_url(image: Image.Image, form: str, **options: object) -> str:
+    buffer = io.BytesIO()
+    image.save(buffer, form, **options)
+    return f"data:image/{form.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
