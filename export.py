@@ -82,12 +82,13 @@ def main() -> None:
 
 def save_explorer(generator: LoadedGenerator, path: Path) -> str:
     """Write the explorer page; return a description of what is in it."""
-    from gan.export.page_weights import page_weights
+    from gan.export.page_weights import UNNAMED, page_weights
     from web.page_file import save_page
 
     directions = _directions(generator)
     save_page(page_weights(generator, directions), f"Faces of {generator.run.resolve().name}", path)
-    count = 0 if directions is None else len(directions.names)
+    names = [] if directions is None else directions.names
+    count = sum(not UNNAMED.fullmatch(name) for name in names)
     return f", with {count or 'no'} named direction{'s' * (count != 1)}"
 
 

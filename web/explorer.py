@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import io
-import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from engine.errors import UserError
-from engine.png import to_pillow
 from web.context import Context
+from web.photo_faces import PhotoFaces
+from web.text import data_address, decode_vector
 
 if TYPE_CHECKING:
     from gan.metrics.nearest import TrainingImages
-
-MAX_QUESTION = 2**20
-"""Bytes of a request with a latent vector."""
 
 
 def routes(context: Context) -> list[BaseRoute]:
@@ -36,6 +31,7 @@ def routes(context: Context) -> list[BaseRoute]:
         Route("/api/explorer/weights", explorer.weights),
         Route("/api/explorer/nearest", explorer.nearest, methods=["POST"]),
         Route("/api/explorer/photo", explorer.photo_status),
+        Route("/api/explorer/photo", explorer.photo, methods=["POST"]),
     ]
 
 
@@ -44,6 +40,7 @@ class _Explorer:
         self._context = context
         self._weights: bytes | None = None
         self._photos: TrainingImages | None = None
+        self._photo_faces = PhotoFaces()
 
     async def weights(self, request: Request) -> Response:
         """The generator for the page: see `gan.export.page_weights`."""
@@ -56,8 +53,15 @@ class _Explorer:
         return JSONResponse(await self._context.compute(self._find_nearest, z))
 
     async def photo_status(self, request: Request) -> Response:
-        """Whether a photo can become a face to edit."""
-        return JSONResponse({"available": False})
+        """Whether a photo can become a face to edit, and how far the one in work is."""
+        return JSONResponse(self._photo_faces.status())
+
+    async def photo(self, request: Request) -> Response:
+        """The face of the photo in the body: see `PhotoFaces.fit`."""
+        photo = await request.body()
+        generator = await self._context.compute(self._context.generator)
+        # Not in `compute`: it takes seconds, and minutes the first time, in which other pages are used.
+        return JSONResponse(await run_in_threadpool(self._photo_faces.fit, generator, photo))
 
     def _load_weights(self) -> bytes:
         if self._weights is None:
@@ -92,29 +96,3 @@ class _Explorer:
             faces = load_reference(read_info(generator.run), None).faces
             self._photos = TrainingImages.of(faces.images[faces.train])
         return self._photos
-
-
-def decode_vector(body: bytes) -> NDArray[np.float32]:
-    """The latent vector of a request, float32 [size]: JSON with base64url of its values as `z`.
-
-    Raises:
-        UserError: it is not one.
-    """
-    try:
-        if len(body) > MAX_QUESTION:
-            raise ValueError
-        text = json.loads(body)["z"]
-        data = base64.b64decode(text + "=" * (-len(text) % 4), altchars="-_", validate=True)
-        z = np.frombuffer(data, "<f4").astype(np.float32)
-        if not len(z) or not np.isfinite(z).all():
-            raise ValueError
-    except (ValueError, KeyError, TypeError, RecursionError, binascii.Error):
-        raise UserError("the request has no latent vector") from None
-    return z
-
-
-def data_address(image: NDArray[np.uint8]) -> str:
-    """An image, uint8 [3, H, W], as a data: address of a PNG."""
-    buffer = io.BytesIO()
-    to_pillow(image).save(buffer, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"

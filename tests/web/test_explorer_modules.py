@@ -18,33 +18,35 @@ from engine.errors import UserError
 from gan.export.page_weights import page_weights
 from gan.latent.arithmetic import evaluate_expression, parse_expression
 from gan.latent.vectors import draw, slerp
-from tests.web.browsing import open_browser
+from tests.web.browser import launch
 from tests.web.made_generator import NAMES, made_directions, made_generator
 from web.page_file import STATIC, bundle
 
 ADDRESS = "http://page.test"
 
 
+browser = pytest.fixture(scope="module")(launch)
+
+
 @pytest.fixture(scope="module")
-def page():
+def page(browser):
     """A page on which the modules can be imported; nothing else is answered."""
-    with open_browser() as browser:
-        page = browser.new_page()
+    page = browser.new_page()
 
-        def answer(route):
-            path = route.request.url.removeprefix(f"{ADDRESS}/static/")
-            file = STATIC / path
-            if route.request.url == f"{ADDRESS}/":
-                route.fulfill(body="<!doctype html>", content_type="text/html")
-            elif file.is_file():
-                kind = "text/javascript" if path.endswith(".js") else mimetypes.guess_type(path)[0]
-                route.fulfill(body=file.read_bytes(), content_type=kind)
-            else:
-                route.abort()
+    def answer(route):
+        path = route.request.url.removeprefix(f"{ADDRESS}/static/")
+        file = STATIC / path
+        if route.request.url == f"{ADDRESS}/":
+            route.fulfill(body="<!doctype html>", content_type="text/html")
+        elif file.is_file():
+            kind = "text/javascript" if path.endswith(".js") else mimetypes.guess_type(path)[0]
+            route.fulfill(body=file.read_bytes(), content_type=kind)
+        else:
+            route.abort()
 
-        page.route("**/*", answer)
-        page.goto(f"{ADDRESS}/")
-        yield page
+    page.route("**/*", answer)
+    page.goto(f"{ADDRESS}/")
+    return page
 
 
 def run(page, module: str, code: str, argument=None):

@@ -12,7 +12,7 @@ from PIL import Image
 from gan.export.page_weights import page_weights
 from gan.latent.arithmetic import evaluate_expression, parse_expression
 from gan.latent.vectors import draw, slerp
-from tests.web.browsing import open_browser
+from tests.web.browser import launch
 from tests.web.made_generator import made_directions, made_generator
 from web.page_file import save_page
 
@@ -37,10 +37,7 @@ def file(generator, directions, tmp_path_factory) -> Path:
     return path
 
 
-@pytest.fixture(scope="module")
-def browser():
-    with open_browser() as browser:
-        yield browser
+browser = pytest.fixture(scope="module")(launch)
 
 
 @contextmanager

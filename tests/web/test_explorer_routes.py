@@ -1,9 +1,11 @@
-import base64
+import io
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 from starlette.testclient import TestClient
 
 from engine.errors import UserError
@@ -13,8 +15,8 @@ from gan.latent.vectors import draw
 from gan.metrics.nearest import TrainingImages
 from tests.web.made_generator import made_directions, made_generator
 from web.context import Context
-from web.explorer import decode_vector
 from web.server import create_app
+from web.text import decode_vector, encode_vector
 
 
 def client(run: Path) -> TestClient:
@@ -22,7 +24,7 @@ def client(run: Path) -> TestClient:
 
 
 def question(z) -> str:
-    return json.dumps({"z": base64.urlsafe_b64encode(np.asarray(z, "<f4").tobytes()).decode().rstrip("=")})
+    return json.dumps({"z": encode_vector(np.asarray(z, np.float32))})
 
 
 def test_the_weights_are_those_of_the_run_with_its_directions(tmp_path):
@@ -104,3 +106,58 @@ def test_a_vector_of_another_length_is_refused(tmp_path):
         "/api/explorer/nearest", content=question(np.zeros(7))
     )
     assert "a latent vector has 20 values, not 7" in answer.json()["error"]
+
+
+class Finder:
+    def __call__(self, photo):
+        assert photo.shape == (3, 40, 50)
+        return ["a face", "another"]
+
+
+class Fitter:
+    """Stands in for PhotoFitter, which needs a trained encoder and minutes."""
+
+    def __init__(self, generator, progress):
+        progress(0.5)
+        self.finder, self.generator = Finder(), generator
+
+    def fit_faces(self, faces, progress):
+        assert faces == ["a face"]
+        z = draw(1, self.generator.latent_size, 4)[0]
+        found = SimpleNamespace(crop=self.generator.images(z[None])[0])
+        return [SimpleNamespace(z=z, psnr=21.3, found=found)]
+
+
+@pytest.fixture
+def file(tmp_path):
+    save_generator(made_generator(), tmp_path / "faces.safetensors")
+    return tmp_path / "faces.safetensors"
+
+
+def jpeg() -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (50, 40), "red").save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+def test_a_photo_becomes_a_face(file, monkeypatch):
+    monkeypatch.setattr("lab.fitting.PhotoFitter", Fitter)
+    visitor = client(file)
+    answer = visitor.post("/api/explorer/photo", content=jpeg())
+    assert answer.status_code == 200, answer.text
+    assert decode_vector(answer.content) == pytest.approx(draw(1, 20, 4)[0])
+    assert "2 faces" in answer.json()["note"]
+    assert answer.json()["image"].startswith("data:image/png")
+    assert visitor.get("/api/explorer/photo").json()["progress"] is None
+
+
+def test_a_photo_that_cannot_be_used_is_refused(file, monkeypatch):
+    monkeypatch.setattr("lab.fitting.PhotoFitter", Fitter)
+    monkeypatch.setattr(Finder, "__call__", lambda self, photo: [])
+    monkeypatch.setattr("web.photo_faces.MAX_PIXELS", 3000)
+    answers = [client(file).post("/api/explorer/photo", content=data) for data in (b"", b"no photo", jpeg())]
+    assert [answer.status_code for answer in answers] == [400, 400, 400]
+    assert "cannot be used" in answers[1].json()["error"]
+    assert "there is no face in this photo" in answers[2].json()["error"]
+    monkeypatch.setattr("web.photo_faces.MAX_PIXELS", 1000)
+    assert "cannot be used" in client(file).post("/api/explorer/photo", content=jpeg()).json()["error"]

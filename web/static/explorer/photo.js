@@ -60,8 +60,10 @@ async function setUpInversion(lab) {
     lab.store.change({ tool: "photo" }, false);
     progress.hidden = false;
     status.textContent = "Looking for the face …";
+    const watch = setInterval(() => showProgress(progress, status), 1000);
     try {
       const { z, image, note } = await request("/api/explorer/photo", { method: "POST", body: file });
+      clearInterval(watch);
       if (mine !== number) return;
       lab.original = { base: `v${z}`, picture: await pixelsOf(image, lab.side) };
       lab.store.change({ face: { base: `v${z}`, shift: {}, locks: [] } });
@@ -69,6 +71,7 @@ async function setUpInversion(lab) {
       lab.compare(true);
       status.textContent = note ?? "";
     } catch (error) {
+      clearInterval(watch);
       if (mine !== number) return;
       status.textContent = "";
       say(error.message, { bad: true });
@@ -79,6 +82,14 @@ async function setUpInversion(lab) {
     if (input.files[0]) lab.openPhoto(input.files[0]);
     input.value = "";
   });
+}
+
+/** Show what the server is doing; the first photo of a generator takes minutes. */
+async function showProgress(bar, status) {
+  const { progress } = await request("/api/explorer/photo").catch(() => ({ progress: null }));
+  if (!progress || bar.hidden) return;
+  bar.value = progress.share;
+  status.textContent = `${progress.task[0].toUpperCase()}${progress.task.slice(1)}: ${Math.round(100 * progress.share)}%`;
 }
 
 async function pixelsOf(address, side) {

@@ -11,9 +11,10 @@ export function setUpSliders(lab) {
   const panel = document.getElementById("tool-sliders");
   const identity = element("button", { type: "button", textContent: "keep identity", title: "Prefer ways to the same effect that change the face's structure less" });
   const pose = element("button", { type: "button", textContent: "keep pose", title: "Do not turn the head" });
-  const named = element("div"), unnamed = element("div");
+  const named = element("div", { className: "directions" }), leading = element("div", { className: "directions" }), sefa = element("div");
+  const others = element("details", { className: "unnamed" }, element("summary", { textContent: "More, by the change of the first features (SeFa)" }), sefa);
   const heading = element("h3", { textContent: "Unnamed, by how much they change" });
-  panel.append(element("div", { className: "locks" }, "Locks:", identity, pose), named, heading, unnamed);
+  panel.append(element("div", { className: "locks" }, "Locks:", identity, pose), named, heading, leading, others);
   pose.hidden = !directions.hasPose;
   identity.addEventListener("click", () => lockIdentity(lab, identity));
   pose.addEventListener("click", () => toggleLock(store, "pose"));
@@ -21,9 +22,12 @@ export function setUpSliders(lab) {
   let rowsByName = new Map();
   const build = () => {
     rowsByName = new Map(directions.all.map((direction) => [direction.name, row(lab, direction)]));
-    const of = (kinds) => directions.all.filter(({ kind }) => kinds.includes(kind)).map(({ name }) => rowsByName.get(name).box);
-    named.replaceChildren(...of(["named", "own"]));
-    unnamed.replaceChildren(...of(["unnamed"]));
+    const rows = (isShown) => directions.all.filter(isShown).map(({ name }) => rowsByName.get(name).box);
+    const isSefa = ({ name, kind }) => kind === "unnamed" && name.startsWith("sefa");
+    named.replaceChildren(...rows(({ kind }) => kind !== "unnamed"));
+    leading.replaceChildren(...rows((one) => one.kind === "unnamed" && !isSefa(one)));
+    sefa.replaceChildren(...rows(isSefa));
+    others.open = !leading.childElementCount;
     if (!named.childElementCount) {
       named.append(element("p", { className: "soft small", textContent: "This generator has no named directions yet: label some faces here, or run directions.py." }));
     }
@@ -74,8 +78,8 @@ function describeLeak({ leak, random_leak: random, monotone }) {
   bar.style.width = `${Math.min(100, (100 * leak) / whole)}%`;
   const parts = [`leak ${leak.toFixed(2)}`];
   if (Number.isFinite(random)) parts.push(`random ${random.toFixed(2)}`);
-  if (Number.isFinite(monotone)) parts.push(`steady in ${Math.round(100 * monotone)}% of faces`);
-  const title = "Leak: how much other attributes change, in their standard deviations, for one of its own";
+  if (Number.isFinite(monotone)) parts.push(`steady ${Math.round(100 * monotone)}%`);
+  const title = "Leak: how much other attributes change for one standard deviation of its own, beside a random direction's. Steady: the share of faces in which it changes one way from -3 to 3.";
   return element("span", { className: "leak", title }, element("span", { className: "meter" }, bar), ` ${parts.join(" · ")}`);
 }
 
