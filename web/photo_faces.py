@@ -74,8 +74,8 @@ class PhotoFaces:
         (face,) = self._fitter.fit_faces(found[:1], progress=lambda share: self._report(FITTING, share))
         several = f" of {len(found)} faces, the clearest" if len(found) > 1 else ""
         note = (
-            f"Fitted{several}: {face.psnr:.1f} dB. Above 25 dB it is nearly the photo; below 18 the generator "
-            "has no such face, and this is the most similar one."
+            f"Fitted{several}: {face.psnr:.1f} dB. Above 25 dB it is nearly the photo; below 18 the "
+            "generator has no such face, and this is the most similar one."
         )
         return {"z": encode_vector(face.z), "image": data_address(face.found.crop), "note": note}
 
