@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -13,6 +14,7 @@ from starlette.routing import BaseRoute, Route
 
 from engine.errors import UserError
 from web.context import Context
+from web.page_cache import load_page
 from web.photo_faces import PhotoFaces
 from web.text import data_address, decode_vector
 
@@ -45,7 +47,13 @@ class _Explorer:
     async def weights(self, request: Request) -> Response:
         """The generator for the page: see `gan.export.page_weights`."""
         content = await self._context.compute(self._load_weights)
-        return Response(content, media_type="application/octet-stream", headers={"Cache-Control": "no-cache"})
+        return Response(
+            content,
+            media_type="application/octet-stream",
+            headers={"Cache-Control": "no-cache"},
+            # Not before the page has what it needs: while torch is loaded, nothing else is answered.
+            background=BackgroundTask(self._context.preload),
+        )
 
     async def nearest(self, request: Request) -> Response:
         """The training images nearest to a face: `{"z": text}` to `{"faces": [{"image", "distance"}]}`."""
@@ -65,11 +73,7 @@ class _Explorer:
 
     def _load_weights(self) -> bytes:
         if self._weights is None:
-            from gan.export.page_weights import page_weights
-            from gan.latent.directions import Directions
-
-            generator = self._context.generator()
-            self._weights = page_weights(generator, Directions.of(generator))
+            self._weights = load_page(self._context.run, self._context.generator)
         return self._weights
 
     def _find_nearest(self, z: NDArray[np.float32]) -> dict[str, Any]:

@@ -1,5 +1,8 @@
 import io
 import json
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,12 +12,17 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from engine.errors import UserError
-from gan.export.generator_file import save_generator
+from engine.runs import best_path
+from gan.export.generator_file import load_generator_file, save_generator
+from gan.export.onnx_file import fold_batch_norm as fold_with_torch
+from gan.export.page_weights import PageGenerator, fold_batch_norm, page_weights
 from gan.generator import load_generator
+from gan.latent.directions import Directions
 from gan.latent.vectors import draw
 from gan.metrics.nearest import TrainingImages
 from tests.web.made_generator import made_directions, made_generator
 from web.context import Context
+from web.page_cache import load_page
 from web.server import create_app
 from web.text import decode_vector, encode_vector
 
@@ -37,6 +45,58 @@ def test_the_weights_are_those_of_the_run_with_its_directions(tmp_path):
     description = json.loads(json.loads(answer.content[8 : 8 + size])["__metadata__"]["page"])
     assert [row["name"] for row in description["directions"][:3]] == ["smile", "glasses", "yaw"]
     assert description["digest"] == generator.digest
+
+
+def test_a_file_is_read_without_torch_as_with_it(tmp_path):
+    for half in (False, True):
+        generator, file = made_generator(), tmp_path / f"{half}.safetensors"
+        save_generator(generator, file, half=half, directions=made_directions(generator))
+        read = PageGenerator.read(file)
+        assert read.digest == generator.digest
+        loaded = load_generator_file(file, tmp_path)
+        assert page_weights(read) == page_weights(loaded)
+        assert Directions.of(read).names == ("smile", "glasses", "yaw")
+    code = "import sys, pathlib, web.explorer as e; e.load_page(pathlib.Path(sys.argv[1]), None)"
+    code += "; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code, file], check=True)
+
+
+def test_folded_weights_are_those_that_torch_folds():
+    generator = made_generator()
+    torch_layers = [layer for layer in fold_with_torch(generator.network) if hasattr(layer, "weight")]
+    folded = fold_batch_norm(PageGenerator.of(generator).state)
+    assert len(folded) == 5
+    for (weight, bias), layer in zip(folded, torch_layers, strict=True):
+        assert weight == pytest.approx(layer.weight.numpy(), rel=1e-5, abs=1e-7)
+        assert bias == pytest.approx(layer.bias.numpy(), rel=1e-4, abs=1e-6)
+
+
+def test_the_page_of_a_run_is_kept_until_something_changes(tiny_run, tmp_path):
+    run = Path(shutil.copytree(tiny_run, tmp_path / "run"))
+    loaded = []
+
+    def load():
+        loaded.append(load_generator(run))
+        return loaded[-1]
+
+    first = load_page(run, load)
+    assert load_page(run, load) == first
+    assert len(loaded) == 1
+    made_directions(loaded[0]).save(run / "directions.safetensors")
+    assert b"glasses" in load_page(run, load)
+    assert len(loaded) == 2
+    (run / "page.safetensors").write_bytes(b"damaged")
+    assert b"glasses" in load_page(run, load)
+    assert len(loaded) == 3
+    best_path(run).touch()
+    load_page(run, load)
+    assert len(loaded) == 4
+
+
+def test_a_damaged_file_is_refused_as_elsewhere(tmp_path):
+    (tmp_path / "faces.safetensors").write_bytes(b"damaged")
+    answer = client(tmp_path / "faces.safetensors").get("/api/explorer/weights")
+    assert "is damaged, or not a .safetensors file" in answer.json()["error"]
 
 
 def test_without_a_run_the_page_says_how_to_make_one(tmp_path):

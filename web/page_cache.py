@@ -1,0 +1,71 @@
+"""The generator of the explorer page: from an exported file, or from a run and then kept beside it.
+
+Reading a checkpoint needs torch, whose import can take longer than all else between the command and the first
+faces. So it is done once for each checkpoint.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from safetensors import SafetensorError, safe_open
+
+from engine.errors import UserError
+from engine.files import atomic_write
+from engine.runs import find_checkpoint
+from gan.export.page_weights import FORMAT, PageGenerator, page_weights
+from gan.latent.directions import Directions, path_of
+
+if TYPE_CHECKING:
+    from gan.generator import LoadedGenerator
+
+FILE_NAME = "page.safetensors"
+
+
+def load_page(run: Path | None, load_generator: Callable[[], LoadedGenerator]) -> bytes:
+    """The weights of the page of a run or an exported generator; see `page_weights`.
+
+    Args:
+        run: the run's folder, or the file.
+        load_generator: loads its generator with torch.
+
+    Raises:
+        UserError: there is no generator, or its directions belong to another one.
+    """
+    if run is not None and run.is_file() and (read := PageGenerator.read(run)) is not None:
+        # It has all that this function reads of a generator.
+        return page_weights(read, Directions.of(read))  # type: ignore[arg-type]
+    source = _source(run)
+    if source and (kept := _kept(run / FILE_NAME, source)):
+        return kept
+    generator = load_generator()
+    weights = page_weights(generator, Directions.of(generator), source=source)
+    if source:
+        with contextlib.suppress(OSError), atomic_write(run / FILE_NAME, durable=False) as temporary:
+            temporary.write_bytes(weights)
+    return weights
+
+
+def _source(run: Path | None) -> str:
+    """What the page of a run is made from, which changes with its files; empty if there is no checkpoint."""
+    if run is None or not run.is_dir():
+        return ""
+    try:
+        files = [find_checkpoint(run, None), path_of(run), run / "config.json"]
+        states = [file.stat() if file.exists() else None for file in files]
+    except (UserError, OSError):
+        return ""
+    return " ".join([FORMAT, *(f"{state.st_size}:{state.st_mtime_ns}" if state else "-" for state in states)])
+
+
+def _kept(file: Path, source: str) -> bytes | None:
+    try:
+        with safe_open(file, "np") as opened:
+            description = json.loads(opened.metadata()["page"])
+        return file.read_bytes() if description["source"] == source else None
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+        return None
