@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -47,13 +46,7 @@ class _Explorer:
     async def weights(self, request: Request) -> Response:
         """The generator for the page: see `gan.export.page_weights`."""
         content = await self._context.compute(self._load_weights)
-        return Response(
-            content,
-            media_type="application/octet-stream",
-            headers={"Cache-Control": "no-cache"},
-            # Not before the page has what it needs: while torch is loaded, nothing else is answered.
-            background=BackgroundTask(self._context.preload),
-        )
+        return Response(content, media_type="application/octet-stream", headers={"Cache-Control": "no-cache"})
 
     async def nearest(self, request: Request) -> Response:
         """The training images nearest to a face: `{"z": text}` to `{"faces": [{"image", "distance"}]}`."""

@@ -73,7 +73,7 @@ async def _start_page(request: Request) -> Response:
 async def _page(request: Request) -> Response:
     page = request.url.path.strip("/")
     # Not before the first page is sent: torch takes seconds of a core, and the page needs none of it.
-    # The explorer asks for it later, when it has the generator.
+    # The explorer computes in the browser, and while torch is imported nothing else is answered.
     preload = None if page == "explorer" else BackgroundTask(request.app.state.context.preload)
     headers = {"Cache-Control": "no-cache"}
     return FileResponse(STATIC / page / "index.html", headers=headers, background=preload)
