@@ -65,7 +65,8 @@ class DirectionArguments(GeneratorArguments):
     """Faces that are generated and scored."""
     keep: Annotated[tuple[str, ...] | None, arg(metavar="NAME ...")] = None
     """Names of attributes that each direction leaves unchanged, to first order; `identity` for the features
-    of --recognizer; `none` for none. By default all other attributes."""
+    of --recognizer; `none` for none. By default all others, except that directions of glasses and the like
+    may change the attributes of pixels."""
     unnamed: int = 8
     """Unnamed directions of each kind; 0 for none."""
     seed: int | None = None
@@ -169,10 +170,8 @@ def main() -> None:
     from lab.direction_report import save_sheet
 
     directions.save(path)
-    if directions.names:
-        save_sheet(generator, directions, path.with_suffix(".png"))
-        print(path.with_suffix(".png"))
-    print(path)
+    save_sheet(generator, directions, path.with_suffix(".png"))
+    print(path.with_suffix(".png"), path, sep="\n")
 
 
 def existing(generator: LoadedGenerator, path: Path) -> Directions:

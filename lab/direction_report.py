@@ -56,7 +56,7 @@ def save_sheet(generator: LoadedGenerator, directions: Directions, path: Path) -
     """
     z = draw(SHEET_FACES, generator.latent_size, generator.seed)
     scale = max(1, -(-MIN_SIDE // generator.image_size))
-    strips = []
+    strips = [] if directions.names else [add_title(tile(generator.images(z), len(z)), "no directions")]
     for name, direction in directions.by_name.items():
         moved = np.stack([directions.move(z, {name: strength}) for strength in SHEET_STRENGTHS], 1)
         images = generator.images(moved.reshape(-1, z.shape[1]))

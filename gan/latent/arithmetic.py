@@ -197,7 +197,8 @@ class _Parser:
                 position += 1
                 continue
             match = _TOKEN.match(self.text, position)
-            if match is None:
+            is_name = match is not None and match.group()[0] not in "0123456789.-+*(),"
+            if match is None or (is_name and not match.group().isidentifier()):
                 raise self._error(_Token(self.text[position], position), "unexpected character")
             yield _Token(match.group(), position)
             position = match.end()

@@ -141,7 +141,8 @@ class Directions:
 
     def contents(self) -> tuple[dict[str, NDArray[np.float64]], dict[str, str]]:
         """The tensor and the description to store in a file, by `KEY`."""
-        vectors = np.stack([one.vector for one in self.by_name.values()])
+        rows = [one.vector for one in self.by_name.values()]
+        vectors = np.stack(rows) if rows else np.empty((0, 0))
         description = {"format": FORMAT, "generator": self.generator, "directions": self.table()}
         return {KEY: vectors}, {KEY: json.dumps(description)}
 

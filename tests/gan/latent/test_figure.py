@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from gan.latent.arithmetic import parse_expression
+from gan.latent.arithmetic import Shift, parse_expression
 from gan.latent.figure import arithmetic_figure
 from images.tiles import number_tiles
 
@@ -76,3 +76,16 @@ def test_plus_and_minus_differ():
         between = picture[:, top : top + 32, left + 32 : right]
         heights[sign] = (between < 128).any(axis=(0, 2)).sum()
     assert heights["+"] > 3 * heights["-"] > 0
+
+
+def test_directions_are_written_by_name():
+    terms = parse_expression("3 - 5", 64)
+    images, means, neighbours = [noise(1, 96, 0), noise(1, 96, 1)], noise(2, 96, 10), noise(9, 96, 11)
+    plain = arithmetic_figure(terms, images, means, neighbours)
+    moved = arithmetic_figure((*terms, Shift("smile", 1.5)), images, means, neighbours)
+    assert moved.shape[1] == plain.shape[1]
+    width = moved.shape[2] - plain.shape[2]
+    assert 60 < width < 300
+    # The name is left of the equals sign, above which nothing else has ink.
+    left = find(moved, neighbours[0])[1] - width - 96 // 2
+    assert (moved[:, -96:, left : left + width] < 100).any()
