@@ -8,6 +8,7 @@ interpolate.py --latents. The directions are those of directions.py.
 from __future__ import annotations
 
 import sys
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
@@ -25,9 +26,11 @@ from gan.options import GeneratorArguments, PictureArguments
 
 if TYPE_CHECKING:
     from gan.generator import LoadedGenerator
-    from gan.inversion.encoder import Encoder
     from lab.editing import Correct, Photo
     from lab.fitting import PhotoFitter
+
+TIMED_STEPS = 5
+"""Steps of the encoder's training after which its time is stated."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +38,8 @@ class EditArguments(GeneratorArguments, PictureArguments):
     """Which generator, which photos, and what to change."""
 
     GROUPS: ClassVar[Groups] = {
-        "everyday": "run paths shift fit whole_image scale file exclude",
-        "likeness": "keep recognizer tune",
+        "everyday": "run paths shift fit encoder whole_image scale file exclude",
+        "likeness": "keep recognizer classifiers tune",
         "generator": "output checkpoint raw device",
     }
 
@@ -49,13 +52,17 @@ class EditArguments(GeneratorArguments, PictureArguments):
     deviations of the prior (RUN and PHOTO go before this flag). Without it the faces are only fitted."""
     fit: Literal["best", "fast"] = "best"
     """fast only improves the encoder's estimate a little."""
+    encoder: bool = True
+    """Start from the estimate of an encoder, which is trained once for each generator and kept beside it;
+    without it, each face takes a little longer."""
     whole_image: bool = False
     """Take the centre square of each photo, which is a crop already, instead of the faces in it."""
     keep: Literal["identity"] | None = None
     """Correct the edited faces so that --recognizer finds the same person in them."""
     recognizer: Annotated[str | None, arg(metavar="RUN")] = None
-    """Run of train_classifier.py that identifies people, best by --method arcface; by default the newest in
-    the folder classifiers of --output."""
+    """Run of train_classifier.py that identifies people, best by --method arcface."""
+    classifiers: Path = Path("outputs/classifiers")
+    """Folder of the runs of train_classifier.py."""
     tune: Annotated[Path | None, arg(metavar="FILE")] = None
     """Train a copy of the generator until it makes these faces as they are (pivotal tuning), and write it to
     this .safetensors file, which every script takes in place of a run."""
@@ -69,8 +76,10 @@ class EditArguments(GeneratorArguments, PictureArguments):
         self.picture_file([".png"])
         if self.keep and not self.shift:
             raise UserError("--keep is for edits: give --shift NAME=STRENGTH")
-        if self.recognizer is not None and self.keep is None:
-            raise UserError("--recognizer is for --keep identity: add it")
+        if (self.keep is None) != (self.recognizer is None):
+            raise UserError("--keep identity and --recognizer RUN go together")
+        if self.fit == "fast" and not self.encoder:
+            raise UserError("--fit fast starts from the encoder's estimate: omit --no-encoder")
         if self.tune is not None and not is_generator_file(self.tune):
             raise UserError(f"--tune {self.tune} must end in .safetensors")
 
@@ -111,7 +120,11 @@ def main() -> int:
     from lab.fitting import PhotoFitter
 
     fitter = PhotoFitter(
-        generator, fit=arguments.fit, whole_image=arguments.whole_image, encoder=_encoder(generator)
+        generator,
+        fit=arguments.fit,
+        whole_image=arguments.whole_image,
+        encoder=arguments.encoder,
+        progress=EncoderProgress(generator),
     )
     for note in [*fitter.finder.notes, *photos.excluded.lines()]:
         print(f"note: {note}", file=sys.stderr)
@@ -140,33 +153,46 @@ def main() -> int:
     return 0 if done else 2
 
 
-def _encoder(generator: LoadedGenerator) -> Encoder:
-    """The generator's encoder, trained with a progress bar if there is none yet."""
-    from gan.inversion.encoder import STEPS
-    from gan.inversion.encoder_file import encoder_path, load_encoder
-    from lab.fitting import prepared_encoder
+class EncoderProgress:
+    """Says that an encoder is trained, for how long and where it is kept, and shows a bar.
 
-    if (encoder := load_encoder(generator)) is not None:
-        return encoder
-    print(
-        f"training an encoder for this generator, once; it is kept in {encoder_path(generator)}", flush=True
-    )
-    with ProgressBar(total=STEPS, desc="encoder", unit=" steps") as bar:
-        return prepared_encoder(generator, lambda share: bar.update(round(share * STEPS) - bar.n))
+    Args:
+        generator: whose encoder it is.
+    """
+
+    def __init__(self, generator: LoadedGenerator) -> None:
+        self._generator = generator
+        self._bar: ProgressBar | None = None
+
+    def __call__(self, share: float) -> None:
+        """Show the share that is done, from 0 to 1."""
+        from gan.inversion.encoder import STEPS
+        from gan.inversion.encoder_file import encoder_path
+
+        step = round(share * STEPS)
+        if self._bar is None:
+            self._bar, self._start = ProgressBar(total=STEPS, desc="encoder", unit=" steps"), time.monotonic()
+        elif step == TIMED_STEPS:
+            minutes = (time.monotonic() - self._start) / (TIMED_STEPS - 1) * STEPS / 60
+            self._bar.write(
+                f"training an encoder for this generator, once, in about {max(1, round(minutes))} min; it is "
+                f"kept in {encoder_path(self._generator)}"
+            )
+        self._bar.update(step - self._bar.n)
+        if share == 1.0:
+            self._bar.close()
 
 
 def _correction(
     arguments: EditArguments, generator: LoadedGenerator, directions: Directions, names: tuple[str, ...]
 ) -> Correct | None:
     """What --keep does to the edited vectors."""
-    if arguments.keep is None:
+    if arguments.recognizer is None:
         return None
     from faces.recognition.commands import find_recognizer
     from lab.identity import keep_identity
 
-    runs = arguments.output / "classifiers"
-    run = arguments.recognizer or find_run(None, runs, "train_classifier.py FOLDER --method arcface")
-    recognizer = find_recognizer(run, runs, arguments.device)
+    recognizer = find_recognizer(arguments.recognizer, arguments.classifiers, arguments.device)
     vectors = [directions[name].vector for name in names]
     return lambda fitted, edited: keep_identity(generator, recognizer, fitted, edited, vectors)
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -56,15 +57,16 @@ class PhotoFitter:
         generator: see `gan.generator.load_generator`.
         fit: `best`, or `fast`, which only improves the encoder's estimate a little.
         whole_image: take the centre square of each photo instead of the faces in it.
-        encoder: the generator's encoder; by default the one kept beside it or, if there is none, a new one,
-            which takes minutes, once.
+        encoder: start from the estimate of the generator's encoder. If there is none beside the generator
+            yet, it is trained before the first face, which takes minutes. Without it, `best` starts from
+            draws alone.
         progress: called with the share of the encoder's training that is done; see `Progress`.
 
     Attributes:
         finder: finds the faces.
 
     Raises:
-        UserError: the extra `photos` is not installed, or a file beside the generator is damaged.
+        UserError: the extra `photos` is not installed, or `fast` is to do without the encoder.
     """
 
     def __init__(
@@ -73,12 +75,20 @@ class PhotoFitter:
         *,
         fit: Fit = "best",
         whole_image: bool = False,
-        encoder: Encoder | None = None,
+        encoder: bool = True,
         progress: Progress = lambda _: None,
     ) -> None:
+        if fit == "fast" and not encoder:
+            raise UserError("a fast fit starts from the encoder's estimate: use it, or the best fit")
         self.finder = FaceFinder(generator, whole_image=whole_image)
-        self._effort, self._generator = EFFORTS[fit], generator
-        self._inverter = Inverter(generator, encoder or prepared_encoder(generator, progress))
+        effort = EFFORTS[fit]
+        self._effort = effort if encoder else replace(effort, draws=effort.draws + 1)
+        self._generator, self._encoder, self._progress = generator, encoder, progress
+
+    @cached_property
+    def _inverter(self) -> Inverter:
+        encoder = prepared_encoder(self._generator, self._progress) if self._encoder else None
+        return Inverter(self._generator, encoder)
 
     def fit(self, photo: NDArray[np.uint8], *, progress: Progress = lambda _: None) -> list[FittedFace]:
         """Fit all faces of a photo, uint8 [3, H, W], upright; none if it has none.

@@ -11,12 +11,14 @@ Gaussian coordinate u (`gan.inversion.coordinates`), in which the prior is |u|²
     RESIDUALS / 2 * log(distance) + |u|² / 2,
 
 the negative log posterior of u if the image differs from the target by Gaussian noise of unknown variance.
-So the prior weighs as much as the generator fits badly: it hardly moves the result on the generator's own images,
-and keeps the vectors of photos near those that the generator was trained with.
+So the prior weighs more the worse the generator fits: it hardly moves the result on its own images, and
+keeps the vectors of photos near those that the generator was trained with. Vectors of images that the
+generator made itself are then computed to the last digits (`gan.inversion.polish`).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -32,6 +34,7 @@ from gan.inversion.distance import Distance, TargetDistance
 from gan.inversion.encoder import Encoder, Progress
 from gan.inversion.features import FeatureMaps, RandomFeatures
 from gan.inversion.lbfgs import Objective, minimize
+from gan.inversion.polish import polish
 from gan.latent.vectors import Latents, draw
 from images.tiles import to_float, to_uint8
 
@@ -45,10 +48,11 @@ LEARNING_RATE = 0.1
 LAST_LEARNING_RATE = 0.02
 FEATURE_WEIGHT = 0.03
 """Of features, in their variances, beside pixels in [-1, 1]."""
+NEARLY_EXACT = 0.02
+"""Root mean square error of the pixels, in [-1, 1], below which the generator made the image itself: 40 dB,
+which no photo reaches."""
 EXAMPLES = 32
 """Generated images by which features are scaled."""
-DRAW_SCALE = 0.7
-"""Of the draws, in standard deviations of the prior: near the mean the landscape is smoothest."""
 TOLERANCE = 0.05
 """Decrease of the objective, in nats, in ten steps of L-BFGS below which an image is finished."""
 
@@ -68,7 +72,7 @@ class Effort:
     evaluations: int
 
 
-BEST = Effort(draws=2, adam_steps=40, evaluations=250)
+BEST = Effort(draws=1, adam_steps=30, evaluations=150)
 FAST = Effort(draws=0, adam_steps=0, evaluations=40)
 
 
@@ -164,12 +168,25 @@ class Inverter:
 
         with exact_float32():
             best = self._from_all_starts(objective, self._starts(images, effort, seed), effort, steps)
-            u, _ = minimize(counted, best, effort.evaluations, TOLERANCE)
+            exact = RESIDUALS / 2 * math.log(NEARLY_EXACT**2)
+            u, _ = minimize(counted, best, effort.evaluations, TOLERANCE, exact)
+            z = self._polished(images, weights, to_z(u))
             with torch.no_grad():
-                z = to_z(u)
                 made = to_uint8(self._network(z))
                 final = distance(to_float(made), torch.arange(len(u), device=self._device))
         return z.cpu().numpy(), made.cpu().numpy(), final.double().cpu().numpy()
+
+    def _polished(self, images: NDArray[np.uint8], weights: NDArray[np.float32], z: Tensor) -> Tensor:
+        """The vectors, with the last digits of those that reproduce their images; see `polish`."""
+        targets = to_float(torch.from_numpy(images).to(self._device))
+        factors = torch.from_numpy(weights)[:, None].to(self._device)
+        with torch.no_grad():
+            errors = ((self._network(z) - targets).square() * factors).mean((1, 2, 3))
+        near = errors < NEARLY_EXACT**2 * factors.mean((1, 2, 3))
+        if near.any():
+            z = z.clone()
+            z[near] = polish(self._network, targets[near], factors[near], z[near])
+        return z
 
     def estimate(self, images: NDArray[np.uint8]) -> Latents:
         """The encoder's estimates for images, uint8 [N, 3, S, S]: float32 [N, latent_size]."""
@@ -183,7 +200,7 @@ class Inverter:
     def _starts(self, images: NDArray[np.uint8], effort: Effort, seed: int) -> Tensor:
         """Where to start, float32 [N, K, latent_size]: the estimate, then draws, the same for each image."""
         draws = draw(effort.draws, self._network.latent_size, seed)
-        u = DRAW_SCALE * to_u(torch.from_numpy(draws).to(self._device))
+        u = to_u(torch.from_numpy(draws).to(self._device))
         starts = u.expand(len(images), -1, -1)
         if self._encoder is None:
             if not effort.draws:

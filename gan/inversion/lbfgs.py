@@ -6,6 +6,7 @@ curvature and step length, and all rows share the evaluations, which vector unit
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -27,7 +28,11 @@ Objective = Callable[[Tensor, Tensor], Tensor]
 
 
 def minimize(
-    objective: Objective, start: Tensor, evaluations: int, tolerance: float
+    objective: Objective,
+    start: Tensor,
+    evaluations: int,
+    tolerance: float,
+    enough: float = -math.inf,
 ) -> tuple[Tensor, Tensor]:
     """Minimize a function for each row (Liu and Nocedal 1989), with a backtracking line search.
 
@@ -39,6 +44,7 @@ def minimize(
         start: float32 [N, D].
         evaluations: of the objective at most.
         tolerance: a row whose value decreases by less in `WINDOW` steps is finished.
+        enough: a row with at most this value is finished.
 
     Returns:
         The best points, float32 [N, D], and their values, float32 [N].
@@ -47,7 +53,7 @@ def minimize(
     for _ in range(evaluations - 1):
         if not len(state.active):
             break
-        state.step(objective, tolerance)
+        state.step(objective, tolerance, enough)
     return state.point, state.value
 
 
@@ -74,7 +80,7 @@ class _State:
         self._successes = torch.zeros_like(self._newest)
         self._compared = torch.full_like(self.value, torch.inf)
 
-    def step(self, objective: Objective, tolerance: float) -> None:
+    def step(self, objective: Objective, tolerance: float, enough: float) -> None:
         """Try one step of each active row."""
         rows = self.active
         gradient = self._gradient[rows]
@@ -93,7 +99,7 @@ class _State:
         self._length[moved], self._failures[moved] = 1.0, 0
         self._successes[moved] += 1
         self._shorten(rows[~accepted])
-        self._finish(moved, tolerance)
+        self._finish(moved, tolerance, enough)
 
     def _remember(self, rows: Tensor, move: Tensor, change: Tensor) -> None:
         product = (move * change).sum(1)
@@ -110,11 +116,12 @@ class _State:
         self._curvature[:, stale] = 0
         self._length[stale] = 0.1 * _first_length(self._gradient[stale])
 
-    def _finish(self, moved: Tensor, tolerance: float) -> None:
+    def _finish(self, moved: Tensor, tolerance: float, enough: float) -> None:
         due = moved[self._successes[moved] % WINDOW == 0]
         slow = due[self._compared[due] - self.value[due] < tolerance]
         self._compared[due] = self.value[due]
-        finished = torch.isin(self.active, slow) | (self._failures[self.active] >= GIVE_UP_AFTER)
+        finished = torch.isin(self.active, slow) | (self.value[self.active] <= enough)
+        finished |= self._failures[self.active] >= GIVE_UP_AFTER
         self.active = self.active[~finished]
 
     def _scaled(self, gradient: Tensor, rows: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
 """Pivotal tuning: a copy of a generator, trained a little until it makes given faces as they are.
 
 A hundred numbers do not hold a person. As in Roich et al. (2022), the latent vectors of some photos, the
-pivots, stay fixed, and the weights are trained to make the photos from them, while the images of random vectors
-are kept as they were.
+pivots, stay fixed, and the weights are trained to make the photos from them, while the images of random
+vectors are kept as they were.
 """
 
 from __future__ import annotations

@@ -223,7 +223,7 @@ def test_nearly_equal_directions_under_a_lock_do_not_explode(page):
 
 
 def test_identity_is_preferred_but_the_effect_remains(page):
-    code = """(d.setIdentity([d.get("yaw").vector.map((v) => 3 * v)]),
+    code = """(d.setIdentity([d.get("yaw").vector.map((v) => 10 * v)]),
         Array.from(d.step({mixed: 1}, ["identity"], 20)))"""
     step, given = directions_in_page(page, code)
     assert step @ given["mixed"] == pytest.approx(1, abs=1e-6)

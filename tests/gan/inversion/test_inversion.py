@@ -1,0 +1,143 @@
+import numpy as np
+import pytest
+import torch
+
+from gan.inversion.coordinates import to_u, to_z
+from gan.inversion.distance import Distance
+from gan.inversion.encoder import train_encoder
+from gan.inversion.encoder_file import encoder_path, load_encoder, save_encoder
+from gan.inversion.features import DiscriminatorFeatures, RandomFeatures
+from gan.inversion.inversion import FAST, Effort, Inverter
+from gan.inversion.tuning import tune
+from gan.latent.gaussian import to_gaussian
+from gan.latent.vectors import draw
+from gan.networks import make_discriminator
+from images.tiles import to_float
+from tests.small_generator import small_generator
+
+QUICK = Effort(draws=3, adam_steps=30, evaluations=120)
+
+
+@pytest.fixture(scope="module")
+def generator(tmp_path_factory):
+    return small_generator(tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="module")
+def encoder(generator):
+    return train_encoder(generator.network, steps=150)
+
+
+def test_the_coordinate_is_that_of_the_directions():
+    z = torch.tensor([-1.0, -0.999, -0.3, 0.0, 0.7, 1.0])
+    inside = z[1:-1]
+    np.testing.assert_allclose(to_u(inside), to_gaussian(inside.numpy()), rtol=1e-4)
+    torch.testing.assert_close(to_z(to_u(z)), z, atol=2e-6, rtol=0)
+
+
+def test_the_generators_own_images_are_recovered(generator):
+    z = draw(6, generator.latent_size, seed=5)
+    progress = []
+    found = Inverter(generator).invert(generator.images(z), effort=QUICK, progress=progress.append)
+    assert np.abs(found.z - z).max() < 0.05
+    assert np.array_equal(found.images, generator.images(found.z))
+    assert progress == sorted(progress)
+    assert progress[-1] == 1.0
+
+
+def test_the_encoder_estimates_vectors_and_shortens_the_search(generator, encoder):
+    z = draw(20, generator.latent_size, seed=5)
+    images = generator.images(z)
+    inverter = Inverter(generator, encoder)
+    assert np.square(inverter.estimate(images) - z).mean() < 0.5 * np.square(z).mean()
+    fast = inverter.invert(images, effort=FAST)
+    assert np.median(np.abs(fast.z - z).max(1)) < 0.1
+
+
+def test_pixels_of_low_weight_may_be_anything(generator):
+    z = draw(3, generator.latent_size, seed=6)
+    images = generator.images(z)
+    weights = np.ones((3, 32, 32), np.float32)
+    weights[:, :, 20:] = 0
+    damaged = images.copy()
+    damaged[..., 20:] = 0
+    inverter = Inverter(generator)
+    assert np.abs(inverter.invert(damaged, weights, QUICK).z - z).max() < 0.05
+    assert np.abs(inverter.invert(damaged, None, QUICK).z - z).max() > 0.2
+
+
+def test_vectors_of_foreign_images_stay_within_the_prior(generator):
+    noise = np.random.default_rng(0).integers(0, 256, (4, 3, 32, 32)).astype(np.uint8)
+    u = to_gaussian(Inverter(generator).invert(noise, effort=QUICK).z)
+    assert np.sqrt(np.square(u).mean()) < 1.5
+
+
+def test_the_result_of_an_image_does_not_depend_on_the_others(generator):
+    images = generator.images(draw(3, generator.latent_size, seed=8))
+    inverter = Inverter(generator)
+    together, alone = (inverter.invert(part, effort=QUICK).z for part in (images, images[1:2]))
+    np.testing.assert_allclose(together[1:2], alone, atol=0.02)
+
+
+def test_a_search_is_cancelled_by_its_progress(generator):
+    class CancelledError(Exception):
+        pass
+
+    def cancel(share):
+        if share > 0.1:
+            raise CancelledError
+
+    with pytest.raises(CancelledError):
+        Inverter(generator).invert(generator.images(draw(1, generator.latent_size, 0)), progress=cancel)
+
+
+def test_without_encoder_and_draws_there_is_no_start(generator):
+    with pytest.raises(ValueError, match="needs draws"):
+        Inverter(generator).invert(generator.images(draw(1, generator.latent_size, 0)), effort=FAST)
+
+
+def test_an_encoder_is_kept_beside_its_generator_and_belongs_to_it(generator, encoder, tmp_path):
+    mine = small_generator(tmp_path / "run")
+    assert load_encoder(mine) is None
+    save_encoder(encoder, mine)
+    images = to_float(torch.from_numpy(mine.images(draw(2, mine.latent_size, 1))))
+    assert torch.equal(load_encoder(mine).estimate(images), encoder.estimate(images))
+    assert load_encoder(small_generator(tmp_path / "run", seed=1)) is None
+    encoder_path(mine).write_bytes(b"damaged")
+    with pytest.raises(Exception, match="delete it"):
+        load_encoder(mine)
+
+
+def test_features_of_the_own_networks_are_differentiable_and_see_differences(generator):
+    images = to_float(torch.from_numpy(generator.images(draw(4, generator.latent_size, 2))))
+    discriminator = make_discriminator(generator.settings)
+    extractors = [RandomFeatures(images.device), DiscriminatorFeatures(discriminator)]
+    only_features = Distance(extractors, images, 1.0).between_features
+    for extract in extractors:
+        distance = Distance([extract], images, 1.0)
+        changed = images.clone().requires_grad_()
+        maps = distance.feature_maps(changed.roll(1, 0))
+        value = distance.between_features(maps, distance.feature_maps(images.detach()))
+        assert (value > 0.05).all()
+        value.sum().backward()
+        assert changed.grad.abs().sum() > 0
+    same = Distance(extractors, images, 1.0).feature_maps(images)
+    assert only_features(same, same).max() == 0
+
+
+def test_tuning_reaches_a_face_outside_and_keeps_the_others(generator):
+    target = small_generator(generator.run, seed=4).images(draw(1, generator.latent_size, 3))
+    inverter = Inverter(generator)
+    found = inverter.invert(target, effort=QUICK)
+    weights = np.ones((1, 32, 32), np.float32)
+    tuned = tune(generator, inverter.distance_to(target, weights), found.z, steps=150)
+
+    def error(first, second):
+        return np.square(first.astype(float) - second).mean()
+
+    assert error(tuned.images(found.z), target) < 0.25 * error(found.images, target)
+    others = draw(16, generator.latent_size, 9)
+    change = error(tuned.images(others), generator.images(others))
+    assert change < 0.25 * error(generator.images(others[:8]), generator.images(others[8:]))
+    assert tuned.digest != generator.digest
+    assert np.array_equal(generator.images(found.z), found.images)

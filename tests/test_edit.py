@@ -1,0 +1,194 @@
+"""edit.py on photos of drawn faces, with a small generator in a file."""
+
+import shutil
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import ExifTags, Image
+
+from engine.png import load_png, read_text, save_png, to_pillow
+from gan.export.generator_file import load_generator_file, save_generator
+from gan.inversion import encoder as encoder_module
+from gan.inversion.inversion import Effort
+from gan.latent.directions import Direction, Directions, path_of
+from gan.latent.gaussian import to_gaussian
+from gan.latent.vectors import draw
+from lab import fitting
+from tests.faces.photos import photo
+from tests.in_process import call, refusal, succeed
+from tests.small_generator import small_generator
+
+pytest.importorskip("cv2", reason="needs the extra 'photos'")
+edit = partial(succeed, "edit.py")
+WHOLE = ("--whole-image", "--device", "cpu")
+QUICK = Effort(draws=1, adam_steps=10, evaluations=40)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Path:
+    """A generator in a file with two directions, and its encoder; do not change it."""
+    folder = tmp_path_factory.mktemp("made")
+    generator = small_generator(folder / "run")
+    axes = {name: Direction(np.eye(10)[index], "test") for index, name in enumerate(("smile", "glasses"))}
+    path = folder / "small.safetensors"
+    save_generator(generator, path, directions=Directions(generator.digest, axes))
+    fitting.save_encoder(
+        encoder_module.train_encoder(generator.network, steps=20),
+        load_generator_file(path),
+    )
+    return path
+
+
+@pytest.fixture
+def file(made, tmp_path, monkeypatch) -> Path:
+    """A copy of it in the working directory, where inversions are short."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(fitting.EFFORTS, "best", QUICK)
+    for path in made.parent.glob("small*"):
+        shutil.copy(path, tmp_path)
+    return Path("small.safetensors")
+
+
+@pytest.fixture
+def own(file) -> Path:
+    """An image of the generator itself."""
+    generator = load_generator_file(file)
+    save_png("own.png", generator.images(draw(1, 10, 4))[0])
+    return Path("own.png")
+
+
+def test_a_face_is_fitted_and_moved_along_a_direction(file, own):
+    code, lines, _ = edit(file, own, *WHOLE, "--shift", "smile=1.5", "glasses=-1", "--file", "me.png")
+    assert code == 0
+    assert lines == ["own.png: a face, fitted to" + lines[0].partition("fitted to")[2]]
+    z = np.load("me.npy")
+    assert np.abs(z[0] - draw(1, 10, 4)[0]).max() < 0.05
+    expected = to_gaussian(z[0])
+    expected[:2] += (1.5, -1)
+    np.testing.assert_allclose(to_gaussian(z[1]), expected, atol=1e-3)
+    picture = load_png("me.png")
+    generator = load_generator_file(file)
+    columns = [picture[:, :32, start : start + 32] for start in (0, 34, 68)]
+    assert np.array_equal(columns[0], load_png(own))
+    assert np.array_equal(np.stack(columns[1:]), generator.images(z))
+    assert read_text("me.png")["shift"] == "smile=1.5 glasses=-1"
+
+
+def test_faces_in_photos_of_a_folder_and_bad_ones_among_them(file):
+    folder = Path("photos")
+    folder.mkdir()
+    left, right = (photo(number, width=180)[0] for number in (0, 2))
+    save_png(folder / "two faces.png", np.concatenate([left, right], 2))
+    one = to_pillow(photo(1)[0])
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6  # stored turned by a quarter
+    one.transpose(Image.Transpose.ROTATE_90).save(folder / "turned.jpg", exif=exif)
+    (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff" + bytes(50))
+    save_png(folder / "nobody.png", np.full((3, 90, 90), 200, np.uint8))
+    code, lines, error = edit(file, folder, "--device", "cpu", "--fit", "fast")
+    assert code == 0
+    assert len(lines) == 2
+    assert "2 faces" in next(line for line in lines if "two faces" in line)
+    assert "turned.jpg: a face" in next(line for line in lines if "turned" in line)
+    assert error.count("left out:") == 2
+    assert "nobody.png: no face found" in error
+    pictures = sorted(Path("outputs/exported/small/edits").glob("*.png"))
+    assert len(pictures) == 2
+    for picture in pictures:
+        assert len(np.load(picture.with_suffix(".npy"))) == 1 + ("two" in picture.name)
+
+
+def test_without_any_face_it_fails(file):
+    save_png("nobody.png", np.full((3, 90, 90), 200, np.uint8))
+    code, lines, error = call("edit.py", file, "nobody.png", "--device", "cpu")
+    assert code == 2
+    assert lines == []
+    assert "error: nobody.png: no face found; --whole-image takes" in error
+
+
+def test_the_encoder_is_trained_once_and_kept(file, own, monkeypatch):
+    monkeypatch.setitem(encoder_module.train_encoder.__kwdefaults__, "steps", 8)
+    monkeypatch.setattr(encoder_module, "STEPS", 8)
+    Path("small.encoder.safetensors").unlink()
+    _, lines, _ = edit(file, own, *WHOLE, "--fit", "fast")
+    assert "once, in about 1 min; it is kept in small.encoder.safetensors" in lines[0]
+    assert Path("small.encoder.safetensors").exists()
+    _, lines, _ = edit(file, own, *WHOLE, "--fit", "fast")
+    assert not any("training" in line for line in lines)
+
+
+def test_a_tuned_copy_makes_the_face_better_and_has_the_directions(file, own, monkeypatch):
+    other = small_generator(Path("other"), seed=0)
+    other.network.project.weight.data *= 1.15
+    save_png("foreign.png", other.images(draw(1, 10, 4))[0])
+    edit(file, "foreign.png", *WHOLE, "--file", "before.png")
+    arguments = ("--tune", "tuned.safetensors", "--shift", "smile=1", "--file", "after.png")
+    _, lines, _ = edit(file, "foreign.png", *WHOLE, *arguments)
+    assert "tuned.safetensors" in lines[0]
+    target = load_png("foreign.png").astype(float)
+    errors = [
+        np.square(load_png(name)[:, :32, 34:66] - target).mean() for name in ("before.png", "after.png")
+    ]
+    assert errors[1] < 0.5 * errors[0]
+    tuned = load_generator_file(Path("tuned.safetensors"))
+    assert Directions.of(tuned).names == ("smile", "glasses")
+    succeed("sample.py", "tuned.safetensors", "--latents", "after.npy", "--shift", "smile=-1")
+
+
+def test_identity_is_kept(file, own, arcface_run):
+    flags = (file, own, *WHOLE, "--shift", "smile=2.5")
+    edit(*flags, "--file", "free.png")
+    edit(*flags, "--keep", "identity", "--recognizer", arcface_run, "--file", "kept.png")
+    from faces.recognition.recognizer import load_recognizer
+    from lab.identity import similarities
+
+    recognizer, generator = load_recognizer(arcface_run), load_generator_file(file)
+    z = [np.load(name) for name in ("free.npy", "kept.npy")]
+    free, kept = (
+        float(similarities(recognizer, generator.images(each[:1]), generator.images(each[1:]))[0])
+        for each in z
+    )
+    assert kept > free + 0.3 * (1 - free)
+    strengths = [to_gaussian(each[1])[0] - to_gaussian(each[0])[0] for each in z]
+    assert strengths == pytest.approx([2.5, 2.5], abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ("own.png", "--shift", "grin=1"),
+            "no direction grin; the directions of this generator are smile, glasses",
+        ),
+        (("own.png", "--shift", "smile"), "'smile' is not NAME=STRENGTH"),
+        (("missing.png",), "no photo or folder missing.png"),
+        ((), "no photo is given"),
+        (("own.png", "own.png", "--keep", "identity"), "--keep is for edits"),
+        (("own.png", "--shift", "smile=1", "--keep", "identity"), "--keep identity and --recognizer RUN go"),
+        (("own.png", "--fit", "fast", "--no-encoder"), "omit --no-encoder"),
+        (("own.png", "--tune", "tuned.pt"), "must end in .safetensors"),
+        (("own.png", "two.png", "--file", "x.png"), "--file is for one photo, not 2"),
+    ],
+)
+def test_mistakes_are_one_line(file, own, arguments, message):
+    shutil.copy(own, "two.png")
+    assert message in refusal("edit.py", file, *arguments)
+    assert not Path("outputs").exists()
+
+
+def test_directions_of_another_generator_are_refused(file, own):
+    axes = {"smile": Direction(np.eye(10)[0], "test")}
+    Directions("0" * 16, axes).save(path_of(file))
+    assert "belongs to another generator" in refusal("edit.py", file, own, *WHOLE, "--shift", "smile=1")
+
+
+def test_a_photo_is_not_mistaken_for_a_run(tiny_run, own, tmp_path):
+    runs = tmp_path / "outputs"
+    shutil.copytree(tiny_run, runs / tiny_run.name)
+    shutil.copy(own, "1")
+    line = refusal("edit.py", "1", "--fit", "fast", "--shift", "smile=1", *WHOLE)
+    assert "has none yet" in line  # the newest run, with the photo named 1
+    shutil.move("1", "a.png")
+    assert "has none yet" in refusal("edit.py", "1", "a.png", "--shift", "smile=1", *WHOLE)
