@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 
+import anyio.to_thread
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -45,7 +46,7 @@ class _Recogniser:
 
     async def sources(self, request: Request) -> Response:
         """All sources of names, without loading any network."""
-        found = await self._context.compute(self._recognition.sources)
+        found = await anyio.to_thread.run_sync(self._recognition.sources)
         listed = [{"name": source.name, "kind": source.kind, "label": source.label} for source in found]
         return JSONResponse({"sources": listed, "unknown": UNKNOWN})
 
@@ -99,7 +100,8 @@ class _Recogniser:
         return JSONResponse(await self._context.compute(self._recognition.set_threshold, source, value))
 
     async def _find(self, request: Request) -> Source:
-        return await self._context.compute(self._recognition.find, request.query_params.get("source", ""))
+        name = request.query_params.get("source", "")
+        return await anyio.to_thread.run_sync(self._recognition.find, name)
 
 
 def _text(request: Request, name: str, limit: int = 200) -> str:

@@ -7,6 +7,7 @@ network is used.
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from engine.errors import UserError
 from engine.files import is_file
 from engine.png import to_pillow
 from engine.runs import find_checkpoint, has_checkpoint
-from faces.align import central_box
+from faces.align import Box, central_box
 from faces.detection.opencv import report_detection_errors
 from faces.recognition.class_threshold import load_open_set, load_threshold, save_threshold
 from faces.recognition.commands import add_to_gallery, check_name
@@ -60,6 +61,8 @@ GALLERY = "gallery.npz"
 """The page's gallery of a classifier, in its run's folder."""
 KEPT = 2
 """Networks that stay loaded."""
+KEPT_PHOTOS = 32
+"""Photos whose faces are kept in memory."""
 CLASSES, PEOPLE, GIVEN = "classes", "people", "given"
 """Sources of names: a classifier's classes, its run's gallery, and the gallery of explore.py --gallery."""
 
@@ -83,6 +86,17 @@ class Source:
     label: str
 
 
+@dataclass(frozen=True)
+class _Photo:
+    """What is kept of a photo: its size, a JPEG of it as a data URL, and its faces."""
+
+    width: int
+    height: int
+    preview: str
+    boxes: list[Box]
+    crops: NDArray[np.uint8]
+
+
 class Recognition:
     """Names faces.
 
@@ -95,6 +109,7 @@ class Recognition:
         self._context, self._library = context, library
         self._recognizers: dict[tuple[Path, int], Recognizer] = {}
         self._croppers: dict[int, PhotoCropper] = {}
+        self._photos: dict[tuple[bytes, int, float | None], _Photo] = {}
 
     def sources(self) -> list[Source]:
         """All sources of names, the given gallery first, then those of the newest classifier."""
@@ -130,17 +145,20 @@ class Recognition:
     def describe(self, source: Source) -> dict[str, Any]:
         """What a page shows of a source: its names, the threshold, and the rates of all thresholds.
 
+        That of a gallery needs no network, which takes seconds to load.
+
         Raises:
-            UserError: A file is damaged, or a gallery is of another network.
+            UserError: A file is damaged.
         """
-        recognizer = self._recognizer(source.checkpoint)
         if source.gallery is None:
+            recognizer = self._recognizer(source.checkpoint)
             threshold, _ = load_threshold(recognizer)
             open_set = load_open_set(recognizer)
             people = dict.fromkeys(recognizer.classes, 0)
             scale = "probability"
         else:
-            gallery = self._gallery(source, recognizer)
+            exists = gallery_exists(source.gallery)
+            gallery = load_gallery(source.gallery) if exists else empty_gallery("", source.checkpoint)
             open_set, people, scale = gallery.open_set, gallery.people, "cosine"
             threshold = _threshold(gallery)
         return {
@@ -175,12 +193,7 @@ class Recognition:
             UnusableImageError: The photo cannot be decoded.
         """
         recognizer = self._recognizer(source.checkpoint)
-        pixels = decode_full(io.BytesIO(photo), MAX_PIXELS)
-        if whole:
-            found = _whole(recognizer, photo, pixels)
-        else:
-            with report_detection_errors():
-                found = self._cropper(recognizer.side)(pixels)
+        found = self._find_faces(recognizer, photo, whole)
         names, scores, probabilities = self._score(source, recognizer, found.crops)
         faces = [
             {
@@ -191,15 +204,33 @@ class Recognition:
             }
             for box, crop, row, shares in zip(found.boxes, found.crops, scores, probabilities, strict=True)
         ]
-        preview = to_pillow(pixels)
-        preview.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
         return {
-            "width": pixels.shape[2],
-            "height": pixels.shape[1],
-            "preview": _data_url(preview, "JPEG", quality=PREVIEW_QUALITY),
+            "width": found.width,
+            "height": found.height,
+            "preview": found.preview,
             "names": names,
             "faces": faces,
         }
+
+    def _find_faces(self, recognizer: Recognizer, photo: bytes, whole: bool) -> _Photo:
+        """The faces of a photo, found again at once if it comes a second time, as after an enrollment."""
+        key = hashlib.sha256(photo).digest(), recognizer.side, recognizer.settings.centre if whole else None
+        found = self._photos.pop(key, None)
+        if found is None:
+            pixels = decode_full(io.BytesIO(photo), MAX_PIXELS)
+            if whole:
+                faces = _whole(recognizer, photo, pixels)
+            else:
+                with report_detection_errors():
+                    faces = self._cropper(recognizer.side)(pixels)
+            preview = to_pillow(pixels)
+            preview.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
+            address = _data_url(preview, "JPEG", quality=PREVIEW_QUALITY)
+            found = _Photo(pixels.shape[2], pixels.shape[1], address, faces.boxes, faces.crops)
+        while len(self._photos) >= KEPT_PHOTOS:
+            del self._photos[next(iter(self._photos))]
+        self._photos[key] = found
+        return found
 
     def _score(
         self, source: Source, recognizer: Recognizer, crops: NDArray[np.uint8]
@@ -210,7 +241,7 @@ class Recognition:
             if not len(crops):
                 return names, np.empty((0, len(names))), np.empty((0, len(names) + 1))
             scores = recognizer.probabilities(crops).astype(np.float64)
-            open_set = load_open_set(recognizer) or rough("probability")
+            open_set = load_open_set(recognizer) or rough("probability", load_threshold(recognizer)[0])
             run = source.checkpoint.parent.parent
             shares = sharpen(scores, load_temperature(run, recognizer.step))
         else:

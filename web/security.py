@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -84,6 +85,8 @@ class Guard:
             return
         try:
             await self._app(scope, _limited(receive), send_guarded)
+        except ClientDisconnect:
+            pass  # the page no longer wants the answer
         except BodyTooLargeError:
             if not started:
                 await _too_large()(scope, receive, send_guarded)

@@ -31,6 +31,8 @@ ITERATIONS = 50
 MAX_SLOPE = 1000.0
 """Of the logistic function; scores that never overlap would make it infinite."""
 MAX_LOG_TEMPERATURE = 3.0
+FEW_STRANGERS = 0.05
+"""False-accept rate at which a face is as likely known as not, where no known faces were measured."""
 ROUGH_SLOPE, ROUGH_THRESHOLD = 20.0, 0.4
 """Of cosines without calibration, which differ from network to network: a rough guide."""
 
@@ -57,9 +59,13 @@ class OpenSet:
     strangers: int
 
     def known(self, best: ArrayLike) -> Floats:
-        """The probability that faces with these best scores, [M], are known, if half of all faces are."""
+        """The probability that faces with these best scores, [M], are known, if half of all faces are.
+
+        Without a slope, it is a guess: a half where few strangers are left.
+        """
         if self.slope is None:
-            return rough(self.scale).known(best)
+            few = int(np.searchsorted(self.far, FEW_STRANGERS))
+            return rough(self.scale, float(self.thresholds[min(few, len(self.far) - 1)])).known(best)
         return _logistic(self.slope * _odds(best, self.scale) + self.offset)
 
     def to_json(self) -> dict[str, Any]:
@@ -78,7 +84,8 @@ def rough(scale: Scale, threshold: float | None = None) -> OpenSet:
     """A guess before calibration: a face is as likely known as not at the threshold."""
     nothing = np.empty(0)
     if scale == "probability":
-        return OpenSet(scale, 1.0, 0.0, nothing, nothing, 0)
+        middle = float(_odds(threshold or 0.5, scale))
+        return OpenSet(scale, 1.0, -middle, nothing, nothing, 0)
     middle = ROUGH_THRESHOLD if threshold is None else threshold
     return OpenSet(scale, ROUGH_SLOPE, -ROUGH_SLOPE * middle, nothing, nothing, 0)
 

@@ -1,1 +1,320 @@
-// The recogniser page.
+// The recogniser page: photos in, names out, people enrolled by a click.
+
+import { download, element, request, say, withQuery } from "/static/shared/shell.js";
+import { drawPhoto } from "./photo.js";
+import { falseAcceptRate, nameOf, table, toCsv } from "./scores.js";
+
+const AT_ONCE = 2; // photos that are sent before an answer comes
+const MAX_BYTES = 32 * 2 ** 20; // of a photo, web.security.MAX_BODY
+
+const find = (id) => document.getElementById(id);
+
+let sources = [], unknown = "unknown";
+let source = null; // what the server says of the chosen source of names
+let threshold = 0;
+let asked = 0; // number of the newest answer about a source that was asked for; older ones are dropped
+let camera = null;
+let chosen = null; // the face in the dialog: {photo, face}
+const photos = [];
+const queue = [];
+let sending = 0;
+
+const nameFace = (face, names = source.names) => nameOf(face, names, threshold, unknown);
+const scoreText = (score) => (source.scale === "cosine" ? `similarity ${score.toFixed(2)}` : `score ${score.toFixed(2)}`);
+const page = {
+  nameFace,
+  scoreText,
+  get unknown() { return unknown; },
+  onFace: askName,
+  onWhole: (photo) => { photo.whole = true; identify(photo); },
+  onRemove: (photo) => {
+    cancel(photo);
+    photos.splice(photos.indexOf(photo), 1);
+    photo.card.remove();
+    showSummary();
+  },
+};
+
+// Sources of names
+
+async function chooseSource(name) {
+  const number = ++asked;
+  find("source").value = name;
+  find("source-note").textContent = "Loading the network ...";
+  for (const photo of photos) cancel(photo);
+  try {
+    const answer = await request(withQuery("/api/recogniser/source", { source: name }));
+    if (number !== asked) return;
+    takeSource(answer);
+  } catch (error) {
+    if (number !== asked) return;
+    find("source-note").textContent = error.message;
+    for (const photo of photos) setBusy(photo, false);
+    return;
+  }
+  photos.forEach(identify);
+}
+
+function takeSource(answer) {
+  const another = answer.name !== source?.name;
+  source = answer;
+  const cosine = source.scale === "cosine";
+  Object.assign(find("threshold"), { min: cosine ? -0.2 : 0, max: 1 });
+  if (another) setThreshold(source.threshold);
+  else setThreshold(threshold);
+  find("source-note").textContent = source.calibrated
+    ? ""
+    : `Not calibrated, so the bars are a rough guide: recognize.py calibrate${cosine ? "" : " --classes"} measures what they need.`;
+  find("people-panel").hidden = source.kind !== "people";
+  showPeople();
+}
+
+function setThreshold(value) {
+  threshold = value;
+  find("threshold").value = value;
+  find("threshold-value").textContent = value.toFixed(3);
+  find("threshold-keep").disabled = Math.abs(value - source.threshold) < 1e-9;
+  const rate = falseAcceptRate(source, value);
+  if (rate === null) find("threshold-rate").textContent = "How many strangers get a name is not known before calibration.";
+  else if (rate === 0) find("threshold-rate").textContent = `None of ${source.strangers.toLocaleString("en")} strangers got a name.`;
+  else find("threshold-rate").textContent = `False-accept rate ${percent(rate)}: so many strangers get a name (of ${source.strangers.toLocaleString("en")}).`;
+  drawAll();
+}
+
+const percent = (share) => (share >= 0.0995 ? `${Math.round(100 * share)}%` : `${(100 * share).toPrecision(2)}%`);
+
+async function keepThreshold() {
+  await change("threshold", { value: threshold }, `Threshold ${threshold.toFixed(3)} is kept.`);
+}
+
+// People
+
+function showPeople() {
+  const people = Object.entries(source.people);
+  find("people-none").hidden = people.length > 0;
+  find("known-names").replaceChildren(...people.map(([name]) => element("option", { value: name })));
+  find("people").replaceChildren(...people.map(([name, faces]) => personRow(name, faces)));
+}
+
+function personRow(name, faces) {
+  const rename = element("button", { type: "button", className: "quiet", textContent: "Rename" });
+  rename.setAttribute("aria-label", `Rename ${name}`);
+  const remove = element("button", { type: "button", className: "quiet", textContent: "Remove" });
+  remove.setAttribute("aria-label", `Remove ${name}`);
+  const row = element("li", {}, element("span", { className: "name", textContent: name }), element("span", { className: "small soft", textContent: faces, title: "enrolled faces" }), rename, remove);
+  rename.addEventListener("click", () => {
+    const input = element("input", { type: "text", value: name, maxLength: 200 });
+    input.setAttribute("aria-label", `New name of ${name}`);
+    input.addEventListener("keydown", (event) => {
+      if (event.key === "Escape") showPeople();
+      if (event.key === "Enter" && input.value.trim()) change("rename", { name, new: input.value }, `${name} is now ${input.value.trim()}.`);
+    });
+    row.replaceChildren(input);
+    input.select();
+  });
+  remove.addEventListener("click", () => {
+    if (remove.dataset.sure) { change("remove", { name }, `${name} was removed.`); return; }
+    remove.dataset.sure = "yes";
+    remove.textContent = "Sure?";
+    setTimeout(() => { delete remove.dataset.sure; remove.textContent = "Remove"; }, 4000);
+  });
+  return row;
+}
+
+/** Change the gallery or the threshold, and name all faces again. */
+async function change(what, parameters, message, body = undefined) {
+  const number = ++asked;
+  try {
+    const answer = await request(withQuery(`/api/recogniser/${what}`, { source: source.name, ...parameters }), { method: "POST", body });
+    if (number !== asked) return true;
+    takeSource(answer);
+    if (what === "threshold") setThreshold(answer.threshold);
+    else photos.forEach(identify);
+    say(message);
+    return true;
+  } catch (error) {
+    say(error.message, { bad: true });
+    return false;
+  }
+}
+
+function askName(photo, index) {
+  const face = photo.result.faces[index], { name, known } = nameFace(face, photo.result.names);
+  chosen = { photo, face };
+  find("enroll-crop").src = face.crop;
+  find("enroll-name").value = known ? name : "";
+  find("enroll-note").textContent = source.kind === "people" ? "" : "The classifier's classes stay as they are: the face is added to the people enrolled with it.";
+  find("enroll").showModal();
+  find("enroll-name").select();
+}
+
+async function enroll() {
+  const name = find("enroll-name").value.trim(), { face } = chosen;
+  if (!name) return;
+  find("enroll").close();
+  if (source.kind !== "people") {
+    const people = sources.find((one) => one.kind === "people" && one.name.endsWith(source.name.replace("classes/", "/")));
+    await chooseSource(people.name);
+  }
+  await change("enroll", { name }, `${name} is enrolled.`, bytesOf(face.crop));
+}
+
+/** The bytes of a data URL. */
+function bytesOf(address) {
+  return Uint8Array.from(atob(address.slice(address.indexOf(",") + 1)), (letter) => letter.charCodeAt(0));
+}
+
+// Photos
+
+function addPhotos(blobs) {
+  const added = [...blobs].map((blob) => {
+    const photo = { name: blob.name || "photo.png", blob, result: null, error: "", waiting: false, request: 0, whole: false, abort: null };
+    photo.card = element("article", { className: "panel photo" });
+    if (blob.size > MAX_BYTES) photo.error = `More than ${MAX_BYTES / 2 ** 20} MiB.`;
+    return photo;
+  });
+  // The newest on top, in the order in which they came.
+  photos.unshift(...added);
+  find("photos").prepend(...added.map((photo) => photo.card));
+  for (const photo of added) {
+    drawPhoto(photo, page);
+    if (photo.error) continue;
+    setBusy(photo, true);
+    identify(photo);
+  }
+  showSummary();
+}
+
+/** Ask for the faces of a photo. Of several answers only that to the newest question counts. */
+function identify(photo) {
+  if (photo.blob.size > MAX_BYTES || !source) return;
+  cancel(photo);
+  setBusy(photo, true);
+  queue.push({ photo, number: photo.request });
+  showSummary();
+  send();
+}
+
+/** Drop the answers that a photo still waits for. */
+function cancel(photo) {
+  photo.request += 1;
+  photo.abort?.abort();
+  photo.abort = null;
+}
+
+function setBusy(photo, busy) {
+  photo.waiting = busy;
+  photo.card.setAttribute("aria-busy", busy);
+}
+
+async function send() {
+  if (sending >= AT_ONCE) return;
+  const next = queue.shift();
+  if (!next) return;
+  const { photo, number } = next;
+  if (number !== photo.request) { send(); return; }
+  sending += 1;
+  photo.abort = new AbortController();
+  try {
+    const address = withQuery("/api/recogniser/faces", { source: source.name, whole: photo.whole ? 1 : null });
+    const result = await request(address, { method: "POST", body: photo.blob, signal: photo.abort.signal });
+    if (number === photo.request) Object.assign(photo, { result, error: "", waiting: false });
+  } catch (error) {
+    if (number === photo.request) Object.assign(photo, { result: null, error: capitalised(error.message), waiting: false });
+  }
+  sending -= 1;
+  if (number === photo.request) drawPhoto(photo, page);
+  showSummary();
+  send();
+}
+
+const capitalised = (text) => text.charAt(0).toUpperCase() + text.slice(1) + (text.endsWith(".") ? "" : ".");
+
+function drawAll() {
+  for (const photo of photos) if (photo.result) drawPhoto(photo, page);
+  showSummary();
+}
+
+function showSummary() {
+  find("results-bar").hidden = !photos.length;
+  const faces = photos.flatMap(({ result }) => (result ? result.faces.map((face) => nameFace(face, result.names)) : []));
+  const known = faces.filter((face) => face.known).length, waiting = photos.filter((photo) => photo.waiting).length;
+  const parts = [`${faces.length} ${faces.length === 1 ? "face" : "faces"} in ${photos.length} ${photos.length === 1 ? "photo" : "photos"}`, `${known} named`];
+  if (waiting) parts.push(`${waiting} to do`);
+  find("summary").textContent = parts.join(", ");
+}
+
+function results() {
+  const ready = photos.filter(({ result }) => result);
+  return { ready, rows: table(ready.map(({ name, result }) => ({ file: name, faces: result.faces.map((face) => ({ ...face, names: result.names })) })), (face) => nameFace(face, face.names)) };
+}
+
+function saveJson() {
+  const { ready, rows } = results();
+  const faces = ready.flatMap(({ result }) => result.faces.map((face) => Object.fromEntries([...result.names, unknown].map((name, index) => [name, face.probabilities[index]]))));
+  const values = { names_from: source.label, threshold, false_accept_rate: falseAcceptRate(source, threshold), faces: rows.map((row, index) => ({ ...row, probabilities: faces[index] })) };
+  download(new Blob([`${JSON.stringify(values, null, 2)}\n`], { type: "application/json" }), "recognized.json");
+}
+
+// The camera
+
+async function openCamera() {
+  try {
+    camera = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "user", width: { ideal: 1280 } } });
+  } catch (error) {
+    say(`The camera cannot be used: ${error.message}`, { bad: true });
+    return;
+  }
+  find("video").srcObject = camera;
+  find("camera-panel").hidden = false;
+  await find("video").play();
+}
+
+function closeCamera() {
+  camera?.getTracks().forEach((track) => track.stop());
+  camera = null;
+  find("camera-panel").hidden = true;
+}
+
+function takePhoto() {
+  const video = find("video"), canvas = element("canvas", { width: video.videoWidth, height: video.videoHeight });
+  canvas.getContext("2d").drawImage(video, 0, 0);
+  canvas.toBlob((blob) => addPhotos([new File([blob], `camera-${photos.length + 1}.png`, { type: "image/png" })]), "image/png");
+}
+
+// What a person does
+
+find("source").addEventListener("change", () => chooseSource(find("source").value));
+find("threshold").addEventListener("input", () => source && setThreshold(find("threshold").valueAsNumber));
+find("threshold-keep").addEventListener("click", keepThreshold);
+find("files").addEventListener("change", () => { addPhotos(find("files").files); find("files").value = ""; });
+find("camera").addEventListener("click", openCamera);
+find("camera-stop").addEventListener("click", closeCamera);
+find("snap").addEventListener("click", takePhoto);
+find("clear").addEventListener("click", () => { for (const photo of [...photos]) page.onRemove(photo); });
+find("save-csv").addEventListener("click", () => download(new Blob([toCsv(results().rows)], { type: "text/csv" }), "recognized.csv"));
+find("save-json").addEventListener("click", saveJson);
+find("enroll-form").addEventListener("submit", (event) => { event.preventDefault(); enroll(); });
+find("enroll-cancel").addEventListener("click", () => find("enroll").close());
+addEventListener("paste", (event) => {
+  const files = [...(event.clipboardData?.files ?? [])];
+  if (files.length) { event.preventDefault(); addPhotos(files); }
+});
+addEventListener("dragover", (event) => { event.preventDefault(); find("drop").classList.add("over"); });
+addEventListener("dragleave", (event) => { if (!event.relatedTarget) find("drop").classList.remove("over"); });
+addEventListener("drop", (event) => {
+  event.preventDefault();
+  find("drop").classList.remove("over");
+  addPhotos([...event.dataTransfer.files]);
+});
+
+try {
+  ({ sources, unknown } = await request("/api/recogniser/sources"));
+  find("nothing").hidden = sources.length > 0;
+  find("page").hidden = !sources.length;
+  find("source").replaceChildren(...sources.map((one) => element("option", { value: one.name, textContent: one.label })));
+  if (sources.length) await chooseSource(sources[0].name);
+} catch (error) {
+  find("nothing").hidden = false;
+  find("nothing").textContent = error.message;
+}
