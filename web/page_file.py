@@ -80,7 +80,7 @@ def explorer_page(weights: bytes, title: str) -> str:
         f"<title>{html.escape(title)}</title>",
         f'<link rel="icon" href="data:image/svg+xml;base64,{icon}">',
         f"<style>{style}</style>\n</head>\n<body>",
-        f'<header class="site"><span class="brand"><span>{html.escape(title)}</span></span></header>',
+        f'<header class="site"><span class="brand">{html.escape(title)}</span></header>',
         main,
         _data("worker", bundle(EXPLORER / "worker.js")),
         _data("kernel", base64.b64encode(kernel).decode()),

@@ -427,6 +427,23 @@ def test_a_phone_in_the_dark(browser, file):
         assert state(page)["slots"][0]["base"] == "1.20"
 
 
+def test_on_a_slow_machine_the_last_move_wins(page, generator, directions):
+    page.context.new_cdp_session(page).send("Emulation.setCPUThrottlingRate", {"rate": 8})
+    page.eval_on_selector(
+        'input[aria-label="smile"]',
+        """(slider) => {
+            for (let i = 0; i <= 100; i++) {
+                slider.value = -3 + 0.055 * i;
+                slider.dispatchEvent(new Event("input"));
+            }
+        }""",
+    )
+    z = directions.move(draw(1, generator.latent_size, 1)[0], {"smile": 2.5})
+    assert shows(page, image(generator, z))
+    page.wait_for_timeout(200)
+    assert shows(page, image(generator, z))
+
+
 def test_a_page_with_a_damaged_generator_says_so(browser, file, tmp_path):
     damaged = tmp_path / "damaged.html"
     weights = re.search(r'id="weights">([^<]*)<', file.read_text())[1]

@@ -1,6 +1,7 @@
 """The explorer on its server, in a browser: what the file of export.py does not have."""
 
 import io
+import shutil
 
 import numpy as np
 import pytest
@@ -18,8 +19,10 @@ browser = pytest.fixture(scope="module")(launch)
 
 
 @pytest.fixture(scope="module")
-def address(tiny_run):
-    with serving(Context(tiny_run)) as address:
+def address(tiny_run, tmp_path_factory):
+    # The server keeps the page's generator beside a run.
+    run = shutil.copytree(tiny_run, tmp_path_factory.mktemp("served") / tiny_run.name)
+    with serving(Context(run)) as address:
         yield address
 
 

@@ -1,9 +1,9 @@
 // Sums such as "3,17,42 - 5,8,9 + 1.5*smile": the grammar of gan/latent/arithmetic.py.
 
 const MAX_WEIGHT = 1000, MAX_STRENGTH = 100, MAX_DEPTH = 50;
-const TOKEN = /[0-9]*\.[0-9]+|[0-9]+\.?|[-+*(),]|[\p{L}\p{Nl}\p{No}_][\p{L}\p{N}_]*/uy;
+const TOKEN = /[0-9]*\.[0-9]+|[0-9]+\.?|[-+*(),]|[\p{ID_Start}_]\p{ID_Continue}*/uy;
 const isNumber = (text) => /^[0-9.]/.test(text);
-const isName = (text) => /^[\p{L}_]/u.test(text);
+const isName = (text) => /^[\p{ID_Start}_]/u.test(text);
 
 /**
  * Parse a sum of faces and directions.

@@ -4,6 +4,8 @@ import { element, say } from "../shared/shell.js";
 import { learnIdentity } from "./identity.js";
 
 const RANGE = 3;
+/** Share of faces that must change one way, for a direction not to be shown as weak. */
+const STEADY = 0.5;
 
 /** @param {import("./lab.js").Lab} lab */
 export function setUpSliders(lab) {
@@ -67,6 +69,7 @@ function row({ store }, { name, kind, scores }) {
   const box = element("div", { className: "direction" }, element("span", { className: "name", textContent: shown }), input, output, lock);
   const leak = kind === "named" && describeLeak(scores);
   if (leak) box.append(leak);
+  box.classList.toggle("weak", scores.monotone < STEADY || scores.leak > scores.random_leak);
   return { box, input, output, lock };
 }
 
