@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,9 @@ from web.text import data_address, decode_vector
 
 if TYPE_CHECKING:
     from gan.metrics.nearest import TrainingImages
+
+UPLOADS = 2
+"""Photos that are in memory at once; others wait to be read."""
 
 
 def routes(context: Context) -> list[BaseRoute]:
@@ -42,6 +46,7 @@ class _Explorer:
         self._weights: bytes | None = None
         self._photos: TrainingImages | None = None
         self._photo_faces = PhotoFaces()
+        self._uploads = asyncio.Semaphore(UPLOADS)
 
     async def weights(self, request: Request) -> Response:
         """The generator for the page: see `gan.export.page_weights`."""
@@ -59,10 +64,11 @@ class _Explorer:
 
     async def photo(self, request: Request) -> Response:
         """The face of the photo in the body: see `PhotoFaces.fit`."""
-        photo = await request.body()
-        generator = await self._context.compute(self._context.generator)
-        # Not in `compute`: it takes seconds, and minutes the first time, in which other pages are used.
-        return JSONResponse(await run_in_threadpool(self._photo_faces.fit, generator, photo))
+        async with self._uploads:
+            photo = await request.body()
+            generator = await self._context.compute(self._context.generator)
+            # Not in `compute`: it takes seconds, and minutes the first time, in which other pages are used.
+            return JSONResponse(await run_in_threadpool(self._photo_faces.fit, generator, photo))
 
     def _load_weights(self) -> bytes:
         if self._weights is None:

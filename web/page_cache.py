@@ -34,20 +34,28 @@ def load_page(run: Path | None, load_generator: Callable[[], LoadedGenerator]) -
         load_generator: loads its generator with torch.
 
     Raises:
-        UserError: there is no generator, or its directions belong to another one.
+        UserError: there is no generator.
     """
     if run is not None and run.is_file() and (read := PageGenerator.read(run)) is not None:
         # It has all that this function reads of a generator.
-        return page_weights(read, Directions.of(read))  # type: ignore[arg-type]
+        return page_weights(read, *_directions(read))  # type: ignore[arg-type]
     source = _source(run)
     if source and (kept := _kept(run / FILE_NAME, source)):
         return kept
     generator = load_generator()
-    weights = page_weights(generator, Directions.of(generator), source=source)
+    weights = page_weights(generator, *_directions(generator), source=source)
     if source:
         with contextlib.suppress(OSError), atomic_write(run / FILE_NAME, durable=False) as temporary:
             temporary.write_bytes(weights)
     return weights
+
+
+def _directions(generator: LoadedGenerator) -> tuple[Directions | None, str]:
+    """The generator's directions and, if they cannot be used, why."""
+    try:
+        return Directions.of(generator), ""
+    except UserError as error:
+        return None, str(error)
 
 
 def _source(run: Path | None) -> str:

@@ -98,7 +98,11 @@ class PageGenerator:
 
 
 def page_weights(
-    generator: PageGenerator | LoadedGenerator, directions: Directions | None = None, *, source: str = ""
+    generator: PageGenerator | LoadedGenerator,
+    directions: Directions | None = None,
+    note: str = "",
+    *,
+    source: str = "",
 ) -> bytes:
     """A generator and its directions for the explorer page, as the contents of a .safetensors file.
 
@@ -115,6 +119,7 @@ def page_weights(
     Args:
         generator: any.
         directions: those of this generator, if it has any.
+        note: shown when the page opens.
         source: kept in the metadata.
     """
     if not isinstance(generator, PageGenerator):
@@ -141,6 +146,7 @@ def page_weights(
         "image_size": 16 * round((len(projection) / widths[0]) ** 0.5),
         "widths": widths,
         "directions": directions.table(),
+        "note": note,
         "source": source,
     }
     # One entry, because safetensors stores several in an order that changes.

@@ -93,6 +93,17 @@ def test_the_page_of_a_run_is_kept_until_something_changes(tiny_run, tmp_path):
     assert len(loaded) == 4
 
 
+def test_directions_of_another_generator_are_left_out_and_said(tmp_path):
+    save_generator(made_generator(), tmp_path / "faces.safetensors")
+    other = made_generator(seed=1)
+    made_directions(other).save(tmp_path / "faces.directions.safetensors")
+    weights = load_page(tmp_path / "faces.safetensors", None)
+    size = int.from_bytes(weights[:8], "little")
+    description = json.loads(json.loads(weights[8 : 8 + size])["__metadata__"]["page"])
+    assert "belongs to another generator" in description["note"]
+    assert [row["name"] for row in description["directions"]] == [f"sefa_{i}" for i in range(1, 9)]
+
+
 def test_a_damaged_file_is_refused_as_elsewhere(tmp_path):
     (tmp_path / "faces.safetensors").write_bytes(b"damaged")
     answer = client(tmp_path / "faces.safetensors").get("/api/explorer/weights")

@@ -51,6 +51,7 @@ async function start() {
   setUpPhoto(lab, !isFile());
   setUpKeyboard(lab);
   setUpAddress(lab);
+  if (description.note) say(`Without named directions: ${description.note}`, { bad: true, seconds: 15 });
   if (store.state.foreign) say("This address was made with another generator: its faces look different here.");
   window.lab = lab;
 }
