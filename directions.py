@@ -94,7 +94,7 @@ class DirectionArguments(GeneratorArguments):
     def __post_init__(self) -> None:
         at_least(self, MIN_COUNT, "count")
         at_least(self, 1, "random")
-        at_least(self, 2, "faces")
+        at_least(self, 3, "faces")
         at_least(self, 0, "unnamed seed")
         if bool(self.plus) != bool(self.minus) or bool(self.plus) != (self.name is not None):
             raise UserError(

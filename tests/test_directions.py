@@ -63,7 +63,7 @@ def test_a_search_writes_directions_table_and_sheet(searched):
 
 def test_every_attribute_is_in_the_table_or_said_to_be_missing(run, landmark_run):
     lines = find(
-        run, "--count", 250, "--faces", 2, "--random", 1, "--unnamed", 0, "--landmarks", landmark_run
+        run, "--count", 250, "--faces", 3, "--random", 1, "--unnamed", 0, "--landmarks", landmark_run
     ).lines
     assert lines[0].split()[:4] == ["direction", "effect", "leak", "random"]
     first_words = [line.split()[0].rstrip(":") for line in lines[1:-2]]
@@ -167,7 +167,7 @@ def test_an_exported_file_carries_its_directions(plain, tmp_path):
     find(file, *out, "--plus", 1, 2, "--minus", 3, 4, "--name", "mine")
     assert (tmp_path / "faces.directions.json").exists()
     assert Directions.load(file).names == ("smile", "glasses", "mine")
-    result = call("export.py", plain, "--raw", tmp_path / "raw.safetensors")
+    result = call("export.py", plain, tmp_path / "raw.safetensors", "--raw")
     assert result.code == 0
     assert "exported without directions: " in result.lines[0]
 

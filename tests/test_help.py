@@ -64,6 +64,7 @@ def test_help_is_readable_at_any_width(page, columns, monkeypatch):
 
 
 def options_of_scripts() -> list[type]:
+    from directions import DirectionArguments
     from evaluate import EvaluationArguments
     from interpolate import InterpolationArguments
     from plot_run import PlotArguments
@@ -71,7 +72,7 @@ def options_of_scripts() -> list[type]:
     from sample import SampleArguments
 
     trainings = [TrainingArguments, LandmarkArguments, ClassifierArguments]
-    others = [SampleArguments, InterpolationArguments, PlotArguments, EvaluationArguments]
+    others = [SampleArguments, InterpolationArguments, PlotArguments, EvaluationArguments, DirectionArguments]
     return [*trainings, *others, PrepareArguments, PredictionArguments, *COMMAND_OPTIONS]
 
 

@@ -77,7 +77,7 @@ def test_an_attribute_that_nothing_changes_has_no_direction(drawing):
     dice = np.random.default_rng(0)
     noise = Scorer(("luck",), ("luck",), ("dice",), lambda images: dice.normal(size=(len(images), 1)))
     finder = join([pixel_scorer().named(["background"]), noise])
-    found = search(drawing, finder, other_pixel_scorer(), count=250, faces=2, random=1)
+    found = search(drawing, finder, other_pixel_scorer(), count=250, faces=3, random=1)
     assert list(found.directions) == ["background"]
     assert found.missing == ["luck"]
     assert found.explained["luck"] < 0.02

@@ -9,6 +9,7 @@ from PIL import Image
 
 from engine.errors import UserError
 from engine.runs import best_path, checkpoints
+from faces.align import central_box
 from faces.landmarks.annotations import read_annotations
 from faces.landmarks.augment import Augmentation, random_crops
 from faces.landmarks.face_crops import FACE_CROP_SCALE, face_crop_size
@@ -73,6 +74,15 @@ def test_faces_in_one_image_are_independent(predictor, faces):
         assert np.abs(predictor.points(photo, [box])[0] - together[number]).max() < 0.01
     assert predictor.points(photo, []).shape == (0, 29, 2)
     assert predictor.points(photo, np.empty((0, 4))).shape == (0, 29, 2)
+
+
+def test_crops_of_one_face_each(predictor, faces):
+    crops = np.stack([image for image, _ in faces[:3]])
+    together = predictor.points_of_crops(crops)
+    for crop, points in zip(crops, together, strict=True):
+        whole = central_box(crop, crop.shape[1] / INPUT_SCALE)
+        assert np.abs(predictor.points(crop, [whole])[0] - points).max() < 0.01
+    assert predictor.points_of_crops(crops[:0]).shape == (0, 29, 2)
 
 
 def test_second_look_corrects_a_shifted_box(predictor, faces):
