@@ -6,14 +6,15 @@
 
 The search starts from an encoder's estimate and from random draws (Zhu et al. 2016), takes steps of Adam
 (Kingma and Ba 2015) from all of them, and finishes the best by L-BFGS (Liu and Nocedal 1989). It works in the
-Gaussian coordinate u (`gan.inversion.coordinates`), in which the prior is |u|² / 2. Its objective is
+Gaussian coordinate u (`gan.inversion.coordinates`). Its objective is
 
-    RESIDUALS / 2 * log(distance) + |u|² / 2,
+    RESIDUALS / 2 * log(distance) - log p(|u|),
 
-the negative log posterior of u if the image differs from the target by Gaussian noise of unknown variance.
-So the prior weighs more the worse the generator fits: it hardly moves the result on its own images, and
-keeps the vectors of photos near those that the generator was trained with. Vectors of images that the
-generator made itself are then computed to the last digits (`gan.inversion.polish`).
+the negative log posterior if the image differs from the target by Gaussian noise of unknown variance and the
+direction of u is uniform. p is the chi distribution, that of the length of a standard normal vector; the
+density of u itself would draw it to the mean, which is unlike any vector that the generator was trained with.
+The prior weighs more the worse the generator fits: it hardly moves the result on its own images. Their
+vectors are then computed to the last digits (`gan.inversion.polish`).
 """
 
 from __future__ import annotations
@@ -160,7 +161,7 @@ class Inverter:
 
         def objective(u: Tensor, rows: Tensor) -> Tensor:
             fit = distance(self._network(to_z(u)), rows)
-            return RESIDUALS / 2 * (fit + SMALLEST_DISTANCE).log() + u.square().sum(1) / 2
+            return RESIDUALS / 2 * (fit + SMALLEST_DISTANCE).log() + surprise(u)
 
         def counted(u: Tensor, rows: Tensor) -> Tensor:
             steps.advance()
@@ -229,6 +230,13 @@ class Inverter:
             parts = zip(u.split(BATCH), rows.split(BATCH), strict=True)
             values = torch.cat([objective(part, part_rows) for part, part_rows in parts]).view(count, each)
         return u.detach().view(starts.shape)[torch.arange(count, device=u.device), values.argmin(1)]
+
+
+def surprise(u: Tensor) -> Tensor:
+    """-log p of the lengths of vectors [B, D], less that of the likeliest length: [B], 0 or more."""
+    likeliest = u.shape[1] - 1
+    squares = u.square().sum(1).clamp(min=1e-6)
+    return (squares - likeliest - likeliest * (squares / likeliest).log()) / 2
 
 
 class _Steps:

@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from gan.inversion.distance import Distance
 from gan.inversion.encoder import train_encoder
 from gan.inversion.encoder_file import encoder_path, load_encoder, save_encoder
 from gan.inversion.features import DiscriminatorFeatures, RandomFeatures
-from gan.inversion.inversion import FAST, Effort, Inverter
+from gan.inversion.inversion import FAST, Effort, Inverter, surprise
 from gan.inversion.tuning import tune
 from gan.latent.gaussian import to_gaussian
 from gan.latent.vectors import draw
@@ -15,7 +17,7 @@ from gan.networks import make_discriminator
 from images.tiles import to_float
 from tests.small_generator import small_generator
 
-QUICK = Effort(draws=3, adam_steps=30, evaluations=120)
+QUICK = Effort(draws=3, adam_steps=20, evaluations=80)
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +27,7 @@ def generator(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def encoder(generator):
-    return train_encoder(generator.network, steps=150)
+    return train_encoder(generator.network, steps=60)
 
 
 def test_the_coordinate_is_that_of_the_directions():
@@ -36,7 +38,7 @@ def test_the_coordinate_is_that_of_the_directions():
 
 
 def test_the_generators_own_images_are_recovered(generator):
-    z = draw(6, generator.latent_size, seed=5)
+    z = draw(4, generator.latent_size, seed=5)
     progress = []
     found = Inverter(generator).invert(generator.images(z), effort=QUICK, progress=progress.append)
     assert np.abs(found.z - z).max() < 0.05
@@ -55,21 +57,25 @@ def test_the_encoder_estimates_vectors_and_shortens_the_search(generator, encode
 
 
 def test_pixels_of_low_weight_may_be_anything(generator):
-    z = draw(3, generator.latent_size, seed=6)
+    z = draw(1, generator.latent_size, seed=6)
     images = generator.images(z)
-    weights = np.ones((3, 32, 32), np.float32)
+    weights = np.ones((1, 32, 32), np.float32)
     weights[:, :, 20:] = 0
     damaged = images.copy()
     damaged[..., 20:] = 0
     inverter = Inverter(generator)
     assert np.abs(inverter.invert(damaged, weights, QUICK).z - z).max() < 0.05
-    assert np.abs(inverter.invert(damaged, None, QUICK).z - z).max() > 0.2
+    assert np.abs(inverter.invert(damaged, None, QUICK).z - z).max() > 0.1
 
 
-def test_vectors_of_foreign_images_stay_within_the_prior(generator):
-    noise = np.random.default_rng(0).integers(0, 256, (4, 3, 32, 32)).astype(np.uint8)
-    u = to_gaussian(Inverter(generator).invert(noise, effort=QUICK).z)
-    assert np.sqrt(np.square(u).mean()) < 1.5
+def test_the_prior_is_that_of_the_length_of_a_normal_vector():
+    random = torch.Generator().manual_seed(0)
+    directions = torch.nn.functional.normalize(torch.randn(50, 100, generator=random))
+    lengths = torch.linspace(1, 20, 50)
+    densities = 99 * lengths.log() - lengths.square() / 2  # of the chi distribution, up to a constant
+    values = surprise(directions * lengths[:, None])
+    torch.testing.assert_close(values, 99 / 2 * math.log(99) - 99 / 2 - densities, atol=1e-2, rtol=1e-4)
+    assert surprise(torch.zeros(1, 100)).isfinite().all()
 
 
 def test_the_result_of_an_image_does_not_depend_on_the_others(generator):
@@ -126,7 +132,11 @@ def test_features_of_the_own_networks_are_differentiable_and_see_differences(gen
 
 
 def test_tuning_reaches_a_face_outside_and_keeps_the_others(generator):
-    target = small_generator(generator.run, seed=4).images(draw(1, generator.latent_size, 3))
+    other = small_generator(generator.run)
+    other.network.project.weight.data.mul_(
+        1 + 0.3 * torch.randn(10, generator=torch.Generator().manual_seed(0))
+    )
+    target = other.images(draw(1, generator.latent_size, 3))
     inverter = Inverter(generator)
     found = inverter.invert(target, effort=QUICK)
     weights = np.ones((1, 32, 32), np.float32)
