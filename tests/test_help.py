@@ -66,6 +66,7 @@ def test_help_is_readable_at_any_width(page, columns, monkeypatch):
 def options_of_scripts() -> list[type]:
     from directions import DirectionArguments
     from evaluate import EvaluationArguments
+    from explore import ExploreArguments
     from interpolate import InterpolationArguments
     from plot_run import PlotArguments
     from predict_landmarks import PredictionArguments
@@ -73,6 +74,7 @@ def options_of_scripts() -> list[type]:
 
     trainings = [TrainingArguments, LandmarkArguments, ClassifierArguments]
     others = [SampleArguments, InterpolationArguments, PlotArguments, EvaluationArguments, DirectionArguments]
+    others.append(ExploreArguments)
     return [*trainings, *others, PrepareArguments, PredictionArguments, *COMMAND_OPTIONS]
 
 

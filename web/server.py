@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 import threading
 import webbrowser
 from pathlib import Path
@@ -127,7 +128,7 @@ def serve(
             f"warning: --host {host} serves everyone who can reach this machine, without a password, over "
             "an unencrypted connection"
         )
-    if browser:
+    if browser and _has_display():
         # The listener accepts from now on, so the browser waits for the server, not the reverse.
         threading.Thread(target=webbrowser.open, args=(address + start,), daemon=True).start()
     config = uvicorn.Config(
@@ -148,6 +149,13 @@ def serve(
     finally:
         context.close()
     print("stopped")
+
+
+def _has_display() -> bool:
+    """Whether a browser can open a window; without one, Python would start a browser in the terminal."""
+    if sys.platform in ("win32", "darwin"):
+        return True
+    return any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
 
 
 def open_listener(host: str, port: int | None) -> socket.socket:

@@ -38,14 +38,22 @@ def launch() -> Iterator[object]:
 class Visit:
     """A page, and what went wrong on it.
 
+    Args:
+        browser: playwright's.
+        address: of the server.
+        within: a context of another visit, for a second tab; a new one by default.
+        options: of a new context, such as viewport.
+
     Attributes:
         page: playwright's.
         problems: errors of scripts and of the content security policy.
         foreign: addresses of other hosts that the page requested.
     """
 
-    def __init__(self, browser: object, address: str, **options: object) -> None:
-        self.context = browser.new_context(**options)
+    def __init__(
+        self, browser: object, address: str, *, within: object | None = None, **options: object
+    ) -> None:
+        self.context = within or browser.new_context(**options)
         self.context.set_default_timeout(PATIENCE)
         self.page = self.context.new_page()
         self.problems: list[str] = []
@@ -76,8 +84,16 @@ class Visit:
         if folder := os.environ.get("FACE_LAB_SCREENSHOTS"):
             self.page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
 
+    def slow_down(self, factor: float) -> None:
+        """Let the page's scripts run as on a machine that is so many times as slow."""
+        self.context.new_cdp_session(self.page).send("Emulation.setCPUThrottlingRate", {"rate": factor})
+
     def close(self) -> None:
-        """Close the page; fail if anything went wrong on it."""
+        """Close the page, and others in its context; fail if anything went wrong on it."""
         self.context.close()
+        self.check()
+
+    def check(self) -> None:
+        """Fail if anything went wrong on the page."""
         assert self.problems == []
         assert self.foreign == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import random
 import signal
 import socket
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -20,17 +22,20 @@ from tests.conftest import ROOT
 from tests.in_process import call
 from tests.web.runs import make_run
 from tests.web.serving import serving
+from web import server
 from web.context import Context
 from web.security import MAX_BODY, is_allowed_host
-from web.server import PAGES, create_app, open_listener
+from web.server import PAGES, create_app, open_listener, serve
 
 
 @pytest.fixture
-def client(tmp_path: Path) -> TestClient:
+def client(tmp_path: Path) -> Iterator[TestClient]:
     make_run(tmp_path / "outputs" / "0001-faces-16px")
     (tmp_path / "secret.png").write_bytes(b"secret")
     context = Context(output=tmp_path / "outputs")
-    return TestClient(create_app(context), base_url="http://127.0.0.1:8421", raise_server_exceptions=False)
+    app = create_app(context)
+    with TestClient(app, base_url="http://127.0.0.1:8421", raise_server_exceptions=False) as client:
+        yield client
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -220,6 +225,30 @@ def test_the_script_says_its_address_serves_at_once_and_ends_cleanly_with_ctrl_c
         assert process.wait(15) == 0
         assert process.stdout.read() == "stopped\n"
         assert process.stderr.read() == ""
+
+
+@pytest.mark.parametrize("display", ["", ":0"])
+@pytest.mark.parametrize("wanted", [True, False])
+def test_the_browser_opens_the_page_where_there_is_a_display(display, wanted, monkeypatch, capsys):
+    opened = queue.Queue()
+    monkeypatch.setattr(server.webbrowser, "open", opened.put)
+    monkeypatch.setattr(server._Server, "run", lambda *_, **__: None)
+    monkeypatch.setattr(server.sys, "platform", "linux")
+    monkeypatch.setenv("DISPLAY", display)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    serve(Context(), host="127.0.0.1", port=None, browser=wanted, start="/training")
+    address = capsys.readouterr().out.split()[0]
+    if display and wanted:
+        assert opened.get(timeout=10) == address
+    assert opened.empty()
+
+
+def test_an_address_that_others_can_reach_is_announced(monkeypatch, capsys):
+    monkeypatch.setattr(server._Server, "run", lambda *_, **__: None)
+    serve(Context(), host="0.0.0.0", port=None, browser=False)
+    output = capsys.readouterr().out
+    assert output.startswith("http://127.0.0.1:84")
+    assert "warning: --host 0.0.0.0 serves everyone who can reach this machine, without a password" in output
 
 
 @pytest.mark.parametrize(

@@ -183,3 +183,24 @@ def test_without_any_run_the_page_says_how_to_start_one_and_shows_it(browser, tm
         make_run(tmp_path / "0001-faces-16px")
         page.wait_for_selector(".uplot")  # without a reload
         visit.close()
+
+
+def test_two_tabs_on_a_slow_machine_show_the_same_run_each_at_its_own_step(browser, output):
+    with serving(Context(output=output)) as address:
+        first = Visit(browser, address)
+        second = Visit(browser, address, within=first.context)
+        for visit in (first, second):
+            visit.slow_down(2)
+            visit.page.goto(f"{address}/training")
+            visit.page.bring_to_front()
+            visit.page.wait_for_selector("#strip button")
+        second.page.click("#strip button[data-step='200']")
+        shown_picture_is_of(second, 200)
+        first.page.bring_to_front()
+        add_sample(output / NAME, 600)
+        shown_picture_is_of(first, 600)
+        second.page.bring_to_front()
+        second.wait("document.getElementById('scrubber').max === '6'")
+        shown_picture_is_of(second, 200)
+        second.check()
+        first.close()

@@ -94,7 +94,7 @@ async function savePicture(photo, nameFace) {
   for (const face of result.faces) {
     const [left, top, right, bottom] = face.box.map((edge) => edge * scale);
     const { name, score } = nameFace(face, result.names);
-    const text = `${name} ${score.toFixed(2)}`;
+    const text = score === null ? name : `${name} ${score.toFixed(2)}`;
     pen.strokeStyle = "#ffd84a";
     pen.strokeRect(left, top, right - left, bottom - top);
     const x = Math.max(0, Math.min(left, picture.width - pen.measureText(text).width));

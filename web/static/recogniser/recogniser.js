@@ -20,7 +20,7 @@ const queue = [];
 let sending = 0;
 
 const nameFace = (face, names = source.names) => nameOf(face, names, threshold, unknown);
-const scoreText = (score) => (source.scale === "cosine" ? `similarity ${score.toFixed(2)}` : `score ${score.toFixed(2)}`);
+const scoreText = (score) => (score === null ? "" : source.scale === "cosine" ? `similarity ${score.toFixed(2)}` : `score ${score.toFixed(2)}`);
 const page = {
   nameFace,
   scoreText,

@@ -2,12 +2,12 @@
 
 /**
  * The name of a face, as recognize.py gives it: that of the best score if this reaches the threshold.
- * @returns {{name: string, score: number, known: boolean}}
+ * @returns {{name: string, score: number|null, known: boolean}} the score is null if there are no names.
  */
 export function nameOf(face, names, threshold, unknown) {
   let best = -1;
   face.scores.forEach((score, index) => { if (best < 0 || score > face.scores[best]) best = index; });
-  if (best < 0) return { name: unknown, score: 0, known: false };
+  if (best < 0) return { name: unknown, score: null, known: false };
   const known = face.scores[best] >= threshold;
   return { name: known ? names[best] : unknown, score: face.scores[best], known };
 }
@@ -44,7 +44,7 @@ export function table(photos, nameFace) {
   return photos.flatMap(({ file, faces }) =>
     faces.map((face, index) => {
       const [left, top, right, bottom] = face.box, { name, score } = nameFace(face);
-      return { file, face: index, left, top, right, bottom, name, score: Math.round(score * 1e4) / 1e4 };
+      return { file, face: index, left, top, right, bottom, name, score: score === null ? "" : Math.round(score * 1e4) / 1e4 };
     }),
   );
 }

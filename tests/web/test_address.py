@@ -1,0 +1,43 @@
+"""How a training says where it can be watched."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+from filelock import FileLock
+
+from engine.lock import LOCK
+from explore import ExploreArguments, start_path
+from tests.web.runs import make_run
+from web.address import PORT, watch_hint
+from web.library import Library
+
+
+def test_the_command_and_the_address_of_a_training_lead_to_its_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = make_run(Path("outputs", "0001-zwei Gesichter-16px"))
+    hint = watch_hint(run)
+    _, command, rest = hint.split("`")
+    assert ExploreArguments(run=shlex.split(command)[2]).find_run() == run
+    address = urlsplit(rest.strip(", "))
+    assert (address.path, address.port) == ("/training", PORT)
+    (name,) = parse_qs(address.query)["run"]
+    assert Library(Path("outputs")).find(name) == run
+
+
+def test_a_training_prints_it_at_its_start(train, pictures, capsys):
+    assert train(pictures, "--steps", 2) == 0
+    (run,) = Path("outputs").iterdir()
+    assert watch_hint(run) in capsys.readouterr().out.splitlines()
+
+
+def test_the_page_that_opens_is_the_one_of_use(tmp_path):
+    run = make_run(tmp_path / "0001-faces-16px")
+    assert start_path(run) == "/explorer"
+    with FileLock(run / LOCK):
+        assert start_path(run) == "/training"
+    assert start_path(make_run(tmp_path / "0002-eyes-16px", kind="landmarks")) == "/training"
+    assert start_path(None) == "/training"
+    assert start_path(Path("faces.safetensors")) == "/explorer"
