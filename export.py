@@ -3,8 +3,8 @@
 The ending of FILE decides. A .safetensors file contains the weights, settings and directions; sample.py,
 interpolate.py, evaluate.py, directions.py and export.py take it in place of a run. An .onnx file runs in
 onnxruntime, without torch and without this project. An .html file is a page to explore the generator with,
-which a browser opens from disk, without a server and without network. None contains training images, the
-discriminator, or paths of this machine.
+which a browser opens from disk, without a server and without network. They contain no training images, no
+discriminator, and no paths of this machine.
 """
 
 from __future__ import annotations
