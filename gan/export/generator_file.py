@@ -17,11 +17,12 @@ from engine.files import atomic_write
 from engine.runs import report_write_errors
 from engine.settings import Device, to_json
 from gan.config import Settings, from_json
+from gan.export import GENERATOR_FORMAT
 from gan.generator import LoadedGenerator
 from gan.latent.directions import KEY, Directions
 from gan.networks import make_generator
 
-FORMAT = "face-lab generator 1"
+FORMAT = GENERATOR_FORMAT
 PRIVATE = ("folder", "exclude", "output", "cache", "device", "workers")
 """Settings that describe the owner's machine, which are left out of a file."""
 

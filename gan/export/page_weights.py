@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ import safetensors.numpy
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
+from gan.export import GENERATOR_FORMAT
 from gan.latent.directions import Direction, Directions
 from gan.latent.regression import eigenvectors
 
@@ -76,8 +78,9 @@ class PageGenerator:
             seed = json.loads(metadata["settings"])["seed"]
             state = {name: state[name] for name in state if name.startswith(("project.", "layers."))}
             read = cls(state, path.stem, int(metadata["step"]), metadata["weights"], int(seed), path)
-            fold_batch_norm(read.state)
-        except (OSError, SafetensorError, KeyError, TypeError, ValueError, AttributeError):
+            if metadata["format"] != GENERATOR_FORMAT or not _is_generator(fold_batch_norm(read.state)):
+                return None
+        except (OSError, SafetensorError, LookupError, TypeError, ValueError, ArithmeticError):
             return None
         return read
 
@@ -178,6 +181,20 @@ def fold_batch_norm(state: Weights) -> list[tuple[NDArray[np.float32], NDArray[n
             if "bias" in layer:
                 folded.append((weight, layer["bias"].astype(np.float32)))
     return folded
+
+
+def _is_generator(layers: list[tuple[NDArray[np.float32], NDArray[np.float32]]]) -> bool:
+    """Whether the shapes of folded layers are those of a generator, and all values are finite."""
+    (projection, _), *convolutions = layers
+    widths = [weight.shape[0] for weight, _ in convolutions]
+    side = round((len(projection) / widths[0]) ** 0.5)
+    shapes = [(*pair, 5, 5) for pair in pairwise([*widths, 3])]
+    return (
+        len(convolutions) == 4
+        and projection.shape[0] == widths[0] * side**2
+        and [weight.shape for weight, _ in convolutions] == shapes
+        and all(np.isfinite(value).all() for layer in layers for value in layer)
+    )
 
 
 def _with_unnamed(directions: Directions, metric: NDArray[np.float64]) -> Directions:

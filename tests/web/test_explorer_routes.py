@@ -9,6 +9,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors import safe_open
+from safetensors.numpy import save_file
 from starlette.testclient import TestClient
 
 from engine.errors import UserError
@@ -59,6 +61,23 @@ def test_a_file_is_read_without_torch_as_with_it(tmp_path):
     code = "import sys, pathlib, web.explorer as e; e.load_page(pathlib.Path(sys.argv[1]), None)"
     code += "; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code, file], check=True)
+
+
+@pytest.mark.parametrize("how", ["of a later version", "of another shape", "with NaN"])
+def test_a_file_that_torch_would_refuse_is_not_read_without_it(how, tmp_path):
+    file = tmp_path / "faces.safetensors"
+    save_generator(made_generator(), file)
+    with safe_open(file, "np") as opened:
+        metadata, tensors = opened.metadata(), {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    if how == "of a later version":
+        metadata["format"] += "0"
+    elif how == "of another shape":
+        tensors["layers.2.weight"] = tensors["layers.2.weight"][:, :, :3].copy()
+    else:
+        tensors["layers.2.weight"][0] = np.nan
+    save_file(tensors, file, metadata)
+    assert PageGenerator.read(file) is None
+    assert client(file).get("/api/explorer/weights").status_code == 400
 
 
 def test_folded_weights_are_those_that_torch_folds():

@@ -102,8 +102,9 @@ export class Directions {
  * A direction from labelled faces: ridge regression of the labels on u.
  * @param {Float64Array[]} plus faces that have it, in u.
  * @param {Float64Array[]} minus faces that do not.
- * @param {ArrayLike<number>[]} metric how much the face changes along each direction of u, [size, size]. Twenty
- *   labels do not fix a hundred numbers, so directions that change the face are preferred to those that do not.
+ * @param {ArrayLike<number>[]} metric how much the face changes along each direction of u, [size, size], symmetric.
+ *   Twenty labels do not fix a hundred numbers, so directions that change the face are preferred to those that do
+ *   not: the prior of the weights is the metric's square, which is better than the metric (docs/explorer.md).
  * @returns {Float64Array} of length 1.
  */
 export function learnDirection(plus, minus, metric) {
@@ -112,8 +113,8 @@ export function learnDirection(plus, minus, metric) {
   const size = rows[0].length;
   const mean = Float64Array.from({ length: size }, (_, i) => rows.reduce((sum, row) => sum + row[i], 0) / rows.length);
   const centred = rows.map((row) => row.map((value, i) => value - mean[i]));
-  const spread = metric.reduce((sum, row, i) => sum + row[i], 0) / size;
-  const weighted = centred.map((row) => Float64Array.from(metric, (line) => dot(line, row) / spread));
+  const times = (row) => Float64Array.from(metric, (line) => dot(line, row));
+  const weighted = centred.map((row) => times(times(row)));
   const kernel = centred.map((row) => Float64Array.from(weighted, (other) => dot(row, other)));
   const ridge = kernel.reduce((sum, row, i) => sum + row[i], 0) / rows.length;
   kernel.forEach((row, i) => { row[i] += ridge; });
