@@ -18,8 +18,10 @@ from web.page_file import save_page
 
 PHONE, DESKTOP = {"width": 390, "height": 780}, {"width": 1280, "height": 900}
 SIDE = 32
-BRIGHTNESS = """lab.picture(lab.store.state.face).then(
-    ({ data }) => data.filter((_, i) => i % 4 < 3).reduce((sum, level) => sum + level) / data.length / 0.75)"""
+BRIGHTNESS = """lab.picture(lab.store.state.face).then(({ data }) => {
+    const levels = data.filter((_, i) => i % 4 < 3);
+    return levels.reduce((sum, level) => sum + level) / levels.length;
+})"""
 PATIENCE = 400
 """Times 50 ms to wait for a page, on a slow machine."""
 
