@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
+from edit import with_shifts
 from engine.png import load_png, read_text, save_png, to_pillow
 from gan.export.generator_file import load_generator_file, save_generator
 from gan.inversion import encoder as encoder_module
@@ -74,6 +75,25 @@ def test_a_face_is_fitted_and_moved_along_a_direction(file, own):
     assert np.array_equal(columns[0], load_png(own))
     assert np.array_equal(np.stack(columns[1:]), generator.images(z))
     assert read_text("me.png")["shift"] == "smile=1.5 glasses=-1"
+
+
+@pytest.mark.parametrize(
+    ("words", "written"),
+    [
+        ("7 a.jpg --smile 1.5 --yaw -1", "7 a.jpg --shift smile=1.5 --shift yaw=-1"),
+        ("a.jpg --mouth-open=.5 --fit fast", "a.jpg --shift mouth_open=.5 --fit fast"),
+        ("a.jpg --scale 4 --smile --keep identity", "a.jpg --scale 4 --smile --keep identity"),
+        ("a.jpg --shift smile=1 --smile", "a.jpg --shift smile=1 --smile"),
+    ],
+)
+def test_a_direction_can_be_written_as_an_option(words, written):
+    assert with_shifts(words.split()) == written.split()
+
+
+def test_an_option_moves_a_face_like_a_shift(file, own):
+    edit(file, own, *WHOLE, "--smile", -1.5, "--file", "option.png")
+    edit(file, own, *WHOLE, "--shift", "smile=-1.5", "--file", "shift.png")
+    assert np.array_equal(np.load("option.npy"), np.load("shift.npy"))
 
 
 def test_faces_in_photos_of_a_folder_and_bad_ones_among_them(file):

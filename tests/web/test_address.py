@@ -10,6 +10,7 @@ from filelock import FileLock
 
 from engine.lock import LOCK
 from explore import ExploreArguments, start_path
+from gan import pretrained
 from tests.web.runs import make_run
 from web.address import PORT, watch_hint
 from web.library import Library
@@ -39,5 +40,11 @@ def test_the_page_that_opens_is_the_one_of_use(tmp_path):
     with FileLock(run / LOCK):
         assert start_path(run) == "/training"
     assert start_path(make_run(tmp_path / "0002-eyes-16px", kind="landmarks")) == "/training"
-    assert start_path(None) == "/training"
     assert start_path(Path("faces.safetensors")) == "/explorer"
+
+
+def test_without_a_run_the_generator_that_comes_with_the_project_is_shown(tmp_path):
+    assert ExploreArguments(output=tmp_path).find_run() == pretrained.FILE
+    run = make_run(tmp_path / "0001-faces-16px")
+    assert ExploreArguments(output=tmp_path).find_run() == run
+    assert ExploreArguments(run="drawn", output=tmp_path).find_run() == pretrained.FILE

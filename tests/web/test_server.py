@@ -212,9 +212,10 @@ def test_fifty_requests_at_once_are_answered(tmp_path):
 def test_the_script_says_its_address_serves_at_once_and_ends_cleanly_with_ctrl_c(tmp_path):
     command = [sys.executable, ROOT / "explore.py", "--no-browser", "--output", tmp_path]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline().startswith(f"There is no run in {tmp_path}.")
         address = process.stdout.readline().split()[0]
         assert address.startswith("http://127.0.0.1:84")
-        assert address.endswith("/training")  # there is no run to explore
+        assert address.endswith("/explorer")
         with urllib.request.urlopen(address) as answer:
             assert b"Face lab" in answer.read()
         # A stream that is open must not keep the server from ending.
