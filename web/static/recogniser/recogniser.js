@@ -77,7 +77,7 @@ function setThreshold(value) {
   const rate = falseAcceptRate(source, value);
   if (rate === null) find("threshold-rate").textContent = "How many strangers get a name is not known before calibration.";
   else if (rate === 0) find("threshold-rate").textContent = `None of ${source.strangers.toLocaleString("en")} strangers got a name.`;
-  else find("threshold-rate").textContent = `False-accept rate ${percent(rate)}: so many strangers get a name (of ${source.strangers.toLocaleString("en")}).`;
+  else find("threshold-rate").textContent = `False-accept rate ${percent(rate)}: the share of strangers who get a name, of ${source.strangers.toLocaleString("en")} measured.`;
   drawAll();
 }
 

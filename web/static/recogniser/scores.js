@@ -20,7 +20,7 @@ export function bars(face, names, unknown, shown = 3) {
   const order = names.map((_, index) => index).sort((a, b) => face.probabilities[b] - face.probabilities[a]);
   const rows = order.slice(0, shown).map((index) => ({ label: names[index], share: face.probabilities[index], unknown: false }));
   const others = order.slice(shown).reduce((sum, index) => sum + face.probabilities[index], 0);
-  if (order.length > shown) rows.push({ label: `${order.length - shown} others`, share: others, unknown: false });
+  if (order.length > shown) rows.push({ label: order.length === shown + 1 ? "1 other" : `${order.length - shown} others`, share: others, unknown: false });
   rows.push({ label: unknown, share: face.probabilities.at(-1), unknown: true });
   return rows;
 }
