@@ -1,8 +1,8 @@
 """The last digits of the vectors of images that a generator made itself.
 
 L-BFGS slows down near a perfect fit, where the objective curves ten thousand times more in some directions
-than in others. There the image is nearly linear in z, and a few steps of Gauss and Newton find the rest. They
-need the derivative by each value of z, so each costs as much as a few hundred images.
+than in others. There the image is nearly linear in z, and a few damped steps of Gauss and Newton find the
+rest. They need the derivative by each value of z, so each costs as much as a few hundred images.
 """
 
 from __future__ import annotations
