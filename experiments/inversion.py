@@ -58,7 +58,7 @@ class InversionArguments:
     recognizer: str
     """Run of train_classifier.py whose embeddings measure similarity; the inversion does not see it."""
     faces: int = 200
-    """Held-out faces; 0 for none."""
+    """Held-out faces, 2 or more."""
     own: int = 100
     """Images of the generator itself."""
     results: Path = Path("outputs/inversion")
@@ -75,6 +75,8 @@ def main() -> None:
     space = random_space()
     recognizer = find_recognizer(arguments.recognizer, Path("outputs/classifiers"), "cpu")
     target_features, target_embeddings = extract(space, faces), recognizer.embeddings(faces)
+    if len(faces) < 2:
+        raise UserError("--faces must be 2 or more")
     print(f"{len(faces)} held-out faces: mean and standard error; seconds of one core for each")
     print(f"{'':24} PSNR           feature distance  similarity       seconds")
     made: dict[str, Images] = {}

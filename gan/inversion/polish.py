@@ -1,8 +1,8 @@
 """The last digits of the vectors of images that a generator made itself.
 
 L-BFGS slows down near a perfect fit, where the objective curves ten thousand times more in some directions
-than in others. There the image is nearly linear in z, and a few steps of Gauss and Newton find the rest. They
-need the derivative by each value of z, so each costs as much as a few hundred images.
+than in others. There the image is nearly linear in z, and a few damped steps of Gauss and Newton find the
+rest. They need the derivative by each value of z, so each costs as much as a few hundred images.
 """
 
 from __future__ import annotations
@@ -10,13 +10,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-STEPS = 4
+STEPS = 8
+"""Times that the derivatives are computed, at most."""
 ROUNDING = 1 / 127.5 / 12**0.5
 """Root mean square error of the pixels, in [-1, 1], of an image that is rounded to levels."""
 TANGENTS = 25
 """Derivatives that are computed at a time."""
 DAMPING = 1e-3
-"""Of the mean squared derivative, added to all (Levenberg 1944)."""
+"""Of the mean squared derivative, added to all at first (Levenberg 1944, Marquardt 1963); a tenth of it after
+a step that succeeds, ten times as much after one that fails."""
+TRIES = 5
+"""Steps with the same derivatives that may fail."""
 
 
 def polish(network: nn.Module, targets: Tensor, weights: Tensor, z: Tensor) -> Tensor:
@@ -29,31 +33,43 @@ def polish(network: nn.Module, targets: Tensor, weights: Tensor, z: Tensor) -> T
         z: float32 [N, latent_size] in [-1, 1].
 
     Returns:
-        z in [-1, 1]; of each image the one with the smallest weighted error of the pixels.
+        z in [-1, 1], whose images have at most the weighted error of the pixels that they had.
     """
     rows = zip(targets.split(1), weights.split(1), z.split(1), strict=True)
     return torch.cat([_polish_one(network, *row) for row in rows])
 
 
 @torch.no_grad()
-def _polish_one(network: nn.Module, target: Tensor, weights: Tensor, start: Tensor) -> Tensor:
+def _polish_one(network: nn.Module, target: Tensor, weights: Tensor, z: Tensor) -> Tensor:
     roots = weights.sqrt().expand_as(target).flatten()
-    best, lowest, z = start, torch.inf, start
-    for _ in range(STEPS + 1):
-        residual = (target - network(z)).flatten() * roots
-        error = residual.square().mean().item()
-        if error >= lowest:
-            break
-        best, lowest = z, error
-        if error < 1.02 * weights.mean().item() * ROUNDING**2:
+    rounding = 1.02 * weights.mean().item() * ROUNDING**2
+
+    def residual_of(z: Tensor) -> Tensor:
+        return (target - network(z)).flatten() * roots
+
+    residual, damping = residual_of(z), DAMPING
+    error = residual.square().mean().item()
+    for _ in range(STEPS):
+        if error < rounding:
             break
         derivatives = _derivatives(network, z) * roots
-        # In double precision: the product squares the condition number.
-        products = (derivatives @ derivatives.T).double()
-        products.diagonal().add_(DAMPING * products.diagonal().mean() * min(1.0, error / ROUNDING**2))
-        step = torch.linalg.solve(products, (derivatives @ residual).double())
-        z = (z + step.to(z.dtype)).clamp(-1, 1)
-    return best
+        # In double precision, which not every GPU has: the product squares the condition number.
+        products, slope = (
+            part.cpu().double() for part in (derivatives @ derivatives.T, derivatives @ residual)
+        )
+        scale = products.diagonal().mean()
+        for _ in range(TRIES):
+            damped = products + damping * scale * torch.eye(len(products))
+            moved = (z + torch.linalg.solve(damped, slope).to(z)).clamp(-1, 1)
+            new_residual = residual_of(moved)
+            if new_residual.square().mean().item() < error:
+                break
+            damping *= 10
+        else:
+            break
+        z, residual, damping = moved, new_residual, damping / 10
+        error = residual.square().mean().item()
+    return z
 
 
 def _derivatives(network: nn.Module, z: Tensor) -> Tensor:

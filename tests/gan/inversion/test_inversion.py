@@ -17,7 +17,7 @@ from gan.networks import make_discriminator
 from images.tiles import to_float
 from tests.small_generator import small_generator
 
-QUICK = Effort(draws=3, adam_steps=20, evaluations=80)
+QUICK = Effort(draws=6, adam_steps=15, evaluations=80)
 
 
 @pytest.fixture(scope="module")
