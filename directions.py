@@ -66,8 +66,8 @@ class DirectionArguments(GeneratorArguments):
     """Faces that are generated and scored."""
     keep: Annotated[tuple[str, ...] | None, arg(metavar="NAME ...")] = None
     """Names of attributes that each direction leaves unchanged, to first order; `identity` for the features
-    of --recognizer; `none` for none. By default all others, except that directions of glasses and the like
-    may change the attributes of pixels."""
+    of --recognizer; `none` for none. By default all others, but those of classifiers may change
+    brightness, warmth and contrast."""
     unnamed: int = 8
     """Unnamed directions of each kind; 0 for none."""
     seed: int | None = None

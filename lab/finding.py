@@ -13,7 +13,7 @@ from gan.latent.directions import Direction
 from gan.latent.leading import mean_gram, sefa
 from gan.latent.regression import eigenvectors, project_out, regress
 from lab.fakes import Fakes
-from lab.scorers import PIXEL_ATTRIBUTES, Scorer
+from lab.scorers import FACE_COLOURS, Scorer, is_classifier
 
 MIN_EXPLAINED = 0.02
 """Share of a score's variance that must be linear in u; a score of chance has 0."""
@@ -44,9 +44,9 @@ def find_directions(fakes: Fakes, finder: Scorer, kept: Collection[str] | None =
         fakes: with the scores of the finder's attributes, in their order.
         finder: for their names and sources.
         kept: names of the attributes that each direction leaves unchanged, to first order, and `identity`,
-            for which the fakes have embeddings. None for all others, except those of the same group and,
-            unless the attribute is one of pixels, those of pixels: glasses or a hat change the brightness of
-            a face, and what leaves that unchanged is not their direction.
+            for which the fakes have embeddings. None for all others, except those of the same group and, for
+            classifiers, `FACE_COLOURS`: a hat or a beard changes the colours of a face, and what leaves that
+            unchanged is not its direction.
     """
     names = finder.names
     regression = regress(fakes.u, fakes.scores)
@@ -64,9 +64,7 @@ def find_directions(fakes: Fakes, finder: Scorer, kept: Collection[str] | None =
             for other in usable
             if group_of[other] != group_of[name]
             and (
-                other in kept
-                if kept is not None
-                else name in PIXEL_ATTRIBUTES or other not in PIXEL_ATTRIBUTES
+                other in kept if kept is not None else other not in FACE_COLOURS or not is_classifier(source)
             )
         ]
         vector = project_out(

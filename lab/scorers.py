@@ -20,6 +20,7 @@ from lab.landmark_attributes import landmark_attributes, names_of
 Images = NDArray[np.uint8]
 Scores = NDArray[np.float64]
 
+CLASSIFIER = "classifier"
 MIN_PROBABILITY = 1e-3
 """Log-odds are limited to those of this probability: beyond, they depend on the classifier's training."""
 NEGATIVE = ("none", "no", "without", "not", "false", "0")
@@ -72,6 +73,8 @@ def join(scorers: Sequence[Scorer]) -> Scorer:
 
 
 PIXEL_ATTRIBUTES = ("brightness", "warmth", "contrast", "background")
+FACE_COLOURS = ("brightness", "warmth", "contrast")
+"""Those of `PIXEL_ATTRIBUTES` that are of the face, not of the background."""
 
 
 def pixel_scorer() -> Scorer:
@@ -181,8 +184,13 @@ def classifier_scorer(recognizer: Recognizer, name: str | None = None) -> Scorer
         chances = chances.clip(MIN_PROBABILITY, 1 - MIN_PROBABILITY)
         return signs * np.log(chances / (1 - chances))
 
-    source = f"classifier {_run_name(recognizer.checkpoint)}"
+    source = f"{CLASSIFIER} {_run_name(recognizer.checkpoint)}"
     return Scorer(names, (source,) * len(names), (source,) * len(names), score)
+
+
+def is_classifier(source: str) -> bool:
+    """Whether an attribute's source is a classifier."""
+    return source.partition(" ")[0] == CLASSIFIER
 
 
 def _is_negative(name: str) -> bool:
