@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from engine.errors import UserError
+from web.answers import Json
 from web.context import Context
 from web.page_cache import load_page
 from web.photo_faces import PhotoFaces
@@ -56,11 +57,11 @@ class _Explorer:
     async def nearest(self, request: Request) -> Response:
         """The training images nearest to a face: `{"z": text}` to `{"faces": [{"image", "distance"}]}`."""
         z = decode_vector(await request.body())
-        return JSONResponse(await self._context.compute(self._find_nearest, z))
+        return Json(await self._context.compute(self._find_nearest, z))
 
     async def photo_status(self, request: Request) -> Response:
         """Whether a photo can become a face to edit, and how far the one in work is."""
-        return JSONResponse(self._photo_faces.status())
+        return Json(self._photo_faces.status())
 
     async def photo(self, request: Request) -> Response:
         """The face of the photo in the body: see `PhotoFaces.fit`."""
@@ -68,7 +69,7 @@ class _Explorer:
             photo = await request.body()
             generator = await self._context.compute(self._context.generator)
             # Not in `compute`: it takes seconds, and minutes the first time, in which other pages are used.
-            return JSONResponse(await run_in_threadpool(self._photo_faces.fit, generator, photo))
+            return Json(await run_in_threadpool(self._photo_faces.fit, generator, photo))
 
     def _load_weights(self) -> bytes:
         if self._weights is None:

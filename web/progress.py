@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import time
 from collections.abc import Sequence
@@ -29,7 +30,7 @@ STATE_SECONDS = 3.0
 """Time between looks at whether a run is locked, for which its lock is taken for a moment."""
 RATES = 10
 """Log lines from which the speed is the median."""
-EVENT = re.compile(r"step ([\d,]+): (.*)")
+EVENT = re.compile(r"step (\d[\d,]{0,30}): (.*)")
 SPEED = "speed/images_per_second"
 
 
@@ -53,7 +54,7 @@ class Follower:
         """
         try:
             with self._path.open("rb") as file:
-                status = self._path.stat()
+                status = os.fstat(file.fileno())
                 identity = status.st_dev, status.st_ino
                 again = identity != self._file or status.st_size < self._offset
                 if again:

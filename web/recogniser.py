@@ -8,11 +8,12 @@ import math
 import anyio.to_thread
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from faces.recognition.commands import UNKNOWN
 from images.decode import UnusableImageError
+from web.answers import Json
 from web.context import Context
 from web.library import Library
 from web.recognition import Recognition, Source
@@ -48,13 +49,11 @@ class _Recogniser:
         """All sources of names, without loading any network."""
         found = await anyio.to_thread.run_sync(self._recognition.sources)
         listed = [{"name": source.name, "kind": source.kind, "label": source.label} for source in found]
-        return JSONResponse({"sources": listed, "unknown": UNKNOWN})
+        return Json({"sources": listed, "unknown": UNKNOWN})
 
     async def source(self, request: Request) -> Response:
         """The names, threshold and rates of a source."""
-        return JSONResponse(
-            await self._context.compute(self._recognition.describe, await self._find(request))
-        )
+        return Json(await self._context.compute(self._recognition.describe, await self._find(request)))
 
     async def faces(self, request: Request) -> Response:
         """The faces of the photo in the body."""
@@ -65,7 +64,7 @@ class _Recogniser:
                 answer = await self._context.compute(self._recognition.faces, source, photo, whole=whole)
             except UnusableImageError as unusable:
                 raise HTTPException(422, str(unusable)) from None
-        return JSONResponse(answer)
+        return Json(answer)
 
     async def enroll(self, request: Request) -> Response:
         """Add the face in the body to a gallery."""
@@ -76,17 +75,17 @@ class _Recogniser:
                 answer = await self._context.compute(self._recognition.enroll, source, name, crop)
             except UnusableImageError as unusable:
                 raise HTTPException(422, str(unusable)) from None
-        return JSONResponse(answer)
+        return Json(answer)
 
     async def rename(self, request: Request) -> Response:
         """Give a person another name."""
         name, new, source = _text(request, "name"), _text(request, "new"), await self._find(request)
-        return JSONResponse(await self._context.compute(self._recognition.rename, source, name, new))
+        return Json(await self._context.compute(self._recognition.rename, source, name, new))
 
     async def remove(self, request: Request) -> Response:
         """Remove a person."""
         name, source = _text(request, "name"), await self._find(request)
-        return JSONResponse(await self._context.compute(self._recognition.remove, source, name))
+        return Json(await self._context.compute(self._recognition.remove, source, name))
 
     async def threshold(self, request: Request) -> Response:
         """Keep a threshold."""
@@ -97,7 +96,7 @@ class _Recogniser:
         if not math.isfinite(value):
             raise HTTPException(400, "value must be a number")
         source = await self._find(request)
-        return JSONResponse(await self._context.compute(self._recognition.set_threshold, source, value))
+        return Json(await self._context.compute(self._recognition.set_threshold, source, value))
 
     async def _find(self, request: Request) -> Source:
         name = request.query_params.get("source", "")

@@ -117,6 +117,12 @@ def test_a_damaged_run_is_shown_as_far_as_it_goes(tmp_path):
         assert Progress(run).poll()["status"]["step"] == 500
 
 
+def test_damaged_events_are_left_out(tmp_path):
+    run = make_run(tmp_path / "run")
+    (run / "events.txt").write_text(f"step ,: a\nstep {'9' * 5000}: b\nstep 1,200: alarm: c\n")
+    assert Progress(run).poll()["status"]["events"] == [{"step": 1200, "text": "alarm: c", "alarm": True}]
+
+
 def test_samples_that_vanish_are_left_out(tmp_path):
     run = make_run(tmp_path / "run")
     (run / "samples" / "step_000300.png").unlink()
