@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 
 import anyio.to_thread
@@ -17,6 +16,7 @@ from web.answers import Json
 from web.context import Context
 from web.library import Library
 from web.recognition import Recognition, Source
+from web.uploads import Uploads
 
 UPLOADS = 3
 """Photos that are in memory at once; others wait to be read."""
@@ -43,7 +43,7 @@ def routes(context: Context) -> list[BaseRoute]:
 class _Recogniser:
     def __init__(self, context: Context, recognition: Recognition) -> None:
         self._context, self._recognition = context, recognition
-        self._uploads = asyncio.Semaphore(UPLOADS)
+        self._uploads = Uploads(UPLOADS)
 
     async def sources(self, request: Request) -> Response:
         """All sources of names, without loading any network."""
@@ -58,8 +58,8 @@ class _Recogniser:
     async def faces(self, request: Request) -> Response:
         """The faces of the photo in the body."""
         whole = request.query_params.get("whole") == "1"
-        async with self._uploads:
-            source, photo = await self._find(request), await request.body()
+        source = await self._find(request)
+        async with self._uploads.read(request) as photo:
             try:
                 answer = await self._context.compute(self._recognition.faces, source, photo, whole=whole)
             except UnusableImageError as unusable:
@@ -69,8 +69,8 @@ class _Recogniser:
     async def enroll(self, request: Request) -> Response:
         """Add the face in the body to a gallery."""
         name = _text(request, "name")
-        async with self._uploads:
-            source, crop = await self._find(request), await request.body()
+        source = await self._find(request)
+        async with self._uploads.read(request) as crop:
             try:
                 answer = await self._context.compute(self._recognition.enroll, source, name, crop)
             except UnusableImageError as unusable:

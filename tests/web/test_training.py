@@ -14,11 +14,14 @@ import pytest
 from filelock import FileLock
 from PIL import Image
 
+from engine.errors import UserError
 from engine.lock import LOCK
+from engine.runs import sample_path
 from faces.landmarks.trainer import PICTURE_SCALE
 from lab.kinds import KINDS
 from tests.web.runs import COLUMNS, SIZE, TILES, add_sample, line, make_run
 from tests.web.serving import serving
+from web import strip
 from web.context import Context
 
 NAME = "0002-faces-16px"
@@ -107,6 +110,18 @@ def test_a_config_with_values_that_json_lacks_is_shown_without_them(http, output
     assert answer.status_code == 200
     assert answer.json()["settings"] == {"lr": None, "folder": "\udcff"}
     assert answer.json()["data"] == {"a": [None]}
+
+
+def test_tiles_are_kept_by_their_bytes_and_a_strip_that_is_too_large_is_refused(output, monkeypatch):
+    tiles = strip._Tiles()
+    monkeypatch.setattr(strip, "MAX_KEPT", 3 * 3 * SIZE**2)
+    grid = sample_path(output / NAME, 100)
+    found = [tiles.get(grid, 1, SIZE, index)[1, 0, 0] for index in (0, 1, 2, 3, 1)]
+    assert found == [0, 10, 20, 30, 10]
+    assert [key[3] for key in tiles._kept] == [2, 3, 1]
+    assert tiles._bytes == strip.MAX_KEPT
+    with pytest.raises(UserError, match="64 tiles of 2048 pixels are too large"):
+        strip.make_strip([(grid, 1)] * 64, 2048, 0)
 
 
 def test_a_runs_description_has_settings_panels_and_the_shape_of_its_grids(http):
