@@ -26,12 +26,12 @@ class Context:
     """The arguments of explore.py, and what is loaded once for all requests.
 
     Attributes:
-        run: Folder of a run of any kind, or a generator's .safetensors file; None if there is none.
-        output: Folder of all runs, also in its sub-folders.
-        gallery: A gallery file beside those of the classifiers.
+        run: folder of a run of any kind, or a generator's .safetensors file; None if there is none.
+        output: folder of all runs, also in its sub-folders.
+        gallery: a gallery file beside those of the classifiers.
         detector: ONNX file of a YuNet; None for OpenCV's cascades.
-        device: Device of the networks.
-        closing: Set when the server stops, so that streams end.
+        device: device of the networks.
+        closing: set when the server stops, so that streams end.
     """
 
     run: Path | None = None
@@ -67,7 +67,7 @@ class Context:
         """The run's generator, loaded at the first call, which takes seconds: call it in `compute`.
 
         Raises:
-            UserError: There is no run, or it has no generator.
+            UserError: there is no run, or it has no generator.
         """
         return self.generator_and_source()[0]
 

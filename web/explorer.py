@@ -35,7 +35,7 @@ def routes(context: Context) -> list[BaseRoute]:
     """The routes of the explorer page, below /api/explorer/.
 
     Args:
-        context: What the pages share. `context.generator()` is the run's generator.
+        context: what the pages share. `context.generator()` is the run's generator.
     """
     explorer = _Explorer(context)
     return [

@@ -34,7 +34,7 @@ class PhotoFaces:
     """Finds and fits the faces of photos, one at a time, and says how far it is.
 
     Args:
-        closing: Cancels all fits when it is set.
+        closing: cancels all fits when it is set.
     """
 
     def __init__(self, closing: threading.Event) -> None:
@@ -51,11 +51,11 @@ class PhotoFaces:
         """Find the most confident face of a photo. It does not wait for faces that are being fitted.
 
         Args:
-            generator: The page's.
-            photo: The bytes of an image file.
+            generator: the page's.
+            photo: the bytes of an image file.
 
         Raises:
-            UserError: The photo cannot be read or has no face, or the extra `photos` is not installed.
+            UserError: the photo cannot be read or has no face, or the extra `photos` is not installed.
         """
         from lab.fitting import PhotoFitter
 
@@ -80,15 +80,15 @@ class PhotoFaces:
         The first call for a generator without an encoder trains one, which takes minutes.
 
         Args:
-            found: What `find` returned.
-            unwanted: Cancels this fit when it is set, but no training of an encoder, which is kept.
+            found: what `find` returned.
+            unwanted: cancels this fit when it is set, but no training of an encoder, which is kept.
 
         Returns:
             `z`, base64url of float32 values; `image`, the aligned crop as a data URL; and `note`, a sentence
             on how good the fit is.
 
         Raises:
-            UserError: The fit was cancelled.
+            UserError: the fit was cancelled.
         """
 
         def report(share: float) -> None:

@@ -88,7 +88,7 @@ def to_columns(rows: Sequence[Row]) -> dict[str, list[float | None]]:
     return {name: [_rounded(row.get(name)) for row in rows] for name in names}
 
 
-def thin(rows: Sequence[Row], limit: int = MAX_ROWS) -> list[Row]:
+def downsample(rows: Sequence[Row], limit: int = MAX_ROWS) -> list[Row]:
     """About `limit` rows, evenly chosen, with the last, and all that have scores."""
     every = max(1, math.ceil(len(rows) / limit))
     return [
@@ -133,7 +133,7 @@ class Progress:
                 self._best.add(self._step, row[kind.metric])
         return {
             "reset": reset,
-            "columns": to_columns(thin(rows)),
+            "columns": to_columns(downsample(rows)),
             "status": self._status(config),
         }
 

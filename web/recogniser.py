@@ -26,7 +26,7 @@ def routes(context: Context) -> list[BaseRoute]:
     """The routes of the recogniser page, below /api/recogniser/.
 
     Args:
-        context: What the pages share.
+        context: what the pages share.
     """
     pages = _Recogniser(context, Recognition(context, Library(context.output, context.run)))
     return [

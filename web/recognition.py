@@ -72,11 +72,11 @@ class Source:
     """Where names come from.
 
     Attributes:
-        name: Unique, such as people/classifiers/0001-people-96px.
+        name: unique, such as people/classifiers/0001-people-96px.
         kind: `CLASSES` or `PEOPLE`.
-        checkpoint: The classifier's file.
-        gallery: File of the gallery, which may not exist yet; None for classes.
-        label: For people.
+        checkpoint: the classifier's file.
+        gallery: file of the gallery, which may not exist yet; None for classes.
+        label: for people.
     """
 
     name: str
@@ -101,8 +101,8 @@ class Recognition:
     """Names faces.
 
     Args:
-        context: What the pages share.
-        library: Finds the classifiers' runs.
+        context: what the pages share.
+        library: finds the classifiers' runs.
     """
 
     def __init__(self, context: Context, library: Library) -> None:
@@ -153,7 +153,7 @@ class Recognition:
         That of a gallery needs no network, which takes seconds to load.
 
         Raises:
-            UserError: A file is damaged.
+            UserError: a file is damaged.
         """
         if source.gallery is None:
             recognizer = self._recognizer(source.checkpoint)
@@ -185,17 +185,17 @@ class Recognition:
         """The faces of a photo, with a score and a probability for each name.
 
         Args:
-            source: Where the names come from.
-            photo: An image file.
-            whole: Take the centre square as the face instead of detecting faces.
+            source: where the names come from.
+            photo: an image file.
+            whole: take the centre square as the face instead of detecting faces.
 
         Returns:
             JSON values: the size of the upright photo, a preview, the names and, of each face, its box, its
             crop, its scores and its probabilities, the last of which is that of an unknown person.
 
         Raises:
-            UserError: See `describe`, or the detector cannot be loaded.
-            UnusableImageError: The photo cannot be decoded.
+            UserError: see `describe`, or the detector cannot be loaded.
+            UnusableImageError: the photo cannot be decoded.
         """
         recognizer = self._recognizer(source.checkpoint)
         found = self._find_faces(recognizer, photo, whole)
@@ -230,8 +230,8 @@ class Recognition:
                     faces = self._cropper(recognizer.side)(pixels)
             preview = to_pillow(pixels)
             preview.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
-            address = data_url(preview, "JPEG", quality=PREVIEW_QUALITY)
-            found = _Photo(pixels.shape[2], pixels.shape[1], address, faces.boxes, faces.crops)
+            url = data_url(preview, "JPEG", quality=PREVIEW_QUALITY)
+            found = _Photo(pixels.shape[2], pixels.shape[1], url, faces.boxes, faces.crops)
         while len(self._photos) >= KEPT_PHOTOS:
             del self._photos[next(iter(self._photos))]
         self._photos[key] = found
@@ -263,17 +263,17 @@ class Recognition:
         """Add a face to a gallery, which is created if it does not exist yet.
 
         Args:
-            source: With a gallery.
-            name: Of the person.
-            crop: The face as a PNG, as `faces` returned it.
+            source: with a gallery.
+            name: of the person.
+            crop: the face as a PNG, as `faces` returned it.
 
         Returns:
             See `describe`.
 
         Raises:
-            UserError: The name is invalid, the face is enrolled as somebody else, or the gallery cannot be
+            UserError: the name is invalid, the face is enrolled as somebody else, or the gallery cannot be
                 written.
-            UnusableImageError: The crop is no image.
+            UnusableImageError: the crop is no image.
         """
         name, path = check_name(name), _gallery_path(source)
         recognizer = self._recognizer(source.checkpoint)
@@ -297,7 +297,7 @@ class Recognition:
         """Keep a threshold, which recognize.py then uses too; see `describe`.
 
         Raises:
-            UserError: It is out of range, or cannot be written.
+            UserError: it is out of range, or cannot be written.
         """
         if source.gallery is not None:
             return self._change(source, lambda gallery: gallery.with_threshold(check_threshold(threshold)))

@@ -47,8 +47,8 @@ def create_app(context: Context, host: str = "127.0.0.1") -> Starlette:
     """The application.
 
     Args:
-        context: What the pages share.
-        host: Address that the server listens on, to which requests must be sent.
+        context: what the pages share.
+        host: address that the server listens on, to which requests must be sent.
     """
     routes: list[BaseRoute] = [
         Route("/", _start_page),
@@ -117,14 +117,14 @@ def serve(
     """Serve the pages until Ctrl-C or SIGTERM, and print their address.
 
     Args:
-        context: What the pages share.
-        host: Address to listen on.
-        port: Port to listen on; None for the first free one from `web.address.PORT` on.
-        browser: Open the start page in the user's browser.
-        start: Path of the start page.
+        context: what the pages share.
+        host: address to listen on.
+        port: port to listen on; None for the first free one from `web.address.PORT` on.
+        browser: open the start page in the user's browser.
+        start: path of the start page.
 
     Raises:
-        UserError: The address cannot be used.
+        UserError: the address cannot be used.
     """
     listener = open_listener(host, port)
     address = f"http://{browsable(host)}:{listener.getsockname()[1]}"

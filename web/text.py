@@ -27,7 +27,7 @@ def decode_vector(body: bytes) -> NDArray[np.float32]:
     """The latent vector of a request, float32 [size]: JSON with the text of `encode_vector` as `z`.
 
     Raises:
-        UserError: It is not one.
+        UserError: it is not one.
     """
     try:
         if len(body) > MAX_QUESTION:
@@ -47,8 +47,8 @@ def data_url(image: NDArray[np.uint8] | Image.Image, form: str = "PNG", **option
 
     Args:
         image: uint8 [3, H, W], or one of Pillow.
-        form: The file format, a name of Pillow.
-        options: For the format, such as `quality`.
+        form: the file format, a name of Pillow.
+        options: for the format, such as `quality`.
     """
     buffer = io.BytesIO()
     picture = image if isinstance(image, Image.Image) else to_pillow(image)

@@ -35,14 +35,14 @@ MAX_STRIP = 64
 MAX_TILE = 2048
 """Side in pixels of the images of a run whose tiles are shown."""
 UNCHANGING = {"Cache-Control": "private, max-age=31536000, immutable"}
-"""For addresses that contain a version."""
+"""For URLs that contain a version."""
 
 
 def routes(context: Context) -> list[BaseRoute]:
     """The routes of the training page, below /api/training/.
 
     Args:
-        context: What the pages share.
+        context: what the pages share.
     """
     pages = _Training(context, Library(context.output, context.run))
     return [

@@ -19,7 +19,7 @@ class Uploads:
     """Reads photos.
 
     Args:
-        limit: Photos that are in memory at once; others wait to be read.
+        limit: photos that are in memory at once; others wait to be read.
     """
 
     def __init__(self, limit: int) -> None:

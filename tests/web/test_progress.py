@@ -10,7 +10,7 @@ from filelock import FileLock
 from engine.lock import LOCK
 from tests.web.runs import line, make_run
 from web import progress
-from web.progress import Follower, Progress, list_samples, thin, to_columns
+from web.progress import Follower, Progress, downsample, list_samples, to_columns
 
 
 def steps(news: dict) -> list[float]:
@@ -68,7 +68,7 @@ def test_columns_have_a_value_or_none_for_each_row():
 
 def test_a_long_run_is_thinned_but_keeps_its_scores_and_its_end():
     rows = [{"step": step} | ({"score/kid": 1.0} if step % 777 == 0 else {}) for step in range(1, 10_001)]
-    kept = thin(rows, 100)
+    kept = downsample(rows, 100)
     assert 100 <= len(kept) < 130
     assert {row["step"] for row in rows if "score/kid" in row} <= {row["step"] for row in kept}
     assert kept[-1]["step"] == 10_000
