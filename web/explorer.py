@@ -3,33 +3,39 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from engine.errors import UserError
+from web.answers import Json
 from web.context import Context
-from web.page_cache import load_page
+from web.page_cache import load_page, page_digest
 from web.photo_faces import PhotoFaces
-from web.text import data_address, decode_vector
+from web.text import data_url, decode_vector
+from web.uploads import Uploads
 
 if TYPE_CHECKING:
+    from gan.generator import LoadedGenerator
     from gan.metrics.nearest import TrainingImages
 
 UPLOADS = 2
 """Photos that are in memory at once; others wait to be read."""
+WATCH_SECONDS = 0.5
+"""Time between looks at whether a page still waits for its face."""
 
 
 def routes(context: Context) -> list[BaseRoute]:
     """The routes of the explorer page, below /api/explorer/.
 
     Args:
-        context: What the pages share. `context.generator()` is the run's generator.
+        context: what the pages share. `context.generator()` is the run's generator.
     """
     explorer = _Explorer(context)
     return [
@@ -45,8 +51,8 @@ class _Explorer:
         self._context = context
         self._weights: bytes | None = None
         self._photos: TrainingImages | None = None
-        self._photo_faces = PhotoFaces()
-        self._uploads = asyncio.Semaphore(UPLOADS)
+        self._photo_faces = PhotoFaces(context.closing)
+        self._uploads = Uploads(UPLOADS)
 
     async def weights(self, request: Request) -> Response:
         """The generator for the page: see `gan.export.page_weights`."""
@@ -56,33 +62,47 @@ class _Explorer:
     async def nearest(self, request: Request) -> Response:
         """The training images nearest to a face: `{"z": text}` to `{"faces": [{"image", "distance"}]}`."""
         z = decode_vector(await request.body())
-        return JSONResponse(await self._context.compute(self._find_nearest, z))
+        return Json(await self._context.compute(self._find_nearest, z))
 
     async def photo_status(self, request: Request) -> Response:
-        """Whether a photo can become a face to edit, and how far the one in work is."""
-        return JSONResponse(self._photo_faces.status())
+        """Whether a photo can become a face to edit, and how far the one in progress is."""
+        return Json(self._photo_faces.status())
 
     async def photo(self, request: Request) -> Response:
-        """The face of the photo in the body: see `PhotoFaces.fit`."""
-        async with self._uploads:
-            photo = await request.body()
-            generator = await self._context.compute(self._context.generator)
-            # Not in `compute`: it takes seconds, and minutes the first time, in which other pages are used.
-            return JSONResponse(await run_in_threadpool(self._photo_faces.fit, generator, photo))
+        """The face of the photo in the body: see `PhotoFaces`."""
+        async with self._uploads.read(request) as photo:
+            generator = await self._context.compute(self._checked_generator)
+            found = await run_in_threadpool(self._photo_faces.find, generator, photo)
+            del photo
+        # Not in `compute`: it takes seconds, and minutes the first time, in which other pages are used.
+        unwanted = threading.Event()
+        fit = asyncio.ensure_future(run_in_threadpool(self._photo_faces.fit, found, unwanted))
+        while not (await asyncio.wait([fit], timeout=WATCH_SECONDS))[0]:
+            if await request.is_disconnected():
+                unwanted.set()
+        return Json(await fit)
 
     def _load_weights(self) -> bytes:
         if self._weights is None:
-            self._weights = load_page(self._context.run, self._context.generator)
+            self._weights = load_page(self._context.run, self._context.generator_and_source)
         return self._weights
 
-    def _find_nearest(self, z: NDArray[np.float32]) -> dict[str, Any]:
+    def _checked_generator(self) -> LoadedGenerator:
+        """The page's generator. Raises `UserError` if a training has replaced the one that the page has."""
         generator = self._context.generator()
+        if self._weights is not None and page_digest(self._weights) != generator.digest:
+            self._weights = None
+            raise UserError("the run has a newer generator than this page: reload the page")
+        return generator
+
+    def _find_nearest(self, z: NDArray[np.float32]) -> dict[str, Any]:
+        generator = self._checked_generator()
         if len(z) != generator.latent_size:
             raise UserError(f"a latent vector has {generator.latent_size} values, not {len(z)}")
         images, distances = self._training_images().nearest(generator.images(z[None])[0])
         return {
             "faces": [
-                {"image": data_address(image), "distance": float(distance)}
+                {"image": data_url(image), "distance": float(distance)}
                 for image, distance in zip(images, distances, strict=True)
             ]
         }
@@ -97,5 +117,5 @@ class _Explorer:
             if generator.is_file:
                 raise UserError("an exported generator does not name its training images")
             faces = load_reference(read_info(generator.run), None).faces
-            self._photos = TrainingImages.of(faces.images[faces.train])
+            self._photos = TrainingImages.of(faces.images, faces.train)
         return self._photos

@@ -6,6 +6,8 @@ Nothing here imports torch.
 from __future__ import annotations
 
 import json
+from collections.abc import Container
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,7 @@ class Library:
 
     def __init__(self, output: Path, given: Path | None = None) -> None:
         self._output = output
-        self._given = given if given is not None and given.is_dir() else None
+        self._given = given
 
     def names(self) -> dict[str, Path]:
         """Folders by name, such as 0007-faces-96px or classifiers/0001-people-96px, the newest first."""
@@ -33,15 +35,15 @@ class Library:
         for folder in (self._output, *self._folders()):
             for run in reversed(_runs_in(folder)):
                 found[run.relative_to(self._output).as_posix()] = run
-        if self._given is not None and not any(run.samefile(self._given) for run in found.values()):
-            found[self._given.resolve().name] = self._given
+        given = self._resolved_given()
+        if given is not None and not any(run.resolve() == given for run in found.values()):
+            found[_unused(given.name, found)] = given
         return found
 
     def name_of_given(self) -> str | None:
         """The name of the run that was given on the command line."""
-        if self._given is None:
-            return None
-        return next((name for name, run in self.names().items() if run.samefile(self._given)), None)
+        given = self._resolved_given()
+        return next((name for name, run in self.names().items() if run.resolve() == given), None)
 
     def find(self, name: str) -> Path:
         """The folder of a run. Raises `HTTPException` 404 if there is none of this name."""
@@ -49,6 +51,10 @@ class Library:
         if run is None:
             raise HTTPException(404, "there is no such run")
         return run
+
+    def _resolved_given(self) -> Path | None:
+        """The folder of the given run; None if there is none, or it was removed."""
+        return self._given.resolve() if self._given is not None and self._given.is_dir() else None
 
     def _folders(self) -> list[Path]:
         try:
@@ -64,6 +70,11 @@ def _runs_in(folder: Path) -> list[Path]:
         return runs_in(folder) if numbered_folders(folder) else []
     except UserError:
         return []
+
+
+def _unused(name: str, names: Container[str]) -> str:
+    candidates = chain([name], (f"{name} ({number})" for number in count(2)))
+    return next(candidate for candidate in candidates if candidate not in names)
 
 
 def read_config(run: Path) -> dict[str, Any]:

@@ -26,12 +26,13 @@ if TYPE_CHECKING:
 FILE_NAME = "page.safetensors"
 
 
-def load_page(run: Path | None, load_generator: Callable[[], LoadedGenerator]) -> bytes:
+def load_page(run: Path | None, load_generator: Callable[[], tuple[LoadedGenerator, str]]) -> bytes:
     """The weights of the page of a run or an exported generator; see `page_weights`.
 
     Args:
         run: the run's folder, or the file.
-        load_generator: loads its generator with torch.
+        load_generator: loads its generator with torch, unless it was loaded before. Returns it and what
+            `checkpoint_state` was before it was loaded.
 
     Raises:
         UserError: there is no generator.
@@ -39,10 +40,11 @@ def load_page(run: Path | None, load_generator: Callable[[], LoadedGenerator]) -
     if run is not None and run.is_file() and (read := PageGenerator.read(run)) is not None:
         # It has all that this function reads of a generator.
         return page_weights(read, *_directions(read))  # type: ignore[arg-type]
-    source = _source(run)
+    source = _source(run, checkpoint_state(run))
     if source and (kept := _kept(run / FILE_NAME, source)):
         return kept
-    generator = load_generator()
+    generator, state = load_generator()
+    source = _source(run, state)  # a training may have replaced the checkpoint since
     weights = page_weights(generator, *_directions(generator), source=source)
     if source:
         with contextlib.suppress(OSError), atomic_write(run / FILE_NAME, durable=False) as temporary:
@@ -58,16 +60,37 @@ def _directions(generator: LoadedGenerator) -> tuple[Directions | None, str]:
         return None, str(error)
 
 
-def _source(run: Path | None) -> str:
-    """What the page of a run is made from, which changes with its files; empty if there is no checkpoint."""
+def page_digest(weights: bytes) -> str:
+    """The digest of the generator in the weights of a page; see `LoadedGenerator.digest`."""
+    size = int.from_bytes(weights[:8], "little")
+    return str(json.loads(json.loads(weights[8 : 8 + size])["__metadata__"]["page"])["digest"])
+
+
+def checkpoint_state(run: Path | None) -> str:
+    """Size and time of the checkpoint that a run's generator is loaded from; empty if there is none."""
     if run is None or not run.is_dir():
         return ""
     try:
-        files = [find_checkpoint(run, None), path_of(run), run / "config.json"]
-        states = [file.stat() if file.exists() else None for file in files]
+        return _state(find_checkpoint(run, None))
     except (UserError, OSError):
         return ""
-    return " ".join([FORMAT, *(f"{state.st_size}:{state.st_mtime_ns}" if state else "-" for state in states)])
+
+
+def _source(run: Path | None, checkpoint: str) -> str:
+    """What the page of a run is made from, which changes with its files; empty if there is no checkpoint."""
+    if run is None or not checkpoint:
+        return ""
+    try:
+        return " ".join([FORMAT, checkpoint, *(_state(file) for file in (path_of(run), run / "config.json"))])
+    except OSError:
+        return ""
+
+
+def _state(file: Path) -> str:
+    if not file.exists():
+        return "-"
+    state = file.stat()
+    return f"{state.st_size}:{state.st_mtime_ns}"
 
 
 def _kept(file: Path, source: str) -> bytes | None:

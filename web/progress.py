@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import time
 from collections.abc import Sequence
@@ -29,7 +30,7 @@ STATE_SECONDS = 3.0
 """Time between looks at whether a run is locked, for which its lock is taken for a moment."""
 RATES = 10
 """Log lines from which the speed is the median."""
-EVENT = re.compile(r"step ([\d,]+): (.*)")
+EVENT = re.compile(r"step (\d[\d,]{0,30}): (.*)")
 SPEED = "speed/images_per_second"
 
 
@@ -53,7 +54,7 @@ class Follower:
         """
         try:
             with self._path.open("rb") as file:
-                status = self._path.stat()
+                status = os.fstat(file.fileno())
                 identity = status.st_dev, status.st_ino
                 again = identity != self._file or status.st_size < self._offset
                 if again:
@@ -87,7 +88,7 @@ def to_columns(rows: Sequence[Row]) -> dict[str, list[float | None]]:
     return {name: [_rounded(row.get(name)) for row in rows] for name in names}
 
 
-def thin(rows: Sequence[Row], limit: int = MAX_ROWS) -> list[Row]:
+def downsample(rows: Sequence[Row], limit: int = MAX_ROWS) -> list[Row]:
     """About `limit` rows, evenly chosen, with the last, and all that have scores."""
     every = max(1, math.ceil(len(rows) / limit))
     return [
@@ -132,7 +133,7 @@ class Progress:
                 self._best.add(self._step, row[kind.metric])
         return {
             "reset": reset,
-            "columns": to_columns(thin(rows)),
+            "columns": to_columns(downsample(rows)),
             "status": self._status(config),
         }
 

@@ -6,7 +6,6 @@ network is used.
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import io
 from collections.abc import Callable
@@ -16,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from starlette.exceptions import HTTPException
 
 from engine.errors import UserError
@@ -47,14 +45,14 @@ from faces.recognition.open_set import (
 from faces.recognition.options import ENLARGE
 from images.decode import decode, decode_full
 from images.tiles import center_crop
-from web.context import Context
+from web.context import Context, prepare_torch
 from web.library import Library, read_config
+from web.text import data_url
+from web.uploads import MAX_PIXELS
 
 if TYPE_CHECKING:
     from faces.recognition.recognizer import Recognizer
 
-MAX_PIXELS = 50_000_000
-"""Pixels of a photo."""
 PREVIEW_SIDE, PREVIEW_QUALITY = 1600, 85
 """Longer side of the photo that the page shows, in pixels, and its JPEG quality."""
 GALLERY = "gallery.npz"
@@ -63,6 +61,8 @@ KEPT = 2
 """Networks that stay loaded."""
 KEPT_PHOTOS = 32
 """Photos whose faces are kept in memory."""
+DAMAGED = ", which is damaged"
+"""End of the label of a gallery that cannot be read."""
 CLASSES, PEOPLE, GIVEN = "classes", "people", "given"
 """Sources of names: a classifier's classes, its run's gallery, and the gallery of explore.py --gallery."""
 
@@ -72,11 +72,11 @@ class Source:
     """Where names come from.
 
     Attributes:
-        name: Unique, such as people/classifiers/0001-people-96px.
+        name: unique, such as people/classifiers/0001-people-96px.
         kind: `CLASSES` or `PEOPLE`.
-        checkpoint: The classifier's file.
-        gallery: File of the gallery, which may not exist yet; None for classes.
-        label: For people.
+        checkpoint: the classifier's file.
+        gallery: file of the gallery, which may not exist yet; None for classes.
+        label: for people.
     """
 
     name: str
@@ -101,8 +101,8 @@ class Recognition:
     """Names faces.
 
     Args:
-        context: What the pages share.
-        library: Finds the classifiers' runs.
+        context: what the pages share.
+        library: finds the classifiers' runs.
     """
 
     def __init__(self, context: Context, library: Library) -> None:
@@ -112,7 +112,7 @@ class Recognition:
         self._photos: dict[tuple[bytes, int, float | None], _Photo] = {}
 
     def sources(self) -> list[Source]:
-        """All sources of names, the given gallery first, then those of the newest classifier."""
+        """All sources of names: the given gallery, last if it is damaged, and those of each classifier."""
         found: list[Source] = []
         for name, run in self._library.names().items():
             if read_config(run)["kind"] != "classifier" or not has_checkpoint(run):
@@ -122,18 +122,23 @@ class Recognition:
             found.append(Source(f"{PEOPLE}/{name}", PEOPLE, checkpoint, run / GALLERY, label))
             found.append(Source(f"{CLASSES}/{name}", CLASSES, checkpoint, None, f"classes of {short}"))
         given = self._given(found[0].checkpoint if found else None)
-        return [given, *found] if given else found
+        if given is None:
+            return found
+        # The page starts with the first, and says of a damaged one what is wrong once it is chosen.
+        return [*found, given] if given.label.endswith(DAMAGED) else [given, *found]
 
     def _given(self, checkpoint: Path | None) -> Source | None:
         path = self._context.gallery
         if path is None:
             return None
-        if gallery_exists(path):
-            recorded = load_gallery(path).checkpoint
-            checkpoint = recorded if is_file(recorded) else checkpoint
-        if checkpoint is None:
-            return None
-        return Source(GIVEN, PEOPLE, checkpoint, path, f"people in {path.name}")
+        label = f"people in {path.name}"
+        try:
+            if gallery_exists(path):
+                recorded = load_gallery(path).checkpoint
+                checkpoint = recorded if is_file(recorded) else checkpoint
+        except UserError:
+            label += DAMAGED
+        return None if checkpoint is None else Source(GIVEN, PEOPLE, checkpoint, path, label)
 
     def find(self, name: str) -> Source:
         """The source of this name. Raises `HTTPException` 404 if there is none."""
@@ -148,7 +153,7 @@ class Recognition:
         That of a gallery needs no network, which takes seconds to load.
 
         Raises:
-            UserError: A file is damaged.
+            UserError: a file is damaged.
         """
         if source.gallery is None:
             recognizer = self._recognizer(source.checkpoint)
@@ -180,17 +185,17 @@ class Recognition:
         """The faces of a photo, with a score and a probability for each name.
 
         Args:
-            source: Where the names come from.
-            photo: An image file.
-            whole: Take the centre square as the face instead of detecting faces.
+            source: where the names come from.
+            photo: an image file.
+            whole: take the centre square as the face instead of detecting faces.
 
         Returns:
             JSON values: the size of the upright photo, a preview, the names and, of each face, its box, its
             crop, its scores and its probabilities, the last of which is that of an unknown person.
 
         Raises:
-            UserError: See `describe`, or the detector cannot be loaded.
-            UnusableImageError: The photo cannot be decoded.
+            UserError: see `describe`, or the detector cannot be loaded.
+            UnusableImageError: the photo cannot be decoded.
         """
         recognizer = self._recognizer(source.checkpoint)
         found = self._find_faces(recognizer, photo, whole)
@@ -198,7 +203,7 @@ class Recognition:
         faces = [
             {
                 "box": [round(float(edge), 1) for edge in box],
-                "crop": _data_url(to_pillow(crop), "PNG"),
+                "crop": data_url(crop),
                 "scores": [round(float(value), 6) for value in row],
                 "probabilities": [round(float(value), 6) for value in shares],
             }
@@ -225,8 +230,8 @@ class Recognition:
                     faces = self._cropper(recognizer.side)(pixels)
             preview = to_pillow(pixels)
             preview.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
-            address = _data_url(preview, "JPEG", quality=PREVIEW_QUALITY)
-            found = _Photo(pixels.shape[2], pixels.shape[1], address, faces.boxes, faces.crops)
+            url = data_url(preview, "JPEG", quality=PREVIEW_QUALITY)
+            found = _Photo(pixels.shape[2], pixels.shape[1], url, faces.boxes, faces.crops)
         while len(self._photos) >= KEPT_PHOTOS:
             del self._photos[next(iter(self._photos))]
         self._photos[key] = found
@@ -258,17 +263,17 @@ class Recognition:
         """Add a face to a gallery, which is created if it does not exist yet.
 
         Args:
-            source: With a gallery.
-            name: Of the person.
-            crop: The face as a PNG, as `faces` returned it.
+            source: with a gallery.
+            name: of the person.
+            crop: the face as a PNG, as `faces` returned it.
 
         Returns:
             See `describe`.
 
         Raises:
-            UserError: The name is invalid, the face is enrolled as somebody else, or the gallery cannot be
+            UserError: the name is invalid, the face is enrolled as somebody else, or the gallery cannot be
                 written.
-            UnusableImageError: The crop is no image.
+            UnusableImageError: the crop is no image.
         """
         name, path = check_name(name), _gallery_path(source)
         recognizer = self._recognizer(source.checkpoint)
@@ -292,7 +297,7 @@ class Recognition:
         """Keep a threshold, which recognize.py then uses too; see `describe`.
 
         Raises:
-            UserError: It is out of range, or cannot be written.
+            UserError: it is out of range, or cannot be written.
         """
         if source.gallery is not None:
             return self._change(source, lambda gallery: gallery.with_threshold(check_threshold(threshold)))
@@ -322,6 +327,7 @@ class Recognition:
         if key not in self._recognizers:
             from faces.recognition.recognizer import load_recognizer  # imports torch, which takes seconds
 
+            prepare_torch()
             while len(self._recognizers) >= KEPT:
                 del self._recognizers[next(iter(self._recognizers))]
             self._recognizers[key] = load_recognizer(checkpoint, device=self._context.device)
@@ -362,9 +368,3 @@ def _whole(recognizer: Recognizer, photo: bytes, pixels: NDArray[np.uint8]) -> F
 
 def _all_unknown(faces: int, names: int) -> NDArray[np.float64]:
     return np.tile([*[0.0] * names, 1.0], (faces, 1))
-
-
-def _data_url(image: Image.Image, form: str, **options: object) -> str:
-    buffer = io.BytesIO()
-    image.save(buffer, form, **options)
-    return f"data:image/{form.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -55,8 +55,8 @@ class Guard:
     """ASGI middleware that refuses foreign and oversized requests, and adds `HEADERS` to answers.
 
     Args:
-        app: The application behind it.
-        host: Address that the server listens on.
+        app: the application behind it.
+        host: address that the server listens on.
     """
 
     def __init__(self, app: ASGIApp, host: str) -> None:
@@ -109,8 +109,8 @@ def is_allowed_host(name: str, host: str) -> bool:
     address in digits is allowed too, as DNS rebinding needs a name, and this machine's own name.
 
     Args:
-        name: Host of the request.
-        host: Address that the server listens on.
+        name: host of the request.
+        host: address that the server listens on.
     """
     name = name.strip("[]").lower()
     if is_loopback(name):

@@ -16,15 +16,16 @@ from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response
+from starlette.responses import FileResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from engine.errors import UserError
 from web import explorer, recogniser, training
 from web.address import PORT
+from web.answers import Json
 from web.context import Context
-from web.security import Guard, browsable, is_loopback
+from web.security import HEADERS, Guard, browsable, is_loopback
 
 STATIC = Path(__file__).parent / "static"
 PAGES = ("explorer", "training", "recogniser")
@@ -46,8 +47,8 @@ def create_app(context: Context, host: str = "127.0.0.1") -> Starlette:
     """The application.
 
     Args:
-        context: What the pages share.
-        host: Address that the server listens on, to which requests must be sent.
+        context: what the pages share.
+        host: address that the server listens on, to which requests must be sent.
     """
     routes: list[BaseRoute] = [
         Route("/", _start_page),
@@ -61,7 +62,7 @@ def create_app(context: Context, host: str = "127.0.0.1") -> Starlette:
     app = Starlette(
         routes=routes,
         middleware=[Middleware(Guard, host=host)],
-        exception_handlers={UserError: _mistake, HTTPException: _http_error},
+        exception_handlers={UserError: _mistake, HTTPException: _http_error, Exception: _failure},
     )
     app.state.context = context
     return app
@@ -85,12 +86,17 @@ async def _icon(request: Request) -> Response:
 
 
 async def _mistake(request: Request, error: Exception) -> Response:
-    return JSONResponse({"error": str(error)}, 400)
+    return Json({"error": str(error)}, 400)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return JSONResponse({"error": error.detail}, error.status_code, error.headers)
+    return Json({"error": error.detail}, error.status_code, error.headers)
+
+
+async def _failure(request: Request, error: Exception) -> Response:
+    # Starlette answers to unexpected errors outside of all middleware, so `Guard` cannot add these.
+    return Json({"error": "the server failed: its terminal says why"}, 500, HEADERS)
 
 
 class _Server(uvicorn.Server):
@@ -111,14 +117,14 @@ def serve(
     """Serve the pages until Ctrl-C or SIGTERM, and print their address.
 
     Args:
-        context: What the pages share.
-        host: Address to listen on.
-        port: Port to listen on; None for the first free one from `web.address.PORT` on.
-        browser: Open the start page in the user's browser.
-        start: Path of the start page.
+        context: what the pages share.
+        host: address to listen on.
+        port: port to listen on; None for the first free one from `web.address.PORT` on.
+        browser: open the start page in the user's browser.
+        start: path of the start page.
 
     Raises:
-        UserError: The address cannot be used.
+        UserError: the address cannot be used.
     """
     listener = open_listener(host, port)
     address = f"http://{browsable(host)}:{listener.getsockname()[1]}"

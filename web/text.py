@@ -9,6 +9,7 @@ import json
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from engine.errors import UserError
 from engine.png import to_pillow
@@ -41,8 +42,15 @@ def decode_vector(body: bytes) -> NDArray[np.float32]:
     return z
 
 
-def data_address(image: NDArray[np.uint8]) -> str:
-    """An image, uint8 [3, H, W], as a data: address of a PNG."""
+def data_url(image: NDArray[np.uint8] | Image.Image, form: str = "PNG", **options: object) -> str:
+    """An image as a data URL.
+
+    Args:
+        image: uint8 [3, H, W], or one of Pillow.
+        form: the file format, a name of Pillow.
+        options: for the format, such as `quality`.
+    """
     buffer = io.BytesIO()
-    to_pillow(image).save(buffer, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    picture = image if isinstance(image, Image.Image) else to_pillow(image)
+    picture.save(buffer, form, **options)
+    return f"data:image/{form.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -12,13 +11,14 @@ from typing import Any
 import anyio.to_thread
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
 from engine.lock import is_locked
 from engine.png import to_pillow
 from engine.runs import checkpoints, sample_grids, sample_path, step_of
 from lab.kinds import KINDS
+from web.answers import Json, to_json
 from web.context import Context
 from web.library import Library, read_config, read_file
 from web.progress import Progress, list_samples
@@ -35,14 +35,14 @@ MAX_STRIP = 64
 MAX_TILE = 2048
 """Side in pixels of the images of a run whose tiles are shown."""
 UNCHANGING = {"Cache-Control": "private, max-age=31536000, immutable"}
-"""For addresses that contain a version."""
+"""For URLs that contain a version."""
 
 
 def routes(context: Context) -> list[BaseRoute]:
     """The routes of the training page, below /api/training/.
 
     Args:
-        context: What the pages share.
+        context: what the pages share.
     """
     pages = _Training(context, Library(context.output, context.run))
     return [
@@ -61,7 +61,7 @@ class _Training:
 
     async def runs(self, request: Request) -> Response:
         """All runs, the newest first of each folder, and which one to show."""
-        return JSONResponse(await anyio.to_thread.run_sync(self._list))
+        return Json(await anyio.to_thread.run_sync(self._list))
 
     def _list(self) -> dict[str, object]:
         runs = [
@@ -76,7 +76,7 @@ class _Training:
     async def run(self, request: Request) -> Response:
         """What does not change while a run trains: its kind, settings, data, environment and panels."""
         run = await self._find(request)
-        return JSONResponse(await anyio.to_thread.run_sync(_describe, run))
+        return Json(await anyio.to_thread.run_sync(_describe, run))
 
     async def stream(self, request: Request) -> Response:
         """Server-sent events with what the runs of the query have logged: all at first, then what is new."""
@@ -99,7 +99,7 @@ class _Training:
                 if not news["reset"] and not news["columns"] and sent.get(name) == _lasting(news["status"]):
                     continue
                 sent[name], silent = _lasting(news["status"]), 0.0
-                yield f"data: {json.dumps({'run': name, **news})}\n\n"
+                yield f"data: {to_json({'run': name, **news})}\n\n"
             if silent >= SILENCE_SECONDS:
                 silent = 0.0
                 yield ": still here\n\n"

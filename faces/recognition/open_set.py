@@ -123,7 +123,7 @@ def from_json(values: Any) -> OpenSet | None:
     numbers = np.concatenate([thresholds.ravel(), far.ravel(), [slope or 0.0, offset]])
     if scale not in ("cosine", "probability") or thresholds.ndim != 1 or thresholds.shape != far.shape:
         raise ValueError("no measurement of an open set")
-    if not np.isfinite(numbers).all():
+    if not np.isfinite(numbers).all() or (slope is None and not len(thresholds)):
         raise ValueError("no measurement of an open set")
     return OpenSet(scale, slope, offset, thresholds, far, strangers)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -13,6 +14,8 @@ from gan.metrics.thumbnails import thumbnails
 
 COMPARED = 200
 """Training images by which the typical distance is measured."""
+PART = 1000
+"""Training images that are read at once."""
 
 
 @dataclass(frozen=True)
@@ -20,23 +23,32 @@ class TrainingImages:
     """Training images, prepared for a search by thumbnails (`gan.metrics.thumbnails`).
 
     Attributes:
-        images: uint8 [N, 3, S, S], may be mapped from a file.
+        images: uint8 [M, 3, S, S], may be mapped from a file.
+        rows: those that the generator learns from, int64 [N].
         thumbnails: float32 [N, F].
         typical: median distance from a training image to the most similar other one.
     """
 
     images: NDArray[np.uint8]
+    rows: NDArray[np.int64]
     thumbnails: Tensor
     typical: float
 
     @classmethod
-    def of(cls, images: NDArray[np.uint8]) -> TrainingImages:
-        """Prepare images, uint8 [N, 3, S, S] with N of at least 3; takes some seconds for 10,000."""
-        references = thumbnails(images)[0]
-        rows = np.linspace(0, len(images) - 1, min(COMPARED, len(images))).astype(int)
+    def of(cls, images: NDArray[np.uint8], rows: NDArray[np.int64] | None = None) -> TrainingImages:
+        """Prepare images, some seconds for 10,000. A mapped array is read in parts and not copied.
+
+        Args:
+            images: uint8 [M, 3, S, S].
+            rows: of the images to search, at least 3; all by default.
+        """
+        rows = np.arange(len(images)) if rows is None else np.asarray(rows)
+        parts = [rows[start : start + PART] for start in range(0, len(rows), PART)]
+        references = torch.cat([thumbnails(images[part])[0] for part in parts])
+        compared = rows[np.linspace(0, len(rows) - 1, min(COMPARED, len(rows))).astype(int)]
         # The nearest is the image itself.
-        distances, _ = nearest_in_any_view(thumbnails(images[rows], views=True), references, 2)
-        return cls(images, references, float(distances[:, 1].median()))
+        distances, _ = nearest_in_any_view(thumbnails(images[compared], views=True), references, 2)
+        return cls(images, rows, references, float(distances[:, 1].median()))
 
     def nearest(
         self, image: NDArray[np.uint8], count: int = 6
@@ -50,6 +62,8 @@ class TrainingImages:
         Returns:
             The images, uint8 [count, 3, S, S], and their distances, as multiples of the typical one.
         """
-        count = min(count, len(self.images))
-        distances, rows = nearest_in_any_view(thumbnails(image[None], views=True), self.thumbnails, count)
-        return np.stack([self.images[row] for row in rows[0]]), distances[0].double().numpy() / self.typical
+        count = min(count, len(self.rows))
+        distances, found = nearest_in_any_view(thumbnails(image[None], views=True), self.thumbnails, count)
+        return np.stack([self.images[row] for row in self.rows[found[0]]]), distances[
+            0
+        ].double().numpy() / self.typical

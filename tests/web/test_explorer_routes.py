@@ -1,20 +1,26 @@
+import asyncio
 import io
 import json
 import shutil
 import subprocess
 import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
+import httpx
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from safetensors import safe_open
 from safetensors.numpy import save_file
 from starlette.testclient import TestClient
 
 from engine.errors import UserError
-from engine.runs import best_path
+from engine.runs import best_path, find_checkpoint
 from gan.export.generator_file import load_generator_file, save_generator
 from gan.export.onnx_file import fold_batch_norm as fold_with_torch
 from gan.export.page_weights import PageGenerator, fold_batch_norm, page_weights
@@ -23,8 +29,9 @@ from gan.latent.directions import Directions
 from gan.latent.vectors import draw
 from gan.metrics.nearest import TrainingImages
 from tests.web.made_generator import made_directions, made_generator
+from tests.web.serving import serving
 from web.context import Context
-from web.page_cache import load_page
+from web.page_cache import checkpoint_state, load_page
 from web.server import create_app
 from web.text import decode_vector, encode_vector
 
@@ -95,8 +102,9 @@ def test_the_page_of_a_run_is_kept_until_something_changes(tiny_run, tmp_path):
     loaded = []
 
     def load():
+        state = checkpoint_state(run)
         loaded.append(load_generator(run))
-        return loaded[-1]
+        return loaded[-1], state
 
     first = load_page(run, load)
     assert load_page(run, load) == first
@@ -110,6 +118,32 @@ def test_the_page_of_a_run_is_kept_until_something_changes(tiny_run, tmp_path):
     best_path(run).touch()
     load_page(run, load)
     assert len(loaded) == 4
+
+
+def test_a_page_of_older_weights_is_not_kept_as_that_of_a_newer_checkpoint(tiny_run, tmp_path):
+    run = Path(shutil.copytree(tiny_run, tmp_path / "run"))
+    before = load_generator(run), checkpoint_state(run)
+    best_path(run).touch()
+    load_page(run, lambda: before)
+    loaded = []
+    load_page(run, lambda: loaded.append(1) or (load_generator(run), checkpoint_state(run)))
+    assert loaded == [1]
+
+
+def test_a_page_of_a_replaced_generator_is_told_to_reload(tiny_run, tmp_path):
+    run = Path(shutil.copytree(tiny_run, tmp_path / "run"))
+    load_page(run, lambda: (load_generator(run), checkpoint_state(run)))
+    visitor = client(run)
+    assert visitor.get("/api/explorer/weights").status_code == 200  # kept, so no generator is loaded
+    state = torch.load(find_checkpoint(run, None))
+    for name in ("generator", "average"):
+        next(iter(state[name].values())).mul_(2)
+    torch.save(state, best_path(run))
+    z = question(np.zeros(load_generator(run).latent_size))
+    answer = visitor.post("/api/explorer/nearest", content=z)
+    assert (answer.status_code, "reload the page" in answer.text) == (400, True)
+    visitor.get("/api/explorer/weights")
+    assert visitor.post("/api/explorer/nearest", content=z).status_code == 200
 
 
 def test_directions_of_another_generator_are_left_out_and_said(tmp_path):
@@ -156,6 +190,21 @@ def test_a_copy_is_nearest_to_its_original_even_shifted_and_mirrored():
     assert np.array_equal(found[0], images[17])
     assert distances[0] < 0.5 < distances[1]
     assert distances[1:] == pytest.approx([1, 1], abs=0.4)
+
+
+def test_only_training_images_are_searched_and_mapped_ones_are_not_copied(tmp_path, monkeypatch):
+    monkeypatch.setattr("gan.metrics.nearest.PART", 7)
+    images = np.random.default_rng(0).integers(0, 256, (30, 3, 8, 8), np.uint8).repeat(4, 2).repeat(4, 3)
+    np.save(tmp_path / "images.npy", images)
+    mapped = np.load(tmp_path / "images.npy", mmap_mode="r")
+    training = TrainingImages.of(mapped, np.arange(29, 9, -1))
+    assert training.images is mapped
+    found, distances = training.nearest(images[17], 3)
+    assert np.array_equal(found[0], images[17])
+    assert distances[0] < 0.1
+    found, distances = training.nearest(images[3], 20)
+    assert len(found) == 16  # at most
+    assert distances[0] > 0.5
 
 
 def test_an_exported_generator_has_no_training_images(tmp_path):
@@ -239,6 +288,72 @@ def test_a_photo_becomes_a_face(file, monkeypatch):
     assert "2 faces" in answer.json()["note"]
     assert answer.json()["image"].startswith("data:image/png")
     assert visitor.get("/api/explorer/photo").json()["progress"] is None
+
+
+class EndlessFitter(Fitter):
+    started = threading.Event()
+
+    def fit_faces(self, faces, progress):
+        for step in range(3000):
+            progress(step / 3000)
+            self.started.set()
+            time.sleep(0.01)
+        raise AssertionError("not cancelled")
+
+
+def test_a_fit_ends_with_the_server(file, monkeypatch):
+    monkeypatch.setattr("lab.fitting.PhotoFitter", EndlessFitter)
+    EndlessFitter.started.clear()
+    context = Context(file)
+    with serving(context) as address, ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(httpx.post, f"{address}/api/explorer/photo", content=jpeg(), timeout=60)
+        assert EndlessFitter.started.wait(30)
+        context.closing.set()
+        assert "the server stops" in answer.result(10).text
+
+
+def test_a_fit_ends_when_the_page_has_gone_and_lets_others_upload_meanwhile(file, monkeypatch):
+    monkeypatch.setattr("lab.fitting.PhotoFitter", EndlessFitter)
+    monkeypatch.setattr("web.explorer.WATCH_SECONDS", 0.05)
+    EndlessFitter.started.clear()
+    with serving(Context(file)) as address:
+        url = f"{address}/api/explorer/photo"
+        for _ in range(3):  # more than may be in memory at once
+            with pytest.raises(httpx.ReadTimeout):
+                httpx.post(url, content=jpeg(), timeout=httpx.Timeout(30, read=1))
+        assert EndlessFitter.started.is_set()
+        # A fourth is read while others may still be fitted.
+        assert "cannot be used" in httpx.post(url, content=b"no photo", timeout=20).text
+        deadline = time.monotonic() + 10
+        while httpx.get(url).json()["progress"] and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert httpx.get(url).json()["progress"] is None
+
+
+def test_a_stalled_upload_does_not_keep_its_place(file, monkeypatch):
+    monkeypatch.setattr("web.uploads.SECONDS", 0.2)
+
+    def stalled():
+        yield b"a"
+        time.sleep(2)
+        yield b"b"
+
+    with serving(Context(file)) as address:
+        answer = httpx.post(f"{address}/api/explorer/photo", content=stalled(), timeout=20)
+    assert answer.status_code == 408
+
+
+def test_a_thread_that_used_torch_before_computes_on_one_core_from_then_on(file):
+    context, threads = Context(file), torch.get_num_threads()
+
+    async def count() -> tuple[int, int]:
+        await context.compute(torch.set_num_threads, 3)
+        before = await context.compute(torch.get_num_threads)
+        await context.compute(context.generator)
+        return before, await context.compute(torch.get_num_threads)
+
+    assert asyncio.run(count()) == (3, 1)
+    torch.set_num_threads(threads)
 
 
 def test_a_photo_that_cannot_be_used_is_refused(file, monkeypatch):

@@ -10,7 +10,7 @@ from filelock import FileLock
 from engine.lock import LOCK
 from tests.web.runs import line, make_run
 from web import progress
-from web.progress import Follower, Progress, list_samples, thin, to_columns
+from web.progress import Follower, Progress, downsample, list_samples, to_columns
 
 
 def steps(news: dict) -> list[float]:
@@ -68,7 +68,7 @@ def test_columns_have_a_value_or_none_for_each_row():
 
 def test_a_long_run_is_thinned_but_keeps_its_scores_and_its_end():
     rows = [{"step": step} | ({"score/kid": 1.0} if step % 777 == 0 else {}) for step in range(1, 10_001)]
-    kept = thin(rows, 100)
+    kept = downsample(rows, 100)
     assert 100 <= len(kept) < 130
     assert {row["step"] for row in rows if "score/kid" in row} <= {row["step"] for row in kept}
     assert kept[-1]["step"] == 10_000
@@ -115,6 +115,12 @@ def test_a_damaged_run_is_shown_as_far_as_it_goes(tmp_path):
     ):
         (run / "config.json").write_text(content)
         assert Progress(run).poll()["status"]["step"] == 500
+
+
+def test_damaged_events_are_left_out(tmp_path):
+    run = make_run(tmp_path / "run")
+    (run / "events.txt").write_text(f"step ,: a\nstep {'9' * 5000}: b\nstep 1,200: alarm: c\n")
+    assert Progress(run).poll()["status"]["events"] == [{"step": 1200, "text": "alarm: c", "alarm": True}]
 
 
 def test_samples_that_vanish_are_left_out(tmp_path):

@@ -275,6 +275,18 @@ def test_what_is_no_photo_or_a_decompression_bomb_is_refused(client, body, messa
     assert re.search(message, answer.json()["error"])
 
 
+def test_a_damaged_given_gallery_leaves_the_other_sources_usable(output, tmp_path):
+    (tmp_path / "friends.npz").write_bytes(b"damaged")
+    app = create_app(Context(output=output, gallery=tmp_path / "friends.npz"))
+    client = TestClient(app, base_url="http://127.0.0.1:8421")
+    sources = client.get("/api/recogniser/sources").json()["sources"]
+    assert [source["name"] for source in sources] == [PEOPLE, CLASSES, "given"]
+    assert sources[-1]["label"] == "people in friends.npz, which is damaged"
+    assert client.get("/api/recogniser/source", params={"source": PEOPLE}).status_code == 200
+    answer = client.get("/api/recogniser/source", params={"source": "given"})
+    assert "is damaged, or no gallery" in answer.json()["error"]
+
+
 def test_a_damaged_gallery_is_named_and_kept(client, output):
     path = output / NAME / "gallery.npz"
     path.write_bytes(b"damaged")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import queue
 import random
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -26,6 +28,8 @@ from web import server
 from web.context import Context
 from web.security import MAX_BODY, is_allowed_host
 from web.server import PAGES, create_app, open_listener, serve
+
+CLASSIFIER = "classifiers/0001-people-32px"
 
 
 @pytest.fixture
@@ -159,8 +163,29 @@ def test_a_body_that_is_too_large_is_refused_whether_it_says_so_or_not(client):
     assert client.post("/api/training/runs", headers={"content-length": str(MAX_BODY + 1)}).status_code == 413
     assert client.post("/explorer", headers={"content-length": "-1"}).status_code in (400, 413)
 
+    def undeclared():  # a generator is sent in chunks, without a length
+        for _ in range(40):
+            yield bytes(2**20)
 
-def test_a_thousand_fuzzed_requests_get_a_clean_refusal(client):
+    answer = client.post("/api/explorer/nearest", content=undeclared())
+    assert answer.status_code == 413
+    assert answer.headers["x-frame-options"] == "DENY"
+
+
+def test_the_answer_to_an_unexpected_error_is_confined_too(client, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("secret")
+
+    monkeypatch.setattr("web.library.Library.names", fail)
+    answer = client.get("/api/training/runs")
+    assert answer.status_code == 500
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["content-security-policy"].startswith("default-src 'none'")
+    assert "secret" not in answer.text
+
+
+def test_a_thousand_fuzzed_requests_get_a_clean_refusal(client, arcface_run, tmp_path):
+    shutil.copytree(arcface_run, tmp_path / "outputs" / CLASSIFIER)
     chance = random.Random(7)
     paths = ["/", "/explorer", "/static/", "/favicon.ico", "/nothing", "/api/explorer/", "/api/"]
     paths += [
@@ -181,10 +206,14 @@ def test_a_thousand_fuzzed_requests_get_a_clean_refusal(client):
         "'\"<script>",
         "100",
     ]
+    names = ["run", "step", "tile", "source", "name", "new", "value", "whole", "v", "x"]
+    sources = [f"{kind}/{CLASSIFIER}" for kind in ("people", "classes")]
+    found = Counter()
     for _ in range(1000):
         path = chance.choice(paths)
-        names = ["run", "step", "tile", "name", "model", "gallery", "old", "new", "threshold", "v", "x"]
         query = [(chance.choice(names), chance.choice(words)) for _ in range(chance.randrange(4))]
+        if "recogniser" in path and chance.random() < 0.7:  # get past the 404
+            query.append(("source", chance.choice(sources)))
         method = chance.choice(["GET", "POST", "PUT", "DELETE", "OPTIONS", "HEAD", "PATCH"])
         body = chance.randbytes(chance.randrange(200)) if chance.random() < 0.5 else b""
         headers = {
@@ -195,6 +224,10 @@ def test_a_thousand_fuzzed_requests_get_a_clean_refusal(client):
         )
         assert answer.status_code < 500, (method, path, query, answer.text)
         assert "Traceback" not in answer.text
+        found[path, answer.status_code] += 1
+    # Not all are refused before they are looked at.
+    assert found["/api/recogniser/threshold", 400] > 0
+    assert found["/api/recogniser/source", 200] > 0
 
 
 def test_fifty_requests_at_once_are_answered(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import time
 from pathlib import Path
 
@@ -13,11 +14,14 @@ import pytest
 from filelock import FileLock
 from PIL import Image
 
+from engine.errors import UserError
 from engine.lock import LOCK
+from engine.runs import sample_path
 from faces.landmarks.trainer import PICTURE_SCALE
 from lab.kinds import KINDS
 from tests.web.runs import COLUMNS, SIZE, TILES, add_sample, line, make_run
 from tests.web.serving import serving
+from web import strip
 from web.context import Context
 
 NAME = "0002-faces-16px"
@@ -79,6 +83,45 @@ def test_a_run_outside_the_output_is_listed_if_it_is_given(output, tmp_path):
         with serving(Context(run=given, output=output)) as address:
             answer = httpx.get(f"{address}/api/training/runs").json()
         assert (answer["shown"], len(answer["runs"])) == (shown, count)
+
+
+def test_a_given_run_and_a_listed_one_of_the_same_name_are_both_shown(output, tmp_path):
+    elsewhere = make_run(tmp_path / "elsewhere" / NAME, samples=(0, 700))
+    with serving(Context(run=elsewhere, output=output)) as address:
+        answer = httpx.get(f"{address}/api/training/runs").json()
+    steps = {run["name"]: run["step"] for run in answer["runs"]}
+    assert (answer["shown"], steps[f"{NAME} (2)"], steps[NAME]) == (f"{NAME} (2)", 700, 500)
+    assert len(steps) == 5
+
+
+def test_a_given_run_that_is_removed_is_no_longer_listed(output):
+    with serving(Context(run=output / NAME, output=output)) as address:
+        shutil.rmtree(output / NAME)
+        answer = httpx.get(f"{address}/api/training/runs").json()
+        assert httpx.get(f"{address}/api/recogniser/sources").status_code == 200
+    assert answer["shown"] == "0001-faces-16px"
+    assert NAME not in [run["name"] for run in answer["runs"]]
+
+
+def test_a_config_with_values_that_json_lacks_is_shown_without_them(http, output):
+    config = {"settings": {"lr": float("nan"), "folder": "\udcff"}, "data": {"a": [float("inf")]}}
+    (output / NAME / "config.json").write_text(json.dumps(config))
+    answer = http.get("/api/training/run", params={"run": NAME})
+    assert answer.status_code == 200
+    assert answer.json()["settings"] == {"lr": None, "folder": "\udcff"}
+    assert answer.json()["data"] == {"a": [None]}
+
+
+def test_tiles_are_kept_by_their_bytes_and_a_strip_that_is_too_large_is_refused(output, monkeypatch):
+    tiles = strip._Tiles()
+    monkeypatch.setattr(strip, "MAX_KEPT", 3 * 3 * SIZE**2)
+    grid = sample_path(output / NAME, 100)
+    found = [tiles.get(grid, 1, SIZE, index)[1, 0, 0] for index in (0, 1, 2, 3, 1)]
+    assert found == [0, 10, 20, 30, 10]
+    assert [key[3] for key in tiles._kept] == [2, 3, 1]
+    assert tiles._bytes == strip.MAX_KEPT
+    with pytest.raises(UserError, match="64 tiles of 2048 pixels are too large"):
+        strip.make_strip([(grid, 1)] * 64, 2048, 0)
 
 
 def test_a_runs_description_has_settings_panels_and_the_shape_of_its_grids(http):

@@ -104,6 +104,8 @@ def test_it_survives_json_and_refuses_anything_else():
     for change in changes:
         with pytest.raises(ValueError, match="no measurement"):
             from_json(good | change)
+    with pytest.raises(ValueError, match="no measurement"):  # `known` needs a slope or a threshold
+        from_json(good | {"slope": None, "thresholds": [], "false_accept_rates": []})
     for value in ([], "x", 3, {}):
         with pytest.raises(ValueError, match="no measurement"):
             from_json(value)
