@@ -88,9 +88,8 @@ function showStatus(status) {
   if (status.best !== null) parts.push(`best ${status.label} ${status.score.toPrecision(3)} at step ${count(status.best)}`);
   find("run-status").textContent = parts.join(" · ");
   find("run-progress").hidden = !status.steps && status.seconds_left === null;
-  find("run-progress").value = status.steps
-    ? status.step / status.steps
-    : Math.max(0, 1 - status.seconds_left / (60 * status.minutes));
+  const share = status.steps ? status.step / status.steps : Math.max(0, 1 - status.seconds_left / (60 * status.minutes));
+  find("run-progress").value = Number.isFinite(share) ? share : 0; // a damaged config.json has neither steps nor minutes
 }
 
 /** A time such as "3 h 20 min", "12 min" or "40 s". */
