@@ -144,7 +144,8 @@ def page_weights(
         "digest": generator.digest,
         "step": generator.step,
         "weights": generator.weights,
-        "seed": generator.seed,
+        # As text, because a number in JavaScript is exact only below 2^53.
+        "seed": str(generator.seed),
         "latent_size": generator.latent_size,
         "image_size": 16 * round((len(projection) / widths[0]) ** 0.5),
         "widths": widths,

@@ -94,9 +94,9 @@ def test_the_kernel_is_what_its_source_gives(tmp_path):
     assert (tmp_path / "built.wasm").read_bytes() == committed
 
 
-@pytest.mark.parametrize("seed", [0, 1, 12345, 2**40 + 7])
+@pytest.mark.parametrize("seed", [0, 1, 12345, 2**40 + 7, 2**63 - 3])
 def test_a_seed_gives_the_faces_of_sample(page, seed):
-    found = run(page, "random", "m.draw(9, 20, a).map((z) => Array.from(z))", seed)
+    found = run(page, "random", "m.draw(9, 20, a).map((z) => Array.from(z))", str(seed))
     assert np.array_equal(np.array(found, np.float32), draw(9, 20, seed))
 
 
@@ -278,8 +278,14 @@ def test_text_in_a_png(page):
 
 def test_a_state_survives_its_text(page):
     state = {
-        **{"seed": 5, "tool": "label", "pad": ["smile", "yaw"], "sum": "3,17 - 5 + 1.5*smile", "loop": False},
-        "face": {"base": "5.17", "shift": {"smile": -1.25}, "locks": ["pose", "identity"]},
+        **{
+            "seed": str(2**63 - 1),
+            "tool": "label",
+            "pad": ["smile", "yaw"],
+            "sum": "3,17 - 5 + 1.5*smile",
+            "loop": False,
+        },
+        "face": {"base": f"{2**63 - 1}.17", "shift": {"smile": -1.25}, "locks": ["pose", "identity"]},
         "slots": [None, {"base": "vAAAA", "shift": {}, "locks": []}, *[None] * 6],
         **{"plus": ["5.1", "6.2"], "minus": ["5.3"], "own": [{"name": "größe", "text": "AAAA"}]},
     }
@@ -293,6 +299,7 @@ def test_a_state_survives_its_text(page):
         "seed=1&face=<b>",
         "seed=x&face=1.0",
         "seed=1e99&face=1.0",
+        f"seed={2**63}&face=1.0",
     ):
         assert run(page, "state", "m.decodeState(a, 'digest')", text) is None
 

@@ -10,8 +10,8 @@ from PIL import Image
 from gan.generator import load_generator
 from gan.latent.vectors import draw
 from tests.web.browser import Visit, launch
+from tests.web.explorer_page import drop_file, tile
 from tests.web.serving import serving
-from tests.web.test_explorer_page import drop_file, tile
 from tests.web.test_explorer_routes import Fitter
 from web.context import Context
 
@@ -55,6 +55,18 @@ def test_the_training_photos_nearest_to_a_face(visit):
     distances = [float(text) for text in visit.page.locator("#neighbours figcaption").all_inner_texts()]
     assert distances == sorted(distances)
     visit.page.click(tile(6))
+    assert visit.page.is_hidden("#neighbours")
+
+
+def test_the_nearest_photos_of_a_face_that_was_left_are_dropped(visit):
+    asked = []
+    visit.page.route("**/api/explorer/nearest", asked.append)
+    visit.page.click(tile(5))
+    visit.page.click("#nearest")
+    visit.wait("document.getElementById('nearest').disabled")
+    visit.page.click(tile(6))
+    asked.pop().continue_()
+    visit.wait("!document.getElementById('nearest').disabled")
     assert visit.page.is_hidden("#neighbours")
 
 

@@ -8,7 +8,7 @@ export const isFile = () => embedded("weights") !== undefined;
 /**
  * Load the kernel and the generator.
  * @returns {Promise<{kernel: ArrayBuffer, weights: ArrayBuffer}>}
- * @throws {Error} whose message is for people.
+ * @throws {Error} with a message for the user.
  */
 export async function loadAssets() {
   if (isFile()) return { kernel: decodeBase64(embedded("kernel")), weights: decodeBase64(embedded("weights")) };
@@ -23,8 +23,8 @@ export function createWorker() {
   return new Worker(URL.createObjectURL(new Blob([embedded("worker")], { type: "text/javascript" })));
 }
 
-async function get(address) {
-  const response = await fetch(address).catch(() => null);
+async function get(url) {
+  const response = await fetch(url).catch(() => null);
   if (!response) throw new Error("the server does not answer: is explore.py still running?");
   if (response.ok) return response.arrayBuffer();
   const text = await response.text();

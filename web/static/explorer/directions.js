@@ -21,6 +21,7 @@ const IDENTITY = 0.3;
 export class Directions {
   /** @type {Float64Array[]|null} rows of the linear map from u to what identifies a face. */
   identity = null;
+  #version = 0;
   #byName = new Map();
   #cache = new Map();
 
@@ -33,21 +34,39 @@ export class Directions {
   get names() { return [...this.#byName.keys()]; }
   get(name) { return this.#byName.get(name); }
 
+  /**
+   * A function that tells whether a direction, or the map of identity, has changed since its last call; the first
+   * call returns true. Pictures of the same face differ then.
+   */
+  watch() {
+    let seen;
+    return () => {
+      const changed = seen !== this.#version;
+      seen = this.#version;
+      return changed;
+    };
+  }
+
+  #changed() {
+    this.#version++;
+    this.#cache.clear();
+  }
+
   /** Add a direction, or replace the one of this name. */
   add(direction) {
     this.#byName.set(direction.name, { scores: {}, ...direction, vector: unit(direction.vector) });
-    this.#cache.clear();
+    this.#changed();
   }
 
   remove(name) {
     this.#byName.delete(name);
-    this.#cache.clear();
+    this.#changed();
   }
 
   /** Set the linear map of identity. */
   setIdentity(rows) {
     this.identity = rows;
-    this.#cache.clear();
+    this.#changed();
   }
 
   /** Whether a lock of this name can be set. */

@@ -15,8 +15,9 @@ export function setUpEditor(lab) {
   const canvas = byId("face"), before = byId("before"), wiper = byId("wiper"), compare = byId("compare");
   canvas.width = canvas.height = before.width = before.height = lab.side;
 
+  const directionsChanged = lab.directions.watch();
   store.observe((state, previous) => {
-    if (state.face !== previous?.face || state.own !== previous?.own) show(lab, canvas);
+    if (directionsChanged() || state.face !== previous.face) show(lab, canvas);
     if (state.face.base !== previous?.face.base) {
       lab.picture(faceOf(state.face.base), { purpose: "before", urgency: 1 }).then((picture) => paint(before, lab.original?.base === state.face.base ? lab.original.picture : picture));
     }

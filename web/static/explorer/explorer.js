@@ -9,6 +9,7 @@ import { setUpKeyboard } from "./keyboard.js";
 import { setUpLabels } from "./labels.js";
 import { Lab } from "./lab.js";
 import { setUpMorph } from "./morph.js";
+import { setUpNearest } from "./nearest.js";
 import { setUpPad } from "./pad.js";
 import { setUpPhoto } from "./photo.js";
 import { parseSafetensors } from "./safetensors.js";
@@ -20,6 +21,7 @@ import { fromText } from "./vectors.js";
 import { setUpWall } from "./wall.js";
 
 const MAX_WORKERS = 2;
+// As in gan/export/page_weights.py.
 const UNNAMED = /^(leading|sefa)_\d+$/;
 
 async function start() {
@@ -32,7 +34,7 @@ async function start() {
 
   const directions = new Directions(readDirections(description, tensors));
   const metric = rows(tensors.metric);
-  const first = decodeState(location.hash.slice(1), description.digest) ?? initialState(description.seed);
+  const first = decodeState(location.hash.slice(1), description.digest) ?? initialState(String(description.seed));
   const store = new Store(first);
   const lab = new Lab(engine, description, directions, metric, store);
   setUpOwnDirections(lab);
@@ -48,7 +50,10 @@ async function start() {
   setUpMorph(lab);
   setUpSum(lab);
   setUpLabels(lab);
-  setUpPhoto(lab, !isFile());
+  if (!isFile()) {
+    setUpNearest(lab);
+    setUpPhoto(lab).catch((error) => say(error.message, { bad: true }));
+  }
   setUpKeyboard(lab);
   setUpAddress(lab);
   if (description.note) say(`Without named directions: ${description.note}`, { bad: true, seconds: 15 });
@@ -78,11 +83,11 @@ function setUpOwnDirections(lab) {
   });
 }
 
-/** Keep the address and the state the same. */
+/** Keep the URL's fragment and the state the same. */
 function setUpAddress({ store, description }) {
   const write = () => {
-    const address = `#${encodeState(store.state, description.digest)}`;
-    if (address !== location.hash) history.replaceState(null, "", address);
+    const fragment = `#${encodeState(store.state, description.digest)}`;
+    if (fragment !== location.hash) history.replaceState(null, "", fragment);
   };
   const { onStep } = store;
   store.onStep = (state) => {

@@ -27,11 +27,11 @@ export class Lab {
   /** The vector of a face before its edits; zeros if the text is not one. */
   baseVector(base) {
     if (base.startsWith("v")) return fromText(base.slice(1), this.size) ?? new Float32Array(this.size);
-    const [seed, number] = base.split(".").map(Number);
-    return this.wall(seed)[number % WALL];
+    const [seed, number] = base.split(".");
+    return this.wall(seed)[Number(number) % WALL];
   }
 
-  /** The vectors of a wall, the faces of sample.py's grid with the same seed. */
+  /** The vectors of a wall, the faces of sample.py's grid with the same seed, which is text. */
   wall(seed) {
     if (!this.#walls.has(seed)) {
       if (this.#walls.size >= REMEMBERED_WALLS) this.#walls.delete(this.#walls.keys().next().value);

@@ -37,11 +37,12 @@ export function setUpMorph(lab) {
   const vectors = (steps) => path(faces().map((face) => lab.vector(face)), steps, store.state.loop);
   const transitions = () => faces().length - (store.state.loop ? 0 : 1);
 
+  const filmIsStale = lab.directions.watch(), directionsChanged = lab.directions.watch();
   let cached = { key: null, z: [] };
   const current = () => {
     const steps = Math.max(2, Math.round(FPS * secondsEach()));
-    const key = JSON.stringify([faces(), store.state.loop, steps, store.state.own.length]);
-    if (key !== cached.key) cached = { key, z: vectors(steps) };
+    const key = JSON.stringify([faces(), store.state.loop, steps]);
+    if (filmIsStale() || key !== cached.key) cached = { key, z: vectors(steps) };
     const { z } = cached;
     const last = store.state.loop ? z.length : z.length - 1;
     return z[Math.round(place.value * last) % z.length];
@@ -122,7 +123,7 @@ export function setUpMorph(lab) {
   store.observe((state, before) => {
     loop.checked = state.loop;
     if (state.tool !== "morph" && playing) stop();
-    if (state.slots !== before?.slots || state.tool !== before?.tool || state.loop !== before?.loop) {
+    if (directionsChanged() || state.slots !== before.slots || state.tool !== before.tool || state.loop !== before.loop) {
       update();
       if (state.tool === "morph") showPlace();
     }

@@ -52,6 +52,7 @@ export function setUpPad(lab) {
     move(strengths().map((value, axis) => value + step[axis]), true);
   });
 
+  const directionsChanged = directions.watch();
   let shown = "", timer;
   const drawMap = () => {
     cells.forEach((canvas, i) => {
@@ -73,7 +74,7 @@ export function setUpPad(lab) {
     if (state.tool !== "pad") return;
     // The map does not depend on where the knob is.
     const wanted = JSON.stringify([names(), faceAt([0, 0])]);
-    if (wanted === shown) return;
+    if (!directionsChanged() && wanted === shown) return;
     shown = wanted;
     clearTimeout(timer);
     timer = setTimeout(drawMap, DELAY);

@@ -1,48 +1,10 @@
-// What needs the server: a photo as a face to edit, and the training photos nearest to a face.
+// A photo as a face to edit; needs the server.
 
 import { element, request, say } from "../shared/shell.js";
 import { paint } from "./tiles.js";
-import { toText } from "./vectors.js";
 
-const NOTE = element("p", { className: "soft small note", textContent: "Nearest training photos. Distances are multiples of that between a photo and the most similar other one; much below 1 would be a copy." });
-
-/**
- * @param {import("./lab.js").Lab} lab
- * @param {boolean} hasServer
- */
-export function setUpPhoto(lab, hasServer) {
-  if (!hasServer) return;
-  setUpNearest(lab);
-  setUpInversion(lab).catch((error) => say(error.message, { bad: true }));
-}
-
-function setUpNearest(lab) {
-  const button = document.getElementById("nearest"), box = document.getElementById("neighbours");
-  button.hidden = false;
-  let number = 0;
-  button.addEventListener("click", async () => {
-    const mine = ++number;
-    button.disabled = true;
-    try {
-      const { faces } = await request("/api/explorer/nearest", { method: "POST", body: JSON.stringify({ z: toText(lab.vector(lab.store.state.face)) }) });
-      if (mine !== number) return;
-      box.replaceChildren(NOTE.cloneNode(true), ...faces.map(({ image, distance }) =>
-        element("figure", {}, element("img", { src: image, alt: "A training photo" }), element("figcaption", { textContent: distance.toFixed(2) }))));
-      box.hidden = false;
-    } catch (error) {
-      say(error.message, { bad: true });
-    }
-    button.disabled = false;
-  });
-  lab.store.observe((state, before) => {
-    if (before && state.face !== before.face) {
-      number++;
-      box.hidden = true;
-    }
-  });
-}
-
-async function setUpInversion(lab) {
+/** @param {import("./lab.js").Lab} lab */
+export async function setUpPhoto(lab) {
   const { available } = await request("/api/explorer/photo");
   if (!available) return;
   const tab = document.getElementById("tab-photo"), panel = document.getElementById("tool-photo");
@@ -92,9 +54,9 @@ async function showProgress(bar, status) {
   status.textContent = `${progress.task[0].toUpperCase()}${progress.task.slice(1)}: ${Math.round(100 * progress.share)}%`;
 }
 
-async function pixelsOf(address, side) {
+async function pixelsOf(url, side) {
   const image = new Image();
-  image.src = address;
+  image.src = url;
   await image.decode();
   const canvas = element("canvas", { width: side, height: side });
   const context = canvas.getContext("2d");

@@ -35,7 +35,7 @@ function seedWords(seed, count) {
  * Draw vectors from the prior, uniform in [-1, 1); the same as sample.py's for the same seed.
  * @param {number} count of vectors.
  * @param {number} size of a vector.
- * @param {number} seed from 0.
+ * @param {number|string} seed from 0; text if it may exceed 2^53.
  * @returns {Float32Array[]}
  */
 export function draw(count, size, seed) {

@@ -18,7 +18,7 @@ export function setUpSliders(lab) {
   const heading = element("h3", { textContent: "Unnamed, by how much they change" });
   panel.append(element("div", { className: "locks" }, "Locks:", identity, pose), named, heading, leading, others);
   pose.hidden = !directions.hasPose;
-  identity.addEventListener("click", () => lockIdentity(lab, identity));
+  identity.addEventListener("click", () => lockIdentity(store));
   pose.addEventListener("click", () => toggleLock(store, "pose"));
 
   let rowsByName = new Map();
@@ -46,6 +46,9 @@ export function setUpSliders(lab) {
       lock.setAttribute("aria-pressed", String(locked));
     }
     identity.setAttribute("aria-pressed", String(locks.includes("identity")));
+    // The lock may also come from the address, a saved picture, or a slot.
+    const isLocked = [state.face, ...state.slots].some((face) => face?.locks.includes("identity"));
+    if (isLocked && !directions.identity && !identity.disabled) measureIdentity(lab, identity);
     pose.setAttribute("aria-pressed", String(locks.includes("pose")));
   });
 }
@@ -92,15 +95,18 @@ function toggleLock(store, lock) {
   store.change({ face: { ...face, locks } });
 }
 
-async function lockIdentity(lab, button) {
-  if (!lab.directions.identity) {
-    button.disabled = true;
-    await learnIdentity(lab, (share) => { button.textContent = `looking at faces … ${Math.round(100 * share)}%`; });
-    button.disabled = false;
-    button.textContent = "keep identity";
-  }
-  toggleLock(lab.store, "identity");
-  if (lab.store.state.face.locks.includes("identity") && !Object.keys(lab.store.state.face.shift).length) {
+function lockIdentity(store) {
+  toggleLock(store, "identity");
+  if (store.state.face.locks.includes("identity") && !Object.keys(store.state.face.shift).length) {
     say("From now on the sliders change the face's structure less.");
   }
+}
+
+/** Measure what the lock of identity needs, then draw the faces again. */
+async function measureIdentity(lab, button) {
+  const { textContent } = button;
+  button.disabled = true;
+  await learnIdentity(lab, (share) => { button.textContent = `looking at faces … ${Math.round(100 * share)}%`; });
+  Object.assign(button, { disabled: false, textContent });
+  lab.store.refresh();
 }

@@ -1,7 +1,9 @@
-// The state of the page: one value, in the address, in every picture that is saved, and in the steps of undo.
+// The state of the page: one value, in the page's URL, in every picture that is saved, and in the steps of undo.
 
 const MAX_STEPS = 200;
 export const SLOTS = 8;
+const MAX_SEED = 2n ** 63n - 1n;
+const TILE = /^\d{1,19}\.\d{1,2}$/;
 
 /**
  * @typedef {object} Face
@@ -9,6 +11,13 @@ export const SLOTS = 8;
  * @property {Object<string, number>} shift strength of each direction.
  * @property {string[]} locks see directions.js.
  */
+
+/** A seed as text, because numbers are exact only below 2^53; null unless it is an integer from 0 and below 2^63. */
+export function parseSeed(text) {
+  if (!/^\d{1,19}$/.test(text)) return null;
+  const seed = BigInt(text);
+  return seed <= MAX_SEED ? String(seed) : null;
+}
 
 /** A face without edits. */
 export const faceOf = (base) => ({ base, shift: {}, locks: [] });
@@ -23,7 +32,7 @@ export function encodeFace(face) {
 /** The face of a text, or null. */
 export function decodeFace(text) {
   const [base, ...parts] = (text ?? "").split("~");
-  if (!/^(\d{1,15}\.\d{1,2}|v[\w-]+)$/.test(base)) return null;
+  if (!TILE.test(base) && !/^v[\w-]+$/.test(base)) return null;
   const face = faceOf(base);
   for (const part of parts) {
     if (part.startsWith("@")) { face.locks.push(part.slice(1)); continue; }
@@ -33,7 +42,7 @@ export function decodeFace(text) {
   return face;
 }
 
-/** The state at the first visit. */
+/** The state at the first visit, with a seed as text. */
 export const initialState = (seed) => ({
   seed,
   face: faceOf(`${seed}.0`),
@@ -47,7 +56,7 @@ export const initialState = (seed) => ({
   own: [],
 });
 
-/** The state as the text of an address, without `#`. */
+/** The state as the fragment of a URL, without `#`. */
 export function encodeState(state, generator) {
   const query = new URLSearchParams({ g: generator, seed: state.seed, face: encodeFace(state.face) });
   if (state.slots.some(Boolean)) query.set("slots", state.slots.map(encodeFace).join(","));
@@ -62,22 +71,22 @@ export function encodeState(state, generator) {
 
 /**
  * The state of a text.
- * @param {string} text of an address, without `#`.
+ * @param {string} text the fragment of a URL, without `#`.
  * @param {string} generator the digest of this page's.
  * @returns {object|null} null if there is none; `foreign` is true if it was made with another generator.
  */
 export function decodeState(text, generator) {
   const query = new URLSearchParams(text);
-  const seed = Number(query.get("seed"));
+  const seed = parseSeed(query.get("seed") ?? "");
   const face = decodeFace(query.get("face"));
-  if (!query.has("seed") || !Number.isSafeInteger(seed) || seed < 0 || !face) return null;
+  if (seed === null || !face) return null;
   const state = { ...initialState(seed), face, foreign: query.get("g") !== generator };
   (query.get("slots") ?? "").split(",").slice(0, SLOTS).forEach((slot, i) => { state.slots[i] = decodeFace(slot); });
   state.tool = query.get("tool") ?? "sliders";
   state.pad = [...(query.get("pad") ?? "").split(","), "", ""].slice(0, 2);
   state.sum = (query.get("sum") ?? "").slice(0, 1000);
   state.loop = query.get("loop") !== "0";
-  for (const side of ["plus", "minus"]) state[side] = (query.get(side) ?? "").split(",").filter((base) => /^\d{1,15}\.\d{1,2}$/.test(base));
+  for (const side of ["plus", "minus"]) state[side] = (query.get(side) ?? "").split(",").filter((base) => TILE.test(base));
   state.own = query.getAll("own").map((one) => one.split(":")).filter((parts) => parts.length === 2)
     .map(([name, text]) => ({ name, text }));
   return state;
@@ -110,6 +119,11 @@ export class Store {
   change(patch, isStep = true) {
     this.#set({ ...this.state, ...patch });
     if (isStep) this.#record();
+  }
+
+  /** Call the observers although the state is the same: something that it refers to has changed. */
+  refresh() {
+    this.#set(this.state);
   }
 
   get canUndo() { return this.#position > 0; }

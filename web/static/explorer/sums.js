@@ -27,7 +27,7 @@ export function setUpSum(lab) {
     if (!face) throw new Error(`slot ${number - WALL + 1}, whose number is ${number}, is empty`);
     return lab.vector(face);
   };
-  /** The face that the sum gives, or null if it is empty. Throws an `Error` for people. */
+  /** The face that the sum gives, or null if it is empty. Throws an `Error` with a message for the user. */
   const value = () => {
     if (!store.state.sum.trim()) return null;
     const { z, strengths } = evaluateSum(parseSum(store.state.sum, WALL + SLOTS, directions.names), vector, lab.size);
@@ -51,9 +51,10 @@ export function setUpSum(lab) {
     field.setSelectionRange(before.length + joint.length + String(slot).length, before.length + joint.length + String(slot).length);
   });
 
+  const directionsChanged = directions.watch();
   store.observe((state, before) => {
     if (state.tool !== "sum") return;
-    if (state.sum === before?.sum && state.seed === before.seed && state.slots === before.slots && before.tool === "sum") return;
+    if (!directionsChanged() && state.sum === before.sum && state.seed === before.seed && state.slots === before.slots && before.tool === "sum") return;
     if (field.value !== state.sum) field.value = state.sum;
     wrong.textContent = "";
     try {

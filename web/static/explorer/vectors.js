@@ -1,6 +1,7 @@
-// Latent vectors: paths between them, as in gan/latent/vectors.py, and their text in an address.
+// Latent vectors: paths between them, as in gan/latent/vectors.py, and their text in a URL.
 
-const dot = (a, b) => a.reduce((sum, value, i) => sum + value * b[i], 0);
+import { dot } from "./linear.js";
+
 const norm = (a) => Math.sqrt(dot(a, a));
 
 /** The point at t on the straight line from a to b; exactly a at 0 and b at 1. */
@@ -44,7 +45,7 @@ export function path(points, steps, loop) {
   return loop ? vectors : [...vectors, stops.at(-1)];
 }
 
-/** A vector as text for an address: base64url of its float32 values, exact. */
+/** A vector as text for a URL: base64url of its float32 values, exact. */
 export function toText(z) {
   const bytes = new Uint8Array(Float32Array.from(z).buffer);
   return btoa(String.fromCharCode(...bytes)).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");

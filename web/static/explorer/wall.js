@@ -2,11 +2,10 @@
 
 import { element, say } from "../shared/shell.js";
 import { WALL } from "./lab.js";
-import { encodeFace, faceOf, SLOTS } from "./state.js";
+import { encodeFace, faceOf, parseSeed, SLOTS } from "./state.js";
 import { acceptFaces, paint, tile } from "./tiles.js";
 
 const COLUMNS = 8;
-const MAX_SEED = 1e9;
 
 /** @param {import("./lab.js").Lab} lab */
 export function setUpWall(lab) {
@@ -75,17 +74,18 @@ function chooseTile({ store }, number) {
 
 function setUpSeed({ store }) {
   const field = document.getElementById("seed");
-  const go = (seed) => {
-    if (Number.isSafeInteger(seed) && seed >= 0 && seed <= MAX_SEED) store.change({ seed });
+  const go = (text) => {
+    const seed = parseSeed(text);
+    if (seed !== null) store.change({ seed });
     else field.value = store.state.seed;
   };
-  field.max = MAX_SEED;
-  field.addEventListener("change", () => go(field.value === "" ? NaN : Number(field.value)));
-  document.getElementById("next").addEventListener("click", () => go(store.state.seed + 1));
-  document.getElementById("previous").addEventListener("click", () => go(store.state.seed - 1));
+  const goBy = (step) => go(String(BigInt(store.state.seed) + step));
+  field.addEventListener("change", () => go(field.value.trim()));
+  document.getElementById("next").addEventListener("click", () => goBy(1n));
+  document.getElementById("previous").addEventListener("click", () => goBy(-1n));
   store.observe(({ seed }) => {
     field.value = seed;
-    document.getElementById("previous").disabled = seed === 0;
+    document.getElementById("previous").disabled = seed === "0";
   });
 }
 
@@ -104,10 +104,12 @@ function setUpSlots(lab) {
     return { ...made, remove, box };
   });
   document.getElementById("slots").append(...slots.map(({ box }) => box));
+  const directionsChanged = lab.directions.watch();
   store.observe((state, before) => {
+    const all = directionsChanged();
     slots.forEach(({ button, canvas, remove, setFace }, i) => {
       const face = state.slots[i];
-      if (face === before?.slots[i] && before) return;
+      if (!all && face === before.slots[i]) return;
       setFace(face);
       remove.hidden = !face;
       button.classList.toggle("empty-slot", !face);

@@ -108,8 +108,8 @@ async function savePicture(photo, nameFace) {
   canvas.toBlob((blob) => download(blob, `${photo.name.replace(/\.[^.]*$/, "")}-named.png`), "image/png");
 }
 
-function loadImage(address) {
+function loadImage(url) {
   const image = new Image();
-  image.src = address;
+  image.src = url;
   return image.decode().then(() => image);
 }

@@ -153,15 +153,15 @@ async function enroll() {
   if (!name) return;
   find("enroll").close();
   if (source.kind !== "people") {
-    const people = sources.find((one) => one.kind === "people" && one.name.endsWith(source.name.replace("classes/", "/")));
+    const people = sources.find((one) => one.name === source.name.replace(/^classes/, "people"));
     await chooseSource(people.name);
   }
   await change("enroll", { name }, `${name} is enrolled.`, bytesOf(face.crop));
 }
 
 /** The bytes of a data URL. */
-function bytesOf(address) {
-  return Uint8Array.from(atob(address.slice(address.indexOf(",") + 1)), (letter) => letter.charCodeAt(0));
+function bytesOf(url) {
+  return Uint8Array.from(atob(url.slice(url.indexOf(",") + 1)), (letter) => letter.charCodeAt(0));
 }
 
 // Photos
@@ -216,8 +216,8 @@ async function send() {
   sending += 1;
   photo.abort = new AbortController();
   try {
-    const address = withQuery("/api/recogniser/faces", { source: source.name, whole: photo.whole ? 1 : null });
-    const result = await request(address, { method: "POST", body: photo.blob, signal: photo.abort.signal });
+    const url = withQuery("/api/recogniser/faces", { source: source.name, whole: photo.whole ? 1 : null });
+    const result = await request(url, { method: "POST", body: photo.blob, signal: photo.abort.signal });
     if (number === photo.request) Object.assign(photo, { result, error: "", waiting: false });
   } catch (error) {
     if (number === photo.request) Object.assign(photo, { result: null, error: capitalised(error.message), waiting: false });

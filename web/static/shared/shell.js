@@ -5,7 +5,7 @@
  * @param {string} path such as "/api/training/runs".
  * @param {RequestInit} [options]
  * @returns {Promise<any>}
- * @throws {Error} whose message is the server's, for people; or "AbortError".
+ * @throws {Error} with the server's message for the user; or "AbortError".
  */
 export async function request(path, options) {
   let response;

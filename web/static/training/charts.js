@@ -120,23 +120,33 @@ export class Charts {
     ctx.save();
     ctx.font = `${11 * ratio}px system-ui, sans-serif`;
     [ctx.textAlign, ctx.textBaseline] = ["left", "alphabetic"]; // uPlot leaves its own
-    for (const { step, text, colour } of all) {
-      const x = Math.round(plot.valToPos(step, "x", true)) + 0.5;
-      if (x < bbox.left - ratio || x > bbox.left + bbox.width + ratio) continue;
-      ctx.strokeStyle = ctx.fillStyle = cssVariable(colour);
+    const height = 15 * ratio, rows = []; // right end of the last flag in each row
+    const shown = all
+      .map((flag) => ({ ...flag, x: Math.round(plot.valToPos(flag.step, "x", true)) + 0.5 }))
+      .filter(({ x }) => x >= bbox.left - ratio && x <= bbox.left + bbox.width + ratio)
+      .sort((one, other) => one.x - other.x);
+    for (const { x, colour } of shown) {
+      ctx.strokeStyle = cssVariable(colour);
       ctx.lineWidth = ratio;
       ctx.setLineDash(colour === "--soft" ? [] : [3 * ratio, 3 * ratio]);
       ctx.beginPath();
       ctx.moveTo(x, bbox.top);
       ctx.lineTo(x, bbox.top + bbox.height);
       ctx.stroke();
+    }
+    // The flags cover all lines, but not one another: one that would goes to a lower row.
+    for (const { x, text, colour } of shown) {
       if (!text) continue;
-      // A flag, which points inwards at the right end.
-      const width = ctx.measureText(text).width + 8 * ratio, height = 15 * ratio;
+      const width = ctx.measureText(text).width + 8 * ratio;
+      // It points inwards at the right end.
       const left = x + width > bbox.left + bbox.width ? x - width : x;
-      ctx.fillRect(left, bbox.top, width, height);
+      const free = rows.findIndex((end) => end <= left), row = free < 0 ? rows.length : free;
+      rows[row] = left + width;
+      const top = bbox.top + (row % Math.max(1, Math.floor(bbox.height / height))) * height;
+      ctx.fillStyle = cssVariable(colour);
+      ctx.fillRect(left, top, width, height);
       ctx.fillStyle = cssVariable("--surface");
-      ctx.fillText(text, left + 4 * ratio, bbox.top + 11 * ratio);
+      ctx.fillText(text, left + 4 * ratio, top + 11 * ratio);
     }
     ctx.restore();
   }

@@ -123,7 +123,7 @@ export class Samples {
     for (const button of find("strip").children) button.setAttribute("aria-current", Number(button.dataset.step) === step);
     const number = ++this.#wanted;
     const picture = new Image();
-    picture.src = this.#address(step, version);
+    picture.src = this.#url(step, version);
     try { await picture.decode(); } catch { return; } // a rollback has removed it: the list will say so
     if (number !== this.#wanted) return;
     find("sample-image").src = picture.src;
@@ -131,7 +131,7 @@ export class Samples {
     this.#markTile();
   }
 
-  #address = (step, version) => withQuery("/api/training/sample", { run: this.#run, step, v: version });
+  #url = (step, version) => withQuery("/api/training/sample", { run: this.#run, step, v: version });
 
   async #play() {
     if (this.#playing) { this.#stop(); this.onChange(); return; }
@@ -192,9 +192,9 @@ export class Samples {
     );
     const steps = [...chosen].map((index) => this.#samples[index][0]);
     const version = Math.max(...[...chosen].map((index) => this.#samples[index][1]));
-    const address = withQuery("/api/training/strip", { run: this.#run, tile: this.#tile, step: steps, v: version });
-    if (address === this.#strip) return;
-    this.#strip = address;
+    const url = withQuery("/api/training/strip", { run: this.#run, tile: this.#tile, step: steps, v: version });
+    if (url === this.#strip) return;
+    this.#strip = url;
     const buttons = steps.map((step, index) => {
       const tile = element("span", { className: "tile" });
       const share = this.#grid.size / (steps.length * (this.#grid.size + GAP) - GAP);
@@ -209,10 +209,10 @@ export class Samples {
       return button;
     });
     const picture = new Image();
-    picture.src = address;
+    picture.src = url;
     picture.decode().then(
       () => {
-        if (this.#strip !== address) return;
+        if (this.#strip !== url) return;
         for (const button of buttons) button.firstChild.style.backgroundImage = `url("${picture.src}")`;
         find("strip").replaceChildren(...buttons);
       },

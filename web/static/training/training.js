@@ -9,16 +9,17 @@ const LIST_MILLISECONDS = 10_000, FIRST_MILLISECONDS = 2_000; // time between lo
 const MAX_COMPARED = 4;
 
 const find = (id) => document.getElementById(id);
-const address = new URLSearchParams(location.search);
+const query = new URLSearchParams(location.search);
 
 let shown = null; // name of the run that is shown
 let compared = []; // names of those whose curves lie over its own
 let description = null; // what does not change while it trains
 let listed = [];
+let samplesWithoutGrid = 0; // of the shown run, when the shape of its grids was last asked for
 let selection = 0; // number of the newest selection; the answer to an older one is dropped
 
 const charts = new Charts(find("charts"), (step) => samples.goTo(step));
-const samples = new Samples((step) => charts.mark(step), writeAddress);
+const samples = new Samples((step) => charts.mark(step), writeUrl);
 const store = new Store(changed);
 charts.onRebuild = drawCharts;
 
@@ -36,11 +37,12 @@ async function select(name, { others = [], step = null, tile = 0 } = {}) {
   [shown, description, compared] = [name, answer, others.filter((other) => other !== name).slice(0, MAX_COMPARED)];
   find("run-name").textContent = name;
   document.title = `${name} - Face lab`;
+  samplesWithoutGrid = 0;
   samples.setRun(name, answer.grid, { step, tile });
   showSettings();
   showList();
   store.follow([shown, ...compared]);
-  writeAddress();
+  writeUrl();
 }
 
 function changed(name) {
@@ -48,16 +50,23 @@ function changed(name) {
     const { status } = store.runs.get(name);
     showStatus(status);
     showEvents(status.events);
-    if (!description.grid && status.samples.length) refreshGrid();
+    if (!description.grid && status.samples.length > samplesWithoutGrid) refreshGrid(status.samples.length);
     samples.update(status.samples);
   }
   drawCharts();
 }
 
 /** A run that has just begun gets its first samples, and so the shape of its grids, later. */
-async function refreshGrid() {
+async function refreshGrid(sampleCount) {
   const name = shown;
-  const answer = await request(withQuery("/api/training/run", { run: name }));
+  samplesWithoutGrid = sampleCount;
+  let answer;
+  try {
+    answer = await request(withQuery("/api/training/run", { run: name }));
+  } catch (error) {
+    say(error.message, { bad: true });
+    return;
+  }
   if (name !== shown || !answer.grid || description.grid) return;
   description = answer;
   samples.setRun(name, answer.grid);
@@ -79,9 +88,8 @@ function showStatus(status) {
   if (status.best !== null) parts.push(`best ${status.label} ${status.score.toPrecision(3)} at step ${count(status.best)}`);
   find("run-status").textContent = parts.join(" · ");
   find("run-progress").hidden = !status.steps && status.seconds_left === null;
-  find("run-progress").value = status.steps
-    ? status.step / status.steps
-    : Math.max(0, 1 - status.seconds_left / (60 * status.minutes));
+  const share = status.steps ? status.step / status.steps : Math.max(0, 1 - status.seconds_left / (60 * status.minutes));
+  find("run-progress").value = Number.isFinite(share) ? share : 0; // a damaged config.json has neither steps nor minutes
 }
 
 /** A time such as "3 h 20 min", "12 min" or "40 s". */
@@ -153,11 +161,11 @@ function compare(name, wanted) {
   showList();
   store.follow([shown, ...compared]);
   drawCharts();
-  writeAddress();
+  writeUrl();
 }
 
-/** Keep what is shown in the address, so that it can be reloaded and shared between windows. */
-function writeAddress() {
+/** Keep what is shown in the URL, so that it can be reloaded and shared between windows. */
+function writeUrl() {
   const step = samples.chosenStep;
   history.replaceState(null, "", withQuery(location.pathname, { run: shown, with: compared, step, tile: samples.tile || null }));
 }
@@ -179,12 +187,12 @@ async function list() {
     showList();
     return;
   }
-  const asked = address.get("run"), names = listed.map((run) => run.name);
+  const asked = query.get("run"), names = listed.map((run) => run.name);
   const wanted = names.includes(asked) ? asked : names.find((name) => name.endsWith(`/${asked}`));
   if (asked && !wanted) say(`There is no run ${asked} in ${answer.output}.`, { bad: true });
-  const numbers = { step: address.get("step"), tile: address.get("tile") };
+  const numbers = { step: query.get("step"), tile: query.get("tile") };
   await select(wanted ?? answer.shown, {
-    others: address.getAll("with").filter((name) => names.includes(name)),
+    others: query.getAll("with").filter((name) => names.includes(name)),
     step: numbers.step && Number.isFinite(Number(numbers.step)) ? Number(numbers.step) : null,
     tile: Number.parseInt(numbers.tile, 10) || 0,
   });

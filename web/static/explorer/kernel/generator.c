@@ -1,7 +1,7 @@
 /* A DCGAN generator on WebAssembly SIMD: one latent vector to one picture.
  *
  * The network is that of gan/networks.py in evaluation mode, with batch norm folded into the weights
- * (gan/export/folded.py): a linear layer to [side, side, widths[0]], then four 5x5 transposed convolutions of
+ * (gan/export/page_weights.py): a linear layer to [side, side, widths[0]], then four 5x5 transposed convolutions of
  * stride 2, ReLU between them, tanh at the end.
  *
  * A transposed convolution of stride 2 is computed as four ordinary ones, one for each parity ("phase") of the
