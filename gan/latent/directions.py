@@ -23,11 +23,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import safetensors.numpy
 from numpy.typing import ArrayLike, NDArray
-from safetensors import SafetensorError, safe_open
 
 from engine.errors import UserError
 from engine.files import atomic_write, is_file
 from engine.runs import report_write_errors
+from engine.tensor_file import read_tensors
 from gan.config import is_generator_file
 from gan.latent.gaussian import from_gaussian, to_gaussian
 from gan.latent.vectors import Latents
@@ -264,15 +264,7 @@ def parse_strengths(words: Sequence[str]) -> dict[str, float]:
 
 def _read(file: Path) -> tuple[dict[str, str], dict[str, NDArray[Any]]]:
     """A file's metadata and, if they contain directions, their tensor."""
-    try:
-        with safe_open(file, "np") as opened:
-            metadata = opened.metadata() or {}
-            present = KEY in metadata and KEY in opened.keys()  # noqa: SIM118
-            return metadata, {KEY: opened.get_tensor(KEY)} if present else {}
-    except OSError as error:
-        raise UserError(f"{file} cannot be read: {error.strerror or error}") from None
-    except SafetensorError:
-        raise UserError(f"{file} is damaged, or not a .safetensors file") from None
+    return read_tensors(file, "np", names=[KEY])
 
 
 def _belong(file: Path, generator: str) -> bool:
