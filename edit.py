@@ -42,7 +42,7 @@ class EditArguments(GeneratorArguments, PictureArguments):
     """Which generator, which photos, and what to change."""
 
     GROUPS: ClassVar[Groups] = {
-        "everyday": "run paths shift fit encoder whole_image scale file exclude",
+        "everyday": "shift fit encoder whole_image scale file exclude",
         "likeness": "keep recognizer classifiers tune",
         "generator": "output checkpoint raw device",
     }
