@@ -20,7 +20,7 @@ from tyro.conf import arg
 
 from engine.cli import parse
 from engine.errors import UserError, run_script
-from engine.runs import find_run_or_checkpoint
+from engine.runs import find_run_or_checkpoint, report_write_errors
 from engine.settings import Device, Groups, at_least
 from gan import pretrained
 from gan.latent.directions import Directions, check_name, find, path_of
@@ -166,32 +166,43 @@ def main() -> None:
     # Importing torch takes seconds, so mistakes on the command line are reported first.
     generator = arguments.load_generator(arguments.device)
     path = path_of(generator.checkpoint if generator.is_file else generator.run)
-    known = existing(generator, path)
     if arguments.remove:
-        directions = known.without(arguments.remove)
+        directions = Directions.of(generator).without(arguments.remove)
     elif arguments.plus:
-        directions = from_tiles(arguments, generator, known)
+        directions = from_tiles(arguments, generator, existing(generator, path))
     else:
-        directions = from_scores(arguments, generator, known)
+        directions = from_scores(arguments, generator, existing(generator, path))
     from lab.direction_report import save_sheet
 
+    keep_unusable(path, generator.digest)
     directions.save(path)
     save_sheet(generator, directions, path.with_suffix(".png"))
     print(path.with_suffix(".png"), path, sep="\n")
 
 
 def existing(generator: LoadedGenerator, path: Path) -> Directions:
-    """The directions there are; those of other weights or in a damaged file are kept as a copy."""
+    """The directions there are; none, with a line that says so, if they are of other weights or damaged."""
     try:
         return Directions.of(generator)
     except UserError as error:
-        old = find(generator.checkpoint if generator.is_file else generator.run)
-        if old != path:
+        if find(generator.checkpoint if generator.is_file else generator.run) != path:
             raise
-        kept = path.with_suffix(".old.safetensors")
-        path.replace(kept)
-        print(f"starting anew, the file is now {kept.name}: {error}")
+        print(f"starting anew: {error}")
         return Directions(generator.digest)
+
+
+def keep_unusable(path: Path, digest: str) -> None:
+    """Move a file of directions of other weights, or a damaged one, to a free name before it is replaced."""
+    if not path.exists():
+        return
+    try:
+        Directions.load(path, digest)
+    except UserError:
+        names = (path.with_suffix(f".old{number}{path.suffix}") for number in ("", *range(2, 10_000)))
+        kept = next(name for name in names if not name.exists())
+        with report_write_errors(kept):
+            path.replace(kept)
+        print(f"the file of before is now {kept.name}")
 
 
 def from_scores(arguments: DirectionArguments, generator: LoadedGenerator, known: Directions) -> Directions:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
@@ -27,6 +27,7 @@ from gan.latent.directions import Directions, parse_strengths
 from gan.options import GeneratorArguments, PictureArguments, generator_file
 
 if TYPE_CHECKING:
+    from faces.recognition.recognizer import Recognizer
     from gan.generator import LoadedGenerator
     from lab.editing import Correct, Photo
     from lab.fitting import PhotoFitter
@@ -41,7 +42,7 @@ class EditArguments(GeneratorArguments, PictureArguments):
     """Which generator, which photos, and what to change."""
 
     GROUPS: ClassVar[Groups] = {
-        "everyday": "run paths shift fit encoder whole_image scale file exclude",
+        "everyday": "shift fit encoder whole_image scale file exclude",
         "likeness": "keep recognizer classifiers tune",
         "generator": "output checkpoint raw device",
     }
@@ -96,6 +97,15 @@ class EditArguments(GeneratorArguments, PictureArguments):
             return replace(self, run=str(first), paths=()), others
         return self, list(self.paths)
 
+    def check_written(self, inputs: Sequence[Path]) -> None:
+        """Raise `UserError` if --file or --tune would replace the generator's file or one of `inputs`."""
+        generator = self.file_of_generator()
+        read = {path.resolve() for path in (*inputs, *([] if generator is None else [generator]))}
+        written = {"--file": self.picture_file([".png"]), "--tune": self.tune}
+        for option, path in written.items():
+            if path is not None and path.resolve() in read:
+                raise UserError(f"{option} {path} would replace a file that is read: give another name")
+
     def _is_run(self, path: Path) -> bool:
         if path.exists() and not (path / "config.json").exists():
             return False
@@ -115,11 +125,11 @@ def main() -> int:
     photos = list_photos(inputs, arguments.exclude)
     if arguments.file is not None and len(photos.files) > 1:
         raise UserError(f"--file is for one photo, not {len(photos.files):,}: omit it")
+    arguments.check_written([*inputs, *photos.files])
     generator = arguments.load_generator(arguments.device)
-    directions = Directions.of(generator)
     strengths = parse_strengths(arguments.shift)
-    directions.check(tuple(strengths))
-    correct = _correction(arguments, generator, directions, tuple(strengths))
+    directions = _directions(generator, strengths, tuning=arguments.tune is not None)
+    recognizer = _recognizer(arguments)
     from lab.editing import edit_photos, fit_photos
     from lab.fitting import PhotoFitter
 
@@ -139,6 +149,8 @@ def main() -> int:
         if kept:
             generator, directions = _tuned(arguments.tune, fitter, generator, directions, kept)
         fitted = iter(kept)
+    # After tuning, as a correction is for the generator that makes the picture.
+    correct = None if recognizer is None else _correction(generator, recognizer, directions, strengths)
     done = 0
     for photo in fitted:
         report = edit_photos(
@@ -206,16 +218,38 @@ class EncoderProgress:
             self._bar.close()
 
 
-def _correction(
-    arguments: EditArguments, generator: LoadedGenerator, directions: Directions, names: tuple[str, ...]
-) -> Correct | None:
-    """What --keep does to the edited vectors."""
+def _directions(generator: LoadedGenerator, names: Collection[str], *, tuning: bool) -> Directions:
+    """The generator's directions, if they are needed: for an edit, or to store them in a tuned copy.
+
+    Raises:
+        UserError: one of the names does not exist, or the directions cannot be loaded.
+    """
+    directions = Directions(generator.digest)
+    if names or tuning:
+        try:
+            directions = Directions.of(generator)
+        except UserError as error:
+            if names:
+                raise
+            print(f"note: the copy gets no directions: {error}", file=sys.stderr)
+    directions.check(tuple(names))
+    return directions
+
+
+def _recognizer(arguments: EditArguments) -> Recognizer | None:
     if arguments.recognizer is None:
         return None
     from faces.recognition.commands import find_recognizer
+
+    return find_recognizer(arguments.recognizer, arguments.classifiers, arguments.device)
+
+
+def _correction(
+    generator: LoadedGenerator, recognizer: Recognizer, directions: Directions, names: Collection[str]
+) -> Correct:
+    """What --keep does to the edited vectors."""
     from lab.identity import keep_identity
 
-    recognizer = find_recognizer(arguments.recognizer, arguments.classifiers, arguments.device)
     vectors = [directions[name].vector for name in names]
     return lambda fitted, edited: keep_identity(generator, recognizer, fitted, edited, vectors)
 

@@ -69,7 +69,8 @@ class InterpolationArguments(FaceArguments, PictureArguments):
     """Images from one face to the next, both included; by default 8 in a grid or strip, 7 with --along, and
     25 in a film."""
     loop: bool = False
-    """Return to the first face at the end."""
+    """Return to the first face at the end; with --along, go back from the largest strength to the smallest,
+    in a grid or strip too."""
     fps: float = 12.0
     """Frames per second of a film."""
     arithmetic: Annotated[str | None, arg(metavar="SUM")] = None

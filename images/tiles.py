@@ -58,6 +58,12 @@ def to_uint8(images: Tensor) -> Tensor:
     return images.float().add(1.0).mul_(127.5).round_().clamp_(0, 255).byte()
 
 
+def to_luma(images: NDArray[Any]) -> NDArray[np.float32]:
+    """The grey levels of images [N, 3, H, W] (ITU-R BT.601), float32 [N, H, W]."""
+    weights = np.array((0.299, 0.587, 0.114), np.float32)
+    return np.tensordot(images.astype(np.float32, copy=False), weights, (1, 0))
+
+
 def tile(images: NDArray[np.uint8], columns: int) -> NDArray[np.uint8]:
     """Tile images row by row, with `GAP` pixels of background between them.
 

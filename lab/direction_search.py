@@ -16,7 +16,7 @@ from gan.latent.gaussian import to_gaussian
 from gan.latent.leading import mean_gram
 from gan.latent.regression import difference_of_means
 from gan.latent.vectors import Latents
-from lab.fakes import features_of, generate_fakes, stand_in
+from lab.fakes import features_of, generate_fakes, surrogate
 from lab.finding import Found, find_directions
 from lab.measuring import Measurement
 from lab.scorers import Scorer, join
@@ -60,7 +60,7 @@ def search(
     checker = checker.named([name for name in finder.names if name in checker.names])
     fakes = generate_fakes(generator, count, SEED, finder, checker, recognizer)
     if lacking := [name for name in finder.names if name not in checker.names]:
-        other, checks = stand_in(fakes, finder, lacking, features_of(generator))
+        other, checks = surrogate(fakes, finder, lacking, features_of(generator))
         fakes.checks[:, [finder.names.index(name) for name in lacking]] = checks
         checker = join([checker, other]).named(finder.names)
     found = find_directions(fakes, finder, kept)

@@ -21,13 +21,15 @@ from engine.png import save_png
 from engine.progress import ProgressBar
 from engine.runs import report_write_errors
 from gan.latent.directions import Directions
+from gan.latent.render import save_latents_beside
 from gan.latent.vectors import Latents, save_latents
 from images.decode import UnusableImageError, decode_full
 from images.tiles import number_tiles, scale_image, tile
-from lab.fitting import FittedFace, PhotoFitter
+from lab.fitting import FittedFace, PhotoFitter, psnr
 
 if TYPE_CHECKING:
     from gan.generator import LoadedGenerator
+    from lab.crops import FoundFace
 
 FOLDER = "edits"
 """Of the pictures, in the run's folder."""
@@ -49,11 +51,13 @@ class Photo:
         path: of the photo.
         digest: 8 hex digits of its pixels.
         faces: the faces, the most confident first.
+        found: number of faces in the photo, of which those beyond `MAX_FACES` were not fitted.
     """
 
     path: Path
     digest: str
     faces: list[FittedFace]
+    found: int
 
 
 @dataclass
@@ -82,23 +86,24 @@ def fit_photos(
         problems: a line is appended for each photo that cannot be read or has no face.
         bar: whether to show a progress bar.
     """
-    waiting: list[tuple[Path, str, list]] = []
+    waiting: list[tuple[Path, str, list[FoundFace], int]] = []
     with ProgressBar(total=len(paths), desc="fitting faces", unit=" photos", disable=not bar) as shown:
         for number, path in enumerate(paths):
             try:
                 image = decode_full(path)
-                if found := fitter.finder(image)[:MAX_FACES]:
-                    waiting.append((path, hashlib.sha256(image.tobytes()).hexdigest()[:8], found))
+                if found := fitter.finder(image):
+                    digest = hashlib.sha256(image.tobytes()).hexdigest()[:8]
+                    waiting.append((path, digest, found[:MAX_FACES], len(found)))
                 else:
                     problems.append(f"{path}: {NO_FACE}")
                     shown.update()
             except UnusableImageError as unusable:
                 problems.append(f"{path}: {unusable}")
                 shown.update()
-            if sum(len(faces) for _, _, faces in waiting) >= GROUP or number == len(paths) - 1:
-                fitted = fitter.fit_faces([face for _, _, faces in waiting for face in faces])
-                for path_fitted, digest, faces in waiting:
-                    yield Photo(path_fitted, digest, fitted[: len(faces)])
+            if sum(len(faces) for _, _, faces, _ in waiting) >= GROUP or number == len(paths) - 1:
+                fitted = fitter.fit_faces([face for _, _, faces, _ in waiting for face in faces])
+                for path_fitted, digest, faces, count in waiting:
+                    yield Photo(path_fitted, digest, fitted[: len(faces)], count)
                     fitted = fitted[len(faces) :]
                     shown.update()
                 waiting = []
@@ -126,7 +131,8 @@ def edit_photos(
         file: the picture to write, of a single photo; by default one in the run's folder.
 
     Raises:
-        UserError: a direction does not exist, or a picture cannot be written.
+        UserError: a direction does not exist, a picture cannot be written, or the vectors of `file` would
+            replace others.
     """
     report = EditReport()
     for photo in photos:
@@ -143,15 +149,27 @@ def edit_photos(
             "weights": generator.weights,
             "shift": " ".join(words),
         }
+        images = generator.images(z)
         with report_write_errors(path):
-            save_latents(path.with_suffix(".npy"), z)  # first, so that no picture lacks its vectors
-            save_png(path, _picture(photo, generator.images(z), scale), text)
-        quality = " and ".join(f"{face.psnr:.1f}" for face in photo.faces[:3])
-        more = ", ..." if len(photo.faces) > 3 else ""
-        count = "a face" if len(photo.faces) == 1 else f"{len(photo.faces)} faces"
-        report.lines.append(f"{photo.path}: {count}, fitted to {quality}{more} dB: {path}")
+            # First, so that no picture lacks its vectors.
+            if file is None:
+                save_latents(path.with_suffix(".npy"), z)
+            else:
+                save_latents_beside(path, z)
+            save_png(path, _picture(photo, images, scale), text)
+        report.lines.append(f"{photo.path}: {_summary(photo, images)}: {path}")
         report.pictures.append(path)
     return report
+
+
+def _summary(photo: Photo, images: NDArray[np.uint8]) -> str:
+    """How many faces there are, and how near the first of the images come to them."""
+    count = "a face" if len(photo.faces) == 1 else f"{len(photo.faces)} faces"
+    if photo.found > len(photo.faces):
+        count = f"the {len(photo.faces)} most confident of {photo.found} faces"
+    shown = zip(photo.faces[:3], images, strict=False)
+    quality = " and ".join(f"{psnr(face.found.crop, image, face.found.weights):.1f}" for face, image in shown)
+    return f"{count}, fitted to {quality}{', ...' if len(photo.faces) > 3 else ''} dB"
 
 
 def _picture(photo: Photo, images: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:

@@ -21,9 +21,9 @@ BATCH_SIZE = 256
 FEATURES = 4000
 """Fakes of which the features are computed."""
 FITTED = 0.75
-"""Share of these on which a stand-in is fitted; the others measure how well it agrees."""
+"""Share of these on which a surrogate is fitted; the others measure how well it agrees."""
 RIDGE = 1e-2
-"""Penalty of a stand-in, as a share of the features' variance."""
+"""Penalty of a surrogate, as a share of the features' variance."""
 
 
 @dataclass(frozen=True)
@@ -91,10 +91,10 @@ def generate_fakes(
 
 def extract(space: FeatureSpace, images: Images) -> NDArray[np.float64]:
     """Features of images, uint8 [N, 3, S, S], float64 [N, F]."""
-    return space(torch.from_numpy(np.array(images))).double().cpu().numpy()
+    return space(torch.from_numpy(np.array(images))).cpu().double().numpy()
 
 
-def stand_in(
+def surrogate(
     fakes: Fakes, finder: Scorer, names: Sequence[str], space: FeatureSpace
 ) -> tuple[Scorer, Scores]:
     """A scorer of attributes that have no other: a ridge regression on the random network's features.

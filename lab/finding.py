@@ -84,16 +84,14 @@ def _identity(fakes: Fakes) -> NDArray[np.float64]:
     return rows[:IDENTITY_DIMENSIONS]
 
 
-def leading_directions(
-    generator: LoadedGenerator, count: int, gram: NDArray[np.float64] | None = None
-) -> dict[str, Direction]:
+def leading_directions(generator: LoadedGenerator, count: int) -> dict[str, Direction]:
     """The `count` directions that change images most, and of SeFa, as leading_1, ... and sefa_1, ....
 
     The score `share` is their share of the mean squared change of the images, or of the first features, along
     all directions.
     """
     found = {}
-    matrices = {"leading": mean_gram(generator) if gram is None else gram, "sefa": sefa(generator)}
+    matrices = {"leading": mean_gram(generator), "sefa": sefa(generator)}
     sources = {"leading": "change of the image", "sefa": "change of the first features"}
     for kind, matrix in matrices.items():
         vectors, shares = eigenvectors(matrix)

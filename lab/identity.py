@@ -16,6 +16,7 @@ from faces.recognition.recognizer import Recognizer
 from gan.generator import LoadedGenerator
 from gan.inversion.coordinates import to_u, to_z
 from gan.inversion.lbfgs import minimize
+from gan.latent.regression import orthonormal
 from gan.latent.vectors import Latents
 
 IDENTITY_WEIGHT = 60.0
@@ -49,7 +50,7 @@ def keep_identity(
     network = generator.network.requires_grad_(False)
     device = next(network.parameters()).device
     recognizer.network.requires_grad_(False)
-    basis = torch.from_numpy(np.linalg.qr(np.stack(directions, 1))[0].astype(np.float32)).to(device)
+    basis = torch.from_numpy(orthonormal(np.stack(directions)).T.astype(np.float32)).to(device)
     start = to_u(torch.from_numpy(edited).to(device))
 
     def corrected(correction: Tensor, rows: Tensor) -> Tensor:
@@ -66,13 +67,6 @@ def keep_identity(
         correction, _ = minimize(objective, torch.zeros_like(start), EVALUATIONS, TOLERANCE)
         rows = torch.arange(len(start), device=device)
         return to_z(corrected(correction, rows)).cpu().numpy()
-
-
-def similarities(
-    recognizer: Recognizer, first: NDArray[np.uint8], second: NDArray[np.uint8]
-) -> NDArray[np.float32]:
-    """Cosine similarities of the embeddings of images, uint8 [N, 3, S, S] each: float32 [N]."""
-    return (recognizer.embeddings(first) * recognizer.embeddings(second)).sum(1)
 
 
 def _embeddings(recognizer: Recognizer, images: Tensor) -> Tensor:

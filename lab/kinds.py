@@ -1,4 +1,4 @@
-"""The kinds of runs: what trains them, which score ranks them, and what is plotted of them.
+"""The kinds of runs: which score ranks them, and what is plotted of them.
 
 Nothing here imports torch.
 """
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 class Kind:
     """A kind of run."""
 
-    script: str
     metric: str
     """The score that ranks the steps, in metrics.jsonl."""
     label: str
@@ -34,8 +33,8 @@ class Kind:
 
 
 KINDS = {
-    "gan": Kind("train_gan.py", "score/kid", "KID", SMOOTHED, gan_curves.PANELS),
-    "landmarks": Kind("train_landmarks.py", "score/nme", "NME", 1, landmark_curves.PANELS, 3),
-    "classifier": Kind("train_classifier.py", "score/error", "error", 1, classifier_curves.PANELS),
+    "gan": Kind("score/kid", "KID", SMOOTHED, gan_curves.PANELS),
+    "landmarks": Kind("score/nme", "NME", 1, landmark_curves.PANELS, 3),
+    "classifier": Kind("score/error", "error", 1, classifier_curves.PANELS),
 }
 """By the name in config.json."""

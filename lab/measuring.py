@@ -35,18 +35,14 @@ class Baseline:
     """What random directions do, as a scale for the others.
 
     Attributes:
-        effect: for each attribute, median of the absolute change of its mean.
         leak: for each attribute, median of the leak at equal effect.
         identity: mean similarity to the face itself; None without a recogniser.
         realism: share of moved faces within the manifold of those that are not moved.
-        unmoved: the same of faces that are not moved.
     """
 
-    effect: dict[str, float]
     leak: dict[str, float]
     identity: float | None
     realism: float
-    unmoved: float
 
 
 class Measurement:
@@ -160,19 +156,12 @@ class Measurement:
             changes.append(responses[:, 1] - responses[:, 0])
             features.append(some)
             similarities += [] if identity is None else [identity.mean()]
-        effects, leaks = {}, {}
-        for column, name in enumerate(self.checker.names):
-            pairs = np.array([self._effect_and_leak(change, column) for change in changes])
-            effects[name] = float(np.median(np.abs(pairs[:, 0])))
-            leaks[name] = float(np.median(pairs[:, 1]))
-        half = len(self.unmoved) // 2
-        plain = precision_recall_density_coverage(
-            torch.from_numpy(self.unmoved[:half]), torch.from_numpy(self.unmoved[half:])
-        )
+        leaks = {
+            name: float(np.median([self._effect_and_leak(change, column)[1] for change in changes]))
+            for column, name in enumerate(self.checker.names)
+        }
         identity = round(float(np.mean(similarities)), 3) if similarities else None
-        return Baseline(
-            effects, leaks, identity, self._realism(np.stack(features)), round(plain.precision, 3)
-        )
+        return Baseline(leaks, identity, self._realism(np.stack(features)))
 
 
 def _unit_vectors(count: int, size: int) -> Iterator[NDArray[np.float64]]:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from faces.landmarks.predictor import Predictor
 from faces.recognition.recognizer import Recognizer
 from gan.latent.directions import check_name, to_name
+from images.tiles import to_luma
 from lab.landmark_attributes import landmark_attributes, names_of
 
 Images = NDArray[np.uint8]
@@ -27,8 +28,6 @@ NEGATIVE = ("none", "no", "without", "not", "false", "0")
 """First words of the names of a class that lacks what the others have."""
 LOOKS = 3
 """Passes of the landmark network over an image."""
-LUMA = np.array([0.299, 0.587, 0.114], np.float32)
-"""Weights of red, green and blue (ITU-R BT.601)."""
 
 
 @dataclass(frozen=True)
@@ -88,13 +87,13 @@ def pixel_scorer() -> Scorer:
         side = images.shape[-1]
         face, corner = slice(side // 4, side - side // 4), max(1, side // 8)
         centre = images[:, :, face, face].astype(np.float32)
-        luma = np.tensordot(centre, LUMA, (1, 0))
+        luma = to_luma(centre)
         corners = np.concatenate([images[..., :corner, :corner], images[..., :corner, -corner:]], -1)
         columns = [
             luma.mean((1, 2)),
             (centre[:, 0] - centre[:, 2]).mean((1, 2)),
             luma.std((1, 2)),
-            np.tensordot(corners.astype(np.float32), LUMA, (1, 0)).mean((1, 2)),
+            to_luma(corners).mean((1, 2)),
         ]
         return np.stack(columns, 1).astype(np.float64)
 

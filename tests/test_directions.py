@@ -173,10 +173,18 @@ def test_an_exported_file_carries_its_directions(plain, tmp_path):
 
 
 def test_stale_directions_are_kept_as_a_copy(plain):
-    lines = find(plain, "--raw", "--plus", 1, "--minus", 2, "--name", "mine").lines
-    assert lines[0].startswith("starting anew, the file is now directions.old.safetensors: ")
+    before = path_of(plain).read_bytes()
+    choose = ("--plus", 1, "--minus", 2, "--name", "mine")
+    assert "another generator" in refusal("directions.py", plain, "--raw", "--remove", "smile")
+    assert "no face -1" in refusal("directions.py", plain, "--raw", "--plus", -1, *choose[2:])
+    assert path_of(plain).read_bytes() == before  # not moved by work that fails
+    lines = find(plain, "--raw", *choose).lines
+    assert lines[0].startswith("starting anew: ")
+    assert "the file of before is now directions.old.safetensors" in lines
     assert Directions.load(plain / "directions.old.safetensors").names == ("smile", "glasses")
     assert Directions.of(load_generator(plain, raw=True)).names == ("mine",)
+    assert "the file of before is now directions.old2.safetensors" in find(plain, *choose).lines
+    assert (plain / "directions.old.safetensors").read_bytes() == before
 
 
 @pytest.mark.parametrize(

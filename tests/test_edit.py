@@ -1,5 +1,6 @@
 """edit.py on photos of drawn faces, with a small generator in a file."""
 
+import re
 import shutil
 from functools import partial
 from pathlib import Path
@@ -152,6 +153,8 @@ def test_a_tuned_copy_makes_the_face_better_and_has_the_directions(file, own, mo
         np.square(load_png(name)[:, :32, 34:66] - target).mean() for name in ("before.png", "after.png")
     ]
     assert errors[1] < 0.5 * errors[0]
+    stated = float(re.search(r"fitted to ([\d.]+) dB", lines[1])[1])
+    assert stated > 10 * np.log10(255**2 / errors[0]) + 2  # of the tuned copy
     tuned = load_generator_file(Path("tuned.safetensors"))
     assert Directions.of(tuned).names == ("smile", "glasses")
     succeed("sample.py", "tuned.safetensors", "--latents", "after.npy", "--shift", "smile=-1")
@@ -162,17 +165,53 @@ def test_identity_is_kept(file, own, arcface_run):
     edit(*flags, "--file", "free.png")
     edit(*flags, "--keep", "identity", "--recognizer", arcface_run, "--file", "kept.png")
     from faces.recognition.recognizer import load_recognizer
-    from lab.identity import similarities
 
     recognizer, generator = load_recognizer(arcface_run), load_generator_file(file)
     z = [np.load(name) for name in ("free.npy", "kept.npy")]
-    free, kept = (
-        float(similarities(recognizer, generator.images(each[:1]), generator.images(each[1:]))[0])
-        for each in z
-    )
+    embeddings = [recognizer.embeddings(generator.images(each)) for each in z]
+    free, kept = (float(fitted @ edited) for fitted, edited in embeddings)
     assert kept > free + 0.3 * (1 - free)
     strengths = [to_gaussian(each[1])[0] - to_gaussian(each[0])[0] for each in z]
     assert strengths == pytest.approx([2.5, 2.5], abs=0.01)
+
+
+def test_identity_is_kept_in_the_images_of_the_tuned_copy(file, own, arcface_run, monkeypatch):
+    corrected_with = []
+
+    def keep_identity(generator, recognizer, fitted, edited, directions):
+        corrected_with.append(generator.digest)
+        return edited
+
+    monkeypatch.setattr("lab.identity.keep_identity", keep_identity)
+    keep = ("--keep", "identity", "--recognizer", arcface_run)
+    edit(file, own, *WHOLE, "--shift", "smile=1", *keep, "--tune", "tuned.safetensors")
+    assert corrected_with == [load_generator_file(Path("tuned.safetensors")).digest]
+
+
+@pytest.mark.parametrize(
+    ("flags", "replaced"),
+    [
+        (("--file", "own.png"), "own.png"),
+        (("--file", "./own"), "own.png"),
+        (("--file", "faces.png"), "faces.npy"),
+        (("--tune", "./small.safetensors"), "small.safetensors"),
+    ],
+)
+def test_no_file_of_the_user_is_replaced(file, own, flags, replaced):
+    np.save("faces.npy", np.zeros(3))
+    before = Path(replaced).read_bytes()
+    line = refusal("edit.py", file, own, *WHOLE, "--fit", "fast", *flags)
+    assert "would replace" in line or "faces.npy exists" in line
+    assert Path(replaced).read_bytes() == before
+    assert not Path("faces.png").exists()
+
+
+def test_faces_beyond_the_maximum_are_said_to_be_left_out(file, monkeypatch):
+    monkeypatch.setattr("lab.editing.MAX_FACES", 1)
+    left, right = (photo(number, width=180)[0] for number in (0, 2))
+    save_png("two.png", np.concatenate([left, right], 2))
+    _, lines, _ = edit(file, "two.png", "--device", "cpu", "--fit", "fast")
+    assert "two.png: the 1 most confident of 2 faces, fitted to" in lines[0]
 
 
 @pytest.mark.parametrize(
@@ -200,8 +239,21 @@ def test_mistakes_are_one_line(file, own, arguments, message):
 
 def test_directions_of_another_generator_are_refused(file, own):
     axes = {"smile": Direction(np.eye(10)[0], "test")}
-    Directions("0" * 16, axes).save(path_of(file))
-    assert "belongs to another generator" in refusal("edit.py", file, own, *WHOLE, "--shift", "smile=1")
+    plain = Path("plain.safetensors")
+    save_generator(load_generator_file(file), plain)
+    Directions("0" * 16, axes).save(path_of(plain))
+    flags = (plain, own, *WHOLE, "--no-encoder")
+    assert "belongs to another generator" in refusal("edit.py", *flags, "--shift", "smile=1")
+    edit(*flags)
+    error = edit(*flags, "--tune", "tuned.safetensors")[2]
+    assert "the copy gets no directions" in error
+    assert Directions.of(load_generator_file(Path("tuned.safetensors"))).names == ()
+
+
+def test_stale_directions_beside_a_file_do_not_hide_its_own(file, own):
+    Directions("0" * 16, {"grin": Direction(np.eye(10)[0], "test")}).save(path_of(file))
+    assert Directions.of(load_generator_file(file)).names == ("smile", "glasses")
+    edit(file, own, *WHOLE, "--fit", "fast", "--shift", "smile=1")
 
 
 def test_a_photo_is_not_mistaken_for_a_run(tiny_run, own, tmp_path):

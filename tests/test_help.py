@@ -65,8 +65,10 @@ def test_help_is_readable_at_any_width(page, columns, monkeypatch):
 
 def options_of_scripts() -> list[type]:
     from directions import DirectionArguments
+    from edit import EditArguments
     from evaluate import EvaluationArguments
     from explore import ExploreArguments
+    from export import ExportArguments
     from interpolate import InterpolationArguments
     from plot_run import PlotArguments
     from predict_landmarks import PredictionArguments
@@ -74,7 +76,7 @@ def options_of_scripts() -> list[type]:
 
     trainings = [TrainingArguments, LandmarkArguments, ClassifierArguments]
     others = [SampleArguments, InterpolationArguments, PlotArguments, EvaluationArguments, DirectionArguments]
-    others.append(ExploreArguments)
+    others += [ExploreArguments, EditArguments, ExportArguments]
     return [*trainings, *others, PrepareArguments, PredictionArguments, *COMMAND_OPTIONS]
 
 

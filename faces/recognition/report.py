@@ -22,11 +22,10 @@ from faces.recognition.scores import ClassScore, accuracy, balanced_accuracy, cl
 from faces.tables import write_csv
 from images.fonts import INSTALL_HINT, Label, find_labels
 from images.plots import read_metrics, save_curves
+from images.tiles import to_luma
 
 MAX_MISTAKES = 32
 """Images in mistakes.png."""
-LUMA = (0.299, 0.587, 0.114)
-"""Weights of red, green and blue in a grey level (ITU-R BT.601)."""
 
 
 def write_report(run: Path, data: LabelledImages) -> list[str]:
@@ -107,7 +106,7 @@ def write_report(run: Path, data: LabelledImages) -> list[str]:
 
 def to_grey(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Grey copies of images, uint8 [N, 3, H, W], with three equal channels."""
-    levels = np.einsum("nchw,c->nhw", images, np.array(LUMA, np.float32))
+    levels = to_luma(images)
     return np.repeat(levels.round().astype(np.uint8)[:, None], 3, 1)
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from engine.device import choose_device
@@ -16,6 +15,7 @@ from engine.errors import UserError
 from engine.files import atomic_write
 from engine.runs import report_write_errors
 from engine.settings import Device, to_json
+from engine.tensor_file import read_tensors
 from gan.config import Settings, from_json
 from gan.export import GENERATOR_FORMAT
 from gan.generator import LoadedGenerator
@@ -102,14 +102,7 @@ def _stored(weight: Tensor, *, half: bool) -> Tensor:
 
 def _read(path: Path) -> tuple[dict[str, str], dict[str, Any]]:
     """A file's metadata and its tensors, of which those in half precision become float32."""
-    try:
-        with safe_open(path, "pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            metadata = file.metadata() or {}
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror or error}") from None
-    except SafetensorError:
-        raise UserError(f"{path} is damaged, or not a .safetensors file") from None
+    metadata, tensors = read_tensors(path, "pt")
     widened = {
         name: weight.float() if weight.dtype == torch.float16 else weight for name, weight in tensors.items()
     }

@@ -1,4 +1,4 @@
-"""The distance of generated images from given ones, without weights of others."""
+"""The distance of generated images from given ones, without third-party weights."""
 
 from __future__ import annotations
 

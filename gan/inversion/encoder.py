@@ -1,7 +1,7 @@
 """An encoder: a network that estimates the latent vectors of images in one pass.
 
-It is trained on the generator's own images, whose vectors are known, so it needs no photos and no weights of
-others. As in iGAN (Zhu et al. 2016), the optimisation starts from its estimate.
+It is trained on the generator's own images, whose vectors are known, so it needs no photos and no third-party
+weights. As in iGAN (Zhu et al. 2016), the optimisation starts from its estimate.
 """
 
 from __future__ import annotations

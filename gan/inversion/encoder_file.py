@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError, safe_open
 
 from engine.errors import UserError
 from engine.files import atomic_write, is_file
 from engine.runs import report_write_errors
+from engine.tensor_file import read_tensors
 from gan import pretrained
 from gan.generator import LoadedGenerator
 from gan.inversion.encoder import Encoder
 
 FORMAT = "face-lab encoder 1"
 FILE_NAME = "encoder.safetensors"
+DAMAGED = "is damaged: delete it, and it is made again"
 
 
 def encoder_path(generator: LoadedGenerator) -> Path:
@@ -52,23 +52,13 @@ def load_encoder(generator: LoadedGenerator) -> Encoder | None:
     path = encoder_path(generator)
     if not is_file(path):
         return None
-    try:
-        metadata, tensors = _read(path)
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror or error}") from None
-    except SafetensorError:
-        raise UserError(f"{path} is damaged: delete it, and it is made again") from None
+    metadata, tensors = read_tensors(path, "pt", damaged=DAMAGED)
     if metadata.get("format") != FORMAT or metadata.get("generator") != generator.digest:
         return None
     encoder = Encoder(generator.latent_size, generator.image_size)
     try:
         encoder.load_state_dict(tensors)
     except RuntimeError:
-        raise UserError(f"{path} is damaged: delete it, and it is made again") from None
+        raise UserError(f"{path} {DAMAGED}") from None
     device = next(generator.network.parameters()).device
     return encoder.to(device, memory_format=torch.channels_last).eval()
-
-
-def _read(path: Path) -> tuple[dict[str, str], dict[str, Any]]:
-    with safe_open(path, "pt") as file:
-        return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

@@ -20,7 +20,6 @@ vectors are then computed to the last digits (`gan.inversion.polish`).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,7 +32,7 @@ from gan.generator import LoadedGenerator
 from gan.inversion.coordinates import to_u, to_z
 from gan.inversion.distance import Distance, TargetDistance
 from gan.inversion.encoder import Encoder, Progress
-from gan.inversion.features import FeatureMaps, RandomFeatures
+from gan.inversion.features import RandomFeatures
 from gan.inversion.lbfgs import Objective, minimize
 from gan.inversion.polish import polish
 from gan.latent.vectors import Latents, draw
@@ -98,20 +97,14 @@ class Inverter:
     Args:
         generator: its network's weights get no gradients any more.
         encoder: gives the first start; None to start from draws alone.
-        extractors: of features to compare beside those of the random network.
     """
 
-    def __init__(
-        self,
-        generator: LoadedGenerator,
-        encoder: Encoder | None = None,
-        extractors: Sequence[FeatureMaps] = (),
-    ) -> None:
+    def __init__(self, generator: LoadedGenerator, encoder: Encoder | None = None) -> None:
         self._network, self._encoder = generator.network.requires_grad_(False), encoder
         self._device = next(self._network.parameters()).device
-        extractors = [RandomFeatures(self._device), *extractors]
         examples = torch.from_numpy(generator.images(draw(EXAMPLES, generator.latent_size, generator.seed)))
-        self._distance = Distance(extractors, to_float(examples.to(self._device)), FEATURE_WEIGHT)
+        extractor = RandomFeatures(self._device)
+        self._distance = Distance([extractor], to_float(examples.to(self._device)), FEATURE_WEIGHT)
 
     def invert(
         self,
@@ -161,7 +154,7 @@ class Inverter:
 
         def objective(u: Tensor, rows: Tensor) -> Tensor:
             fit = distance(self._network(to_z(u)), rows)
-            return RESIDUALS / 2 * (fit + SMALLEST_DISTANCE).log() + surprise(u)
+            return RESIDUALS / 2 * (fit + SMALLEST_DISTANCE).log() + negative_log_prior(u)
 
         def counted(u: Tensor, rows: Tensor) -> Tensor:
             steps.advance()
@@ -175,7 +168,7 @@ class Inverter:
             with torch.no_grad():
                 made = to_uint8(self._network(z))
                 final = distance(to_float(made), torch.arange(len(u), device=self._device))
-        return z.cpu().numpy(), made.cpu().numpy(), final.double().cpu().numpy()
+        return z.cpu().numpy(), made.cpu().numpy(), final.cpu().double().numpy()
 
     def _polished(self, images: NDArray[np.uint8], weights: NDArray[np.float32], z: Tensor) -> Tensor:
         """The vectors, with the last digits of those that reproduce their images; see `polish`."""
@@ -232,11 +225,11 @@ class Inverter:
         return u.detach().view(starts.shape)[torch.arange(count, device=u.device), values.argmin(1)]
 
 
-def surprise(u: Tensor) -> Tensor:
+def negative_log_prior(u: Tensor) -> Tensor:
     """-log p of the lengths of vectors [B, D], less that of the likeliest length: [B], 0 or more."""
-    likeliest = u.shape[1] - 1
+    likeliest = u.shape[1] - 1  # its square; 0 for a single value
     squares = u.square().sum(1).clamp(min=1e-6)
-    return (squares - likeliest - likeliest * (squares / likeliest).log()) / 2
+    return (squares - likeliest - likeliest * (squares / max(likeliest, 1)).log()) / 2
 
 
 class _Steps:

@@ -53,14 +53,14 @@ def _polish_one(network: nn.Module, target: Tensor, weights: Tensor, z: Tensor) 
         if error < rounding:
             break
         derivatives = _derivatives(network, z) * roots
-        # In double precision, which not every GPU has: the product squares the condition number.
+        # In double precision, as the product squares the condition number; on the CPU, as MPS has none.
         products, slope = (
             part.cpu().double() for part in (derivatives @ derivatives.T, derivatives @ residual)
         )
         scale = products.diagonal().mean()
         for _ in range(TRIES):
             damped = products + damping * scale * torch.eye(len(products))
-            moved = (z + torch.linalg.solve(damped, slope).to(z)).clamp(-1, 1)
+            moved = (z + torch.linalg.solve(damped, slope).to(z.dtype).to(z.device)).clamp(-1, 1)
             new_residual = residual_of(moved)
             if new_residual.square().mean().item() < error:
                 break

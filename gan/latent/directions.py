@@ -23,11 +23,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import safetensors.numpy
 from numpy.typing import ArrayLike, NDArray
-from safetensors import SafetensorError, safe_open
 
 from engine.errors import UserError
 from engine.files import atomic_write, is_file
 from engine.runs import report_write_errors
+from engine.tensor_file import read_tensors
 from gan.config import is_generator_file
 from gan.latent.gaussian import from_gaussian, to_gaussian
 from gan.latent.vectors import Latents
@@ -171,7 +171,10 @@ class Directions:
             UserError: there are none, the file cannot be read or is damaged, or they belong to another
                 generator.
         """
-        file = find(Path(path))
+        return cls._load(find(Path(path)), generator)
+
+    @classmethod
+    def _load(cls, file: Path, generator: str | None) -> Directions:
         metadata, tensors = _read(file)
         if KEY not in metadata:
             raise UserError(f"{file} contains no directions; directions.py finds some")
@@ -187,14 +190,19 @@ class Directions:
     def of(cls, generator: LoadedGenerator) -> Directions:
         """Load the directions of a generator; none if it has none yet.
 
+        Of an exported file, those beside it count, unless only those inside it belong to its weights.
+
         Raises:
             UserError: the file cannot be read, is damaged, or belongs to another generator.
         """
         place = generator.checkpoint if generator.is_file else generator.run
         file = find(place)
+        if generator.is_file and file != place and not _belong(file, generator.digest):
+            # Another generator was written to the place of the one that they were found for.
+            file = place if _belong(place, generator.digest) else file
         if not is_file(file) or (generator.is_file and file == place and KEY not in _read(file)[0]):
             return cls(generator.digest)
-        directions = cls.load(file, generator.digest)
+        directions = cls._load(file, generator.digest)
         if sizes := {len(one.vector) for one in directions.by_name.values()} - {generator.latent_size}:
             raise UserError(
                 f"{file} is damaged: its directions have {sizes.pop()} values, not {generator.latent_size}"
@@ -256,15 +264,16 @@ def parse_strengths(words: Sequence[str]) -> dict[str, float]:
 
 def _read(file: Path) -> tuple[dict[str, str], dict[str, NDArray[Any]]]:
     """A file's metadata and, if they contain directions, their tensor."""
+    return read_tensors(file, "np", names=[KEY])
+
+
+def _belong(file: Path, generator: str) -> bool:
+    """Whether a file contains directions of the generator with this digest."""
     try:
-        with safe_open(file, "np") as opened:
-            metadata = opened.metadata() or {}
-            present = KEY in metadata and KEY in opened.keys()  # noqa: SIM118
-            return metadata, {KEY: opened.get_tensor(KEY)} if present else {}
-    except OSError as error:
-        raise UserError(f"{file} cannot be read: {error.strerror or error}") from None
-    except SafetensorError:
-        raise UserError(f"{file} is damaged, or not a .safetensors file") from None
+        metadata, tensors = _read(file)
+        return _from_contents(file, metadata[KEY], tensors.get(KEY)).generator == generator
+    except (UserError, KeyError):
+        return False
 
 
 def _from_contents(file: Path, description: str, vectors: NDArray[Any] | None) -> Directions:

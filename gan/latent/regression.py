@@ -65,11 +65,19 @@ def project_out(vector: Vectors, others: Vectors) -> Vectors | None:
     start = unit(vector)
     if start is None or not len(others):
         return start
-    scaled = others / np.linalg.norm(others, axis=1, keepdims=True).clip(1e-300)
-    _, values, basis = np.linalg.svd(scaled, full_matrices=False)
-    basis = basis[values > 1e-9 * max(values[0], 1e-300)]
+    basis = orthonormal(others)
     rest = start - basis.T @ (basis @ start)
     return unit(rest) if np.linalg.norm(rest) > MIN_REMAINDER else None
+
+
+def orthonormal(vectors: Vectors) -> Vectors:
+    """An orthonormal basis of the span of vectors [K, size], K of at least 1: float64 [rank, size].
+
+    Vectors that depend on others add nothing to it.
+    """
+    scaled = vectors / np.linalg.norm(vectors, axis=1, keepdims=True).clip(1e-300)
+    _, values, basis = np.linalg.svd(scaled, full_matrices=False)
+    return basis[values > 1e-9 * max(values[0], 1e-300)]
 
 
 def difference_of_means(plus: Vectors, minus: Vectors, gram: Vectors) -> Vectors | None:

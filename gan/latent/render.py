@@ -164,18 +164,13 @@ def save_interpolation(
     z = clamp_to_prior(z) if clamped else z
     numbers = [str(number) for number in tiles]
     name = [faces.name, "_".join(numbers), method, f"{steps}_steps", *["loop"] * loop, *["clamped"] * clamped]
+    path = file or _path_of_form(generator, name, form, scale)
     if form in ("grid", "strip"):
-        _check_size(generator, len(z), scale)
-        picture = tile(_scaled(generator.images(z), scale), steps if form == "grid" else len(z))
         text = {**faces.origin, "tiles": ",".join(numbers), "method": method}
-        path = file or _path(generator, "paths", *name, form, scale=scale)
-        return _save(path, picture, z, generator, text), z
-    film = file or _path(generator, "paths", *name, scale=scale, suffix=f".{form}")
-    check_video(film, fps)
-    with report_write_errors(film):
-        _save_latents(film, z)  # shared by the GIF and the MP4 of one path
-        save_video(film, generate_images(generator, z, scale), fps)
-    return film, z
+        _save_tiles(path, z, steps if form == "grid" else len(z), generator, text, scale)
+    else:
+        _save_film(path, z, generate_images(generator, z, scale), fps)
+    return path, z
 
 
 def save_along(
@@ -204,7 +199,7 @@ def save_along(
         reach: the largest strength, in standard deviations of the prior.
         form: `grid` (a row for each face), `strip` (all in one row), `gif` or `mp4` (the faces side by side).
         steps: images of each face, at least 2.
-        loop: whether a film also goes back, so that it repeats smoothly.
+        loop: whether the strengths also go back to just before the first, so that a film repeats smoothly.
         fps: frames per second of a GIF or an MP4.
         scale: factor on the images' sides.
         file: the PNG, GIF or MP4 to write; by default one in the run's folder, named after its content.
@@ -222,21 +217,16 @@ def save_along(
     vectors = z.reshape(-1, z.shape[-1])
     numbers = [str(number) for number in tiles]
     parts = [faces.name, "_".join(numbers), name, f"{reach:g}", f"{steps}_steps", *["loop"] * loop]
+    path = file or _path_of_form(generator, parts, form, scale)
     if form in ("grid", "strip"):
-        _check_size(generator, len(vectors), scale)
-        columns = len(strengths) if form == "grid" else len(vectors)
-        picture = tile(_scaled(generator.images(vectors), scale), columns)
         text = {**faces.origin, "tiles": ",".join(numbers), "along": name, "reach": f"{reach:g}"}
-        path = file or _path(generator, "paths", *parts, form, scale=scale)
-        return _save(path, picture, vectors, generator, text), vectors
-    film = file or _path(generator, "paths", *parts, scale=scale, suffix=f".{form}")
-    _check_size(generator, len(tiles), scale)
-    check_video(film, fps)
-    frames = (tile(_scaled(generator.images(frame), scale), len(tiles)) for frame in z.swapaxes(0, 1))
-    with report_write_errors(film):
-        _save_latents(film, vectors)
-        save_video(film, frames, fps)
-    return film, vectors
+        columns = len(strengths) if form == "grid" else len(vectors)
+        _save_tiles(path, vectors, columns, generator, text, scale)
+    else:
+        _check_size(generator, len(tiles), scale)
+        frames = (tile(_scaled(generator.images(frame), scale), len(tiles)) for frame in z.swapaxes(0, 1))
+        _save_film(path, vectors, frames, fps)
+    return path, vectors
 
 
 def save_arithmetic(
@@ -299,17 +289,36 @@ def _scaled(images: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
     return np.stack([scale_image(image, scale) for image in images])
 
 
+def _save_tiles(
+    path: Path, z: Latents, columns: int, generator: LoadedGenerator, text: dict[str, object], scale: float
+) -> None:
+    _check_size(generator, len(z), scale)
+    _save(path, tile(_scaled(generator.images(z), scale), columns), z, generator, text)
+
+
+def _save_film(path: Path, z: Latents, frames: Iterator[NDArray[np.uint8]], fps: float) -> None:
+    check_video(path, fps)
+    with report_write_errors(path):
+        save_latents_beside(path, z)  # shared by the GIF and the MP4 of one path
+        save_video(path, frames, fps)
+
+
 def _save(
     path: Path, picture: NDArray[np.uint8], z: Latents, generator: LoadedGenerator, text: dict[str, object]
 ) -> Path:
     with report_write_errors(path):
-        _save_latents(path, z)  # first, so that no picture lacks its vectors
+        save_latents_beside(path, z)  # first, so that no picture lacks its vectors
         save_png(path, picture, _text(generator, text))
     return path
 
 
-def _save_latents(picture: Path, z: Latents) -> None:
-    """Write the vectors beside a picture, but not over another file that was there before the picture."""
+def save_latents_beside(picture: Path, z: Latents) -> None:
+    """Write vectors to the .npy file beside a picture.
+
+    Raises:
+        UserError: there is a file of other vectors, but no picture yet that they could belong to.
+        OSError: the file cannot be written.
+    """
     path = picture.with_suffix(".npy")
     if path.exists() and not picture.exists() and not _contains(path, z):
         raise UserError(
@@ -336,6 +345,13 @@ def _path(generator: LoadedGenerator, folder: str, *parts: str, scale: float, su
     weights = ["raw"] if generator.weights == "raw" else []
     name = "-".join([f"step_{generator.step:06d}", *weights, *map(_to_file_name, parts)])
     return generator.run / folder / f"{name}{suffix}"
+
+
+def _path_of_form(generator: LoadedGenerator, parts: list[str], form: PathFormat, scale: float) -> Path:
+    """As `_path`, in paths/; all films of a path have the name of the same vectors."""
+    if form in ("grid", "strip"):
+        return _path(generator, "paths", *parts, form, scale=scale)
+    return _path(generator, "paths", *parts, scale=scale, suffix=f".{form}")
 
 
 def _to_file_name(part: str) -> str:

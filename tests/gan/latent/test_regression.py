@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from gan.latent.regression import difference_of_means, eigenvectors, project_out, regress, unit
+from gan.latent.regression import difference_of_means, eigenvectors, orthonormal, project_out, regress, unit
 
 SIZE = 20
 
@@ -56,3 +56,11 @@ def test_few_chosen_faces_use_the_leading_subspace():
     assert direction @ truth > 0.95
     assert direction @ truth > unit(plus.mean(0) - minus.mean(0)) @ truth + 0.05
     assert difference_of_means(plus, plus, gram) is None
+
+
+def test_dependent_vectors_add_nothing_to_an_orthonormal_basis():
+    first, second = np.eye(5)[0], np.eye(5)[1]
+    basis = orthonormal(np.stack([2 * first, first, -first]))
+    np.testing.assert_allclose(np.abs(basis), first[None], atol=1e-12)
+    basis = orthonormal(np.stack([first, first + second, second]))
+    np.testing.assert_allclose(basis.T @ basis, np.diag([1, 1, 0, 0, 0]), atol=1e-12)
