@@ -1,8 +1,8 @@
 """Find directions in a generator's latent space along which one thing changes: a smile, glasses, the light.
 
-Faces are generated and scored, and the directions found by regression. Each is measured by another scorer
-than found it, beside random directions. sample.py --shift, interpolate.py --along and --arithmetic take
-their names. They are written to directions.safetensors in the run's folder, with a table (.json) and a sheet
+Faces are generated and scored, and the directions found by regression. Each is measured with a different
+scorer from the one that found it, beside random directions. sample.py --shift, interpolate.py --along and
+--arithmetic, and edit.py take their names. They are written to directions.safetensors in the run's folder, with a table (.json) and a sheet
 of faces (.png).
 
 Without any network, there are directions of brightness, warmth, contrast and background, and unnamed ones
@@ -24,7 +24,7 @@ from engine.runs import find_run_or_checkpoint, report_write_errors
 from engine.settings import Device, Groups, at_least
 from gan import pretrained
 from gan.latent.directions import Directions, check_name, find, path_of
-from gan.options import GeneratorArguments
+from gan.options import MAX_FACES, GeneratorArguments
 
 if TYPE_CHECKING:
     from faces.recognition.recognizer import Recognizer
@@ -239,9 +239,10 @@ def from_tiles(arguments: DirectionArguments, generator: LoadedGenerator, known:
         z = load_latents(arguments.latents, generator.latent_size)
     else:
         seed = generator.seed if arguments.seed is None else arguments.seed
-        z = draw(max(max(numbers) + 1, 1), generator.latent_size, seed)
-    if outside := [number for number in numbers if not 0 <= number < len(z)]:
-        raise UserError(f"there is no face {outside[0]}; give numbers from 0 to {len(z) - 1}")
+        z = draw(min(max(*numbers, 0) + 1, MAX_FACES), generator.latent_size, seed)
+    limit = MAX_FACES if arguments.latents is None else len(z)
+    if outside := [number for number in numbers if not 0 <= number < limit]:
+        raise UserError(f"there is no face {outside[0]}; give numbers from 0 to {limit - 1:,}")
     assert arguments.name is not None, "it was checked that it is given"
     direction = from_choice(generator, z[list(arguments.plus)], z[list(arguments.minus)], known)
     scores = direction.scores

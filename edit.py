@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from lab.editing import Correct, Photo
     from lab.fitting import PhotoFitter
 
-NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)")
+NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", re.IGNORECASE)
 TIMED_STEPS = 5
 """Steps of the encoder's training after which its time is stated."""
 
@@ -50,7 +50,8 @@ class EditArguments(GeneratorArguments, PictureArguments):
     run: Suppress[str | None] = None
     paths: Annotated[tuple[Path, ...], Positional, arg(metavar="[RUN] PHOTO...")] = ()
     """The run, as its folder, name or number in --output, or a .safetensors file, or `drawn` for the
-    generator that comes with the project, by default the newest run; and photos, or folders of photos."""
+    generator that comes with the project, by default the newest run, or `drawn` if there is none; and photos,
+    or folders of photos."""
     shift: Annotated[tuple[str, ...], arg(metavar="[NAME=STRENGTH ...]")] = ()
     """Move the faces along directions of directions.py, such as smile=2 glasses=-1, by this many standard
     deviations of the prior (RUN and PHOTO go before this flag); --smile 2 --glasses -1 is the same. Without
@@ -171,7 +172,7 @@ def main() -> int:
 
 def with_shifts(words: Sequence[str]) -> list[str]:
     """Write `--smile 2` as `--shift smile=2`, where --smile is no option and 2 a number."""
-    options = {field.name for field in fields(EditArguments)}
+    options = {f"{negation}{field.name}" for field in fields(EditArguments) for negation in ("", "no_")}
     written: list[str] = []
     rest = list(words)
     while rest:

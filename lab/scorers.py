@@ -161,7 +161,7 @@ def classifier_scorer(recognizer: Recognizer, name: str | None = None) -> Scorer
             table with the classes or, without one, the names of the classes.
 
     Raises:
-        UserError: the name is no name of a direction.
+        UserError: the name is not a valid direction name.
     """
     classes = recognizer.classes
     label = recognizer.settings.label

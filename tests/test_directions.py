@@ -214,7 +214,11 @@ def test_stale_directions_are_kept_as_a_copy(plain):
             ("--plus", 1, "--minus", 1, "--name", "a"),
             "--plus and --minus both contain face 1",
         ),
-        ("directions.py", ("--plus", 1, "--minus", 2, "--name", "a b"), "'a b' is no name of a direction"),
+        (
+            "directions.py",
+            ("--plus", 1, "--minus", 2, "--name", "a b"),
+            "'a b' is not a valid direction name",
+        ),
         ("directions.py", ("--plus", -1, "--minus", 2, "--name", "a"), "there is no face -1"),
         ("directions.py", ("--remove", "grin"), "no direction grin"),
         (
@@ -243,4 +247,4 @@ def test_a_damaged_file_ends_with_one_line(plain):
 
 def test_a_run_without_directions_says_how_to_find_some(tiny_run):
     line = refusal("sample.py", tiny_run, "--shift", "smile=1")
-    assert "this generator has none yet, and directions.py finds some" in line
+    assert "this generator has none yet; run directions.py to find some" in line

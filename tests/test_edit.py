@@ -85,6 +85,7 @@ def test_a_face_is_fitted_and_moved_along_a_direction(file, own):
         ("a.jpg --mouth-open=.5 --fit fast", "a.jpg --shift mouth_open=.5 --fit fast"),
         ("a.jpg --scale 4 --smile --keep identity", "a.jpg --scale 4 --smile --keep identity"),
         ("a.jpg --shift smile=1 --smile", "a.jpg --shift smile=1 --smile"),
+        ("--no-encoder 7 a.jpg --smile=1e-1", "--no-encoder 7 a.jpg --shift smile=1e-1"),
     ],
 )
 def test_a_direction_can_be_written_as_an_option(words, written):

@@ -23,6 +23,7 @@ from gan.latent.directions import KEY, Directions
 from gan.networks import make_generator
 
 FORMAT = GENERATOR_FORMAT
+MAX_STEP = 10**12
 PRIVATE = ("folder", "exclude", "output", "cache", "device", "workers")
 """Settings that describe the owner's machine, which are left out of a file."""
 
@@ -80,7 +81,9 @@ def load_generator_file(
         public = {name: value for name, value in stored.items() if name not in PRIVATE}
         settings = from_json(to_json(Settings()) | public)
         weights = metadata["weights"]
-    except (KeyError, TypeError, ValueError, UserError) as error:
+        if step < 0 or step > MAX_STEP or weights not in ("ema", "raw"):
+            raise ValueError("its step or its kind of weights is impossible")
+    except (KeyError, TypeError, ValueError, RecursionError, UserError) as error:
         raise UserError(f"{path} is damaged: its description cannot be read ({error})") from None
     tensors.pop(KEY, None)  # `Directions.of` reads them
     with torch.device("meta"):  # the network of an edited description may not fit in memory

@@ -94,7 +94,7 @@ class Directions:
     def listing(self) -> str:
         """The names there are, for messages."""
         if not self.by_name:
-            return "this generator has none yet, and directions.py finds some"
+            return "this generator has none yet; run directions.py to find some"
         return f"the directions of this generator are {', '.join(self.by_name)}"
 
     def move(self, z: ArrayLike, strengths: Mapping[str, float]) -> Latents:
@@ -225,8 +225,8 @@ def check_name(name: str) -> None:
     """Raise `UserError` unless a name can be written in a sum: letters, digits and underscores."""
     if not name.isidentifier() or len(name) > MAX_NAME_LENGTH:
         raise UserError(
-            f"{name[:MAX_NAME_LENGTH]!r} is no name of a direction: it must be a letter followed by letters, "
-            f"digits or underscores, {MAX_NAME_LENGTH} at most"
+            f"{name[:MAX_NAME_LENGTH]!r} is not a valid direction name: it must be a letter followed by "
+            f"letters, digits or underscores, {MAX_NAME_LENGTH} at most"
         )
 
 

@@ -74,7 +74,7 @@ def test_log_odds_are_of_having_the_property():
 
 
 def test_a_wrong_name_is_refused():
-    with pytest.raises(UserError, match="'a-b' is no name of a direction"):
+    with pytest.raises(UserError, match="'a-b' is not a valid direction name"):
         classifier_scorer(recognizer(("men", "women")), "a-b")
 
 

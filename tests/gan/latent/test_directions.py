@@ -126,7 +126,7 @@ class TestFiles:
             ("fewer", "do not fit their description"),
             ("NaN", "a direction is not of length 1"),
             ("long", "a direction is not of length 1"),
-            ("name", "'no smile' is no name of a direction"),
+            ("name", "'no smile' is not a valid direction name"),
         ],
     )
     def test_a_damaged_file_is_refused_in_one_line(self, tmp_path, how, message):

@@ -116,7 +116,7 @@ export function setUpMorph(lab) {
     const count = faces().length;
     for (const control of [play, gif, video, edit, place]) control.disabled = count < 2 || busy;
     hint.textContent = count < 2
-      ? "Keep two or more faces: drag them to the slots below the wall."
+      ? "Keep two or more faces: drag them to the slots of kept faces."
       : `From face to face through ${count} kept faces, in the order of the slots.`;
     canvas.hidden = count < 2;
   };
