@@ -2,8 +2,8 @@
 
 Faces are generated and scored, and the directions found by regression. Each is measured with a different
 scorer from the one that found it, beside random directions. sample.py --shift, interpolate.py --along and
---arithmetic, and edit.py take their names. They are written to directions.safetensors in the run's folder, with a table (.json) and a sheet
-of faces (.png).
+--arithmetic, and edit.py take their names. They are written to directions.safetensors in the run's folder,
+with a table (.json) and a sheet of faces (.png).
 
 Without any network, there are directions of brightness, warmth, contrast and background, and unnamed ones
 along which faces change most. --by and --landmarks add the attributes of trained networks; --plus and --minus

@@ -35,7 +35,8 @@ class ExportArguments(GeneratorArguments):
     run: Suppress[str | None] = None
     paths: Annotated[tuple[str, ...], Positional, arg(metavar="[RUN] FILE")] = ()
     """The run, as its folder, name or number in --output, or a .safetensors file, by default the newest run
-    or, if there is none, `drawn`, the generator that comes with the project; and the file to write, ending in .safetensors, .onnx or .html, of which an existing one is replaced."""
+    or, if there is none, `drawn`, the generator that comes with the project; and the file to
+    write, ending in .safetensors, .onnx or .html; an existing file is replaced."""
     half: bool = False
     """Store the weights in half precision, which halves the size of a .safetensors file. An .html file always
     does."""
