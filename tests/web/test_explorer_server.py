@@ -60,10 +60,11 @@ def test_the_training_photos_nearest_to_a_face(visit):
 
 def test_the_nearest_photos_of_a_face_that_was_left_are_dropped(visit):
     asked = []
-    visit.page.route("**/api/explorer/nearest", asked.append)
+    visit.page.route("**/api/explorer/nearest", lambda route: asked.append(route))
     visit.page.click(tile(5))
     visit.page.click("#nearest")
-    visit.wait("document.getElementById('nearest').disabled")
+    while not asked:
+        visit.page.wait_for_timeout(50)
     visit.page.click(tile(6))
     asked.pop().continue_()
     visit.wait("!document.getElementById('nearest').disabled")
