@@ -155,7 +155,12 @@ class TestErrors:
         assert not (run / "grids").exists()
 
     def test_missing_runs(self, run, tmp_path):
-        for options in (("nowhere",), (tmp_path,), ("--output", tmp_path / "none"), (run / "config.json",)):
+        for options in (
+            ("nowhere",),
+            (tmp_path,),
+            (1, "--output", tmp_path / "none"),
+            (run / "config.json",),
+        ):
             code, _, error = sample(*options)
             assert code == 2
             assert error.count("\n") == 1
