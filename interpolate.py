@@ -95,7 +95,7 @@ class InterpolationArguments(FaceArguments, PictureArguments):
                 if getattr(self, name) != getattr(InterpolationArguments, name):
                     raise UserError(f"{flag(name)} is not an option of --along, which never leaves the prior")
         elif self.reach != InterpolationArguments.reach:
-            raise UserError("--reach is an option of --along: add it")
+            raise UserError("--reach requires --along")
         if not 0 < self.reach <= MAX_REACH:
             raise UserError(f"--reach must be more than 0 and at most {MAX_REACH:g}, not {self.reach:g}")
         if self.steps is not None and not 2 <= self.steps <= 10_000:

@@ -205,7 +205,7 @@ def test_stale_directions_are_kept_as_a_copy(plain):
             "--keep-in-range is not an option of --along",
         ),
         ("interpolate.py", ("--along", "smile", "--reach", 0), "--reach must be more than 0"),
-        ("interpolate.py", ("--reach", 2), "--reach is an option of --along"),
+        ("interpolate.py", ("--reach", 2), "--reach requires --along"),
         ("interpolate.py", ("--along", "smile", "--arithmetic", "3"), "--along is an option of a path"),
         ("interpolate.py", ("--arithmetic", "3 + grin"), ">>grin<<: no such direction; the directions"),
         ("directions.py", ("--plus", 1), "--plus, --minus and --name go together"),
