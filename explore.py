@@ -18,7 +18,7 @@ from engine.lock import is_locked
 from engine.runs import DEFAULT_KIND, find_run, has_checkpoint
 from engine.settings import Device, Groups
 from gan.options import generator_file, print_origin
-from web.address import HOST
+from web.address import HOST, OUTPUT
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class ExploreArguments:
     host: str = HOST
     """Address to listen on. With any other than this machine's own, others on the network can use the pages,
     without a password."""
-    output: Path = Path("outputs")
+    output: Path = OUTPUT
     """Folder of all runs, also in its sub-folders, such as classifiers/."""
     device: Device = "cpu"
     """Device of the networks."""

@@ -29,6 +29,7 @@ def main() -> int:
     from faces.recognition.report import write_report
     from faces.recognition.setup import load_data, make_plan, make_trainer
     from images.dataset import write_skipped
+    from web.address import watch_hint
 
     plan, folder = _with_folder(make_plan(argv))
     data = load_data(plan, folder)
@@ -45,6 +46,7 @@ def main() -> int:
         data.facts(),
         lambda logger: write_skipped(logger.run / "skipped.txt", data.skipped),
         lambda run, _: [*write_report(run, data), _what_next(run, plan.settings.method)],
+        lambda run: [watch_hint(run)],
     )
 
 

@@ -23,6 +23,7 @@ def main() -> int:
     from faces.landmarks.setup import load_data, make_plan, make_trainer
     from faces.loop import SupervisedLoop
     from images.dataset import write_skipped
+    from web.address import watch_hint
 
     plan = make_plan(argv)
     data = load_data(plan, Path(plan.settings.folder or _draw_faces(plan.settings.workers)))
@@ -40,6 +41,7 @@ def main() -> int:
         data.facts(),
         lambda logger: write_skipped(logger.run / "skipped.txt", face_crops.skipped),
         _report,
+        lambda run: [watch_hint(run)],
     )
 
 

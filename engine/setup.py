@@ -323,6 +323,7 @@ def train_in_run(
     data: dict[str, Any],
     write_files: Callable[[RunLogger], None],
     report: Callable[[Path, BestTracker], Sequence[str]],
+    notes: Callable[[Path], Sequence[str]] = lambda _: (),
 ) -> int:
     """Train one network in a run folder to the end.
 
@@ -334,6 +335,7 @@ def train_in_run(
         data: for config.json.
         write_files: see `open_run`.
         report: lines about a run that has a best step.
+        notes: lines about a run that is about to train.
 
     Returns:
         The script's exit code.
@@ -349,7 +351,8 @@ def train_in_run(
         return best
 
     with open_run(plan, name, resume, lambda: trainer.step_count, data, write_files) as (run, logger):
-        outcome = run_loop(loop_type(trainer, logger, best), run, [] if plan.resumed else [trainer.outlook])
+        outlook = [] if plan.resumed else [trainer.outlook]
+        outcome = run_loop(loop_type(trainer, logger, best), run, [*notes(run), *outlook])
     if outcome is None:
         return EXIT_DIVERGED
     steps = plan.settings.steps

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 from pathlib import Path
 from urllib.parse import quote
@@ -11,7 +12,13 @@ PORT = 8421
 """Port of explore.py by default."""
 
 
+OUTPUT = Path("outputs")
+"""Folder of all runs by default; explore.py also lists those in its sub-folders."""
+
+
 def watch_hint(run: Path) -> str:
     """A line that says how to watch a run: the command, and the address where it serves the run's page."""
-    address = f"http://{HOST}:{PORT}/training?run={quote(run.name)}"
+    address = f"http://{HOST}:{PORT}/training"
+    with contextlib.suppress(ValueError):  # elsewhere, the run has a name only on a server that was given it
+        address += f"?run={quote(run.resolve().relative_to(OUTPUT.resolve()).as_posix())}"
     return f"watch it in a browser: `python explore.py {shlex.quote(str(run))}`, {address}"

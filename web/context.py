@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from engine.errors import UserError
 from engine.settings import Device
-from web.page_cache import checkpoint_state
+from web.page_cache import generator_state
 
 if TYPE_CHECKING:
     from gan.generator import LoadedGenerator
@@ -64,7 +64,7 @@ class Context:
             threading.Thread(target=prepare_torch, daemon=True).start()
 
     def generator(self) -> LoadedGenerator:
-        """The run's generator, loaded at the first call, which takes seconds: call it in `compute`.
+        """The run's generator, loaded when its file is new, which takes seconds: call it in `compute`.
 
         Raises:
             UserError: there is no run, or it has no generator.
@@ -72,13 +72,15 @@ class Context:
         return self.generator_and_source()[0]
 
     def generator_and_source(self) -> tuple[LoadedGenerator, str]:
-        """See `generator`; and `web.page_cache.checkpoint_state` of before it was loaded."""
+        """See `generator`; and `web.page_cache.generator_state` of before it was loaded."""
         with self._generator_lock:
-            if self._generator is None:
+            # A training replaces its checkpoints while its faces are explored.
+            state = generator_state(self.run)
+            if self._generator is None or state != self._source:
                 if self.run is None:
                     raise UserError(f"there is no run in {self.output}; `python train_gan.py` makes one")
                 prepare_torch()
-                self._source = checkpoint_state(self.run)
+                self._source, self._generator = state, None
                 if self.run.is_dir():
                     from gan.generator import load_generator
 

@@ -32,7 +32,7 @@ def load_page(run: Path | None, load_generator: Callable[[], tuple[LoadedGenerat
     Args:
         run: the run's folder, or the file.
         load_generator: loads its generator with torch, unless it was loaded before. Returns it and what
-            `checkpoint_state` was before it was loaded.
+            `generator_state` was before it was loaded.
 
     Raises:
         UserError: there is no generator.
@@ -60,10 +60,26 @@ def _directions(generator: LoadedGenerator) -> tuple[Directions | None, str]:
         return None, str(error)
 
 
-def page_digest(weights: bytes) -> str:
-    """The digest of the generator in the weights of a page; see `LoadedGenerator.digest`."""
-    size = int.from_bytes(weights[:8], "little")
-    return str(json.loads(json.loads(weights[8 : 8 + size])["__metadata__"]["page"])["digest"])
+def generator_state(run: Path | None) -> str:
+    """Size and time of the file that a generator is loaded from; empty if there is none.
+
+    Args:
+        run: the run's folder, or the generator's file.
+    """
+    try:
+        return checkpoint_state(run) if run is None or run.is_dir() else _state(run)
+    except OSError:
+        return ""
+
+
+def page_state(run: Path | None) -> str:
+    """The state of all files that the page of a generator is made from; empty if there is no generator."""
+    if run is None or run.is_dir():
+        return _source(run, checkpoint_state(run))
+    try:
+        return f"{_state(run)} {_state(path_of(run))}"
+    except OSError:
+        return ""
 
 
 def checkpoint_state(run: Path | None) -> str:

@@ -24,8 +24,12 @@ LEARNING, FITTING = "learning to read faces, once for this generator", "fitting 
 
 @dataclass(frozen=True)
 class PhotoFace:
-    """The most confident face of a photo, and how many it has. It does not keep the photo in memory."""
+    """The most confident face of a photo, how many it has, and what fits it.
 
+    It does not keep the photo in memory.
+    """
+
+    fitter: PhotoFitter
     face: FoundFace
     count: int
 
@@ -40,6 +44,7 @@ class PhotoFaces:
     def __init__(self, closing: threading.Event) -> None:
         self._closing = closing
         self._finding, self._fitting = threading.Lock(), threading.Lock()
+        self._generator: LoadedGenerator | None = None
         self._fitter: PhotoFitter | None = None
         self._progress: dict[str, Any] | None = None
 
@@ -63,16 +68,18 @@ class PhotoFaces:
         try:
             pixels = decode_full(io.BytesIO(photo), MAX_PIXELS)
             with self._finding:
-                if self._fitter is None:
+                if self._fitter is None or self._generator is not generator:
                     self._fitter = PhotoFitter(
                         generator, progress=lambda share: self._report(LEARNING, share)
                     )
-                found = self._fitter.finder(pixels)
+                    self._generator = generator
+                fitter = self._fitter
+                found = fitter.finder(pixels)
         except UnusableImageError as unusable:
             raise UserError(f"the photo cannot be used: {unusable}") from None
         if not found:
             raise UserError("there is no face in this photo")
-        return PhotoFace(found[0], len(found))
+        return PhotoFace(fitter, found[0], len(found))
 
     def fit(self, found: PhotoFace, unwanted: threading.Event) -> dict[str, Any]:
         """Fit a face.
@@ -100,8 +107,7 @@ class PhotoFaces:
         with self._fitting:
             try:
                 report(0.0)
-                assert self._fitter is not None
-                (face,) = self._fitter.fit_faces([found.face], progress=report)
+                (face,) = found.fitter.fit_faces([found.face], progress=report)
             finally:
                 self._progress = None
         several = f" of {found.count} faces, the most confidently detected" if found.count > 1 else ""

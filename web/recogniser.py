@@ -49,7 +49,7 @@ class _Recogniser:
         """All sources of names, without loading any network."""
         found = await anyio.to_thread.run_sync(self._recognition.sources)
         listed = [{"name": source.name, "kind": source.kind, "label": source.label} for source in found]
-        return Json({"sources": listed, "unknown": UNKNOWN})
+        return Json({"sources": listed, "unknown": UNKNOWN, "output": str(self._context.output)})
 
     async def source(self, request: Request) -> Response:
         """The names, threshold and rates of a source."""

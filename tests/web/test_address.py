@@ -6,11 +6,14 @@ import shlex
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+import pytest
 from filelock import FileLock
 
 from engine.lock import LOCK
 from explore import ExploreArguments, start_path
 from gan import pretrained
+from tests.conftest import CLASSIFIER_FLAGS, LANDMARK_FLAGS
+from tests.in_process import succeed
 from tests.web.runs import make_run
 from web.address import PORT, watch_hint
 from web.library import Library
@@ -26,6 +29,32 @@ def test_the_command_and_the_address_of_a_training_lead_to_its_run(tmp_path, mon
     assert (address.path, address.port) == ("/training", PORT)
     (name,) = parse_qs(address.query)["run"]
     assert Library(Path("outputs")).find(name) == run
+
+
+@pytest.mark.parametrize(
+    ("folder", "query"), [("outputs/landmarks", {"run": ["landmarks/0001-a-16px"]}), ("elsewhere", {})]
+)
+def test_runs_of_the_same_name_in_other_folders_are_told_apart(folder, query, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make_run(Path("outputs", "0001-a-16px"))
+    run = make_run(Path(folder, "0001-a-16px"))
+    assert parse_qs(urlsplit(watch_hint(run).split(", ")[-1]).query) == query
+    for name in query.get("run", []):
+        assert Library(Path("outputs")).find(name) == run
+
+
+@pytest.mark.parametrize(
+    ("script", "output", "flags"),
+    [
+        ("train_landmarks.py", "outputs/landmarks", LANDMARK_FLAGS),
+        ("train_classifier.py", "outputs/classifiers", (*CLASSIFIER_FLAGS, "--label", "glasses")),
+    ],
+)
+def test_other_trainings_print_it_too(script, output, flags, drawn_faces, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = succeed(script, drawn_faces, *flags, "--batch-size", 8, "--steps", 1)
+    (run,) = Path(output).iterdir()
+    assert watch_hint(run) in result.lines
 
 
 def test_a_training_prints_it_at_its_start(train, pictures, capsys):

@@ -36,7 +36,7 @@ from web.server import create_app
 from web.text import decode_vector, encode_vector
 
 
-def client(run: Path) -> TestClient:
+def client(run: Path | None) -> TestClient:
     return TestClient(create_app(Context(run)), base_url="http://127.0.0.1")
 
 
@@ -130,20 +130,63 @@ def test_a_page_of_older_weights_is_not_kept_as_that_of_a_newer_checkpoint(tiny_
     assert loaded == [1]
 
 
-def test_a_page_of_a_replaced_generator_is_told_to_reload(tiny_run, tmp_path):
-    run = Path(shutil.copytree(tiny_run, tmp_path / "run"))
-    load_page(run, lambda: (load_generator(run), checkpoint_state(run)))
-    visitor = client(run)
-    assert visitor.get("/api/explorer/weights").status_code == 200  # kept, so no generator is loaded
+def replace_weights(run: Path) -> None:
+    """A better step, as a training saves it."""
     state = torch.load(find_checkpoint(run, None))
     for name in ("generator", "average"):
         next(iter(state[name].values())).mul_(2)
     torch.save(state, best_path(run))
+
+
+def digest_of(weights: bytes) -> str:
+    size = int.from_bytes(weights[:8], "little")
+    return json.loads(json.loads(weights[8 : 8 + size])["__metadata__"]["page"])["digest"]
+
+
+def test_a_page_of_a_replaced_generator_is_told_to_reload(tiny_run, tmp_path, monkeypatch):
+    monkeypatch.setattr("lab.fitting.PhotoFitter", Fitter)
+    run = Path(shutil.copytree(tiny_run, tmp_path / "run"))
+    visitor = client(run)
     z = question(np.zeros(load_generator(run).latent_size))
-    answer = visitor.post("/api/explorer/nearest", content=z)
-    assert (answer.status_code, "reload the page" in answer.text) == (400, True)
-    visitor.get("/api/explorer/weights")
-    assert visitor.post("/api/explorer/nearest", content=z).status_code == 200
+
+    def ask(path: str, digest: str, content: bytes | str) -> tuple[int, str]:
+        answer = visitor.post(f"/api/explorer/{path}", params={"generator": digest}, content=content)
+        return answer.status_code, answer.json().get("error", "")
+
+    before = digest_of(visitor.get("/api/explorer/weights").content)
+    assert ask("nearest", before, z) == ask("photo", before, jpeg()) == (200, "")
+    replace_weights(run)
+    newer = (409, "the run has newer weights: reload the page to see them")
+    assert ask("nearest", before, z) == ask("photo", before, jpeg()) == newer
+    # Another tab that has the newer weights changes nothing for the older one.
+    now = digest_of(visitor.get("/api/explorer/weights").content)
+    assert now == load_generator(run).digest != before
+    assert ask("nearest", before, z) == newer
+    assert ask("nearest", now, z) == ask("photo", now, jpeg()) == (200, "")
+
+
+def test_a_file_that_was_exported_again_is_loaded_again(tmp_path):
+    file = tmp_path / "faces.safetensors"
+    visitor = client(file)
+    for seed in (0, 1):
+        generator = made_generator(seed=seed)
+        save_generator(generator, file)
+        assert digest_of(visitor.get("/api/explorer/weights").content) == generator.digest
+
+
+def test_the_nearest_are_offered_only_where_there_are_training_images(tiny_run, tmp_path):
+    run = Path(shutil.copytree(tiny_run, tmp_path / "run"))
+    save_generator(made_generator(), tmp_path / "faces.safetensors")
+
+    def is_offered(place: Path | None) -> bool:
+        return client(place).get("/api/explorer/nearest").json()["available"]
+
+    assert is_offered(run)
+    assert not is_offered(tmp_path / "faces.safetensors")
+    assert not is_offered(None)
+    for config in (json.dumps({"data": {"folder": str(tmp_path / "gone")}}), '{"data": {"folder": 3}}', "{"):
+        (run / "config.json").write_text(config)
+        assert not is_offered(run)
 
 
 def test_directions_of_another_generator_are_left_out_and_said(tmp_path):

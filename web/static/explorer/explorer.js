@@ -13,6 +13,7 @@ import { setUpNearest } from "./nearest.js";
 import { setUpPad } from "./pad.js";
 import { setUpPhoto } from "./photo.js";
 import { parseSafetensors } from "./safetensors.js";
+import { complain } from "./server.js";
 import { setUpSliders } from "./sliders.js";
 import { decodeState, encodeState, initialState, Store } from "./state.js";
 import { setUpSum } from "./sums.js";
@@ -51,8 +52,7 @@ async function start() {
   setUpSum(lab);
   setUpLabels(lab);
   if (!isFile()) {
-    setUpNearest(lab);
-    setUpPhoto(lab).catch((error) => say(error.message, { bad: true }));
+    for (const setUp of [setUpNearest, setUpPhoto]) setUp(lab).catch(complain);
   }
   setUpKeyboard(lab);
   setUpAddress(lab);

@@ -1,12 +1,15 @@
-// The training photos nearest to the face; needs the server.
+// The training photos nearest to the face; needs the server, and the run's folder of photos.
 
-import { element, request, say } from "../shared/shell.js";
+import { element, request } from "../shared/shell.js";
+import { ask, complain } from "./server.js";
 import { toText } from "./vectors.js";
 
 const NOTE = element("p", { className: "soft small note", textContent: "Nearest training photos. Distances are multiples of that between a photo and the most similar other one; much below 1 would be a copy." });
 
 /** @param {import("./lab.js").Lab} lab */
-export function setUpNearest(lab) {
+export async function setUpNearest(lab) {
+  const { available } = await request("/api/explorer/nearest");
+  if (!available) return;
   const button = document.getElementById("nearest"), box = document.getElementById("neighbours");
   button.hidden = false;
   let number = 0;
@@ -14,13 +17,13 @@ export function setUpNearest(lab) {
     const mine = ++number;
     button.disabled = true;
     try {
-      const { faces } = await request("/api/explorer/nearest", { method: "POST", body: JSON.stringify({ z: toText(lab.vector(lab.store.state.face)) }) });
+      const { faces } = await ask(lab, "/api/explorer/nearest", JSON.stringify({ z: toText(lab.vector(lab.store.state.face)) }));
       if (mine !== number) return;
       box.replaceChildren(NOTE.cloneNode(true), ...faces.map(({ image, distance }) =>
         element("figure", {}, element("img", { src: image, alt: "A training photo" }), element("figcaption", { textContent: distance.toFixed(2) }))));
       box.hidden = false;
     } catch (error) {
-      say(error.message, { bad: true });
+      complain(error);
     } finally {
       button.disabled = false;
     }

@@ -1,6 +1,7 @@
 // A photo as a face to edit; needs the server.
 
-import { element, request, say } from "../shared/shell.js";
+import { element, request } from "../shared/shell.js";
+import { ask, complain } from "./server.js";
 import { paint } from "./tiles.js";
 
 /** @param {import("./lab.js").Lab} lab */
@@ -24,7 +25,7 @@ export async function setUpPhoto(lab) {
     status.textContent = "Looking for the face …";
     const watch = setInterval(() => showProgress(progress, status), 1000);
     try {
-      const { z, image, note } = await request("/api/explorer/photo", { method: "POST", body: file });
+      const { z, image, note } = await ask(lab, "/api/explorer/photo", file);
       clearInterval(watch);
       if (mine !== number) return;
       lab.original = { base: `v${z}`, picture: await pixelsOf(image, lab.side) };
@@ -36,7 +37,7 @@ export async function setUpPhoto(lab) {
       clearInterval(watch);
       if (mine !== number) return;
       status.textContent = "";
-      say(error.message, { bad: true });
+      complain(error);
     }
     progress.hidden = true;
   };

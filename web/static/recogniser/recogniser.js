@@ -4,6 +4,7 @@ import { download, element, request, say, withQuery } from "/static/shared/shell
 import { drawPhoto } from "./photo.js";
 import { falseAcceptRate, nameOf, table, toCsv } from "./scores.js";
 
+const LOOK_MILLISECONDS = 3000; // time between looks for the first source of names
 const AT_ONCE = 2; // photos that are sent before an answer comes
 const MAX_BYTES = 32 * 2 ** 20; // of a photo, web.security.MAX_BODY
 
@@ -308,13 +309,27 @@ addEventListener("drop", (event) => {
   addPhotos([...event.dataTransfer.files]);
 });
 
-try {
-  ({ sources, unknown } = await request("/api/recogniser/sources"));
+for (;;) {
+  if (!document.hidden) await start();
+  if (sources.length) break;
+  await new Promise((done) => setTimeout(done, LOOK_MILLISECONDS));
+}
+
+/** Look for sources of names, and begin with the first. */
+async function start() {
+  let answer;
+  try {
+    answer = await request("/api/recogniser/sources");
+  } catch (error) {
+    find("failure").textContent = capitalised(error.message);
+    find("failure").hidden = false;
+    return;
+  }
+  ({ sources, unknown } = answer);
+  find("failure").hidden = true;
+  find("nothing-where").textContent = answer.output;
   find("nothing").hidden = sources.length > 0;
   find("page").hidden = !sources.length;
   find("source").replaceChildren(...sources.map((one) => element("option", { value: one.name, textContent: one.label })));
   if (sources.length) await chooseSource(sources[0].name);
-} catch (error) {
-  find("nothing").hidden = false;
-  find("nothing").textContent = error.message;
 }

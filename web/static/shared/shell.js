@@ -5,7 +5,7 @@
  * @param {string} path such as "/api/training/runs".
  * @param {RequestInit} [options]
  * @returns {Promise<any>}
- * @throws {Error} with the server's message for the user; or "AbortError".
+ * @throws {Error} with the server's message for the user, and its `status`; or "AbortError".
  */
 export async function request(path, options) {
   let response;
@@ -18,7 +18,7 @@ export async function request(path, options) {
   const text = await response.text();
   let value;
   try { value = JSON.parse(text); } catch { value = { error: text.trim() }; }
-  if (!response.ok) throw new Error(value.error || `the server answered ${response.status}`);
+  if (!response.ok) throw Object.assign(new Error(value.error || `the server answered ${response.status}`), { status: response.status });
   return value;
 }
 
@@ -33,15 +33,26 @@ export function withQuery(path, parameters) {
 
 let messageTimer;
 
-/** Show a message at the bottom for some seconds, which screen readers also read. */
-export function say(text, { bad = false, seconds = 5 } = {}) {
+/**
+ * Show a message at the bottom for some seconds, which screen readers also read.
+ * @param {string} text
+ * @param {{bad?: boolean, seconds?: number, action?: [string, function(): void]}} [options] `action` is a button
+ *   in the message: its text and what it does.
+ */
+export function say(text, { bad = false, seconds = 5, action } = {}) {
   let box = document.querySelector(".message");
   if (!box) {
     box = element("div", { className: "message", role: "status" });
     document.body.append(box);
   }
   box.className = bad ? "message bad" : "message";
-  box.textContent = text;
+  box.replaceChildren(text);
+  if (action) {
+    const [label, onClick] = action;
+    const button = element("button", { type: "button", textContent: label });
+    button.addEventListener("click", onClick);
+    box.append(button);
+  }
   box.hidden = false;
   clearTimeout(messageTimer);
   messageTimer = setTimeout(() => { box.hidden = true; }, 1000 * seconds);

@@ -181,7 +181,7 @@ async function list() {
   listed = answer.runs;
   find("nothing").hidden = listed.length > 0;
   find("page").hidden = !listed.length;
-  find("nothing").textContent = `There is no run in ${answer.output} yet: python train_gan.py starts one, and it will appear here.`;
+  find("nothing-where").textContent = answer.output;
   if (!listed.length) return;
   if (shown !== null) {
     showList();

@@ -1,0 +1,20 @@
+// Questions to the server about the generator of this page.
+
+import { request, say, withQuery } from "../shared/shell.js";
+
+/**
+ * Ask the server for something that it computes with the generator.
+ * @param {import("./lab.js").Lab} lab
+ * @param {string} path
+ * @param {BodyInit} body
+ * @throws {Error} see `request`; its status is 409 if a training has replaced the generator since.
+ */
+export function ask({ description }, path, body) {
+  return request(withQuery(path, { generator: description.digest }), { method: "POST", body });
+}
+
+/** Show why there is no answer. */
+export function complain({ message, status }) {
+  if (status === 409) say(message, { bad: true, seconds: 60, action: ["Reload", () => location.reload()] });
+  else say(message, { bad: true });
+}
