@@ -1,9 +1,11 @@
 // The large face: what it shows, and keeping, saving, comparing and undoing.
 
 import { download, say } from "../shared/shell.js";
+import { decodeState, describeLoss, encodeState } from "./address.js";
+import { acceptFaces } from "./drag.js";
 import { addText, readText } from "./png.js";
-import { decodeState, encodeState, faceOf } from "./state.js";
-import { acceptFaces, acceptFiles, paint } from "./tiles.js";
+import { faceOf } from "./state.js";
+import { acceptFiles, paint } from "./tiles.js";
 import { keep } from "./wall.js";
 
 const KEYWORD = "face-lab";
@@ -21,10 +23,14 @@ export function setUpEditor(lab) {
     if (state.face.base !== previous?.face.base) {
       lab.picture(faceOf(state.face.base), { purpose: "before", urgency: 1 }).then((picture) => paint(before, lab.original?.base === state.face.base ? lab.original.picture : picture));
     }
+    byId("face-name").textContent = nameOf(lab, state.face);
     byId("reset").disabled = !Object.values(state.face.shift).some(Boolean) && !state.face.locks.length;
   });
 
-  const wipe = () => { canvas.style.clipPath = wiper.hidden ? "" : `inset(0 0 0 ${wiper.value}%)`; };
+  const wipe = () => {
+    canvas.style.clipPath = wiper.hidden ? "" : `inset(0 0 0 ${wiper.value}%)`;
+    byId("stage").style.setProperty("--wipe", `${wiper.value}%`);
+  };
   const setCompare = (on) => {
     compare.setAttribute("aria-pressed", String(on));
     wiper.hidden = !on;
@@ -41,6 +47,13 @@ export function setUpEditor(lab) {
   acceptFaces(byId("stage"), (face) => store.change({ face }));
   acceptFiles((files) => open(lab, files));
   setUpUndo(store);
+  byId("show-help").addEventListener("click", () => byId("help").showModal());
+}
+
+/** Where a face comes from, in words. */
+function nameOf({ original }, { base }) {
+  if (base.startsWith("v")) return base === original?.base ? "photo" : "mix";
+  return `no. ${base.split(".")[1]}`;
 }
 
 /** Show the current face; of several requests the latest wins. */
@@ -74,10 +87,12 @@ async function save(lab) {
 async function open(lab, files) {
   for (const file of files) {
     const text = file.type === "image/png" ? readText(new Uint8Array(await file.arrayBuffer()), KEYWORD) : null;
-    const state = text && decodeState(text, lab.description.digest);
-    if (state) {
-      lab.store.change(state);
-      say(state.foreign ? "This picture was made with another generator: its faces look different here." : "The state of the picture is back.");
+    const read = text && decodeState(text, lab.description);
+    if (read) {
+      lab.store.change(read.state);
+      const loss = describeLoss(read, lab.directions, "picture");
+      if (loss) say(loss, { bad: true, seconds: 12 });
+      else say("The state of the picture is back.");
       return;
     }
   }

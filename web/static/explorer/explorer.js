@@ -1,6 +1,7 @@
 // The explorer page: load the generator, then put the parts of the page together.
 
 import { element, say } from "../shared/shell.js";
+import { setUpAddress, stateOfAddress } from "./address.js";
 import { createWorker, isFile, loadAssets } from "./assets.js";
 import { Directions } from "./directions.js";
 import { setUpEditor } from "./editor.js";
@@ -15,7 +16,7 @@ import { setUpPhoto } from "./photo.js";
 import { parseSafetensors } from "./safetensors.js";
 import { complain } from "./server.js";
 import { setUpSliders } from "./sliders.js";
-import { decodeState, encodeState, initialState, Store } from "./state.js";
+import { Store } from "./state.js";
 import { setUpSum } from "./sums.js";
 import { setUpTabs } from "./tabs.js";
 import { fromText } from "./vectors.js";
@@ -35,8 +36,8 @@ async function start() {
 
   const directions = new Directions(readDirections(description, tensors));
   const metric = rows(tensors.metric);
-  const first = decodeState(location.hash.slice(1), description.digest) ?? initialState(String(description.seed));
-  const store = new Store(first);
+  const { state, loss } = stateOfAddress(description, directions);
+  const store = new Store(state);
   const lab = new Lab(engine, description, directions, metric, store);
   setUpOwnDirections(lab);
 
@@ -57,7 +58,7 @@ async function start() {
   setUpKeyboard(lab);
   setUpAddress(lab);
   if (description.note) say(`Without named directions: ${description.note}`, { bad: true, seconds: 15 });
-  if (store.state.foreign) say("This address was made with another generator: its faces look different here.");
+  if (loss) say(loss, { bad: true, seconds: 12 });
   window.lab = lab;
 }
 
@@ -80,24 +81,6 @@ function setUpOwnDirections(lab) {
       const vector = fromText(text, lab.size);
       if (vector && !lab.directions.get(name)) lab.directions.add({ name, kind: "own", vector });
     }
-  });
-}
-
-/** Keep the URL's fragment and the state the same. */
-function setUpAddress({ store, description }) {
-  const write = () => {
-    const fragment = `#${encodeState(store.state, description.digest)}`;
-    if (fragment !== location.hash) history.replaceState(null, "", fragment);
-  };
-  const { onStep } = store;
-  store.onStep = (state) => {
-    onStep(state);
-    write();
-  };
-  write();
-  addEventListener("hashchange", () => {
-    const state = decodeState(location.hash.slice(1), description.digest);
-    if (state && location.hash !== `#${encodeState(store.state, description.digest)}`) store.change(state);
   });
 }
 

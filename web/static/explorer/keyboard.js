@@ -1,6 +1,6 @@
 // Keys for the whole page; those of the wall and the tabs are theirs.
 
-const BUTTONS = { k: "keep", s: "save", b: "compare", 0: "reset", n: "next", p: "previous" };
+const BUTTONS = { k: "keep", s: "save", b: "compare", 0: "reset", n: "next", p: "previous", "?": "show-help" };
 
 /** @param {import("./lab.js").Lab} lab */
 export function setUpKeyboard({ store }) {
@@ -13,7 +13,7 @@ export function setUpKeyboard({ store }) {
       else store.undo();
       return;
     }
-    if (writing || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (writing || document.querySelector("dialog[open]") || event.ctrlKey || event.metaKey || event.altKey) return;
     const button = document.getElementById(BUTTONS[key]);
     if (button && !button.disabled) {
       event.preventDefault();

@@ -2,9 +2,9 @@
 
 import { draw } from "./random.js";
 import { moveBy, toGaussian } from "./gaussian.js";
+import { WALL } from "./state.js";
 import { fromText } from "./vectors.js";
 
-export const WALL = 64;
 const REMEMBERED_WALLS = 20;
 
 /** The generator, the directions and the state of a page. */

@@ -5,7 +5,10 @@ import { learnIdentity } from "./identity.js";
 
 const RANGE = 3;
 /** Share of faces that must change one way, for a direction not to be shown as weak. */
-const STEADY = 0.5;
+const MONOTONE = 0.5;
+/** Leak as a share of a random direction's, up to which a direction is as good as docs/directions.md asks. */
+const CLEAN = 1 / 3;
+const PADLOCK = { closed: "M5 8V6a3 3 0 0 1 6 0v2M4 8h8v6H4z", open: "M5 8V5a3 3 0 0 1 6 0M4 8h8v6H4z" };
 
 /** @param {import("./lab.js").Lab} lab */
 export function setUpSliders(lab) {
@@ -14,9 +17,14 @@ export function setUpSliders(lab) {
   const identity = element("button", { type: "button", textContent: "keep identity", title: "Prefer ways to the same effect that change the face's structure less" });
   const pose = element("button", { type: "button", textContent: "keep pose", title: "Do not turn the head" });
   const named = element("div", { className: "directions" }), leading = element("div", { className: "directions" }), sefa = element("div");
-  const others = element("details", { className: "unnamed" }, element("summary", { textContent: "More, by the change of the first features (SeFa)" }), sefa);
-  const heading = element("h3", { textContent: "Unnamed, by how much they change" });
-  panel.append(element("div", { className: "locks" }, "Locks:", identity, pose), named, heading, leading, others);
+  const others = element("details", { className: "unnamed" }, element("summary", { textContent: "More unnamed ones, by the change of the first layer (SeFa)" }), sefa);
+  const heading = element("h3", { textContent: "Unnamed directions, by how much they change" });
+  const legend = element("p", { className: "soft small" }, element("span", { className: "meter" }, element("i")), "leak: how much else changes; a full bar is as much as along a random direction. ");
+  legend.querySelector("i").className = "third";
+  const more = element("button", { type: "button", className: "link", textContent: "What the words mean" });
+  more.addEventListener("click", () => document.getElementById("show-help").click());
+  legend.append(more);
+  panel.append(element("div", { className: "locks" }, "Locks:", identity, pose), legend, named, heading, leading, others);
   pose.hidden = !directions.hasPose;
   identity.addEventListener("click", () => lockIdentity(store));
   pose.addEventListener("click", () => toggleLock(store, "pose"));
@@ -30,6 +38,7 @@ export function setUpSliders(lab) {
     leading.replaceChildren(...rows((one) => one.kind === "unnamed" && !isSefa(one)));
     sefa.replaceChildren(...rows(isSefa));
     others.open = !leading.childElementCount;
+    legend.hidden = !named.querySelector(".leak");
     if (!named.childElementCount) {
       named.append(element("p", { className: "soft small", textContent: "This generator has no named directions yet: label some faces here, or run directions.py." }));
     }
@@ -58,7 +67,10 @@ function row({ store }, { name, kind, scores }) {
   const shown = name.replaceAll("_", " ");
   const input = element("input", { type: "range", min: -RANGE, max: RANGE, step: 0.05, "aria-label": shown });
   const output = element("output");
-  const lock = element("button", { type: "button", textContent: "lock", "aria-label": `lock ${shown}`, title: "Leave this as it is while others move" });
+  const lock = element("button", { type: "button", "aria-label": `lock ${shown}`, title: "Leave this as it is while others move" }, padlock("open"), padlock("closed"));
+  const head = element("div", { className: "head" }, element("span", { className: "name", textContent: shown }));
+  const leak = kind === "named" && describeLeak(scores);
+  if (leak) head.append(leak);
   const set = (strength, isStep) => {
     const { face } = store.state;
     const shift = { ...face.shift, [name]: strength };
@@ -69,24 +81,34 @@ function row({ store }, { name, kind, scores }) {
   input.addEventListener("change", () => set(Number(input.value), true));
   input.addEventListener("dblclick", () => set(0, true));
   lock.addEventListener("click", () => toggleLock(store, name));
-  const box = element("div", { className: "direction" }, element("span", { className: "name", textContent: shown }), input, output, lock);
-  const leak = kind === "named" && describeLeak(scores);
-  if (leak) box.append(leak);
-  box.classList.toggle("weak", scores.monotone < STEADY || scores.leak > scores.random_leak);
+  const box = element("div", { className: "direction" }, head, input, output, lock);
+  box.classList.toggle("weak", scores.monotone < MONOTONE || scores.leak > scores.random_leak);
   return { box, input, output, lock };
 }
 
-/** What a direction changes besides its attribute, beside what a random one does. */
+/** What a direction changes besides its attribute, and why it is pale if it is. */
 function describeLeak({ leak, random_leak: random, monotone }) {
   if (!Number.isFinite(leak)) return null;
   const bar = element("i");
   const whole = Number.isFinite(random) && random > 0 ? random : Math.max(leak, 1);
   bar.style.width = `${Math.min(100, (100 * leak) / whole)}%`;
-  const parts = [`leak ${leak.toFixed(2)}`];
-  if (Number.isFinite(random)) parts.push(`random ${random.toFixed(2)}`);
-  if (Number.isFinite(monotone)) parts.push(`steady ${Math.round(100 * monotone)}%`);
-  const title = "Leak: how much other attributes change for one standard deviation of its own, beside a random direction's. Steady: the share of faces in which it changes one way from -3 to 3.";
-  return element("span", { className: "leak", title }, element("span", { className: "meter" }, bar), ` ${parts.join(" · ")}`);
+  const meter = element("span", { className: leak > CLEAN * whole ? "meter high" : "meter" }, bar);
+  const parts = [`leak ${leak.toFixed(2)}`], percent = `${Math.round(100 * monotone)}%`;
+  if (leak > random) parts.push("more than random");
+  if (monotone < MONOTONE) parts.push(`monotone ${percent}`);
+  const title = [
+    `Leak ${leak.toFixed(2)}: other attributes change by that much, for a change of 1 of its own.`,
+    Number.isFinite(random) && `A random direction has ${random.toFixed(2)}.`,
+    Number.isFinite(monotone) && `Monotone ${percent}: in that share of faces it only grows from -3 to 3.`,
+  ].filter(Boolean).join(" ");
+  return element("span", { className: "leak", title }, meter, parts.join(" · "));
+}
+
+/** A padlock; the style of its button shows one of the two. */
+function padlock(kind) {
+  const holder = element("template");
+  holder.innerHTML = `<svg class="padlock ${kind}" viewBox="0 0 16 16" aria-hidden="true"><path d="${PADLOCK[kind]}"/></svg>`;
+  return holder.content.firstChild;
 }
 
 function toggleLock(store, lock) {

@@ -1,9 +1,9 @@
-// The state of the page: one value, in the page's URL, in every picture that is saved, and in the steps of undo.
+// The state of the page: one value, and the steps of undo. address.js has it as text.
 
 const MAX_STEPS = 200;
 export const SLOTS = 8;
-const MAX_SEED = 2n ** 63n - 1n;
-const TILE = /^\d{1,19}\.\d{1,2}$/;
+export const MAX_SEED = 2n ** 63n - 1n;
+export const WALL = 64;
 
 /**
  * @typedef {object} Face
@@ -22,26 +22,6 @@ export function parseSeed(text) {
 /** A face without edits. */
 export const faceOf = (base) => ({ base, shift: {}, locks: [] });
 
-/** A face as text: `1.17~smile:1.5~@pose`. */
-export function encodeFace(face) {
-  if (!face) return "";
-  const shifts = Object.entries(face.shift).filter(([, strength]) => strength).map(([name, strength]) => `~${name}:${+strength.toFixed(3)}`);
-  return face.base + shifts.join("") + face.locks.map((lock) => `~@${lock}`).join("");
-}
-
-/** The face of a text, or null. */
-export function decodeFace(text) {
-  const [base, ...parts] = (text ?? "").split("~");
-  if (!TILE.test(base) && !/^v[\w-]+$/.test(base)) return null;
-  const face = faceOf(base);
-  for (const part of parts) {
-    if (part.startsWith("@")) { face.locks.push(part.slice(1)); continue; }
-    const [name, strength] = part.split(":");
-    if (name && Number.isFinite(Number(strength))) face.shift[name] = Math.min(Math.max(Number(strength), -20), 20);
-  }
-  return face;
-}
-
 /** The state at the first visit, with a seed as text. */
 export const initialState = (seed) => ({
   seed,
@@ -55,42 +35,6 @@ export const initialState = (seed) => ({
   minus: [],
   own: [],
 });
-
-/** The state as the fragment of a URL, without `#`. */
-export function encodeState(state, generator) {
-  const query = new URLSearchParams({ g: generator, seed: state.seed, face: encodeFace(state.face) });
-  if (state.slots.some(Boolean)) query.set("slots", state.slots.map(encodeFace).join(","));
-  if (state.tool !== "sliders") query.set("tool", state.tool);
-  if (state.pad.some(Boolean)) query.set("pad", state.pad.join(","));
-  if (state.sum) query.set("sum", state.sum);
-  if (!state.loop) query.set("loop", "0");
-  for (const side of ["plus", "minus"]) if (state[side].length) query.set(side, state[side].join(","));
-  for (const { name, text } of state.own) query.append("own", `${name}:${text}`);
-  return query.toString();
-}
-
-/**
- * The state of a text.
- * @param {string} text the fragment of a URL, without `#`.
- * @param {string} generator the digest of this page's.
- * @returns {object|null} null if there is none; `foreign` is true if it was made with another generator.
- */
-export function decodeState(text, generator) {
-  const query = new URLSearchParams(text);
-  const seed = parseSeed(query.get("seed") ?? "");
-  const face = decodeFace(query.get("face"));
-  if (seed === null || !face) return null;
-  const state = { ...initialState(seed), face, foreign: query.get("g") !== generator };
-  (query.get("slots") ?? "").split(",").slice(0, SLOTS).forEach((slot, i) => { state.slots[i] = decodeFace(slot); });
-  state.tool = query.get("tool") ?? "sliders";
-  state.pad = [...(query.get("pad") ?? "").split(","), "", ""].slice(0, 2);
-  state.sum = (query.get("sum") ?? "").slice(0, 1000);
-  state.loop = query.get("loop") !== "0";
-  for (const side of ["plus", "minus"]) state[side] = (query.get(side) ?? "").split(",").filter((base) => TILE.test(base));
-  state.own = query.getAll("own").map((one) => one.split(":")).filter((parts) => parts.length === 2)
-    .map(([name, text]) => ({ name, text }));
-  return state;
-}
 
 /** The state, its observers, and the steps of undo. */
 export class Store {

@@ -2,9 +2,9 @@
 
 import { element } from "../shared/shell.js";
 import { evaluateSum, parseSum } from "./arithmetic.js";
-import { WALL } from "./lab.js";
-import { SLOTS } from "./state.js";
-import { acceptFaces, paint, tile } from "./tiles.js";
+import { acceptFaces } from "./drag.js";
+import { SLOTS, WALL } from "./state.js";
+import { paint, tile } from "./tiles.js";
 import { toText } from "./vectors.js";
 
 /** @param {import("./lab.js").Lab} lab */

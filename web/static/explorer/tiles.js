@@ -1,9 +1,7 @@
-// Faces as buttons that can be dragged, and places that they can be dropped on.
+// Faces as buttons that can be dragged, and files that are dropped.
 
 import { element } from "../shared/shell.js";
-import { decodeFace, encodeFace } from "./state.js";
-
-const TYPE = "application/x-face";
+import { letDrag } from "./drag.js";
 
 /**
  * A canvas that shows a picture.
@@ -29,43 +27,14 @@ export function tile(side, label, number) {
   const canvas = canvasOf(side);
   const button = element("button", { className: "tile", type: "button", "aria-label": label }, canvas, element("span", { className: "number" }, String(number)));
   let face = null;
-  button.addEventListener("dragstart", (event) => {
-    event.dataTransfer.setData(TYPE, encodeFace(face));
-    event.dataTransfer.setData("text/plain", String(number));
-    event.dataTransfer.effectAllowed = "copy";
-    event.dataTransfer.setDragImage(canvas, canvas.clientWidth / 2, canvas.clientHeight / 2);
-  });
+  letDrag(button, canvas, () => face && { face, number: String(number) });
   return {
     button,
     canvas,
     setFace(value) {
       face = value;
-      button.draggable = Boolean(value);
     },
   };
-}
-
-/**
- * Let faces be dropped on an element.
- * @param {HTMLElement} target
- * @param {function(object, string): void} onFace called with the face, and its number as text.
- */
-export function acceptFaces(target, onFace) {
-  const holds = (event) => event.dataTransfer.types.includes(TYPE);
-  target.addEventListener("dragover", (event) => {
-    if (!holds(event)) return;
-    event.preventDefault();
-    event.dataTransfer.dropEffect = "copy";
-    target.classList.add("over");
-  });
-  for (const type of ["dragleave", "drop"]) target.addEventListener(type, () => target.classList.remove("over"));
-  target.addEventListener("drop", (event) => {
-    if (!holds(event)) return;
-    event.preventDefault();
-    event.stopPropagation();
-    const face = decodeFace(event.dataTransfer.getData(TYPE));
-    if (face) onFace(face, event.dataTransfer.getData("text/plain"));
-  });
 }
 
 /** Call a function with the files that are dropped anywhere on the page, or pasted. */

@@ -1,11 +1,10 @@
 // The wall of 64 faces, and the slots for faces to keep.
 
 import { element, say } from "../shared/shell.js";
-import { WALL } from "./lab.js";
-import { encodeFace, faceOf, parseSeed, SLOTS } from "./state.js";
-import { acceptFaces, paint, tile } from "./tiles.js";
-
-const COLUMNS = 8;
+import { encodeFace } from "./address.js";
+import { acceptFaces } from "./drag.js";
+import { faceOf, MAX_SEED, parseSeed, SLOTS, WALL } from "./state.js";
+import { paint, tile } from "./tiles.js";
 
 /** @param {import("./lab.js").Lab} lab */
 export function setUpWall(lab) {
@@ -28,8 +27,7 @@ function setUpGrid(lab) {
         event.stopPropagation();
         return;
       }
-      const step = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: COLUMNS, ArrowUp: -COLUMNS }[event.key];
-      const next = tiles[i + step]?.button;
+      const next = neighbour(tiles.map((one) => one.button), i, event.key);
       if (!next) return;
       event.preventDefault();
       button.tabIndex = -1;
@@ -46,7 +44,7 @@ function setUpGrid(lab) {
         lab.picture(face, { purpose: `wall ${i}` }).then((picture) => paint(canvas, picture));
       });
     }
-    wall.classList.toggle("numbered", state.tool === "sum");
+    for (const place of [wall, document.getElementById("slots")]) place.classList.toggle("numbered", state.tool === "sum");
     tiles.forEach(({ button }, i) => {
       const base = `${state.seed}.${i}`;
       button.setAttribute("aria-current", String(state.face.base === base));
@@ -55,6 +53,18 @@ function setUpGrid(lab) {
       else delete button.dataset.label;
     });
   });
+}
+
+/** The button beside another one as they are laid out, which a narrow page does by columns; undefined for none. */
+function neighbour(buttons, number, key) {
+  const { offsetLeft: left, offsetTop: top } = buttons[number];
+  const found = {
+    ArrowRight: buttons.find((one) => one.offsetTop === top && one.offsetLeft > left),
+    ArrowLeft: buttons.findLast((one) => one.offsetTop === top && one.offsetLeft < left),
+    ArrowDown: buttons.find((one) => one.offsetLeft === left && one.offsetTop > top),
+    ArrowUp: buttons.findLast((one) => one.offsetLeft === left && one.offsetTop < top),
+  };
+  return found[key];
 }
 
 /** Edit a face of the wall or, in the tool `label`, give it the next label. */
@@ -76,8 +86,13 @@ function setUpSeed({ store }) {
   const field = document.getElementById("seed");
   const go = (text) => {
     const seed = parseSeed(text);
-    if (seed !== null) store.change({ seed });
-    else field.value = store.state.seed;
+    if (seed !== null) {
+      store.change({ seed });
+      return;
+    }
+    field.value = store.state.seed;
+    const asked = text ? `${text.slice(0, 30)} is no seed` : "A wall needs a seed";
+    say(`${asked}: it is a whole number from 0 to ${MAX_SEED}. The wall stays as it is.`, { bad: true });
   };
   const goBy = (step) => go(String(BigInt(store.state.seed) + step));
   field.addEventListener("change", () => go(field.value.trim()));
@@ -86,6 +101,7 @@ function setUpSeed({ store }) {
   store.observe(({ seed }) => {
     field.value = seed;
     document.getElementById("previous").disabled = seed === "0";
+    document.getElementById("next").disabled = seed === String(MAX_SEED);
   });
 }
 
@@ -95,6 +111,7 @@ function setUpSlots(lab) {
     const made = tile(lab.side, `Slot ${i + 1}`, WALL + i);
     const remove = element("button", { className: "remove", type: "button", textContent: "×", "aria-label": `Empty slot ${i + 1}` });
     const box = element("div", { className: "slot" }, made.button, remove);
+    made.button.dataset.slot = i + 1;
     made.button.addEventListener("click", () => {
       if (store.state.slots[i]) store.change({ face: store.state.slots[i] });
       else keep(lab, store.state.face, i);
