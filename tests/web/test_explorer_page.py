@@ -68,6 +68,10 @@ def test_another_seed_gives_another_wall(page, generator):
         page.fill("#seed", text)
         page.press("#seed", "Enter")
         assert page.input_value("#seed") == "77"
+        said = page.inner_text(".message")
+        assert (text or "A wall needs a seed") in said
+        assert f"a whole number from 0 to {2**63 - 1}" in said
+        page.evaluate("document.querySelector('.message').remove()")
 
 
 def test_a_seed_beyond_the_precision_of_a_number_is_exact(browser, generator, directions, tmp_path):

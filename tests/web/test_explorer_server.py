@@ -7,12 +7,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from engine.png import to_pillow
+from gan.export.generator_file import save_generator
 from gan.generator import load_generator
+from gan.inversion.encoder import train_encoder
 from gan.latent.vectors import draw
+from lab.fitting import PhotoFitter
 from tests.web.browser import Visit, launch
 from tests.web.explorer_page import drop_file, tile
+from tests.web.made_generator import made_generator
 from tests.web.serving import serving
-from tests.web.test_explorer_routes import Fitter
+from tests.web.test_explorer_routes import Fitter, replace_weights
 from web.context import Context
 
 browser = pytest.fixture(scope="module")(launch)
@@ -60,7 +65,7 @@ def test_the_training_photos_nearest_to_a_face(visit):
 
 def test_the_nearest_photos_of_a_face_that_was_left_are_dropped(visit):
     asked = []
-    visit.page.route("**/api/explorer/nearest", lambda route: asked.append(route))
+    visit.page.route("**/api/explorer/nearest?*", lambda route: asked.append(route))
     visit.page.click(tile(5))
     visit.page.click("#nearest")
     while not asked:
@@ -94,6 +99,85 @@ def test_a_dropped_photo_becomes_a_face_with_before_and_after(visit, tiny_run, m
     visit.page.wait_for_selector(".message.bad:has-text('cannot be used')")
     # The browser reports the server's refusal as an error of its own.
     visit.problems = [problem for problem in visit.problems if "400" not in problem]
+
+
+def fast_fitter(generator, progress):
+    """Fits the centre of the photo, because a generator without training has no faces to detect."""
+    return PhotoFitter(generator, fit="fast", whole_image=True, progress=progress)
+
+
+def test_the_first_photo_trains_an_encoder_and_shows_how_far_it_is(browser, tmp_path, monkeypatch):
+    monkeypatch.setattr("lab.fitting.PhotoFitter", fast_fitter)
+    trained = []
+
+    def train(network, progress):
+        trained.append(network)
+        return train_encoder(network, steps=80, progress=progress)
+
+    monkeypatch.setattr("lab.fitting.train_encoder", train)
+    generator = made_generator()
+    save_generator(generator, tmp_path / "faces.safetensors")
+    photo = io.BytesIO()
+    picture = generator.images(draw(1, generator.latent_size, 4))[0]
+    to_pillow(picture).resize((200, 200)).save(photo, "PNG")
+    with serving(Context(tmp_path / "faces.safetensors", tmp_path)) as address:
+        visit = Visit(browser, address)
+        page = visit.page
+        page.goto(f"{address}/explorer")
+        page.wait_for_selector("#tab-photo:not([hidden])", timeout=60_000)
+        drop_file(page, photo.getvalue(), "me.png")
+        visit.wait(
+            "document.querySelector('#tool-photo [role=status]').textContent"
+            ".match(/^Learning to read faces, once for this generator: [1-9]\\d?%$/)"
+        )
+        assert page.is_visible("#tool-photo progress")
+        page.wait_for_selector("#tool-photo :text('dB')", timeout=60_000)
+        assert page.is_hidden("#tool-photo progress")
+        assert page.inner_text("#face-name") == "photo"
+        assert page.evaluate("lab.store.state.face.base").startswith("v")
+        assert page.is_visible("#wiper")
+        assert (tmp_path / "faces.encoder.safetensors").is_file()
+        drop_file(page, photo.getvalue(), "me again.png")
+        page.wait_for_selector("#tool-photo :text('Looking for the face')")
+        page.wait_for_selector("#tool-photo :text('dB')", timeout=60_000)
+        assert len(trained) == 1
+        visit.close()
+
+
+def test_nearest_photos_are_offered_only_where_the_photos_are(visit, browser, tmp_path):
+    visit.page.wait_for_selector("#nearest:not([hidden])")
+    save_generator(made_generator(), tmp_path / "faces.safetensors")
+    with serving(Context(tmp_path / "faces.safetensors", tmp_path)) as address:
+        other = Visit(browser, address)
+        with other.page.expect_response("**/api/explorer/nearest"):
+            other.page.goto(f"{address}/explorer")
+        other.page.wait_for_selector("#tab-photo:not([hidden])", timeout=60_000)
+        assert other.page.is_hidden("#nearest")
+        other.close()
+
+
+def test_a_tab_of_older_weights_is_told_to_reload(browser, tiny_run, tmp_path):
+    run = shutil.copytree(tiny_run, tmp_path / tiny_run.name)
+    with serving(Context(run)) as address:
+        visit = Visit(browser, address)
+        page = visit.page
+        page.goto(f"{address}/explorer")
+        page.wait_for_selector("#nearest:not([hidden])", timeout=60_000)
+        page.click(tile(5))
+        before = page.evaluate("lab.description.digest")
+        replace_weights(run)
+        page.click("#nearest")
+        page.wait_for_selector(".message:has-text('the run has newer weights: reload the page')")
+        page.click(".message >> text=Reload")
+        page.wait_for_selector("#nearest:not([hidden])", timeout=60_000)
+        assert page.evaluate("lab.description.digest") != before
+        assert "another generator" in page.inner_text(".message")
+        assert page.evaluate("lab.store.state.face.base").endswith(".5")
+        page.click("#nearest")
+        page.wait_for_selector("#neighbours img")
+        # The browser reports the server's refusal as an error of its own.
+        visit.problems = [problem for problem in visit.problems if "409" not in problem]
+        visit.close()
 
 
 def test_two_tabs_do_not_disturb_each_other(visit, browser, address):

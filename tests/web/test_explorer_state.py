@@ -117,3 +117,33 @@ def test_faces_are_drawn_again_when_a_direction_is_learnt_again(page, generator,
         page.click("#tab-pad")
         corner = directions.move(third, {name: -3, "glasses": 3})
         assert shows(page, image(generator, corner), ".pad .map canvas:first-child")
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("#nonsense", "The address has no state of this page"),
+        ("#seed=x&face=4.2~smile:1~wide:2", "the seed. This generator has no direction wide."),
+        ("#seed=4&face=4.2~smile:1~yaw:x", "an edit of the face."),
+    ],
+)
+def test_an_address_that_is_broken_in_part_says_so_and_the_rest_is_shown(address, said, browser, file):
+    with opened(browser, file, address) as page:
+        message = page.inner_text(".message")
+        assert said in message
+        assert "\n" not in message
+        valid = "face=" in address
+        assert state(page)["face"]["base"] == ("4.2" if valid else "1.0")
+        assert state(page)["face"]["shift"].get("smile") == (1 if valid else None)
+        # The same if it is typed while the page is open.
+        page.evaluate("document.querySelector('.message').remove()")
+        page.evaluate("(hash) => { location.hash = hash; }", address)
+        page.wait_for_selector(".message")
+        assert said in page.inner_text(".message")
+        assert page.evaluate("location.hash").startswith("#g=")
+
+
+def test_an_address_of_this_page_says_nothing(page, browser, file):
+    set_slider(page, "smile", 2.5)
+    with opened(browser, file, page.evaluate("location.hash")) as again:
+        assert again.locator(".message").count() == 0

@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import re
+import shutil
 import time
 from pathlib import Path
 from unittest import mock
@@ -250,7 +251,7 @@ def test_an_answer_that_comes_late_never_replaces_a_newer_one(visit, photos):
     assert page.input_value("#source") == PEOPLE
 
 
-def test_it_fits_a_phone_in_the_dark_and_says_what_is_missing(browser, address, photos, tmp_path):
+def test_it_fits_a_phone_in_the_dark_and_says_what_is_missing(browser, address, photos, output, tmp_path):
     visit = Visit(browser, address, viewport={"width": 360, "height": 780}, color_scheme="dark")
     visit.page.goto(f"{address}/recogniser")
     visit.page.wait_for_selector("#page:not([hidden])")
@@ -262,5 +263,8 @@ def test_it_fits_a_phone_in_the_dark_and_says_what_is_missing(browser, address, 
         visit = Visit(browser, empty)
         visit.page.goto(f"{empty}/recogniser")
         visit.page.wait_for_selector("#nothing:not([hidden])")
-        assert "train_classifier.py" in visit.page.text_content("#nothing")
+        assert "python train_classifier.py PEOPLE" in visit.page.text_content("#nothing")
+        assert visit.page.text_content("#nothing-where") == str(tmp_path)
+        shutil.copytree(output, tmp_path, dirs_exist_ok=True)
+        visit.page.wait_for_selector("#page:not([hidden])")  # without a reload
         visit.close()

@@ -179,10 +179,63 @@ def test_without_any_run_the_page_says_how_to_start_one_and_shows_it(browser, tm
         page = visit.page
         page.goto(f"{address}/training?run=0007-none")
         page.wait_for_selector("#nothing:not([hidden])")
-        assert "python train_gan.py" in page.text_content("#nothing")
+        for script in ("train_gan.py", "train_landmarks.py", "train_classifier.py"):
+            assert f"python {script}" in page.text_content("#nothing")
+        assert page.text_content("#nothing-where") == str(tmp_path)
         make_run(tmp_path / "0001-faces-16px")
         page.wait_for_selector(".uplot")  # without a reload
         visit.close()
+
+
+CONFIGS = {
+    "half": '{"settings": {"steps": 1000, "image_',
+    "not of settings": '{"settings": 3, "data": [], "kind": 7}',
+    "with NaN": '{"settings": {"steps": NaN, "minutes": Infinity, "image_size": 16, "batch_size": null}}',
+    "missing": None,
+}
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_a_damaged_config_is_shown_as_far_as_it_goes(config, visit, output):
+    run, page = output / NAME, visit.page
+    if CONFIGS[config] is None:
+        (run / "config.json").unlink()
+    else:
+        (run / "config.json").write_text(CONFIGS[config])
+    page.goto(f"{visit.address}/training?run={NAME}")
+    if config == "missing":
+        # A folder without one is no run.
+        page.wait_for_selector(f".message:has-text('There is no run {NAME}')")
+        assert page.text_content("#run-name") == "0001-faces-16px"
+        return
+    visit.wait("document.getElementById('run-status').textContent.startsWith('step 500')")
+    assert "NaN" not in page.inner_text("main")
+    assert "undefined" not in page.inner_text("main")
+    if config != "not of settings":  # the curves are those of the kind
+        assert page.locator(".uplot").count() > 0
+    shown_picture_is_of(visit, 500)
+    page.click("text=Settings, data and environment")
+    page.click("text=0001-faces-16px")
+    visit.wait("document.getElementById('run-status').textContent.includes('of 1,000')")
+
+
+def test_damaged_metrics_are_shown_as_far_as_they_go(visit, output):
+    run, page = output / NAME, visit.page
+    metrics = run / "metrics.jsonl"
+    damaged = '{"step": 510, "loss/discriminator": NaN, "loss/generator": 1e999}\n{"step": 520, "lo\n\0\n[]\n'
+    metrics.write_text(metrics.read_text() + damaged + line(530)[:30])
+    page.goto(f"{visit.address}/training?run={NAME}")
+    visit.wait("document.getElementById('run-status').textContent.startsWith('step 510')")
+    assert page.locator(".uplot").count() > 0
+    # The rest of the half line comes, and then the file is gone.
+    with metrics.open("a") as file:
+        file.write(line(530)[30:])
+    visit.wait("document.getElementById('run-status').textContent.startsWith('step 530')")
+    metrics.unlink()
+    page.wait_for_selector("#charts-none:not([hidden])")
+    shown_picture_is_of(visit, 500)
+    metrics.write_text(line(10))
+    page.wait_for_selector("#charts-none", state="hidden")
 
 
 def test_two_tabs_on_a_slow_machine_show_the_same_run_each_at_its_own_step(browser, output):

@@ -1,5 +1,6 @@
 // The large face: what it shows, and keeping, saving, comparing and undoing.
 
+import { isPicture } from "../shared/files.js";
 import { download, say } from "../shared/shell.js";
 import { decodeState, describeLoss, encodeState } from "./address.js";
 import { acceptFaces } from "./drag.js";
@@ -96,6 +97,13 @@ async function open(lab, files) {
       return;
     }
   }
-  if (lab.openPhoto && files[0]?.type.startsWith("image/")) lab.openPhoto(files[0]);
-  else say("This is not a picture that was saved here: it contains no state.", { bad: true });
+  const pictures = files.filter(isPicture);
+  if (!pictures.length) {
+    say(`${files.length === 1 ? `${files[0].name.slice(0, 60)} is no picture` : "There is no picture in what was dropped"}: drop a photo, or a PNG that was saved here.`, { bad: true });
+  } else if (!lab.openPhoto) {
+    say("This is not a picture that was saved here: it contains no state.", { bad: true });
+  } else {
+    if (pictures.length > 1) say(`One photo at a time: this is ${pictures[0].name.slice(0, 60)}.`);
+    lab.openPhoto(pictures[0]);
+  }
 }

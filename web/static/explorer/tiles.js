@@ -1,5 +1,6 @@
 // Faces as buttons that can be dragged, and files that are dropped.
 
+import { droppedFiles } from "../shared/files.js";
 import { element } from "../shared/shell.js";
 import { letDrag } from "./drag.js";
 
@@ -42,10 +43,10 @@ export function acceptFiles(onFiles) {
   document.addEventListener("dragover", (event) => {
     if (event.dataTransfer.types.includes("Files")) event.preventDefault();
   });
-  document.addEventListener("drop", (event) => {
+  document.addEventListener("drop", async (event) => {
     if (!event.dataTransfer.files.length) return;
     event.preventDefault();
-    onFiles([...event.dataTransfer.files]);
+    onFiles(await droppedFiles(event.dataTransfer));
   });
   document.addEventListener("paste", (event) => {
     const files = [...(event.clipboardData?.files ?? [])];

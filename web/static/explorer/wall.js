@@ -72,7 +72,8 @@ function chooseTile({ store }, number) {
   const { state } = store;
   const base = `${state.seed}.${number}`;
   if (state.tool !== "label") {
-    store.change({ face: faceOf(base) });
+    // A double click is one step of undo.
+    if (encodeFace(state.face) !== base) store.change({ face: faceOf(base) });
     return;
   }
   const without = (bases) => bases.filter((other) => other !== base);

@@ -9,13 +9,14 @@ import { bars } from "./scores.js";
  * @property {Blob} blob
  * @property {object|null} result what the server answered.
  * @property {string} error why there is no result.
+ * @property {boolean} canRetry whether another try may have one: the server did not answer.
  * @property {HTMLElement} card
  */
 
 /**
  * Draw a photo's card again.
  * @param {Photo} photo
- * @param {{nameFace: Function, unknown: string, onFace: Function, onWhole: Function, onRemove: Function}} page
+ * @param {{nameFace: Function, unknown: string, onFace: Function, onRetry: Function, onWhole: Function, onRemove: Function}} page
  */
 export function drawPhoto(photo, page) {
   const { card, result } = photo;
@@ -26,6 +27,7 @@ export function drawPhoto(photo, page) {
   const head = element("header", {}, element("h2", { textContent: photo.name }), tools);
   if (!result) {
     card.replaceChildren(head, element("p", { className: "soft", textContent: photo.error || "Looking for faces ..." }));
+    if (photo.canRetry) card.append(element("div", {}, button("Try again", () => page.onRetry(photo))));
     return;
   }
   const image = element("img", { src: result.preview, alt: photo.name, width: result.width, height: result.height });

@@ -1,6 +1,7 @@
 // The recogniser page: photos in, names out, people enrolled by a click.
 
 import { download, element, request, say, withQuery } from "/static/shared/shell.js";
+import { droppedFiles } from "/static/shared/files.js";
 import { drawPhoto } from "./photo.js";
 import { falseAcceptRate, nameOf, table, toCsv } from "./scores.js";
 
@@ -27,6 +28,7 @@ const page = {
   scoreText,
   get unknown() { return unknown; },
   onFace: askName,
+  onRetry: (photo) => { Object.assign(photo, { error: "", canRetry: false }); identify(photo); drawPhoto(photo, page); },
   onWhole: (photo) => { photo.whole = true; identify(photo); },
   onRemove: (photo) => {
     cancel(photo);
@@ -219,9 +221,9 @@ async function send() {
   try {
     const url = withQuery("/api/recogniser/faces", { source: source.name, whole: photo.whole ? 1 : null });
     const result = await request(url, { method: "POST", body: photo.blob, signal: photo.abort.signal });
-    if (number === photo.request) Object.assign(photo, { result, error: "", waiting: false });
+    if (number === photo.request) Object.assign(photo, { result, error: "", canRetry: false, waiting: false });
   } catch (error) {
-    if (number === photo.request) Object.assign(photo, { result: null, error: capitalised(error.message), waiting: false });
+    if (number === photo.request) Object.assign(photo, { result: null, error: capitalised(error.message), canRetry: !(error.status < 500), waiting: false });
   }
   sending -= 1;
   if (number === photo.request) drawPhoto(photo, page);
@@ -303,10 +305,13 @@ addEventListener("paste", (event) => {
 });
 addEventListener("dragover", (event) => { event.preventDefault(); find("drop").classList.add("over"); });
 addEventListener("dragleave", (event) => { if (!event.relatedTarget) find("drop").classList.remove("over"); });
-addEventListener("drop", (event) => {
+addEventListener("drop", async (event) => {
   event.preventDefault();
   find("drop").classList.remove("over");
-  addPhotos([...event.dataTransfer.files]);
+  const isEmpty = !event.dataTransfer.items.length && !event.dataTransfer.files.length;
+  const files = await droppedFiles(event.dataTransfer);
+  if (files.length) addPhotos(files);
+  else if (!isEmpty) say("There is no photo in what was dropped.", { bad: true });
 });
 
 for (;;) {
