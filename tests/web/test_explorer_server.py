@@ -180,6 +180,25 @@ def test_a_tab_of_older_weights_is_told_to_reload(browser, tiny_run, tmp_path):
         visit.close()
 
 
+def test_what_is_no_photo_is_said_and_of_several_one_is_taken(visit, monkeypatch):
+    monkeypatch.setattr("lab.fitting.PhotoFitter", Fitter)
+    visit.page.wait_for_selector("#tab-photo")
+    drop_file(visit.page, b"hello", "notes.txt", "text/plain")
+    visit.page.wait_for_selector(".message:has-text('notes.txt is no picture')")
+    photo = io.BytesIO()
+    Image.new("RGB", (50, 40), "red").save(photo, "JPEG")
+    code = """(bytes) => {
+        const transfer = new DataTransfer();
+        for (let i = 0; i < 40; i++) {
+            transfer.items.add(new File([Uint8Array.from(bytes)], `${i}.jpg`, { type: "image/jpeg" }));
+        }
+        document.body.dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, bubbles: true }));
+    }"""
+    visit.page.evaluate(code, list(photo.getvalue()))
+    visit.page.wait_for_selector(".message:has-text('One photo at a time: this is 0.jpg')")
+    visit.page.wait_for_selector("#tool-photo :text('21.3 dB')")
+
+
 def test_two_tabs_do_not_disturb_each_other(visit, browser, address):
     other = Visit(browser, address)
     other.page.goto(f"{address}/explorer#{visit.page.evaluate('location.hash.slice(1)')}")

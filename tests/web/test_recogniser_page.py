@@ -251,6 +251,47 @@ def test_an_answer_that_comes_late_never_replaces_a_newer_one(visit, photos):
     assert page.input_value("#source") == PEOPLE
 
 
+def test_photos_are_tried_again_once_the_server_is_back(visit, photos):
+    page = visit.page
+    page.route("**/api/recogniser/faces*", lambda route: route.abort())
+    add(visit, photos["one"], photos["two"])
+    assert "is explore.py still running?" in page.inner_text("#photos")
+    assert page.locator("text=Try again").count() == 2
+    page.unroute("**/api/recogniser/faces*")
+    page.locator("text=Try again").first.click()
+    settle(visit)
+    assert page.locator("text=Try again").count() == 0
+    assert len(names(page)) == 3
+    visit.problems.clear()  # the browser reports each request that failed
+
+
+def test_pictures_in_a_dropped_folder_are_read_and_other_files_refused(visit, photos, tmp_path):
+    page = visit.page
+    folder = tmp_path / "dropped"
+    (folder / "deeper").mkdir(parents=True)
+    shutil.copy(photos["one"], folder / "deeper" / "b.png")
+    shutil.copy(photos["one"], folder / "a.png")
+    (folder / "notes.txt").write_text("nothing to see")
+    drop(page, folder)
+    page.wait_for_selector(".photo >> nth=1")
+    settle(visit)
+    assert page.locator(".photo h2").all_text_contents() == ["a.png", "b.png"]
+    drop(page, folder / "notes.txt")
+    page.wait_for_selector(".photo:has-text('This is no picture.')")
+    page.click("#clear")
+    (tmp_path / "empty").mkdir()
+    drop(page, tmp_path / "empty")
+    page.wait_for_selector(".message:has-text('There is no photo')")
+
+
+def drop(page, *paths: Path) -> None:
+    """Drop files or folders on the page as from a file manager."""
+    session = page.context.new_cdp_session(page)
+    data = {"items": [], "files": [str(path) for path in paths], "dragOperationsMask": 1}
+    for kind in ("dragEnter", "dragOver", "drop"):
+        session.send("Input.dispatchDragEvent", {"type": kind, "x": 700, "y": 150, "data": data})
+
+
 def test_it_fits_a_phone_in_the_dark_and_says_what_is_missing(browser, address, photos, output, tmp_path):
     visit = Visit(browser, address, viewport={"width": 360, "height": 780}, color_scheme="dark")
     visit.page.goto(f"{address}/recogniser")

@@ -9,6 +9,7 @@ import { bars } from "./scores.js";
  * @property {Blob} blob
  * @property {object|null} result what the server answered.
  * @property {string} error why there is no result.
+ * @property {boolean} refused whether it is not even sent.
  * @property {boolean} canRetry whether another try may have one: the server did not answer.
  * @property {HTMLElement} card
  */
@@ -27,7 +28,7 @@ export function drawPhoto(photo, page) {
   const head = element("header", {}, element("h2", { textContent: photo.name }), tools);
   if (!result) {
     card.replaceChildren(head, element("p", { className: "soft", textContent: photo.error || "Looking for faces ..." }));
-    if (photo.canRetry) card.append(element("div", {}, button("Try again", () => page.onRetry(photo))));
+    if (photo.canRetry) card.append(element("div", {}, button("Try again", page.onRetry)));
     return;
   }
   const image = element("img", { src: result.preview, alt: photo.name, width: result.width, height: result.height });

@@ -28,7 +28,14 @@ const page = {
   scoreText,
   get unknown() { return unknown; },
   onFace: askName,
-  onRetry: (photo) => { Object.assign(photo, { error: "", canRetry: false }); identify(photo); drawPhoto(photo, page); },
+  // What the server did not answer for one photo, it did not for others.
+  onRetry: () => {
+    for (const photo of photos.filter(({ canRetry }) => canRetry)) {
+      Object.assign(photo, { error: "", canRetry: false });
+      identify(photo);
+      drawPhoto(photo, page);
+    }
+  },
   onWhole: (photo) => { photo.whole = true; identify(photo); },
   onRemove: (photo) => {
     cancel(photo);
@@ -78,7 +85,10 @@ function setThreshold(value) {
   find("threshold-value").textContent = value.toFixed(3);
   find("threshold-keep").disabled = Math.abs(value - source.threshold) < 1e-9;
   const rate = falseAcceptRate(source, value);
-  if (rate === null) find("threshold-rate").textContent = "How many strangers get a name is not known before calibration.";
+  if (rate === null) {
+    const all = value <= Number(find("threshold").min) ? "At this threshold every face gets a name, however unlikely. " : "";
+    find("threshold-rate").textContent = `${all}How many strangers get a name is not known before calibration.`;
+  }
   else if (rate === 0) find("threshold-rate").textContent = `None of ${source.strangers.toLocaleString("en")} strangers got a name.`;
   else find("threshold-rate").textContent = `False-accept rate ${percent(rate)}: the share of strangers who get a name, of ${source.strangers.toLocaleString("en")} measured.`;
   drawAll();
@@ -174,6 +184,8 @@ function addPhotos(blobs) {
     const photo = { name: blob.name || "photo.png", blob, result: null, error: "", waiting: false, request: 0, whole: false, abort: null };
     photo.card = element("article", { className: "panel photo" });
     if (blob.size > MAX_BYTES) photo.error = `More than ${MAX_BYTES / 2 ** 20} MiB.`;
+    if (blob.type && !blob.type.startsWith("image/")) photo.error = "This is no picture.";
+    photo.refused = photo.error !== "";
     return photo;
   });
   // The newest on top, in the order in which they came.
@@ -190,7 +202,7 @@ function addPhotos(blobs) {
 
 /** Ask for the faces of a photo. Of several answers only that to the newest question counts. */
 function identify(photo) {
-  if (photo.blob.size > MAX_BYTES || !source) return;
+  if (photo.refused || !source) return;
   cancel(photo);
   setBusy(photo, true);
   queue.push({ photo, number: photo.request });
@@ -231,7 +243,7 @@ async function send() {
   send();
 }
 
-const capitalised = (text) => text.charAt(0).toUpperCase() + text.slice(1) + (text.endsWith(".") ? "" : ".");
+const capitalised = (text) => text.charAt(0).toUpperCase() + text.slice(1) + (/[.?!]$/.test(text) ? "" : ".");
 
 function drawAll() {
   for (const photo of photos) if (photo.result) drawPhoto(photo, page);
