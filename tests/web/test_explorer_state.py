@@ -147,3 +147,16 @@ def test_an_address_of_this_page_says_nothing(page, browser, file):
     set_slider(page, "smile", 2.5)
     with opened(browser, file, page.evaluate("location.hash")) as again:
         assert again.locator(".message").count() == 0
+
+
+def test_a_reload_shows_the_same_tool_and_a_double_click_keeps_one_face(page):
+    page.dblclick(tile(9))
+    page.dblclick("#keep")
+    assert [face and face["base"] for face in state(page)["slots"]] == ["1.9", *[None] * 7]
+    page.wait_for_selector(".message:has-text('kept already, in slot 1')")
+    page.click("#tab-morph")
+    until(page, "location.hash.includes('tool=morph')")
+    page.reload()
+    page.wait_for_selector("#explorer:not([hidden])")
+    assert page.is_visible("#tool-morph")
+    assert state(page)["face"]["base"] == "1.9"

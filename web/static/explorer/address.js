@@ -5,6 +5,7 @@ import { faceOf, initialState, parseSeed, SLOTS, WALL } from "./state.js";
 import { fromText } from "./vectors.js";
 
 const MAX_STRENGTH = 20, MAX_SUM = 1000, MAX_NAMED = 3;
+const WRITE_MILLISECONDS = 300;
 const KEYS = ["seed", "face", "slots", "tool", "pad", "sum", "loop", "plus", "minus", "own"];
 const TOOLS = ["sliders", "pad", "morph", "sum", "label", "photo"];
 const GROUPS = ["identity", "pose"];
@@ -143,6 +144,12 @@ export function setUpAddress({ store, description, directions }) {
     onStep(state);
     write();
   };
+  // Also what is no step of undo, such as the tool, but not while a hand is moving.
+  let timer;
+  store.observe(() => {
+    clearTimeout(timer);
+    timer = setTimeout(write, WRITE_MILLISECONDS);
+  });
   write();
   addEventListener("hashchange", () => {
     const text = location.hash.slice(1);

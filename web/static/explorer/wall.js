@@ -144,7 +144,15 @@ function setUpSlots(lab) {
  * @param {object|null} face null empties the slot.
  * @param {number} [slot] by default the first that is free.
  */
-export function keep({ store }, face, slot = store.state.slots.indexOf(null)) {
+export function keep({ store }, face, slot) {
+  if (slot === undefined) {
+    const place = store.state.slots.findIndex((kept) => kept && encodeFace(kept) === encodeFace(face));
+    if (place >= 0) {
+      say(`This face is kept already, in slot ${place + 1}.`);
+      return;
+    }
+    slot = store.state.slots.indexOf(null);
+  }
   if (slot < 0) {
     say("All slots are full: empty one, or drop the face on the one to replace.");
     return;

@@ -118,6 +118,7 @@ function showSettings() {
     return element("div", {}, element("h3", { textContent: part }), element("table", {}, element("tbody", {}, ...rows)));
   });
   find("settings").replaceChildren(...parts);
+  for (const word of find("curves-words").querySelectorAll("[data-kind]")) word.hidden = !word.dataset.kind.split(" ").includes(description.kind);
   find("real").hidden = !description.has_real;
   if (description.has_real) find("real").querySelector("img").src = withQuery("/api/training/real", { run: shown });
 }
