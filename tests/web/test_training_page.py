@@ -118,6 +118,10 @@ def test_a_tile_is_followed_through_time(visit):
     page.reload()
     shown_picture_is_of(visit, 200)
     assert page.input_value("#tile") == "5"
+    for tile, shown in (("-5", "0"), ("999", "15"), ("x", "0")):
+        page.goto(f"{visit.address}/training?run={NAME}&tile={tile}&step=none&with=none")
+        shown_picture_is_of(visit, 500)
+        assert page.input_value("#tile") == shown
 
 
 def test_all_steps_are_played_and_stopped(visit):

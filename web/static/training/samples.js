@@ -49,7 +49,7 @@ export class Samples {
     this.#following = step === null;
     this.#step = null;
     this.#strip = "";
-    this.#tile = grid ? Math.min(tile, grid.rows * grid.columns - 1) : 0;
+    this.#tile = grid ? Math.max(0, Math.min(tile, grid.rows * grid.columns - 1)) : 0;
     find("tile").max = grid ? grid.rows * grid.columns - 1 : 0;
     find("tile").value = this.#tile;
     find("sample-image").removeAttribute("src");
