@@ -224,9 +224,10 @@ def test_nearly_equal_directions_under_a_lock_do_not_explode(page):
 
 
 def test_identity_is_preferred_but_the_effect_remains(page):
-    code = """(d.setIdentity([d.get("yaw").vector.map((v) => 10 * v)]),
-        Array.from(d.step({mixed: 1}, ["identity"], 20)))"""
-    step, given = directions_in_page(page, code)
+    code = """(d.setIdentity("1.0", [d.get("yaw").vector.map((v) => 20 * v)]),
+        ["1.0", "1.1"].map((base) => Array.from(d.step({mixed: 1}, ["identity"], 20, base))))"""
+    (step, other), given = directions_in_page(page, code)
+    assert other == pytest.approx(floats(given["mixed"]))  # that face was not measured
     assert step @ given["mixed"] == pytest.approx(1, abs=1e-6)
     assert abs(step @ given["yaw"]) < 0.1 * abs(given["mixed"] @ given["yaw"])
 

@@ -80,7 +80,7 @@ def test_a_picture_of_another_generator_is_said(browser, file):
 def test_the_lock_of_identity_is_restored(page, browser, file, generator, directions):
     set_slider(page, "smile", 3)
     page.click("text=keep identity")
-    until(page, "lab.directions.identity !== null")
+    until(page, "lab.directions.hasIdentity('1.0')")
     page.drag_and_drop(tile(7), slot(0))
     z = page.evaluate("Array.from(lab.vector(lab.store.state.face))")
     locked = image(generator, np.array(z, np.float32))

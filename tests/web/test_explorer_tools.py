@@ -2,6 +2,7 @@
 
 import io
 from pathlib import Path
+from statistics import NormalDist
 
 import numpy as np
 import pytest
@@ -70,6 +71,39 @@ def test_locks_change_what_a_slider_does(page, generator, directions):
     page.click("text=keep pose")
     assert page.is_disabled('input[aria-label="yaw"]')
     assert set(state(page)["face"]["locks"]) == {"identity", "smile", "pose"}
+
+
+def structure(picture):
+    """What the lock of identity keeps: the brightness of 10 x 10 cells, without its mean and contrast."""
+    middle = picture[:, 6:26, 6:26].transpose(1, 2, 0) @ (0.299, 0.587, 0.114)
+    cell = np.minimum(9, (np.arange(20) / 1.92).astype(int))
+    means = np.eye(10)[cell] / np.bincount(cell)
+    levels = means.T @ middle @ means
+    levels -= levels.mean()
+    return levels / np.linalg.norm(levels)
+
+
+def test_the_lock_of_identity_keeps_the_structure_of_the_face_for_the_same_effect(
+    page, generator, directions
+):
+    page.click("text=keep identity")
+    until(page, "lab.directions.hasIdentity('1.0')")
+    start = draw(1, generator.latent_size, 1)[0]
+    changes = []
+    for name in directions.names:
+        face = {"base": "1.0", "shift": {name: 0.7}, "locks": ["identity"]}
+        locked = np.array(page.evaluate("(face) => Array.from(lab.vector(face))", face), np.float32)
+        free = directions.move(start, {name: 0.7})
+        along = [directions[name].vector @ (to_u(z) - to_u(start)) for z in (locked, free)]
+        assert along == pytest.approx([0.7, 0.7], abs=1e-3)
+        before = structure(image(generator, start))
+        changes.append([np.linalg.norm(structure(image(generator, z)) - before) for z in (locked, free)])
+    kept, changed = np.mean(changes, 0)
+    assert kept < 0.7 * changed
+
+
+def to_u(z):
+    return np.array([NormalDist().inv_cdf((1 + float(value)) / 2) for value in z])
 
 
 def test_the_pad_moves_two_directions(page, generator, directions):

@@ -7,7 +7,8 @@ const POSE = /^(yaw|pitch|roll|tilt|pose|turn|turned|turns|head_turn|left|right|
 const HARD = 1e4;
 /** How much a change of identity counts beside the length of the step, which counts 1. With much more, the steps
  * become so long that faces change in other ways; see docs/explorer.md. */
-const IDENTITY = 0.3;
+const IDENTITY = 7;
+const MAX_IDENTITIES = 50;
 
 /**
  * @typedef {object} Direction
@@ -19,8 +20,7 @@ const IDENTITY = 0.3;
 
 /** The directions of a page. */
 export class Directions {
-  /** @type {Float64Array[]|null} rows of the linear map from u to what identifies a face. */
-  identity = null;
+  #identities = new Map();
   #version = 0;
   #byName = new Map();
   #cache = new Map();
@@ -35,7 +35,7 @@ export class Directions {
   get(name) { return this.#byName.get(name); }
 
   /**
-   * A function that tells whether a direction, or the map of identity, has changed since its last call; the first
+   * A function that tells whether a direction, or what identifies a face, has changed since its last call; the first
    * call returns true. Pictures of the same face differ then.
    */
   watch() {
@@ -63,10 +63,16 @@ export class Directions {
     this.#changed();
   }
 
-  /** Set the linear map of identity. */
-  setIdentity(rows) {
-    this.identity = rows;
+  /** Set how the features of a face change with u: the rows of a linear map. */
+  setIdentity(base, rows) {
+    if (this.#identities.size >= MAX_IDENTITIES) this.#identities.delete(this.#identities.keys().next().value);
+    this.#identities.set(base, rows);
     this.#changed();
+  }
+
+  /** Whether it is known how the features of a face change. */
+  hasIdentity(base) {
+    return this.#identities.has(base);
   }
 
   /** Whether a lock of this name can be set. */
@@ -81,12 +87,13 @@ export class Directions {
    * @param {Object<string, number>} strengths
    * @param {string[]} locks
    * @param {number} size of a vector.
+   * @param {string} [base] of the face, whose identity `identity` keeps; nothing is kept before it was measured.
    * @returns {Float64Array}
    */
-  step(strengths, locks, size) {
+  step(strengths, locks, size, base) {
     const total = new Float64Array(size);
     for (const [name, strength] of Object.entries(strengths)) {
-      const vector = strength && this.#underLocks(name, locks, size);
+      const vector = strength && this.#underLocks(name, locks, size, base);
       if (vector) for (let i = 0; i < size; i++) total[i] += strength * vector[i];
     }
     return total;
@@ -97,13 +104,13 @@ export class Directions {
     return locks.includes(name) || (locks.includes("pose") && POSE.test(name));
   }
 
-  #underLocks(name, locks, size) {
+  #underLocks(name, locks, size, base) {
     const direction = this.get(name);
     if (!direction || this.isLocked(name, locks)) return null;
     const held = this.names.filter((other) => this.isLocked(other, locks));
-    const identity = locks.includes("identity") && this.identity;
+    const identity = locks.includes("identity") && this.#identities.get(base);
     if (!held.length && !identity) return direction.vector;
-    const key = [name, ...held, identity ? "identity" : ""].join(" ");
+    const key = [name, ...held, identity ? `identity of ${base}` : ""].join(" ");
     if (!this.#cache.has(key)) {
       const metric = diagonal(size, 1);
       for (const other of held) addOuter(metric, this.get(other).vector, HARD);

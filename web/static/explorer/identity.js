@@ -1,29 +1,32 @@
-// What identifies a face, as a linear map from u: the structure of its middle, without brightness and contrast.
+// How the features of a face change beside it: the structure of its middle, without brightness and contrast.
 
-import { addOuter, diagonal, dot, solve } from "./linear.js";
-import { draw } from "./random.js";
-import { toGaussian } from "./gaussian.js";
+import { moveBy } from "./gaussian.js";
+import { dot } from "./linear.js";
 
-const FACES = 400;
-const SEED = 2_000_003;
 const CELLS = 10;
 const MIDDLE = [0.2, 0.8];
-const RIDGE = 0.1;
+/** Half the distance in u over which a change is measured: pictures have only 256 levels. */
+const STEP = 0.15;
 
 /**
- * Measure the map on faces of the generator, which takes some seconds, and give it to the directions.
+ * Measure the derivative of a face's features by u, by two pictures for each coordinate, and give it to the directions.
  * @param {import("./lab.js").Lab} lab
+ * @param {string} base of the face.
  * @param {function(number): void} onProgress called with the share that is done.
  */
-export async function learnIdentity({ engine, directions, size }, onProgress) {
-  const vectors = draw(FACES, size, SEED);
+export async function learnIdentity(lab, base, onProgress) {
+  const { engine, directions, size } = lab, z = lab.baseVector(base);
   let done = 0;
-  const features = await Promise.all(vectors.map(async (z) => {
-    const picture = await engine.picture(z);
-    onProgress(++done / FACES);
+  const featuresAt = async (i, distance) => {
+    const picture = await engine.picture(moveBy(z, Float64Array.from({ length: size }, (_, k) => (k === i ? distance : 0))));
+    onProgress(++done / (2 * size));
     return describe(picture);
+  };
+  const columns = await Promise.all(Array.from({ length: size }, async (_, i) => {
+    const [after, before] = await Promise.all([featuresAt(i, STEP), featuresAt(i, -STEP)]);
+    return after.map((value, k) => (value - before[k]) / (2 * STEP));
   }));
-  directions.setIdentity(regress(vectors.map(toGaussian), features));
+  directions.setIdentity(base, Array.from(columns[0], (_, k) => Float64Array.from(columns, (column) => column[k])));
 }
 
 /** Mean brightness of CELLS x CELLS cells of the middle, with mean 0 and length 1. */
@@ -43,29 +46,4 @@ export function describe({ data, width }) {
   const centred = levels.map((value) => value - mean);
   const length = Math.sqrt(dot(centred, centred)) || 1;
   return centred.map((value) => value / length);
-}
-
-/**
- * Ridge regression of features on u.
- * @param {Float64Array[]} inputs [N, size]
- * @param {Float64Array[]} features [N, K]
- * @returns {Float64Array[]} the map [K, size], scaled so that a random step of length 1 changes the features by
- *   a length of 1 on average.
- */
-function regress(inputs, features) {
-  const size = inputs[0].length, kinds = features[0].length;
-  const gram = diagonal(size, RIDGE * inputs.length);
-  for (const input of inputs) addOuter(gram, input, 1);
-  const means = Float64Array.from({ length: kinds }, (_, k) => features.reduce((sum, row) => sum + row[k], 0) / features.length);
-  const sides = Array.from({ length: kinds }, (_, k) => {
-    const side = new Float64Array(size);
-    inputs.forEach((input, n) => {
-      const weight = features[n][k] - means[k];
-      for (let i = 0; i < size; i++) side[i] += weight * input[i];
-    });
-    return side;
-  });
-  const map = solve(gram, sides);
-  const scale = Math.sqrt(size / map.reduce((sum, line) => sum + dot(line, line), 0));
-  return map.map((line) => line.map((value) => scale * value));
 }

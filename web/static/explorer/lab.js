@@ -42,7 +42,7 @@ export class Lab {
 
   /** The vector of a face with its edits. */
   vector(face) {
-    return moveBy(this.baseVector(face.base), this.directions.step(face.shift, face.locks, this.size));
+    return moveBy(this.baseVector(face.base), this.directions.step(face.shift, face.locks, this.size, face.base));
   }
 
   /** The vector of a face in the Gaussian coordinate. */

@@ -56,8 +56,8 @@ export function setUpSliders(lab) {
     }
     identity.setAttribute("aria-pressed", String(locks.includes("identity")));
     // The lock may also come from the address, a saved picture, or a slot.
-    const isLocked = [state.face, ...state.slots].some((face) => face?.locks.includes("identity"));
-    if (isLocked && !directions.identity && !identity.disabled) measureIdentity(lab, identity);
+    const locked = [state.face, ...state.slots].find((face) => face?.locks.includes("identity") && !directions.hasIdentity(face.base));
+    if (locked && !identity.disabled) measureIdentity(lab, identity, locked.base);
     pose.setAttribute("aria-pressed", String(locks.includes("pose")));
   });
 }
@@ -124,11 +124,11 @@ function lockIdentity(store) {
   }
 }
 
-/** Measure what the lock of identity needs, then draw the faces again. */
-async function measureIdentity(lab, button) {
+/** Measure what the lock of identity needs of a face, then draw the faces again. */
+async function measureIdentity(lab, button, base) {
   const { textContent } = button;
   button.disabled = true;
-  await learnIdentity(lab, (share) => { button.textContent = `looking at faces … ${Math.round(100 * share)}%`; });
+  await learnIdentity(lab, base, (share) => { button.textContent = `looking at the face … ${Math.round(100 * share)}%`; });
   Object.assign(button, { disabled: false, textContent });
   lab.store.refresh();
 }
