@@ -127,8 +127,16 @@ def test_the_keyboard_is_enough(page):
     assert state(page)["face"]["base"] == "1.9"
     page.keyboard.press("3")
     assert state(page)["slots"][2]["base"] == "1.9"
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
     page.keyboard.press("k")
-    assert state(page)["slots"][0]["base"] == "1.9"
+    assert state(page)["slots"][0]["base"] == "1.10"
+    page.keyboard.press("?")
+    assert page.is_visible("#help")
+    page.keyboard.press("n")  # keys belong to the dialog now
+    page.keyboard.press("Escape")
+    assert page.is_hidden("#help")
+    assert page.input_value("#seed") == "1"
     page.focus('input[aria-label="smile"]')
     page.keyboard.press("ArrowRight")
     assert state(page)["face"]["shift"]["smile"] == pytest.approx(0.05)

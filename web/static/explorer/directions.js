@@ -7,7 +7,7 @@ const POSE = /^(yaw|pitch|roll|tilt|pose|turn|turned|turns|head_turn|left|right|
 const HARD = 1e4;
 /** How much a change of identity counts beside the length of the step, which counts 1. With much more, the steps
  * become so long that faces change in other ways; see docs/explorer.md. */
-const IDENTITY = 7;
+const IDENTITY = 4;
 const MAX_IDENTITIES = 50;
 
 /**

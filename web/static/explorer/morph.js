@@ -25,7 +25,7 @@ export function setUpMorph(lab) {
   const edit = element("button", { type: "button", textContent: "Edit this face" });
   panel.append(hint, canvas, place,
     element("div", { className: "row" }, play, element("label", { className: "row" }, loop, "back to the first"),
-      element("label", { className: "row" }, seconds, "s a face")),
+      element("label", { className: "row" }, seconds, "seconds a face")),
     element("div", { className: "row" }, gif, video, edit), progress);
   const type = videoType();
   video.textContent = type ? `Save ${type.suffix.toUpperCase()}` : "Save MP4";

@@ -72,9 +72,9 @@ function takeSource(answer) {
   Object.assign(find("threshold"), { min: cosine ? -0.2 : 0, max: 1 });
   if (another) setThreshold(source.threshold);
   else setThreshold(threshold);
-  find("source-note").textContent = source.calibrated
-    ? ""
-    : `Not calibrated, so the bars are a rough guide: recognize.py calibrate${cosine ? "" : " --classes"} measures what they need.`;
+  const who = source.kind === "people" ? "People whom you enroll here, by a click on a face." : "Those whom the network was trained on.";
+  const rough = `The bars are a rough guide before recognize.py calibrate${cosine ? "" : " --classes"} has measured what they need.`;
+  find("source-note").textContent = source.calibrated ? who : `${who} ${rough}`;
   find("people-panel").hidden = source.kind !== "people";
   showPeople();
 }
