@@ -94,6 +94,11 @@ def test_a_dropped_photo_becomes_a_face_with_before_and_after(visit, tiny_run, m
     # The stand-in's crop of the photo is the fitted face itself.
     expected = generator.images(z[None])[0].transpose(1, 2, 0)
     assert np.array_equal(np.reshape(shown, (32, 32, 4))[..., :3], expected)
+    assert visit.page.inner_text("#face-name") == "photo"
+    visit.page.click(tile(3))
+    assert visit.page.inner_text("#face-name") == "no. 3"
+    visit.page.click("#undo")
+    assert visit.page.inner_text("#face-name") == "photo"
     monkeypatch.setattr("web.photo_faces.MAX_PIXELS", 10)
     drop_file(visit.page, photo.getvalue(), "me.png")
     visit.page.wait_for_selector(".message.bad:has-text('cannot be used')")

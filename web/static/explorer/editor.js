@@ -22,7 +22,7 @@ export function setUpEditor(lab) {
   store.observe((state, previous) => {
     if (directionsChanged() || state.face !== previous.face) show(lab, canvas);
     if (state.face.base !== previous?.face.base) {
-      lab.picture(faceOf(state.face.base), { purpose: "before", urgency: 1 }).then((picture) => paint(before, lab.original?.base === state.face.base ? lab.original.picture : picture));
+      lab.picture(faceOf(state.face.base), { purpose: "before", urgency: 1 }).then((picture) => paint(before, lab.photos.get(state.face.base) ?? picture));
     }
     byId("face-name").textContent = nameOf(lab, state.face);
     byId("reset").disabled = !Object.values(state.face.shift).some(Boolean) && !state.face.locks.length;
@@ -52,8 +52,8 @@ export function setUpEditor(lab) {
 }
 
 /** Where a face comes from, in words. */
-function nameOf({ original }, { base }) {
-  if (base.startsWith("v")) return base === original?.base ? "photo" : "mix";
+function nameOf({ photos }, { base }) {
+  if (base.startsWith("v")) return photos.has(base) ? "photo" : "not of a wall";
   return `no. ${base.split(".")[1]}`;
 }
 

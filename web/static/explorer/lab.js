@@ -9,6 +9,8 @@ const REMEMBERED_WALLS = 20;
 
 /** The generator, the directions and the state of a page. */
 export class Lab {
+  /** @type {Map<string, ImageData>} the crops of photos by the bases of their faces. */
+  photos = new Map();
   #walls = new Map();
 
   /**

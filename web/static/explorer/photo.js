@@ -4,6 +4,8 @@ import { element, request } from "../shared/shell.js";
 import { ask, complain } from "./server.js";
 import { paint } from "./tiles.js";
 
+const REMEMBERED_PHOTOS = 20;
+
 /** @param {import("./lab.js").Lab} lab */
 export async function setUpPhoto(lab) {
   const { available } = await request("/api/explorer/photo");
@@ -28,9 +30,10 @@ export async function setUpPhoto(lab) {
       const { z, image, note } = await ask(lab, "/api/explorer/photo", file);
       clearInterval(watch);
       if (mine !== number) return;
-      lab.original = { base: `v${z}`, picture: await pixelsOf(image, lab.side) };
+      if (lab.photos.size >= REMEMBERED_PHOTOS) lab.photos.delete(lab.photos.keys().next().value);
+      lab.photos.set(`v${z}`, await pixelsOf(image, lab.side));
       lab.store.change({ face: { base: `v${z}`, shift: {}, locks: [] } });
-      paint(document.getElementById("before"), lab.original.picture);
+      paint(document.getElementById("before"), lab.photos.get(`v${z}`));
       lab.compare(true);
       status.textContent = note ?? "";
     } catch (error) {
