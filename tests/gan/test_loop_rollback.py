@@ -116,8 +116,8 @@ def test_trouble_raises_an_alarm_and_rolls_the_training_back(
     tmp_path, trouble, changes, message, has_warning
 ):
     # The learning rate is high enough for D to win over a frozen G within few steps.
-    outcome, loop = run_loop(troubled(trouble, steps=44, learning_rate=1e-3, **changes), tmp_path)
-    assert (outcome.step, loop.rollback.times) == (44, 1)
+    outcome, loop = run_loop(troubled(trouble, steps=64, learning_rate=1e-3, **changes), tmp_path)
+    assert (outcome.step, loop.rollback.times) == (64, 1)
     log = events(tmp_path)
     order = [log.index(f"alarm: {message}" if message[0] != "N" else message), log.index("returning to step")]
     if has_warning:
@@ -167,7 +167,7 @@ def test_a_rollback_returns_to_the_best_checkpoint_if_no_other_is_old_enough(tmp
             save_as_best(tmp_path / "checkpoints" / "step_000008.pt")
         remove_gradient(trainer)
 
-    outcome, loop = run_loop(troubled(trouble, steps=44, learning_rate=1e-3, keep=1), tmp_path)
+    outcome, loop = run_loop(troubled(trouble, steps=64, learning_rate=1e-3, keep=1), tmp_path)
     assert (outcome.step, loop.rollback.times, loop.rollback.from_step) == (44, 1, 8)
     assert saved_steps(tmp_path) == [44]
     assert load(best_path(tmp_path))["step"] == 8
@@ -229,6 +229,6 @@ def test_a_kill_after_a_rollback_does_not_repeat_it(tmp_path, at, returned_to):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_healthy_trainings_raise_no_alarm(tmp_path, seed):
-    _, loop = run_loop(troubled(lambda _: None, steps=44, learning_rate=1e-3, seed=seed), tmp_path)
+    _, loop = run_loop(troubled(lambda _: None, steps=64, learning_rate=1e-3, seed=seed), tmp_path)
     assert loop.rollback.times == 0
     assert not (tmp_path / "events.txt").exists()
