@@ -71,6 +71,15 @@ class LoadedGenerator:
         return self.checkpoint == best_path(self.run)
 
     @property
+    def stamp(self) -> str:
+        """What the names of result files begin with: the step, `raw` for such weights, and a file's digest.
+
+        The digest, because all generator files of one name share a folder for their results.
+        """
+        parts = [f"step_{self.step:06d}", *["raw"] * (self.weights == "raw")]
+        return "-".join([*parts, *([self.digest[:8]] if self.is_file else [])])
+
+    @property
     def seed(self) -> int:
         """The run's seed, from which the latent vectors of its sample grids are drawn."""
         return self.settings.seed

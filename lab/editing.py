@@ -188,4 +188,4 @@ def _path(generator: LoadedGenerator, photo: Photo, words: Sequence[str]) -> Pat
     edit = "-".join(words).replace("=", "_") or "fitted"
     if len(edit) > 80:
         edit = hashlib.sha256(edit.encode()).hexdigest()[:12]
-    return generator.run / FOLDER / f"step_{generator.step:06d}-{stem}-{photo.digest}-{edit}.png"
+    return generator.run / FOLDER / f"{generator.stamp}-{stem}-{photo.digest}-{edit}.png"

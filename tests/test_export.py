@@ -110,3 +110,16 @@ def test_a_file_does_not_resume_a_training(run, tmp_path):
     code, _, error = call("train_gan.py", "--init-from", file)
     assert code == 2
     assert "is a file: this needs a run, which is a folder" in error
+
+
+def test_pictures_of_two_files_of_one_name_do_not_replace_each_other(run, tmp_path):
+    pictures = []
+    for folder, flags in (("averaged", ()), ("raw", ("--raw",)), ("copy", ())):
+        (tmp_path / folder).mkdir()
+        export(run, tmp_path / folder / "faces.safetensors", *flags)
+        _, lines, _ = sample(tmp_path / folder / "faces.safetensors", "--output", tmp_path / "out")
+        pictures.append(Path(lines[-1]))
+    averaged, raw, copy = pictures
+    assert averaged == copy
+    assert averaged.parent == raw.parent
+    assert not np.array_equal(load_png(averaged), load_png(raw))

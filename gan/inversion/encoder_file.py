@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import safetensors.torch
@@ -17,17 +18,20 @@ from gan.inversion.encoder import Encoder
 
 FORMAT = "face-lab encoder 1"
 FILE_NAME = "encoder.safetensors"
+KEPT = 4
+"""Encoders in a run's folder, which has as many generators as checkpoints, averaged and raw; beyond, the
+oldest is deleted."""
 DAMAGED = "is damaged: delete it, and it is made again"
 
 
 def encoder_path(generator: LoadedGenerator) -> Path:
-    """Where a generator's encoder is kept: in the run's folder, or beside an exported file.
+    """Where a generator's encoder is kept: in the run's folder, named by its digest, or beside an exported file.
 
     That of the generator that comes with the project is kept in the folder of its pictures.
     """
     if generator.is_file and generator.checkpoint != pretrained.FILE:
         return generator.checkpoint.with_suffix(f".{FILE_NAME}")
-    return generator.run / FILE_NAME
+    return generator.run / _name_in_run(generator.digest)
 
 
 def save_encoder(encoder: Encoder, generator: LoadedGenerator) -> Path:
@@ -37,6 +41,8 @@ def save_encoder(encoder: Encoder, generator: LoadedGenerator) -> Path:
     metadata = {"format": FORMAT, "generator": generator.digest}
     with report_write_errors(path), atomic_write(path) as temporary:
         temporary.write_bytes(safetensors.torch.save(tensors, metadata))
+    if path.parent == generator.run:
+        _remove_oldest(generator.run)
     return path
 
 
@@ -62,3 +68,15 @@ def load_encoder(generator: LoadedGenerator) -> Encoder | None:
         raise UserError(f"{path} {DAMAGED}") from None
     device = next(generator.network.parameters()).device
     return encoder.to(device, memory_format=torch.channels_last).eval()
+
+
+def _name_in_run(digest: str) -> str:
+    return f"encoder-{digest}.safetensors"
+
+
+def _remove_oldest(run: Path) -> None:
+    """Delete encoders of a run beyond the `KEPT` newest: they can be trained again."""
+    with contextlib.suppress(OSError):
+        files = sorted(run.glob(_name_in_run("[0-9a-f]" * 16)), key=lambda file: file.stat().st_mtime_ns)
+        for file in files[:-KEPT]:
+            file.unlink(missing_ok=True)

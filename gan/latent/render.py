@@ -340,10 +340,9 @@ def _text(generator: LoadedGenerator, text: dict[str, object]) -> dict[str, obje
 
 
 def _path(generator: LoadedGenerator, folder: str, *parts: str, scale: float, suffix: str = ".png") -> Path:
-    """A file in a folder of the run, named after the step, the parts and the scale."""
+    """A file in a folder of the run, named after the generator, the parts and the scale."""
     parts = (*parts, *[f"x{scale:g}"] * (scale != 1))
-    weights = ["raw"] if generator.weights == "raw" else []
-    name = "-".join([f"step_{generator.step:06d}", *weights, *map(_to_file_name, parts)])
+    name = "-".join([generator.stamp, *map(_to_file_name, parts)])
     return generator.run / folder / f"{name}{suffix}"
 
 

@@ -58,6 +58,8 @@ class Conditions:
     step: int
     weights: str
     """`ema` or `raw`."""
+    generator: str
+    """Digest of these weights: another file may have the same name, run and step."""
     image_size: int
     """Side in pixels."""
     images: int
@@ -102,6 +104,7 @@ def conditions_of(
         checkpoint=generator.checkpoint.name,
         step=generator.step,
         weights=generator.weights,
+        generator=generator.digest,
         image_size=generator.image_size,
         images=count,
         k=k,

@@ -1,9 +1,11 @@
 import math
+import os
 
 import numpy as np
 import pytest
 import torch
 
+from gan.inversion import encoder_file
 from gan.inversion.coordinates import to_u, to_z
 from gan.inversion.distance import Distance
 from gan.inversion.encoder import train_encoder
@@ -116,6 +118,16 @@ def test_an_encoder_is_kept_beside_its_generator_and_belongs_to_it(generator, en
     encoder_path(mine).write_bytes(b"damaged")
     with pytest.raises(Exception, match="delete it"):
         load_encoder(mine)
+
+
+def test_encoders_of_several_checkpoints_of_a_run_do_not_replace_each_other(encoder, tmp_path, monkeypatch):
+    monkeypatch.setattr(encoder_file, "KEPT", 2)
+    generators = [small_generator(tmp_path / "run", seed=seed) for seed in range(3)]
+    for age, generator in enumerate(generators):
+        os.utime(save_encoder(encoder, generator), (age, age))
+        if age == 1:
+            assert load_encoder(generators[0]) is not None
+    assert [load_encoder(generator) is None for generator in generators] == [True, False, False]
 
 
 def test_random_features_are_differentiable_and_see_differences(generator):

@@ -11,6 +11,7 @@ from PIL import Image
 
 from engine.errors import UserError
 from engine.png import load_png, read_text
+from gan.generator import LoadedGenerator
 from gan.latent import render
 from gan.latent.arithmetic import parse_expression
 from gan.latent.render import (
@@ -36,6 +37,8 @@ class FakeGenerator:
     weights: str = "ema"
     latent_size: int = SIZE
     image_size: int = SIDE
+    is_file = False
+    stamp = LoadedGenerator.stamp
 
     def images(self, z):
         z = np.asarray(z, np.float32)

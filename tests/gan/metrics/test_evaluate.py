@@ -195,7 +195,8 @@ def test_the_distance_in_inception_features_is_the_fid():
 
 class TestReport:
     CONDITIONS = Conditions(
-        run="0007-faces-32px", checkpoint="best.pt", step=1500, weights="ema", image_size=SIZE, images=40,
+        run="0007-faces-32px", checkpoint="best.pt", step=1500, weights="ema",
+        generator="0b1c", image_size=SIZE, images=40,
         k=3, seeds=(0, 1), real="/photos", real_digest="d1ce", real_images=120, only_held_out=False,
         trained_on=80, held_out=40, copying="searched in 80 training images, against 40 held-out images",
         resizer="resized by Lanczos, antialiased", spaces=(FeatureSpaceInfo("plain", "0a1b", 48),),
