@@ -12,6 +12,7 @@ one from faces that you choose by their numbers in the grid of sample.py.
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
@@ -23,7 +24,7 @@ from engine.errors import UserError, run_script
 from engine.runs import find_run_or_checkpoint, report_write_errors
 from engine.settings import Device, Groups, at_least
 from gan import pretrained
-from gan.latent.directions import Directions, check_name, find, path_of
+from gan.latent.directions import Directions, check_new_name, find, path_of
 from gan.options import MAX_FACES, GeneratorArguments
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ class DirectionArguments(GeneratorArguments):
                 "--plus, --minus and --name go together: give faces that have it, and some that do not"
             )
         if self.name is not None:
-            check_name(self.name)
+            check_new_name(self.name)
         if both := sorted({*self.plus} & {*self.minus}):
             raise UserError(f"--plus and --minus both contain face {both[0]}")
         if self.plus and (self.by or self.landmarks):
@@ -232,6 +233,7 @@ def from_scores(arguments: DirectionArguments, generator: LoadedGenerator, known
 def from_tiles(arguments: DirectionArguments, generator: LoadedGenerator, known: Directions) -> Directions:
     """Find the direction from the faces of --minus to those of --plus, and print how good it is."""
     from gan.latent.vectors import draw, load_latents
+    from lab.direction_report import doubts_of_choice
     from lab.direction_search import from_choice
 
     numbers = [*arguments.plus, *arguments.minus]
@@ -254,6 +256,8 @@ def from_tiles(arguments: DirectionArguments, generator: LoadedGenerator, known:
         else ""
     )
     print(f"{arguments.name}, by {len(numbers)} faces{right}{similar}")
+    for doubt in doubts_of_choice(direction):
+        print(doubt, file=sys.stderr)
     return known.with_directions({arguments.name: direction})
 
 

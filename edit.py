@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from tyro.conf import Positional, Suppress, arg
 
-from engine.cli import parse
+from engine.cli import closest, parse
 from engine.errors import UserError, run_script
+from engine.output import one_line
 from engine.progress import ProgressBar
 from engine.runs import find_run
 from engine.settings import Device, Groups, Patterns
@@ -117,6 +118,9 @@ class EditArguments(GeneratorArguments, PictureArguments):
         return True
 
 
+OPTIONS = (*(field.name for field in fields(EditArguments)), "help")
+
+
 def main() -> int:
     """Parse the command line, fit and edit the photos, and print where the pictures are."""
     arguments, inputs = parse(EditArguments, with_shifts(sys.argv[1:]), description=__doc__).split()
@@ -130,6 +134,7 @@ def main() -> int:
     generator = arguments.load_generator(arguments.device)
     strengths = parse_strengths(arguments.shift)
     directions = _directions(generator, strengths, tuning=arguments.tune is not None)
+    check_directions(directions, strengths, sys.argv[1:])
     recognizer = _recognizer(arguments)
     from lab.editing import edit_photos, fit_photos
     from lab.fitting import PhotoFitter
@@ -142,7 +147,7 @@ def main() -> int:
         progress=EncoderProgress(generator),
     )
     for note in [*fitter.finder.notes, *photos.excluded.lines()]:
-        print(f"note: {note}", file=sys.stderr)
+        print(one_line(f"note: {note}"), file=sys.stderr)
     problems = [f"{name}: {reason}" for name, reason in photos.skipped]
     fitted = fit_photos(fitter, photos.files, problems)
     if arguments.tune is not None:
@@ -163,23 +168,22 @@ def main() -> int:
             scale=arguments.scale,
             file=arguments.picture_file([".png"]),
         )
-        print("\n".join(report.lines), flush=True)
+        print("\n".join(map(one_line, report.lines)), flush=True)
         done += 1
     for problem in problems:
-        print(f"{'left out' if done else 'error'}: {problem}", file=sys.stderr)
+        print(one_line(f"{'left out' if done else 'error'}: {problem}"), file=sys.stderr)
     return 0 if done else 2
 
 
 def with_shifts(words: Sequence[str]) -> list[str]:
     """Write `--smile 2` as `--shift smile=2`, where --smile is no option and 2 a number."""
-    options = {f"{negation}{field.name}" for field in fields(EditArguments) for negation in ("", "no_")}
     written: list[str] = []
     rest = list(words)
     while rest:
         word = rest.pop(0)
         flag, equals, value = word.partition("=")
         name = flag.removeprefix("--").replace("-", "_")
-        if flag.startswith("--") and name.isidentifier() and name not in options:
+        if flag.startswith("--") and name.isidentifier() and name.removeprefix("no_") not in OPTIONS:
             number = value if equals else next(iter(rest), "")
             if NUMBER.fullmatch(number):
                 del rest[: not equals]
@@ -187,6 +191,28 @@ def with_shifts(words: Sequence[str]) -> list[str]:
                 continue
         written.append(word)
     return written
+
+
+def check_directions(directions: Directions, names: Collection[str], words: Sequence[str]) -> None:
+    """Check that directions exist.
+
+    Args:
+        directions: those of the generator.
+        names: of the directions of the edit.
+        words: the command line, in which --smile 2 may be a direction, or an option that is misspelt.
+
+    Raises:
+        UserError: a direction does not exist; the message has those that do, and an option that may be meant.
+    """
+    options = [f"--{name.replace('_', '-')}" for name in OPTIONS if name not in ("run", "paths")]
+    for word in words:
+        flag = word.partition("=")[0].replace("_", "-")
+        name = flag.removeprefix("--").replace("-", "_")
+        if flag.startswith("--") and name in names and name not in directions.names:
+            meant = closest(flag, options)
+            hint = f" (did you mean {meant}?)" if meant else ""
+            raise UserError(f"{flag} is no option{hint} and no direction: {directions.listing()}")
+    directions.check(tuple(names))
 
 
 class EncoderProgress:
@@ -223,7 +249,7 @@ def _directions(generator: LoadedGenerator, names: Collection[str], *, tuning: b
     """The generator's directions, if they are needed: for an edit, or to store them in a tuned copy.
 
     Raises:
-        UserError: one of the names does not exist, or the directions cannot be loaded.
+        UserError: the directions cannot be loaded.
     """
     directions = Directions(generator.digest)
     if names or tuning:
@@ -233,7 +259,6 @@ def _directions(generator: LoadedGenerator, names: Collection[str], *, tuning: b
             if names:
                 raise
             print(f"note: the copy gets no directions: {error}", file=sys.stderr)
-    directions.check(tuple(names))
     return directions
 
 

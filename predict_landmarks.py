@@ -15,6 +15,7 @@ from tyro.conf import Positional, arg
 
 from engine.cli import parse
 from engine.errors import UserError, run_script
+from engine.output import one_line
 from engine.settings import Device, Groups, Patterns
 
 
@@ -85,9 +86,9 @@ def main() -> None:
         f"{points_outside:,} points of {faces_outside:,} faces are outside their photo"
     )
     for line in photos.excluded.lines():
-        print(line)
+        print(one_line(line))
     for name, reason in result.skipped:
-        print(f"left out: {name}: {reason}")
+        print(one_line(f"left out: {name}: {reason}"))
     print(arguments.output)
 
 

@@ -147,9 +147,15 @@ def _meant(name: str, grouped: GroupedOptions, options: Any) -> str:
 
 
 def _did_you_mean(word: str, words: Sequence[str]) -> str:
+    close = closest(word, words)
+    return f": did you mean {close}?" if close else ""
+
+
+def closest(word: str, words: Sequence[str]) -> str | None:
+    """The word that `word` is the beginning of, or else is most like; None if it is like none of them."""
     beginning_alike = [one for one in words if one.startswith(word)]
     close = beginning_alike or difflib.get_close_matches(word.lower(), words, n=1, cutoff=0.75)
-    return f": did you mean {close[0]}?" if close else ""
+    return close[0] if close else None
 
 
 def _join_repeated(arguments: Sequence[str], several: Collection[str]) -> list[str]:

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from engine.output import protect_output
+from engine.output import one_line, protect_output
 
 OUT_OF_MEMORY = "not enough memory: request fewer or smaller images, or --device cpu if a GPU is full"
 
@@ -52,7 +52,7 @@ def run_script(main: Callable[[], int | None]) -> None:
             raise
         message = str(error) if isinstance(error, UserError) else OUT_OF_MEMORY
         if os.environ.get("RANK", "0") == "0":
-            print(f"error: {' '.join(message.split())}", file=sys.stderr)
+            print(f"error: {one_line(' '.join(message.split()))}", file=sys.stderr)
         else:
             time.sleep(1)  # torchrun ends all processes once one has ended: let rank 0 print first
         code = 2

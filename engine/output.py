@@ -8,12 +8,15 @@ import io
 import os
 import select
 import sys
+import unicodedata
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 _CLOSED_PIPE = (errno.EPIPE, errno.EINVAL)
 """Error numbers of a pipe whose reader is gone, the second on Windows."""
+_CONTROL = ("Cc", "Cs", "Zl", "Zp")
+"""Categories of Unicode: control characters, undecodable bytes, and separators of lines and paragraphs."""
 
 
 def protect_output() -> None:
@@ -25,6 +28,17 @@ def protect_output() -> None:
     sys.stderr = _protect(sys.stderr, lambda error: None)
     # Not to sys.stderr as it is then: `engine.cli.parse` redirects it.
     sys.stdout = _protect(sys.stdout, partial(_report, sys.stderr))
+
+
+def one_line(text: str) -> str:
+    """The text with control characters and line breaks written as escapes.
+
+    The name of a file may contain any; printed as they are, they would break the line or act on the terminal.
+    """
+    return "".join(
+        char.encode("unicode_escape").decode() if unicodedata.category(char) in _CONTROL else char
+        for char in text
+    )
 
 
 def _protect(stream: io.TextIOBase | None, report: Callable[[OSError], None]) -> io.TextIOBase:

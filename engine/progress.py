@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from tqdm import tqdm
@@ -39,6 +41,16 @@ class ProgressBar(tqdm):
         if self.is_log and not self.disable:
             self._last_line = time.monotonic()
             print(str(self), file=self.fp, flush=True)
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """In this block, time passes that the estimates of the remaining time leave out."""
+        start = time.time()
+        yield
+        if not self.disable:
+            passed = time.time() - start
+            self.start_t += passed
+            self.last_print_t += passed
 
     def refresh(self, *arguments: Any, **options: Any) -> bool | None:
         """Draw the bar again, or write a line if it is time for one."""

@@ -24,6 +24,10 @@ MIN_SIDE = 64
 """Smaller images are enlarged for the sheet."""
 MIN_AGREEMENT = 0.5
 """Of two scorers, below which neither is believed."""
+FEW_FACES = 10
+"""Chosen faces below which their direction is mostly chance; see docs/directions.md."""
+MIN_HELD_OUT = 0.7
+"""Share of the chosen faces on the right side, of which 0.5 is chance."""
 
 COLUMNS = (
     ("effect", "effect", "{:+.2f}"),
@@ -60,6 +64,22 @@ def doubts(directions: Mapping[str, Direction]) -> list[str]:
         f"{', '.join(doubtful)}: the two scorers correlate by less than {MIN_AGREEMENT}, so at least one "
         "sees something else, and the scores mean little; train the networks longer"
     ]
+
+
+def doubts_of_choice(direction: Direction) -> list[str]:
+    """A line for a direction that its chosen faces do not fix (`from_choice`), if it is one."""
+    faces, right = direction.scores["faces"], direction.scores["held_out"]
+    if faces < FEW_FACES:
+        return [
+            f"warning: {faces} faces do not fix a direction: it is mostly chance; choose at least "
+            f"{FEW_FACES}, better 20, half of them for --minus"
+        ]
+    if right is not None and right < MIN_HELD_OUT:
+        return [
+            f"warning: the faces hardly agree on a direction: {right:.0%} on the right side, where chance is "
+            "50%; choose more, or clearer ones"
+        ]
+    return []
 
 
 def save_sheet(generator: LoadedGenerator, directions: Directions, path: Path) -> None:

@@ -101,6 +101,9 @@ def fit_photos(
                 problems.append(f"{path}: {unusable}")
                 shown.update()
             if sum(len(faces) for _, _, faces, _ in waiting) >= GROUP or number == len(paths) - 1:
+                if waiting:
+                    with shown.paused():
+                        fitter.prepare()
                 fitted = fitter.fit_faces([face for _, _, faces, _ in waiting for face in faces])
                 for path_fitted, digest, faces, count in waiting:
                     yield Photo(path_fitted, digest, fitted[: len(faces)], count)

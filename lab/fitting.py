@@ -90,6 +90,10 @@ class PhotoFitter:
         encoder = prepared_encoder(self._generator, self._progress) if self._encoder else None
         return Inverter(self._generator, encoder)
 
+    def prepare(self) -> None:
+        """Load or train the encoder, which otherwise happens when the first face is fitted."""
+        _ = self._inverter
+
     def fit(self, photo: NDArray[np.uint8], *, progress: Progress = lambda _: None) -> list[FittedFace]:
         """Fit all faces of a photo, uint8 [3, H, W], upright; none if it has none.
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from faces.landmarks.predictor import Predictor
 from faces.recognition.recognizer import Recognizer
-from gan.latent.directions import check_name, to_name
+from gan.latent.directions import check_new_name, to_name
 from images.tiles import to_luma
 from lab.landmark_attributes import landmark_attributes, names_of
 
@@ -176,7 +176,7 @@ def classifier_scorer(recognizer: Recognizer, name: str | None = None) -> Scorer
         names = tuple(to_name(f"{column}_{one}" if column else one) for one in classes)
         columns, signs = list(range(len(classes))), 1.0
     for one in names:
-        check_name(one)
+        check_new_name(one)
 
     def score(images: Images) -> Scores:
         chances = recognizer.probabilities(images)[:, columns].astype(np.float64)

@@ -116,6 +116,16 @@ def test_faces_that_one_chooses(plain):
     assert Directions.of(load_generator(plain)).names == ()
 
 
+def test_it_is_said_when_the_chosen_faces_fix_nothing(plain):
+    z = draw(64, 100, load_generator(plain).seed)
+    order = np.argsort(z[:, 0]).tolist()
+    few = find(plain, "--plus", 1, "--minus", 2, "--name", "few")
+    assert "warning: 2 faces do not fix a direction: it is mostly chance" in few.error
+    # Both sets have faces of either kind.
+    mixed = find(plain, "--plus", *order[::8], "--minus", *order[1::8], "--name", "mixed")
+    assert "warning: the faces hardly agree on a direction" in mixed.error
+
+
 def test_sample_shifts_faces(plain):
     generator = load_generator(plain)
     lines = succeed("sample.py", plain, "--count", 4, "--shift", "smile=2", "glasses=-1").lines
@@ -218,6 +228,14 @@ def test_stale_directions_are_kept_as_a_copy(plain):
             "directions.py",
             ("--plus", 1, "--minus", 2, "--name", "a b"),
             "'a b' is not a valid direction name",
+        ),
+        *(
+            (
+                "directions.py",
+                ("--plus", 1, "--minus", 2, "--name", name),
+                f"a direction cannot be named {name}: edit.py or --keep reads",
+            )
+            for name in ("scale", "no_encoder", "identity")
         ),
         ("directions.py", ("--plus", -1, "--minus", 2, "--name", "a"), "there is no face -1"),
         ("directions.py", ("--remove", "grin"), "no direction grin"),

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from edit import with_shifts
+from edit import OPTIONS, with_shifts
 from engine.png import load_png, read_text, save_png, to_pillow
 from gan.export.generator_file import load_generator_file, save_generator
 from gan.inversion import encoder as encoder_module
 from gan.inversion.inversion import Effort
-from gan.latent.directions import Direction, Directions, path_of
+from gan.latent.directions import RESERVED_NAMES, Direction, Directions, path_of
 from gan.latent.gaussian import to_gaussian
 from gan.latent.vectors import draw
 from lab import fitting
@@ -92,6 +92,10 @@ def test_a_direction_can_be_written_as_an_option(words, written):
     assert with_shifts(words.split()) == written.split()
 
 
+def test_no_direction_can_have_the_name_of_an_option():
+    assert {*OPTIONS, "identity", "none"} == RESERVED_NAMES
+
+
 def test_an_option_moves_a_face_like_a_shift(file, own):
     edit(file, own, *WHOLE, "--smile", -1.5, "--file", "option.png")
     edit(file, own, *WHOLE, "--shift", "smile=-1.5", "--file", "shift.png")
@@ -107,7 +111,7 @@ def test_faces_in_photos_of_a_folder_and_bad_ones_among_them(file):
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = 6  # stored turned by a quarter
     one.transpose(Image.Transpose.ROTATE_90).save(folder / "turned.jpg", exif=exif)
-    (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff" + bytes(50))
+    (folder / "bro\nken\x1b.jpg").write_bytes(b"\xff\xd8\xff" + bytes(50))
     save_png(folder / "nobody.png", np.full((3, 90, 90), 200, np.uint8))
     code, lines, error = edit(file, folder, "--device", "cpu", "--fit", "fast")
     assert code == 0
@@ -115,6 +119,7 @@ def test_faces_in_photos_of_a_folder_and_bad_ones_among_them(file):
     assert "2 faces" in next(line for line in lines if "two faces" in line)
     assert "turned.jpg: a face" in next(line for line in lines if "turned" in line)
     assert error.count("left out:") == 2
+    assert "bro\\nken\\x1b.jpg: " in error
     assert "nobody.png: no face found" in error
     pictures = sorted(Path("outputs/exported/small/edits").glob("*.png"))
     assert len(pictures) == 2
@@ -222,6 +227,11 @@ def test_faces_beyond_the_maximum_are_said_to_be_left_out(file, monkeypatch):
             ("own.png", "--shift", "grin=1"),
             "no direction grin; the directions of this generator are smile, glasses",
         ),
+        (
+            ("own.png", "--scael", "2"),
+            "--scael is no option (did you mean --scale?) and no direction: the directions of this generator",
+        ),
+        (("own.png", "--grin=1"), "--grin is no option and no direction: the directions of this generator"),
         (("own.png", "--shift", "smile"), "'smile' is not NAME=STRENGTH"),
         (("missing.png",), "no photo or folder missing.png"),
         ((), "no photo is given"),

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from engine.errors import UserError
+from engine.output import one_line
 from engine.setup import Plan, Task, check_data
 from engine.setup import make_plan as make_task_plan
 from engine.worker_pool import worker_count
@@ -74,7 +75,10 @@ class LandmarkData:
             f"({self.point_set.name}); {len(held_out):,} faces of "
             f"{len({face_crops.people[row] for row in held_out}):,} people held out; "
             f"{outside:,} points of {faces:,} faces lie outside their image"
-            + "".join(f"\nthe first left out: {name}: {reason}" for name, reason in face_crops.skipped[:1])
+            + "".join(
+                f"\n{one_line(f'the first left out: {name}: {reason}')}"
+                for name, reason in face_crops.skipped[:1]
+            )
             + "".join(f"\n{note}" for note in self.notes)
         )
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from engine.errors import UserError
 from engine.files import atomic_write
 from engine.lock import locked
+from engine.output import one_line
 from engine.png import to_pillow
 from engine.progress import ProgressBar
 from engine.signals import SignalHandler, exit_code
@@ -117,7 +118,7 @@ class Summary:
             )
         if problems := [*self.unreadable.items()]:
             lines.append(f"{len(problems):,} files or folders were left out or not read completely:")
-            lines += [f"  {name}: {problem}" for name, problem in problems[:_MAX_LISTED]]
+            lines += [one_line(f"  {name}: {problem}") for name, problem in problems[:_MAX_LISTED]]
             if len(problems) > _MAX_LISTED:
                 lines.append(f"  and more, in {self.out / MANIFEST}")
         if kept:
@@ -207,8 +208,8 @@ def _prepare(arguments: PrepareArguments, jobs: list[Job], excluded: Excluded) -
     if not exit_code and all(row.verdict == UNREADABLE for row in manifest.rows):
         name, problem = next(iter(summary.unreadable.items()))
         raise UserError(
-            f"none of the {len(summary.unreadable):,} photos and videos in {arguments.photos} can be read; "
-            f"the first is {name}: {problem}; {out / MANIFEST} lists all. Add others and run it again"
+            f"no photo or video in {arguments.photos} can be read, of {len(summary.unreadable):,}; the "
+            f"first: {name}: {problem}; {out / MANIFEST} lists all. Add others and run it again"
         )
     return summary
 

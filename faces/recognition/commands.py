@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from engine.errors import UserError
 from engine.files import is_file
+from engine.output import one_line
 from engine.runs import find_run_or_checkpoint
 from engine.settings import Device
 from faces.photos import list_photos
@@ -66,11 +67,11 @@ class CommandResult:
 
     def show(self) -> int:
         """Print the result and return the exit code."""
-        print("\n".join(self.lines))
+        print("\n".join(map(one_line, self.lines)))
         for note in self.notes:
-            print(f"note: {note}", file=sys.stderr)
+            print(one_line(f"note: {note}"), file=sys.stderr)
         for problem in self.problems:
-            print(f"{'error' if self.failed else 'left out'}: {problem}", file=sys.stderr)
+            print(one_line(f"{'error' if self.failed else 'left out'}: {problem}"), file=sys.stderr)
         return 2 if self.failed else 0
 
 
@@ -102,7 +103,8 @@ def enroll(arguments: EnrollArguments) -> CommandResult:
         except UnusableImageError as unusable:
             problems.append(f"{path}: {unusable}")
     if not faces:
-        raise UserError(f"none of the {len(problems):,} images can be enrolled; the first is {problems[0]}")
+        several = f", of {len(problems):,}; the first" if len(problems) > 1 else ""
+        raise UserError(f"no image can be enrolled{several}: {problems[0]}")
     embeddings = recognizer.embeddings(np.stack([*faces.values()]))
     labelled = dict(zip(map(str, faces), embeddings, strict=True))
     before, after = add_to_gallery(arguments.gallery, recognizer, name, labelled, new)

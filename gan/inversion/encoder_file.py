@@ -25,9 +25,10 @@ DAMAGED = "is damaged: delete it, and it is made again"
 
 
 def encoder_path(generator: LoadedGenerator) -> Path:
-    """Where a generator's encoder is kept: in the run's folder, named by its digest, or beside an exported file.
+    """Where a generator's encoder is kept: in the run's folder, or beside an exported file.
 
-    That of the generator that comes with the project is kept in the folder of its pictures.
+    In a run its name contains the digest of the weights, as a run has several. That of the generator that
+    comes with the project is kept in the folder of its pictures.
     """
     if generator.is_file and generator.checkpoint != pretrained.FILE:
         return generator.checkpoint.with_suffix(f".{FILE_NAME}")

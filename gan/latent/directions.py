@@ -40,6 +40,14 @@ FILE_NAME = "directions.safetensors"
 KEY = "directions"
 """Name of the tensor and of the description in a file, which may be that of a generator."""
 MAX_NAME_LENGTH = 40
+RESERVED_NAMES = frozenset(
+    (
+        *("checkpoint", "classifiers", "device", "encoder", "exclude", "file", "fit", "help", "keep"),
+        *("output", "paths", "raw", "recognizer", "run", "scale", "shift", "tune", "whole_image"),
+        *("identity", "none"),
+    )
+)
+"""Options of edit.py, where a direction is an option too, and the words of directions.py --keep."""
 MAX_STRENGTH = 100.0
 """Far beyond the prior, of which a direction has one value in 15,000 above 4."""
 
@@ -227,6 +235,15 @@ def check_name(name: str) -> None:
         raise UserError(
             f"{name[:MAX_NAME_LENGTH]!r} is not a valid direction name: it must be a letter followed by "
             f"letters, digits or underscores, {MAX_NAME_LENGTH} at most"
+        )
+
+
+def check_new_name(name: str) -> None:
+    """As `check_name`, for a direction that is made: raise `UserError` for `RESERVED_NAMES`, too."""
+    check_name(name)
+    if name.removeprefix("no_") in RESERVED_NAMES:
+        raise UserError(
+            f"a direction cannot be named {name}: edit.py or --keep reads that word as something else"
         )
 
 

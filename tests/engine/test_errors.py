@@ -21,6 +21,14 @@ def test_a_user_error_is_one_line_and_code_2(capsys):
     assert output.out == ""
 
 
+def test_a_file_name_does_not_control_the_terminal(capsys):
+    def main():
+        raise UserError("no photo or folder a\x1b[2J\udcff\u2028b 顔.jpg")
+
+    exit_code_of(main)
+    assert capsys.readouterr().err == "error: no photo or folder a\\x1b[2J\\udcff b 顔.jpg\n"
+
+
 @pytest.mark.parametrize(("result", "code"), [(None, 0), (0, 0), (130, 130)])
 def test_the_exit_code_is_the_result_of_main(result, code, capsys):
     assert exit_code_of(lambda: result) == code

@@ -44,3 +44,17 @@ def test_a_line_on_request_has_the_values(monkeypatch, total):
     (line,) = sys.stderr.getvalue().splitlines()
     assert line.startswith(f"training: 3 of {total or '?'} steps after")
     assert line.endswith(", KID 2.6")
+
+
+def test_a_pause_is_left_out_of_the_estimates(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    now = 1000.0
+    for clock in ("time.time", "tqdm.std.time"):
+        monkeypatch.setattr(clock, lambda: now)
+    with ProgressBar(total=2, unit=" photos") as bar:
+        with bar.paused():
+            now += 160
+        now += 3
+        bar.update()
+        assert bar.format_dict["elapsed"] == 3
+        assert "00:03, 00:03 left" in str(bar)
