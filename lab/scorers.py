@@ -28,6 +28,8 @@ NEGATIVE = ("none", "no", "without", "not", "false", "0")
 """First words of the names of a class that lacks what the others have."""
 LOOKS = 3
 """Passes of the landmark network over an image."""
+SHIFT = 0.03
+"""Share of the square's side by which the last of them is also made to the four sides."""
 
 
 @dataclass(frozen=True)
@@ -129,8 +131,10 @@ def other_pixel_scorer() -> Scorer:
 def landmark_scorer(predictor: Predictor) -> Scorer:
     """Pose and expression by a network of train_landmarks.py; see `lab.landmark_attributes`.
 
-    The points are means of those of the image and of its mirror image, after three looks: an edit changes
-    them by little more than one prediction is off.
+    The points are means over the image and its mirror image, after three looks, of which the last is made
+    from five slightly shifted places: an edit changes them by little more than one prediction is off. On the
+    faces of a 48-px generator the eyes' opening by two networks correlated by 0.70 with a single look, by
+    0.83 with the mirror image, and by 0.87 with the shifts too.
 
     Raises:
         UserError: the network's points are not on eyes and a mouth.
@@ -139,8 +143,10 @@ def landmark_scorer(predictor: Predictor) -> Scorer:
     names = names_of(point_set)
 
     def score(images: Images) -> Scores:
-        points = predictor.points_of_crops(images, looks=LOOKS)
-        mirrored = predictor.points_of_crops(np.ascontiguousarray(images[..., ::-1]), looks=LOOKS)
+        points = predictor.points_of_crops(images, looks=LOOKS, shift=SHIFT)
+        mirrored = predictor.points_of_crops(
+            np.ascontiguousarray(images[..., ::-1]), looks=LOOKS, shift=SHIFT
+        )
         mirrored = mirrored[:, point_set.mirror]
         mirrored[..., 0] = images.shape[-1] - mirrored[..., 0]
         values = landmark_attributes((points + mirrored) / 2, point_set)
