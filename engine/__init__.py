@@ -31,3 +31,28 @@ Hardware:
 errors, output, settings, cli, files, png, runs, newest, lock, best, budget, signals and worker_pool work
 without torch.
 """
+
+import sys
+from pathlib import Path
+from types import TracebackType
+
+
+def _is_script() -> bool:
+    """Whether the program is one of the project's scripts: others keep their own tracebacks."""
+    file = getattr(sys.modules["__main__"], "__file__", None)
+    if file is None:
+        return False
+    path = Path(file).resolve()
+    return path.parent == Path(__file__).resolve().parents[1] or path.stem == "face-lab"
+
+
+def _excepthook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print Ctrl-C while a script imports NumPy and others as `errors.run_script` does later."""
+    if issubclass(kind, KeyboardInterrupt):
+        print("interrupted", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, trace)
+
+
+if _is_script():
+    sys.excepthook = _excepthook

@@ -1,8 +1,13 @@
+import os
+import signal
+import subprocess
+import sys
 import time
 
 import pytest
 
 from engine.errors import UserError, run_script
+from tests.conftest import ROOT
 
 
 def exit_code_of(main) -> int:
@@ -41,6 +46,16 @@ def test_a_bug_keeps_its_traceback():
 
     with pytest.raises(KeyError):
         run_script(main)
+
+
+def test_ctrl_c_during_the_imports_of_a_script_prints_no_traceback(tmp_path):
+    # A module in the place of a library that scripts import presses Ctrl-C.
+    (tmp_path / "numpy.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    script = [sys.executable, str(ROOT / "sample.py")]
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    process = subprocess.run(script, env=environment, capture_output=True, text=True, check=False)
+    assert process.stderr == "interrupted\n"
+    assert process.returncode in (-signal.SIGINT, 128 + signal.SIGINT)
 
 
 def test_a_lack_of_memory_is_one_line_and_code_2(capsys):
