@@ -296,7 +296,7 @@ def _tuned(
     # The copy is so near to the generator that its directions still mean the same.
     moved = replace(directions, generator=tuned.digest)
     save_generator(tuned, path, directions=moved)
-    print(f"tuned to {len(faces):,} faces: {path}")
+    print(f"tuned to {len(faces):,} face{'' if len(faces) == 1 else 's'}: {path}")
     return tuned, moved
 
 

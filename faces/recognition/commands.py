@@ -67,7 +67,7 @@ class CommandResult:
 
     def show(self) -> int:
         """Print the result and return the exit code."""
-        print("\n".join(map(one_line, self.lines)))
+        print("\n".join(self.lines))
         for note in self.notes:
             print(one_line(f"note: {note}"), file=sys.stderr)
         for problem in self.problems:
