@@ -54,7 +54,7 @@ class DirectionArguments(GeneratorArguments):
     classifier with a class named none, or with two classes, gives one direction, named after the column of
     its labels, its other class, or NAME; others give one for each class."""
     landmarks: Annotated[str | None, arg(metavar="RUN")] = None
-    """Run of train_landmarks.py, for yaw, tilt, smile, mouth_open and eyes_open."""
+    """Run of train_landmarks.py, for yaw, tilt, smile, mouth_wide, mouth_open and eyes_open."""
     plus: Tiles = ()
     """Numbers of faces that have something (RUN goes before this flag); more make a better direction."""
     minus: Tiles = ()

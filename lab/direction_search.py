@@ -17,7 +17,7 @@ from gan.latent.leading import mean_gram
 from gan.latent.regression import difference_of_means
 from gan.latent.vectors import Latents
 from lab.fakes import features_of, generate_fakes, surrogate
-from lab.finding import Found, find_directions
+from lab.finding import IDENTITY, Found, find_directions
 from lab.measuring import Measurement
 from lab.scorers import Scorer, join
 
@@ -55,10 +55,11 @@ def search(
         name = next(name for name in finder.names if finder.names.count(name) > 1)
         raise UserError(f"two attributes are named {name}: rename a classifier's, as in --by NAME=RUN")
     for name in kept or ():
-        if name not in (*finder.names, "identity"):
+        if name not in (*finder.names, IDENTITY):
             raise UserError(f"there is no attribute {name} to keep; there are {', '.join(finder.names)}")
     checker = checker.named([name for name in finder.names if name in checker.names])
-    fakes = generate_fakes(generator, count, SEED, finder, checker, recognizer)
+    embedder = recognizer if kept is not None and IDENTITY in kept else None
+    fakes = generate_fakes(generator, count, SEED, finder, checker, embedder)
     if lacking := [name for name in finder.names if name not in checker.names]:
         other, checks = surrogate(fakes, finder, lacking, features_of(generator))
         fakes.checks[:, [finder.names.index(name) for name in lacking]] = checks

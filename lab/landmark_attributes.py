@@ -25,7 +25,7 @@ EYELIDS = (
 
 
 def names_of(point_set: PointSet) -> tuple[str, ...]:
-    """The attributes that a point set shows, of yaw, tilt, smile, mouth_open and eyes_open.
+    """The attributes that a point set shows, of yaw, tilt, smile, mouth_wide, mouth_open and eyes_open.
 
     Raises:
         UserError: there are none, as without points on the mirror line.
@@ -36,6 +36,7 @@ def names_of(point_set: PointSet) -> tuple[str, ...]:
         *(["yaw"] if has_midline else []),
         "tilt",
         *(["smile"] if corners and lips else []),
+        *(["mouth_wide"] if corners else []),
         *(["mouth_open"] if lips else []),
         *(["eyes_open"] if lids else []),
     ]
@@ -50,8 +51,8 @@ def landmark_attributes(points: NDArray[Any], point_set: PointSet) -> dict[str, 
     All but tilt are measured with the eyes level, in distances between the centres of the eyes: `yaw`, how
     far points on the face's mirror line are to the right of the middle between the eyes (as
     `faces.pose.Pose.turn`); `smile`, how far the corners of the mouth are above the middle of the lips;
-    `mouth_open` and `eyes_open`, the distance of the lips and of the eyelids. `tilt` is in degrees,
-    clockwise.
+    `mouth_wide`, `mouth_open` and `eyes_open`, the distance of the corners, of the lips and of the eyelids.
+    `tilt` is in degrees, clockwise.
 
     Args:
         points: [N, K, 2] in pixels.
@@ -79,10 +80,13 @@ def landmark_attributes(points: NDArray[Any], point_set: PointSet) -> dict[str, 
     midline = point_set.mirror == np.arange(point_set.count)
     if midline.any():
         values["yaw"] = level[:, midline, 0].mean(1)
+    if (corners := _present(point_set, MOUTH_CORNERS)) is not None:
+        ends = points[:, point_set.indices(corners)]
+        values["mouth_wide"] = np.linalg.norm(ends[:, 1] - ends[:, 0], axis=1) / safe
     if (lips := _present(point_set, LIPS)) is not None:
         upper, lower = height(lips[:1]), height(lips[1:])
         values["mouth_open"] = lower - upper
-        if (corners := _present(point_set, MOUTH_CORNERS)) is not None:
+        if corners is not None:
             values["smile"] = (upper + lower) / 2 - height(corners)
     if (lids := _present(point_set, EYELIDS)) is not None:
         values["eyes_open"] = np.mean([height(lower) - height(upper) for upper, lower in lids], axis=0)

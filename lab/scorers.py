@@ -152,7 +152,9 @@ def landmark_scorer(predictor: Predictor) -> Scorer:
         values = landmark_attributes((points + mirrored) / 2, point_set)
         return np.stack([values[name] for name in names], 1)
 
-    return Scorer(names, names, (f"landmarks {_run_name(predictor.checkpoint)}",) * len(names), score)
+    # A smile widens the mouth: neither of the two leaves the other unchanged.
+    groups = tuple("smile" if name == "mouth_wide" else name for name in names)
+    return Scorer(names, groups, (f"landmarks {_run_name(predictor.checkpoint)}",) * len(names), score)
 
 
 def classifier_scorer(recognizer: Recognizer, name: str | None = None) -> Scorer:

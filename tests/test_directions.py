@@ -75,6 +75,7 @@ def test_every_attribute_is_in_the_table_or_said_to_be_missing(run, landmark_run
         "yaw",
         "tilt",
         "smile",
+        "mouth_wide",
         "mouth_open",
         "eyes_open",
     ]

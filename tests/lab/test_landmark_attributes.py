@@ -8,7 +8,7 @@ from faces.drawn import Face, draw_face, sample_person, sample_scene
 from faces.landmarks.point_set import load_point_set
 from lab.landmark_attributes import landmark_attributes, names_of
 
-ALL = ("yaw", "tilt", "smile", "mouth_open", "eyes_open")
+ALL = ("yaw", "tilt", "smile", "mouth_wide", "mouth_open", "eyes_open")
 DRAWN = load_point_set("drawn-29")
 
 
@@ -35,6 +35,15 @@ def test_attributes_follow_the_labels_of_drawn_faces(label, name, low):
     assert values[-1] - values[0] > 0.02
 
 
+def test_the_width_of_the_mouth_is_in_distances_of_the_eyes():
+    points = np.zeros((1, 29, 2))
+    for name, x in (("eye_left", -10), ("eye_right", 10), ("mouth_left", -12), ("mouth_right", 12)):
+        points[:, [row for row, point in enumerate(DRAWN.points) if point.startswith(name)], 0] = x
+    eyes = DRAWN.eye_centres(points)[0]
+    assert eyes[1, 0] > eyes[0, 0]
+    assert landmark_attributes(points, DRAWN)["mouth_wide"] == pytest.approx(24 / (eyes[1, 0] - eyes[0, 0]))
+
+
 def test_the_face_may_be_tilted_moved_and_scaled():
     scene = sample_scene(0, 3)
     points = draw_face(Face(sample_person(0, 1), scene), 64)[1] * 64
@@ -48,7 +57,7 @@ def test_the_face_may_be_tilted_moved_and_scaled():
 
 def test_which_attributes_a_point_set_shows():
     assert names_of(DRAWN) == names_of(load_point_set("faces-68")) == ALL
-    assert names_of(load_point_set("faces-5")) == ("yaw", "tilt")
+    assert names_of(load_point_set("faces-5")) == ("yaw", "tilt", "mouth_wide")
     assert names_of(load_point_set("cats-9")) == ("yaw", "tilt")
     eyes = replace(
         DRAWN,
