@@ -1,5 +1,6 @@
 """edit.py on photos of drawn faces, with a small generator in a file."""
 
+import contextlib
 import re
 import shutil
 from functools import partial
@@ -11,6 +12,7 @@ from PIL import ExifTags, Image
 
 from edit import OPTIONS, with_shifts
 from engine.png import load_png, read_text, save_png, to_pillow
+from engine.progress import ProgressBar
 from gan.export.generator_file import load_generator_file, save_generator
 from gan.inversion import encoder as encoder_module
 from gan.inversion.inversion import Effort
@@ -144,6 +146,21 @@ def test_the_encoder_is_trained_once_and_kept(file, own, monkeypatch):
     assert Path("small.encoder.safetensors").exists()
     _, lines, _ = edit(file, own, *WHOLE, "--fit", "fast")
     assert not any("training" in line for line in lines)
+
+
+def test_the_encoder_does_not_count_in_the_time_of_the_photos(file, own, monkeypatch):
+    events = []
+
+    @contextlib.contextmanager
+    def paused(bar):
+        events.append("paused")
+        yield
+        events.append("resumed")
+
+    monkeypatch.setattr(ProgressBar, "paused", paused)
+    monkeypatch.setattr(fitting, "prepared_encoder", lambda *arguments: events.append("trained"))
+    edit(file, own, *WHOLE)
+    assert events == ["paused", "trained", "resumed"]
 
 
 def test_a_tuned_copy_makes_the_face_better_and_has_the_directions(file, own, monkeypatch):
