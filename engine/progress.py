@@ -44,7 +44,7 @@ class ProgressBar(tqdm):
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """In this block, time passes that the estimates of the remaining time leave out."""
+        """Leave the time that this block takes out of the elapsed time, and so out of the estimates."""
         start = time.time()
         yield
         if not self.disable:

@@ -110,7 +110,7 @@ def main() -> None:
     spaces = [load[name]() for name in arguments.features]
     matched = np.array([bool(missing and missing.search(name)) for name in names])
     if missing and not matched.any():
-        raise UserError(f"--missing {missing.pattern} matches no name, of {len(names):,}")
+        raise UserError(f"--missing {missing.pattern} matches none of {len(names):,} names")
     rows, count = measure_failures(
         faces.images,
         matched,

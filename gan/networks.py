@@ -44,10 +44,10 @@ def make_discriminator(settings: Settings) -> Discriminator:
 def std_before_norms(settings: Settings) -> float:
     """Standard deviation of the first weights of the layers that a norm follows.
 
-    A norm removes the scale of the weights before it, so these learn in proportion to Adam's learning rate
-    divided by their standard deviation. Radford et al. (2015) have 2e-4 / 0.02. Here the learning rate is
-    half of theirs, so half of the deviation keeps the ratio. Batch norm in D stands for the textbook form,
-    which has 0.02 everywhere.
+    A norm cancels the scale of the weights before it: only their relative change matters, which in a step of
+    Adam is about the learning rate divided by their standard deviation. Radford et al. (2015) use
+    2e-4 / 0.02. The default learning rate here is half of theirs, so half of the deviation keeps the ratio.
+    With batch norm in D, as in the textbook form, the deviation is 0.02 everywhere.
     """
     return INITIAL_STD if settings.normalisation == "batch" else INITIAL_STD / 2
 

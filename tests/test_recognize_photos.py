@@ -58,7 +58,7 @@ def test_good_images_are_enrolled_and_awkward_ones_listed(gallery, strangers, mo
     (folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     crop_by_name(monkeypatch, alone=[20.0], group=[10.0, 30.0], nobody=[], twice=[25.0])
     line = error_line("enroll", gallery, "Bo", folder / "nobody.png", folder / "group.png")
-    assert "no image can be enrolled, of 2; the first: bo/nobody.png: no face found" in line
+    assert "no image can be enrolled (2 tried); the first: bo/nobody.png: no face found" in line
     assert gallery.read_bytes() == before
     result = run("enroll", gallery, "Bo", folder)
     assert result.lines[0] == f"Bo: 2 embeddings; 2 people in {gallery}"

@@ -19,6 +19,6 @@ OUTPUT = Path("outputs")
 def watch_hint(run: Path) -> str:
     """A line that says how to watch a run: the command, and the address where it serves the run's page."""
     address = f"http://{HOST}:{PORT}/training"
-    with contextlib.suppress(ValueError):  # elsewhere, the run has a name only on a server that was given it
+    with contextlib.suppress(ValueError):  # a run elsewhere has no name to link to
         address += f"?run={quote(run.resolve().relative_to(OUTPUT.resolve()).as_posix())}"
     return f"watch it in a browser: `python explore.py {shlex.quote(str(run))}`, {address}"

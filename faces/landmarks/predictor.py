@@ -32,7 +32,7 @@ MAX_BOX_SIDE = 4
 
 
 FOUR_SIDES = np.array([(1, 0, 0), (-1, 0, 0), (0, 1, 0), (0, -1, 0)])
-"""Of a square x, y, side."""
+"""Unit shifts of a square (x, y, side) to the right, left, bottom and top."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ class Predictor:
             squares[:, :2] = squares[:, :2].clip(0, sizes)
             points = to_pixels(self._predict(images, squares), squares)
             if shift and look == looks - 1:
-                moved = [squares + shift * squares[:, 2:] * side for side in FOUR_SIDES]
+                moved = [squares + shift * squares[:, 2:] * unit for unit in FOUR_SIDES]
                 points = np.mean(
                     [points, *(to_pixels(self._predict(images, one), one) for one in moved)], axis=0
                 )

@@ -208,7 +208,7 @@ def _prepare(arguments: PrepareArguments, jobs: list[Job], excluded: Excluded) -
     if not exit_code and all(row.verdict == UNREADABLE for row in manifest.rows):
         name, problem = next(iter(summary.unreadable.items()))
         raise UserError(
-            f"no photo or video in {arguments.photos} can be read, of {len(summary.unreadable):,}; the "
+            f"no photo or video in {arguments.photos} can be read ({len(summary.unreadable):,} tried); the "
             f"first: {name}: {problem}; {out / MANIFEST} lists all. Add others and run it again"
         )
     return summary

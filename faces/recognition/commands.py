@@ -103,7 +103,7 @@ def enroll(arguments: EnrollArguments) -> CommandResult:
         except UnusableImageError as unusable:
             problems.append(f"{path}: {unusable}")
     if not faces:
-        several = f", of {len(problems):,}; the first" if len(problems) > 1 else ""
+        several = f" ({len(problems):,} tried); the first" if len(problems) > 1 else ""
         raise UserError(f"no image can be enrolled{several}: {problems[0]}")
     embeddings = recognizer.embeddings(np.stack([*faces.values()]))
     labelled = dict(zip(map(str, faces), embeddings, strict=True))

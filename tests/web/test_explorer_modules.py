@@ -321,6 +321,8 @@ def read(page, text, digest="digest"):
         ("seed=2&face=1.3&tool=hammer&sum=3", ["the tool"], {"tool": "sliders", "sum": "3"}),
         ("seed=2&face=1.3&plus=1.1,x,1.2", ["a label"], {"plus": ["1.1", "1.2"]}),
         ("seed=2&face=1.3&own=mine:%3Cb%3E&own=:x", ["the direction mine", "a direction"], {"own": []}),
+        ("seed=2&face=1.3&own=constructor:AAAAAA", ["the direction constructor"], {"own": []}),
+        ("seed=2&face=1.3&own=pose:AAAAAA", ["the direction pose"], {"own": []}),
     ],
 )
 def test_what_cannot_be_read_of_a_state_is_named_and_the_rest_kept(text, lost, kept, page):

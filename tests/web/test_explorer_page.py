@@ -134,9 +134,11 @@ def test_the_keyboard_is_enough(page):
     page.keyboard.press("?")
     assert page.is_visible("#help")
     page.keyboard.press("n")  # keys belong to the dialog now
+    page.keyboard.press("Control+z")
     page.keyboard.press("Escape")
     assert page.is_hidden("#help")
     assert page.input_value("#seed") == "1"
+    assert state(page)["slots"][0]["base"] == "1.10"
     page.focus('input[aria-label="smile"]')
     page.keyboard.press("ArrowRight")
     assert state(page)["face"]["shift"]["smile"] == pytest.approx(0.05)
@@ -144,6 +146,7 @@ def test_the_keyboard_is_enough(page):
     assert state(page)["face"]["shift"] == {}
     page.keyboard.press("n")
     assert state(page)["seed"] == "2"
+    assert page.inner_text("#face-name") == "no. 10, seed 1"
     page.focus("#tab-sliders")
     page.keyboard.press("ArrowRight")
     assert page.get_attribute("#tab-pad", "aria-selected") == "true"

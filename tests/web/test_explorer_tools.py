@@ -207,6 +207,10 @@ def test_labelled_faces_give_a_direction(page, browser, file, generator):
     page.fill("#tool-label input[type=text]", "smile")
     page.click("text=Make the direction")
     assert "There is a direction smile already" in page.inner_text(".message")
+    for name in ("constructor", "identity"):
+        page.fill("#tool-label input[type=text]", name)
+        page.click("text=Make the direction")
+        assert f"The page uses {name} for something else" in page.inner_text(".message")
     page.fill("#tool-label input[type=text]", "very bright")
     page.press("#tool-label input[type=text]", "Enter")
     brighter = []

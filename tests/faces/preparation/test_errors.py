@@ -97,7 +97,7 @@ def test_no_readable_photo(tmp_path):
     (folder / "empty.jpg").touch()
     for _ in ("first run", "nothing left to do"):
         line = refusal("prepare_faces.py", folder, out, "--workers", 0)
-        assert f"no photo or video in {folder} can be read, of 2; the first: a.jpg: " in line
+        assert f"no photo or video in {folder} can be read (2 tried); the first: a.jpg: " in line
         assert [row["verdict"] for row in read_manifest(out)] == ["unreadable"] * 2
     save_photo(folder / "b.png", 1)
     assert prepare_here(folder, out).new == 1

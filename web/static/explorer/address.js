@@ -10,6 +10,9 @@ const KEYS = ["seed", "face", "slots", "tool", "pad", "sum", "loop", "plus", "mi
 const TOOLS = ["sliders", "pad", "morph", "sum", "label", "photo"];
 const GROUPS = ["identity", "pose"];
 
+/** Whether a direction of the page can have a name: not that of a lock, nor of what every object has. */
+export const isFree = (name) => !GROUPS.includes(name) && !(name in Object.prototype);
+
 /** A face as text: `1.17~smile:1.5~@pose`. */
 export function encodeFace(face) {
   if (!face) return "";
@@ -95,7 +98,7 @@ export function decodeState(text, { digest, latent_size: size, seed: firstSeed }
   }
   for (const one of query.getAll("own")) {
     const [name, text, ...more] = one.split(":");
-    if (name && text && !more.length && fromText(text, size)) state.own.push({ name, text });
+    if (name && isFree(name) && text && !more.length && fromText(text, size)) state.own.push({ name, text });
     else lost.push(name ? `the direction ${name.slice(0, 40)}` : "a direction");
   }
   return { state, isForeign: query.has("g") && query.get("g") !== digest, lost: [...new Set(lost)] };

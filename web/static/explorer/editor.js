@@ -24,7 +24,7 @@ export function setUpEditor(lab) {
     if (state.face.base !== previous?.face.base) {
       lab.picture(faceOf(state.face.base), { purpose: "before", urgency: 1 }).then((picture) => paint(before, lab.photos.get(state.face.base) ?? picture));
     }
-    byId("face-name").textContent = nameOf(lab, state.face);
+    byId("face-name").textContent = nameOf(lab, state);
     byId("reset").disabled = !Object.values(state.face.shift).some(Boolean) && !state.face.locks.length;
   });
 
@@ -52,9 +52,10 @@ export function setUpEditor(lab) {
 }
 
 /** Where a face comes from, in words. */
-function nameOf({ photos }, { base }) {
+function nameOf({ photos }, { face: { base }, seed: shown }) {
   if (base.startsWith("v")) return photos.has(base) ? "photo" : "not of a wall";
-  return `no. ${base.split(".")[1]}`;
+  const [seed, number] = base.split(".");
+  return seed === shown ? `no. ${number}` : `no. ${number}, seed ${seed}`;
 }
 
 /** Show the current face; of several requests the latest wins. */

@@ -5,6 +5,7 @@ const BUTTONS = { k: "keep", s: "save", b: "compare", 0: "reset", n: "next", p: 
 /** @param {import("./lab.js").Lab} lab */
 export function setUpKeyboard({ store }) {
   document.addEventListener("keydown", (event) => {
+    if (document.querySelector("dialog[open]")) return;
     const writing = event.target.closest?.("input:not([type=range]), textarea, select");
     const key = event.key.toLowerCase();
     if ((event.ctrlKey || event.metaKey) && !writing && (key === "z" || key === "y")) {
@@ -13,7 +14,7 @@ export function setUpKeyboard({ store }) {
       else store.undo();
       return;
     }
-    if (writing || document.querySelector("dialog[open]") || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (writing || event.ctrlKey || event.metaKey || event.altKey) return;
     const button = document.getElementById(BUTTONS[key]);
     if (button && !button.disabled) {
       event.preventDefault();

@@ -1,6 +1,7 @@
 // A new direction from faces that a person labels.
 
 import { element, say } from "../shared/shell.js";
+import { isFree } from "./address.js";
 import { learnDirection } from "./directions.js";
 import { faceOf } from "./state.js";
 import { toText } from "./vectors.js";
@@ -29,6 +30,11 @@ export function setUpLabels(lab) {
     const known = directions.get(text);
     if (!NAME.test(text)) {
       say("Give the direction a name: a letter, then letters, digits or underscores.", { bad: true });
+      name.focus();
+      return;
+    }
+    if (!isFree(text)) {
+      say(`The page uses ${text} for something else: choose another name.`, { bad: true });
       name.focus();
       return;
     }

@@ -73,7 +73,7 @@ function takeSource(answer) {
   if (another) setThreshold(source.threshold);
   else setThreshold(threshold);
   const who = source.kind === "people" ? "People whom you enroll here, by a click on a face." : "Those whom the network was trained on.";
-  const rough = `The bars are a rough guide before recognize.py calibrate${cosine ? "" : " --classes"} has measured what they need.`;
+  const rough = `Until you run recognize.py calibrate${cosine ? "" : " --classes"}, the bars are only a rough guide.`;
   find("source-note").textContent = source.calibrated ? who : `${who} ${rough}`;
   find("people-panel").hidden = source.kind !== "people";
   showPeople();
