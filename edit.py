@@ -211,7 +211,7 @@ def check_directions(directions: Directions, names: Collection[str], words: Sequ
         if flag.startswith("--") and name in names and name not in directions.names:
             meant = closest(flag, options)
             hint = f" (did you mean {meant}?)" if meant else ""
-            raise UserError(f"{flag} is no option{hint} and no direction: {directions.listing()}")
+            raise UserError(f"{flag} is neither an option{hint} nor a direction: {directions.listing()}")
     directions.check(tuple(names))
 
 

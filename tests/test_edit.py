@@ -246,9 +246,9 @@ def test_faces_beyond_the_maximum_are_said_to_be_left_out(file, monkeypatch):
         ),
         (
             ("own.png", "--scael", "2"),
-            "--scael is no option (did you mean --scale?) and no direction: the directions of this generator",
+            "--scael is neither an option (did you mean --scale?) nor a direction: the directions of",
         ),
-        (("own.png", "--grin=1"), "--grin is no option and no direction: the directions of this generator"),
+        (("own.png", "--grin=1"), "--grin is neither an option nor a direction: the directions of"),
         (("own.png", "--shift", "smile"), "'smile' is not NAME=STRENGTH"),
         (("missing.png",), "no photo or folder missing.png"),
         ((), "no photo is given"),

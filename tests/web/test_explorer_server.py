@@ -189,7 +189,7 @@ def test_what_is_no_photo_is_said_and_of_several_one_is_taken(visit, monkeypatch
     monkeypatch.setattr("lab.fitting.PhotoFitter", Fitter)
     visit.page.wait_for_selector("#tab-photo")
     drop_file(visit.page, b"hello", "notes.txt", "text/plain")
-    visit.page.wait_for_selector(".message:has-text('notes.txt is no picture')")
+    visit.page.wait_for_selector(".message:has-text('notes.txt is not a picture')")
     photo = io.BytesIO()
     Image.new("RGB", (50, 40), "red").save(photo, "JPEG")
     code = """(bytes) => {

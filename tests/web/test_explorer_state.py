@@ -122,7 +122,7 @@ def test_faces_are_drawn_again_when_a_direction_is_learnt_again(page, generator,
 @pytest.mark.parametrize(
     ("address", "said"),
     [
-        ("#nonsense", "The address has no state of this page"),
+        ("#nonsense", "The address holds no state of this page"),
         ("#seed=x&face=4.2~smile:1~wide:2", "the seed. This generator has no direction wide."),
         ("#seed=4&face=4.2~smile:1~yaw:x", "an edit of the face."),
     ],
@@ -153,7 +153,7 @@ def test_a_reload_shows_the_same_tool_and_a_double_click_keeps_one_face(page):
     page.dblclick(tile(9))
     page.dblclick("#keep")
     assert [face and face["base"] for face in state(page)["slots"]] == ["1.9", *[None] * 7]
-    page.wait_for_selector(".message:has-text('kept already, in slot 1')")
+    page.wait_for_selector(".message:has-text('already kept, in slot 1')")
     page.click("#tab-morph")
     until(page, "location.hash.includes('tool=morph')")
     page.reload()

@@ -277,7 +277,7 @@ def test_pictures_in_a_dropped_folder_are_read_and_other_files_refused(visit, ph
     settle(visit)
     assert page.locator(".photo h2").all_text_contents() == ["a.png", "b.png"]
     drop(page, folder / "notes.txt")
-    page.wait_for_selector(".photo:has-text('This is no picture.')")
+    page.wait_for_selector(".photo:has-text('This is not a picture.')")
     page.click("#clear")
     (tmp_path / "empty").mkdir()
     drop(page, tmp_path / "empty")

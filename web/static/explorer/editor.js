@@ -24,7 +24,8 @@ export function setUpEditor(lab) {
     if (state.face.base !== previous?.face.base) {
       lab.picture(faceOf(state.face.base), { purpose: "before", urgency: 1 }).then((picture) => paint(before, lab.photos.get(state.face.base) ?? picture));
     }
-    byId("face-name").textContent = nameOf(lab, state);
+    const name = nameOf(lab, state);
+    Object.assign(byId("face-name"), { textContent: name, title: name }); // a narrow panel cuts it off
     byId("reset").disabled = !Object.values(state.face.shift).some(Boolean) && !state.face.locks.length;
   });
 
@@ -94,13 +95,13 @@ async function open(lab, files) {
       lab.store.change(read.state);
       const loss = describeLoss(read, lab.directions, "picture");
       if (loss) say(loss, { bad: true, seconds: 12 });
-      else say("The state of the picture is back.");
+      else say("The page is as it was when this picture was saved.");
       return;
     }
   }
   const pictures = files.filter(isPicture);
   if (!pictures.length) {
-    say(`${files.length === 1 ? `${files[0].name.slice(0, 60)} is no picture` : "There is no picture in what was dropped"}: drop a photo, or a PNG that was saved here.`, { bad: true });
+    say(`${files.length === 1 ? `${files[0].name.slice(0, 60)} is not a picture` : "There is no picture in what was dropped"}: drop a photo, or a PNG that was saved here.`, { bad: true });
   } else if (!lab.openPhoto) {
     say("This is not a picture that was saved here: it contains no state.", { bad: true });
   } else {

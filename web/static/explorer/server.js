@@ -1,6 +1,6 @@
 // Questions to the server about the generator of this page.
 
-import { request, say, withQuery } from "../shared/shell.js";
+import { capitalised, request, say, withQuery } from "../shared/shell.js";
 
 /**
  * Ask the server for something that it computes with the generator.
@@ -15,6 +15,6 @@ export function ask({ description }, path, body) {
 
 /** Show why there is no answer. */
 export function complain({ message, status }) {
-  if (status === 409) say(message, { bad: true, seconds: 60, action: ["Reload", () => location.reload()] });
-  else say(message, { bad: true });
+  if (status === 409) say(capitalised(message), { bad: true, seconds: 60, action: ["Reload", () => location.reload()] });
+  else say(capitalised(message), { bad: true });
 }

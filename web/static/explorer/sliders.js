@@ -22,7 +22,10 @@ export function setUpSliders(lab) {
   const legend = element("p", { className: "soft small" }, element("span", { className: "meter" }, element("i")), "leak: how much else changes; a full bar is as much as along a random direction. ");
   legend.querySelector("i").className = "third";
   const more = element("button", { type: "button", className: "link", textContent: "What the words mean" });
-  more.addEventListener("click", () => document.getElementById("show-help").click());
+  more.addEventListener("click", () => {
+    document.getElementById("show-help").click();
+    document.getElementById("words").scrollIntoView();
+  });
   legend.append(more);
   panel.append(element("div", { className: "locks" }, "Locks:", identity, pose), legend, named, heading, leading, others);
   pose.hidden = !directions.hasPose;

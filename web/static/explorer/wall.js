@@ -92,7 +92,7 @@ function setUpSeed({ store }) {
       return;
     }
     field.value = store.state.seed;
-    const asked = text ? `${text.slice(0, 30)} is no seed` : "A wall needs a seed";
+    const asked = text ? `${text.slice(0, 30)} is not a seed` : "A wall needs a seed";
     say(`${asked}: it is a whole number from 0 to ${MAX_SEED}. The wall stays as it is.`, { bad: true });
   };
   const goBy = (step) => go(String(BigInt(store.state.seed) + step));
@@ -148,7 +148,7 @@ export function keep({ store }, face, slot) {
   if (slot === undefined) {
     const place = store.state.slots.findIndex((kept) => kept && encodeFace(kept) === encodeFace(face));
     if (place >= 0) {
-      say(`This face is kept already, in slot ${place + 1}.`);
+      say(`This face is already kept, in slot ${place + 1}.`);
       return;
     }
     slot = store.state.slots.indexOf(null);

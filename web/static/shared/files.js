@@ -1,5 +1,7 @@
 // Files that a person drops: also those in folders.
 
+import { say } from "./shell.js";
+
 const MAX_FILES = 500;
 const PICTURE = /\.(jpe?g|png|webp|avif|heic|heif|bmp|gif|tiff?)$/i;
 
@@ -9,7 +11,7 @@ export const isPicture = (file) => file.type.startsWith("image/") || (!file.type
 /**
  * The files that were dropped, and the pictures in folders that were.
  * @param {DataTransfer} transfer of the event, which has to be read before the event ends.
- * @returns {Promise<File[]>} of folders the first 500 pictures, by name.
+ * @returns {Promise<File[]>} of folders the first 500 pictures, by name; a message says if there are more.
  */
 export async function droppedFiles(transfer) {
   const files = [...transfer.files];
@@ -17,11 +19,15 @@ export async function droppedFiles(transfer) {
   if (!entries.some((entry) => entry?.isDirectory)) return files;
   const found = [];
   for (const entry of entries) if (entry) await collect(entry, found);
+  if (found.length > MAX_FILES) {
+    found.length = MAX_FILES;
+    say(`Only the first ${MAX_FILES} pictures are taken.`, { bad: true, seconds: 12 });
+  }
   return found;
 }
 
 async function collect(entry, found, isInFolder = false) {
-  if (found.length >= MAX_FILES) return;
+  if (found.length > MAX_FILES) return;
   if (entry.isFile) {
     const file = await new Promise((resolve) => { entry.file(resolve, () => resolve(null)); });
     if (file && (!isInFolder || isPicture(file))) found.push(file);

@@ -31,6 +31,9 @@ export function withQuery(path, parameters) {
   return `${path}?${query}`;
 }
 
+/** A message of the server as a sentence. */
+export const capitalised = (text) => text.charAt(0).toUpperCase() + text.slice(1) + (/[.?!]$/.test(text) ? "" : ".");
+
 let messageTimer;
 
 /**
