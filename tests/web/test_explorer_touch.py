@@ -117,6 +117,20 @@ def test_a_finger_that_holds_a_face_drags_it_and_scrolls_nothing(phone):
     assert state(phone)["face"]["base"] == "1.6"
 
 
+@pytest.mark.parametrize("seconds", [0.1, 0.4, 0.8])
+def test_a_slow_tap_is_one_tap(seconds, phone):
+    finger = Finger(phone)
+    finger.press(tile(4), seconds)
+    finger.lift()
+    phone.wait_for_timeout(200)
+    assert state(phone)["face"]["base"] == "1.4"
+    phone.tap("#tab-label")
+    finger.press(tile(4), seconds)
+    finger.lift()
+    phone.wait_for_timeout(200)
+    assert (state(phone)["plus"], state(phone)["minus"]) == (["1.4"], [])
+
+
 def test_a_finger_drags_an_exemplar_into_a_sum(phone):
     phone.tap("#tab-sum")
     phone.locator("#tool-sum input").scroll_into_view_if_needed()

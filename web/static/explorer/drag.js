@@ -7,6 +7,7 @@ import { element } from "../shared/shell.js";
 
 const HOLD_MILLISECONDS = 300;
 const SLACK = 5, FINGER_SLACK = 10; // pixels that a pointer may move before it counts as moving
+const CLICK_MILLISECONDS = 50; // after a finger is lifted, in which a browser may send its click
 const EDGE = 50, SCROLL_STEP = 12; // pixels from the window's edge in which it scrolls, and by how much per frame
 const EMPTY = () => {};
 
@@ -41,7 +42,7 @@ export function letDrag(source, canvas, read) {
 /** Follow a pointer that went down on a face until it goes up; returns a function that gives up. */
 function follow(down, source, canvas, read, onEnd) {
   const listening = new AbortController(), { signal } = listening;
-  const isFinger = down.pointerType === "touch";
+  const isFinger = down.pointerType === "touch", slack = isFinger ? FINGER_SLACK : SLACK;
   let carried = null, ghost, target = null, frame, at = { x: down.clientX, y: down.clientY };
 
   const lift = () => {
@@ -86,12 +87,13 @@ function follow(down, source, canvas, read, onEnd) {
   };
   const timer = isFinger ? setTimeout(lift, HOLD_MILLISECONDS) : undefined;
 
+  const hasMoved = () => Math.hypot(at.x - down.clientX, at.y - down.clientY) >= slack;
   const isMine = (event) => event.pointerId === down.pointerId;
   addEventListener("pointermove", (event) => {
     if (!isMine(event)) return;
     at = { x: event.clientX, y: event.clientY };
     if (carried) { place(); return; }
-    if (Math.hypot(at.x - down.clientX, at.y - down.clientY) < (isFinger ? FINGER_SLACK : SLACK)) return;
+    if (!hasMoved()) return;
     if (isFinger) end(); // it scrolls
     else lift();
   }, { signal });
@@ -100,11 +102,13 @@ function follow(down, source, canvas, read, onEnd) {
     const [dropped, onto] = [carried, target];
     end();
     if (!dropped) return;
+    const isTap = isFinger && !hasMoved();
+    if (isTap) source.click(); // a slow one, for which browsers send a click or not
     // The click that follows belongs to the drag.
     const swallow = (click) => { click.preventDefault(); click.stopPropagation(); };
     addEventListener("click", swallow, { capture: true });
-    setTimeout(() => removeEventListener("click", swallow, { capture: true }));
-    if (onto) targets.get(onto)(dropped.face, dropped.number);
+    setTimeout(() => removeEventListener("click", swallow, { capture: true }), isFinger ? CLICK_MILLISECONDS : 0);
+    if (onto && !isTap) targets.get(onto)(dropped.face, dropped.number);
   }, { signal });
   addEventListener("pointercancel", (event) => { if (isMine(event)) end(); }, { signal });
   addEventListener("blur", end, { signal });
