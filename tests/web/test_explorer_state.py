@@ -39,9 +39,11 @@ def test_undo_redo_and_the_address(page, browser, file, generator, directions):
     page.drag_and_drop(tile(7), slot(4))
     address = page.evaluate("location.hash")
     z = directions.move(draw(7, generator.latent_size, 1)[6], {"smile": 2.5})
+    page.click("#tab-pad")
     page.keyboard.press("Control+z")
     page.click("#undo")
     assert state(page)["face"]["shift"] == {}
+    assert page.is_visible("#tool-pad")
     page.keyboard.press("Control+Shift+Z")
     assert shows(page, image(generator, z))
     with opened(browser, file, address) as again:

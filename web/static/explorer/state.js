@@ -78,7 +78,8 @@ export class Store {
 
   #go(direction) {
     this.#position += direction;
-    this.#set(this.#steps[this.#position]);
+    // Choosing a tool is no step: undo leaves the one in use open.
+    this.#set({ ...this.#steps[this.#position], tool: this.state.tool });
     this.onStep(this.state);
   }
 
