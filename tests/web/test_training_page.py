@@ -210,7 +210,7 @@ def test_a_damaged_config_is_shown_as_far_as_it_goes(config, visit, output):
     if config == "missing":
         # A folder without one is no run.
         page.wait_for_selector(f".message:has-text('There is no run {NAME}')")
-        assert page.text_content("#run-name") == "0001-faces-16px"
+        visit.wait("document.getElementById('run-name').textContent === '0001-faces-16px'")
         return
     visit.wait("document.getElementById('run-status').textContent.startsWith('step 500')")
     assert "NaN" not in page.inner_text("main")
