@@ -119,6 +119,7 @@ class EditArguments(GeneratorArguments, PictureArguments):
 
 
 OPTIONS = (*(field.name for field in fields(EditArguments)), "help")
+"""The options of this script, as attributes are named; no direction may have such a name."""
 
 
 def main() -> int:

@@ -266,4 +266,4 @@ def test_a_damaged_file_ends_with_one_line(plain):
 
 def test_a_run_without_directions_says_how_to_find_some(tiny_run):
     line = refusal("sample.py", tiny_run, "--shift", "smile=1")
-    assert "this generator has none yet; run directions.py to find some" in line
+    assert "this generator has no directions yet; run directions.py to find some" in line

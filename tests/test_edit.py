@@ -289,6 +289,6 @@ def test_a_photo_is_not_mistaken_for_a_run(tiny_run, own, tmp_path):
     shutil.copytree(tiny_run, runs / tiny_run.name)
     shutil.copy(own, "1")
     line = refusal("edit.py", "1", "--fit", "fast", "--shift", "smile=1", *WHOLE)
-    assert "has none yet" in line  # the newest run, with the photo named 1
+    assert "has no directions yet" in line  # the newest run, with the photo named 1
     shutil.move("1", "a.png")
-    assert "has none yet" in refusal("edit.py", "1", "a.png", "--shift", "smile=1", *WHOLE)
+    assert "has no directions yet" in refusal("edit.py", "1", "a.png", "--shift", "smile=1", *WHOLE)

@@ -20,7 +20,7 @@ FORMAT = "face-lab encoder 1"
 FILE_NAME = "encoder.safetensors"
 KEPT = 4
 """Encoders in a run's folder, which has as many generators as checkpoints, averaged and raw; beyond, the
-oldest is deleted."""
+one that was not used for longest is deleted."""
 DAMAGED = "is damaged: delete it, and it is made again"
 
 
@@ -67,6 +67,8 @@ def load_encoder(generator: LoadedGenerator) -> Encoder | None:
         encoder.load_state_dict(tensors)
     except RuntimeError:
         raise UserError(f"{path} {DAMAGED}") from None
+    with contextlib.suppress(OSError):
+        path.touch()  # so that the encoders in use are kept
     device = next(generator.network.parameters()).device
     return encoder.to(device, memory_format=torch.channels_last).eval()
 
@@ -76,7 +78,7 @@ def _name_in_run(digest: str) -> str:
 
 
 def _remove_oldest(run: Path) -> None:
-    """Delete encoders of a run beyond the `KEPT` newest: they can be trained again."""
+    """Delete encoders of a run beyond the `KEPT` used last: they can be trained again."""
     with contextlib.suppress(OSError):
         files = sorted(run.glob(_name_in_run("[0-9a-f]" * 16)), key=lambda file: file.stat().st_mtime_ns)
         for file in files[:-KEPT]:

@@ -102,7 +102,7 @@ class Directions:
     def listing(self) -> str:
         """The names there are, for messages."""
         if not self.by_name:
-            return "this generator has none yet; run directions.py to find some"
+            return "this generator has no directions yet; run directions.py to find some"
         return f"the directions of this generator are {', '.join(self.by_name)}"
 
     def move(self, z: ArrayLike, strengths: Mapping[str, float]) -> Latents:

@@ -83,7 +83,8 @@ class Finger:
         self.page.wait_for_timeout(1000 * seconds)
 
     def move(self, x, y, steps=8):
-        (left, top), (self.at) = self.at, (x, y)
+        left, top = self.at
+        self.at = x, y
         for step in range(1, steps + 1):
             share = step / steps
             self.do("touchMove", left + share * (x - left), top + share * (y - top))

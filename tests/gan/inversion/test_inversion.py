@@ -126,8 +126,8 @@ def test_encoders_of_several_checkpoints_of_a_run_do_not_replace_each_other(enco
     for age, generator in enumerate(generators):
         os.utime(save_encoder(encoder, generator), (age, age))
         if age == 1:
-            assert load_encoder(generators[0]) is not None
-    assert [load_encoder(generator) is None for generator in generators] == [True, False, False]
+            assert load_encoder(generators[0]) is not None  # so it was used after the other
+    assert [load_encoder(generator) is None for generator in generators] == [False, True, False]
 
 
 def test_random_features_are_differentiable_and_see_differences(generator):

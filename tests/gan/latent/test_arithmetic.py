@@ -184,7 +184,7 @@ class TestErrors:
             ("3,(4)", "3,>>(<<4)"),
             ("3,-4", "3,>>-<<4"),
             ("3 / 2", "3 >>/<< 2"),
-            ("smile + 3", ">>smile<< + 3: no such direction; this generator has none yet"),
+            ("smile + 3", ">>smile<< + 3: no such direction; this generator has no directions yet"),
             ("1e3", "1>>e3<<"),
             ("3²", "3>>²<<"),
             ("٣", ">>٣<<"),

@@ -70,7 +70,7 @@ class TestMove:
         z = draw(1, SIZE, 0)
         with pytest.raises(UserError, match=r"no direction grin; the directions .* are smile, glasses$"):
             DIRECTIONS.move(z, {"grin": 1})
-        with pytest.raises(UserError, match=r"has none yet; run directions\.py to find some"):
+        with pytest.raises(UserError, match=r"has no directions yet; run directions\.py to find some"):
             Directions("").move(z, {"grin": 1})
         for strength in (float("nan"), float("inf"), 101):
             with pytest.raises(UserError, match="the strength of smile must be -100 to 100"):

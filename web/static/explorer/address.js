@@ -77,9 +77,9 @@ export function decodeState(text, { digest, latent_size: size, seed: firstSeed }
   };
 
   const seed = parseSeed(query.get("seed") ?? "");
-  if (seed === null) lost.push("the seed");
+  if (seed === null && query.has("seed")) lost.push("the seed");
   const state = initialState(seed ?? String(firstSeed));
-  state.face = face(query.get("face") ?? "", "the face") ?? state.face;
+  if (query.has("face")) state.face = face(query.get("face"), "the face") ?? state.face;
   list("slots").forEach((slot, i) => {
     if (i < SLOTS) state.slots[i] = slot ? face(slot, `kept face ${i + 1}`) : null;
     else if (i === SLOTS) lost.push(`more than ${SLOTS} kept faces`);

@@ -20,7 +20,7 @@ export function setUpLabels(lab) {
   const clear = element("button", { type: "button", textContent: "Clear labels" });
   const list = element("div", { className: "row" });
   panel.append(
-    element("p", { className: "soft small", textContent: "Click faces of the wall: once for those that have it (+), twice for those that do not (−). Go to other walls for more. About 20 labels give a direction." }),
+    element("p", { className: "soft small", textContent: "Choose faces on the wall: once for those that have it (+), twice for those that do not (−). Go to other walls for more. About 20 labels give a direction." }),
     counts, progress, element("label", { className: "field" }, "Name", name), element("div", { className: "row" }, learn, clear), list);
 
   clear.addEventListener("click", () => store.change({ plus: [], minus: [] }));

@@ -15,6 +15,14 @@ export function ask({ description }, path, body) {
 
 /** Show why there is no answer. */
 export function complain({ message, status }) {
-  if (status === 409) say(capitalised(message), { bad: true, seconds: 60, action: ["Reload", () => location.reload()] });
+  if (status === 409) say(capitalised(message), { bad: true, seconds: 60, action: ["Reload", reload] });
   else say(capitalised(message), { bad: true });
+}
+
+/** Reload with the same state, without the old generator's digest: the page would warn of what was just said. */
+function reload() {
+  const state = new URLSearchParams(location.hash.slice(1));
+  state.delete("g");
+  history.replaceState(null, "", `#${state}`);
+  location.reload();
 }

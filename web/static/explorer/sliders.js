@@ -131,7 +131,13 @@ function lockIdentity(store) {
 async function measureIdentity(lab, button, base) {
   const { textContent } = button;
   button.disabled = true;
-  await learnIdentity(lab, base, (share) => { button.textContent = `looking at the face … ${Math.round(100 * share)}%`; });
+  try {
+    await learnIdentity(lab, base, (share) => { button.textContent = `looking at the face … ${Math.round(100 * share)}%`; });
+  } catch (error) {
+    // Without the lock, or it would be measured again at once.
+    if (lab.store.state.face.locks.includes("identity")) toggleLock(lab.store, "identity");
+    say(`The face cannot be measured: ${error.message}`, { bad: true });
+  }
   Object.assign(button, { disabled: false, textContent });
   lab.store.refresh();
 }

@@ -1,7 +1,7 @@
 // The recogniser page: photos in, names out, people enrolled by a click.
 
 import { capitalised, download, element, request, say, withQuery } from "/static/shared/shell.js";
-import { droppedFiles } from "/static/shared/files.js";
+import { droppedFiles, isPicture } from "/static/shared/files.js";
 import { drawPhoto } from "./photo.js";
 import { falseAcceptRate, nameOf, table, toCsv } from "./scores.js";
 
@@ -184,7 +184,7 @@ function addPhotos(blobs) {
     const photo = { name: blob.name || "photo.png", blob, result: null, error: "", waiting: false, request: 0, whole: false, abort: null };
     photo.card = element("article", { className: "panel photo" });
     if (blob.size > MAX_BYTES) photo.error = `More than ${MAX_BYTES / 2 ** 20} MiB.`;
-    if (blob.type && !blob.type.startsWith("image/")) photo.error = "This is not a picture.";
+    if (blob.name && !isPicture(blob)) photo.error = "This is not a picture.";
     photo.refused = photo.error !== "";
     return photo;
   });
