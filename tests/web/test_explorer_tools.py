@@ -83,6 +83,20 @@ def structure(picture):
     return levels / np.linalg.norm(levels)
 
 
+def test_a_face_that_cannot_be_measured_is_not_locked(page):
+    page.evaluate("""() => {
+        lab.picture = lab.engine.picture.bind(lab.engine);
+        lab.engine.picture = async () => { throw Error("full"); };
+    }""")
+    page.click("text=keep identity")
+    page.wait_for_selector(".message:has-text('The face cannot be measured: full')")
+    page.evaluate("() => { lab.engine.picture = lab.picture; }")
+    page.wait_for_selector("button:text-is('keep identity'):enabled")
+    assert state(page)["face"]["locks"] == []
+    page.click("text=keep identity")
+    page.wait_for_selector('button[aria-pressed="true"]:text-is("keep identity"):enabled', timeout=60_000)
+
+
 def test_the_lock_of_identity_keeps_the_structure_of_the_face_for_the_same_effect(
     page, generator, directions
 ):
