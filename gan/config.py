@@ -54,10 +54,10 @@ class Settings(TrainingSettings):
     folder: Folder = None
     """Folder of face photos, flat or nested. Without one: drawn faces, and no negatives."""
     preset: Preset | None = None
-    """`quick`, for a first look within minutes (D 32 64 128 256, batch 32), `light`, for an evening on a CPU
-    (D 64 128 256 512, batch 96), `paper` (as light, G 1024 512 256 128, batch 128) or `plain` (as light, in
-    the textbook form: no packs, batch norm on all of D, unscaled logits, beta2 0.999, no averaged weights, no
-    augmentation, no negatives). The default is light, and quick for drawn faces."""
+    """`quick`, for a first look within minutes (D 32 64 128 256, smaller first weights, batch 32), `light`,
+    for an evening on a CPU (D 64 128 256 512, batch 96), `paper` (as light, G 1024 512 256 128, batch 128) or
+    `plain` (as light, in the textbook form: no packs, batch norm on all of D, unscaled logits, beta2 0.999,
+    no averaged weights, no augmentation, no negatives). The default is light, and quick for drawn faces."""
     steps: int | None = None
     """Stop after this many steps. Without steps and minutes, a training on a FOLDER takes 7000 steps, one on
     drawn faces 15 minutes."""

@@ -249,7 +249,7 @@ def test_gradients_reach_every_weight(normalisation):
 
 
 @pytest.mark.parametrize("make", [make_generator, make_discriminator])
-@pytest.mark.parametrize(("preset", "before_norms"), [("light", 0.01), ("plain", 0.02)])
+@pytest.mark.parametrize(("preset", "before_norms"), [("quick", 0.01), ("light", 0.02), ("plain", 0.02)])
 def test_weights_start_from_a_truncated_normal(make, preset, before_norms):
     network = seeded(make, preset_settings(preset))
     # Cut at two standard deviations, a normal has sqrt(1 - 4 phi(2) / (2 Phi(2) - 1)) of its deviation.
