@@ -13,6 +13,11 @@ from engine.runs import report_write_errors
 
 LOCK = ".lock"
 """Name of the lock file."""
+PATIENCE = 0.5
+"""Seconds to wait for a lock. `is_locked` holds it for a moment, as often as a page shows whether a run is
+training: whoever starts just then must not be refused."""
+PROBE_SECONDS = 0.02
+"""Seconds for which `is_locked` must find a lock taken, as another process may ask at the same time."""
 
 
 def is_locked(folder: Path) -> bool:
@@ -20,7 +25,7 @@ def is_locked(folder: Path) -> bool:
     if not (folder / LOCK).exists():
         return False
     try:
-        with FileLock(folder / LOCK, timeout=0.0):
+        with FileLock(folder / LOCK, timeout=PROBE_SECONDS, poll_interval=PROBE_SECONDS / 5):
             return False
     except Timeout:
         return True
@@ -30,7 +35,7 @@ def is_locked(folder: Path) -> bool:
 
 @contextmanager
 def locked(
-    folder: Path, activity: str = "training", *, name: str = LOCK, timeout: float = 0.0
+    folder: Path, activity: str = "training", *, name: str = LOCK, timeout: float = PATIENCE
 ) -> Iterator[None]:
     """Lock a folder while the block runs. The lock of a process that dies is released.
 

@@ -1,11 +1,13 @@
 import signal
 import subprocess
 import sys
+from threading import Timer
 
 import pytest
+from filelock import FileLock
 
 from engine.errors import UserError
-from engine.lock import is_locked, locked
+from engine.lock import LOCK, is_locked, locked
 from tests.conftest import ROOT
 
 
@@ -28,6 +30,18 @@ def test_whether_a_folder_is_locked(tmp_path):
     with locked(tmp_path):
         assert is_locked(tmp_path)
     assert not is_locked(tmp_path)
+
+
+def test_a_look_at_the_lock_disturbs_neither_a_start_nor_another_look(tmp_path):
+    """As by the training page, which asks again and again."""
+    look = FileLock(tmp_path / LOCK, thread_local=False)
+    look.acquire()
+    Timer(0.005, look.release).start()
+    assert not is_locked(tmp_path)
+    look.acquire()
+    Timer(0.1, look.release).start()
+    with locked(tmp_path):
+        pass
 
 
 def test_an_error_releases_the_lock_and_stays_unchanged(tmp_path):
