@@ -16,7 +16,7 @@ from engine.files import atomic_write
 from engine.runs import report_write_errors
 from engine.settings import Device, to_json
 from engine.tensor_file import read_tensors
-from gan.config import Settings, from_json
+from gan.config import Settings, from_json, upgrade
 from gan.export import GENERATOR_FORMAT
 from gan.generator import LoadedGenerator
 from gan.latent.directions import KEY, Directions
@@ -79,11 +79,12 @@ def load_generator_file(
     try:
         stored, step = json.loads(metadata["settings"]), int(metadata["step"])
         public = {name: value for name, value in stored.items() if name not in PRIVATE}
-        settings = from_json(to_json(Settings()) | public)
+        # Upgraded first, or settings that the file is too old to have would be today's defaults.
+        settings = from_json(to_json(Settings()) | upgrade(public))
         weights = metadata["weights"]
         if step < 0 or step > MAX_STEP or weights not in ("ema", "raw"):
             raise ValueError("its step or its kind of weights is impossible")
-    except (KeyError, TypeError, ValueError, RecursionError, UserError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError, UserError) as error:
         raise UserError(f"{path} is damaged: its description cannot be read ({error})") from None
     tensors.pop(KEY, None)  # `Directions.of` reads them
     with torch.device("meta"):  # the network of an edited description may not fit in memory

@@ -86,6 +86,8 @@ def damage(file: Path, how: str) -> None:
         metadata["format"] = "face-lab generator 2"
     if how == "without settings":
         del metadata["settings"]
+    if how == "with a list for settings":
+        metadata["settings"] = "[]"
     if how == "of other widths":
         metadata["settings"] = metadata["settings"].replace('"latent_size": 100', '"latent_size": 101')
     if how == "huge":
@@ -103,6 +105,7 @@ def damage(file: Path, how: str) -> None:
         ("of another project", "is not a generator that export.py wrote$"),
         ("of a later version", "is not a generator that export.py wrote; this version reads face-lab gen"),
         ("without settings", "its description cannot be read"),
+        ("with a list for settings", "its description cannot be read"),
         ("of other widths", "its weights do not fit its description"),
         ("huge", "its description cannot be read"),
         ("not finite", "a weight is NaN or infinite"),
@@ -114,6 +117,15 @@ def test_a_bad_file_is_refused_in_one_line(file, how, message):
         load_generator_file(file)
     assert str(error.value).startswith(str(file))
     assert "\n" not in str(error.value)
+
+
+def test_a_file_from_before_packs_has_none(file):
+    metadata, tensors = contents(file)
+    settings = json.loads(metadata["settings"]) | {"batch_size": 33}
+    del settings["pack"], settings["negatives"]
+    safetensors.torch.save_file(tensors, file, metadata | {"settings": json.dumps(settings)})
+    loaded = load_generator_file(file).settings
+    assert (loaded.batch_size, loaded.pack, loaded.negatives) == (33, 1, 0.0)
 
 
 def test_a_missing_file_is_refused(tmp_path):
