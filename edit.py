@@ -177,18 +177,23 @@ def main() -> int:
 
 
 def with_shifts(words: Sequence[str]) -> list[str]:
-    """Write `--smile 2` as `--shift smile=2`, where --smile is no option and 2 a number."""
+    """Write `--smile 2` as `--shift=smile=2`, where --smile is no option and 2 a number.
+
+    With the equals sign, as the words after a --shift without one would be its values too: photos may follow.
+    """
     written: list[str] = []
     rest = list(words)
     while rest:
         word = rest.pop(0)
+        if word == "--":
+            return [*written, word, *rest]
         flag, equals, value = word.partition("=")
         name = flag.removeprefix("--").replace("-", "_")
         if flag.startswith("--") and name.isidentifier() and name.removeprefix("no_") not in OPTIONS:
             number = value if equals else next(iter(rest), "")
             if NUMBER.fullmatch(number):
                 del rest[: not equals]
-                written += ["--shift", f"{name}={number}"]
+                written.append(f"--shift={name}={number}")
                 continue
         written.append(word)
     return written

@@ -159,7 +159,9 @@ def closest(word: str, words: Sequence[str]) -> str | None:
 
 
 def _join_repeated(arguments: Sequence[str], several: Collection[str]) -> list[str]:
-    """Write `--exclude A --exclude=B` as `--exclude A B`, at the end; tyro would take the last only.
+    """Write `--exclude A --exclude=B` as `--exclude A B`, after other flags; tyro would take the last only.
+
+    What follows a `--` stays at the end: no flag is read there.
 
     Args:
         arguments: the command line.
@@ -168,7 +170,8 @@ def _join_repeated(arguments: Sequence[str], several: Collection[str]) -> list[s
     kept: list[str] = []
     values: dict[str, list[str]] = {}
     inside: list[str] | None = None  # values of the flag before
-    for word in arguments:
+    end = [*arguments, "--"].index("--")
+    for word in arguments[:end]:
         flag, equals, value = word.partition("=")
         flag = flag.replace("_", "-")
         if flag in several:
@@ -180,7 +183,8 @@ def _join_repeated(arguments: Sequence[str], several: Collection[str]) -> list[s
         else:
             inside = None
             kept.append(word)
-    return [*kept, *(word for flag, given in values.items() for word in (flag, *given))]
+    moved = [word for flag, given in values.items() for word in (flag, *given)]
+    return [*kept, *moved, *arguments[end:]]
 
 
 def _first_paragraph(framed: str) -> str:

@@ -83,11 +83,12 @@ def test_a_face_is_fitted_and_moved_along_a_direction(file, own):
 @pytest.mark.parametrize(
     ("words", "written"),
     [
-        ("7 a.jpg --smile 1.5 --yaw -1", "7 a.jpg --shift smile=1.5 --shift yaw=-1"),
-        ("a.jpg --mouth-open=.5 --fit fast", "a.jpg --shift mouth_open=.5 --fit fast"),
+        ("7 a.jpg --smile 1.5 --yaw -1", "7 a.jpg --shift=smile=1.5 --shift=yaw=-1"),
+        ("a.jpg --mouth-open=.5 --fit fast", "a.jpg --shift=mouth_open=.5 --fit fast"),
         ("a.jpg --scale 4 --smile --keep identity", "a.jpg --scale 4 --smile --keep identity"),
         ("a.jpg --shift smile=1 --smile", "a.jpg --shift smile=1 --smile"),
-        ("--no-encoder 7 a.jpg --smile=1e-1", "--no-encoder 7 a.jpg --shift smile=1e-1"),
+        ("--no-encoder 7 a.jpg --smile=1e-1", "--no-encoder 7 a.jpg --shift=smile=1e-1"),
+        ("a.jpg -- --smile 2", "a.jpg -- --smile 2"),
     ],
 )
 def test_a_direction_can_be_written_as_an_option(words, written):
@@ -99,8 +100,8 @@ def test_no_direction_can_have_the_name_of_an_option():
 
 
 def test_an_option_moves_a_face_like_a_shift(file, own):
-    edit(file, own, *WHOLE, "--smile", -1.5, "--file", "option.png")
-    edit(file, own, *WHOLE, "--shift", "smile=-1.5", "--file", "shift.png")
+    edit(*WHOLE, "--file", "option.png", "--smile", -1.5, file, own)
+    edit(*WHOLE, "--file", "shift.png", "--shift", "smile=-1.5", "--", file, own)
     assert np.array_equal(np.load("option.npy"), np.load("shift.npy"))
 
 

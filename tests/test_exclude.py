@@ -68,6 +68,8 @@ def test_repeated_flags_add_patterns():
     assert (arguments.folder, arguments.steps) == ("photos", 5)
     assert arguments.exclude == ("a", "b", "c d", "e")
     assert parse(LandmarkSettings, ["--exclude=a", "photos"]).folder == "photos"
+    ended = parse(LandmarkSettings, ["--exclude", "a", "--exclude", "b", "--", "photos"])
+    assert (ended.folder, ended.exclude) == ("photos", ("a", "b"))
 
 
 def test_repeated_flags_add_numbers():
