@@ -17,6 +17,8 @@ from tyro.conf import Positional, Suppress, arg
 
 from engine.cli import parse
 from engine.errors import UserError, run_script
+from engine.files import is_file
+from gan.config import is_generator_file
 from gan.options import GeneratorArguments, describe
 
 if TYPE_CHECKING:
@@ -35,8 +37,9 @@ class ExportArguments(GeneratorArguments):
     run: Suppress[str | None] = None
     paths: Annotated[tuple[str, ...], Positional, arg(metavar="[RUN] FILE")] = ()
     """The run, as its folder, name or number in --output, or a .safetensors file, by default the newest run
-    or, if there is none, `drawn`, the generator that comes with the project; and the file to
-    write, ending in .safetensors, .onnx or .html; an existing file is replaced."""
+    or, if there is none, `drawn`, the generator that comes with the project; and the file to write, ending in
+    .safetensors, .onnx or .html. An existing file is replaced, but not that of another generator if RUN is
+    left out: it may be meant as RUN."""
     half: bool = False
     """Store the weights in half precision, which halves the size of a .safetensors file. An .html file always
     does."""
@@ -64,6 +67,8 @@ def main() -> None:
     path = arguments.file
     run = arguments.paths[0] if len(arguments.paths) == 2 else None
     generator = replace(arguments, run=run).load_generator()
+    if run is None:
+        _check_replaced(path, generator)
     if path.suffix.lower() == ".onnx":
         from gan.export.onnx_file import save_onnx
 
@@ -91,6 +96,20 @@ def save_explorer(generator: LoadedGenerator, path: Path) -> str:
     names = [] if directions is None else directions.names
     count = sum(not UNNAMED.fullmatch(name) for name in names)
     return f", with {count or 'no'} named direction{'s' * (count != 1)}"
+
+
+def _check_replaced(path: Path, generator: LoadedGenerator) -> None:
+    """Raise `UserError` if a .safetensors file would be replaced that is not of the generator's run."""
+    from engine.tensor_file import read_tensors
+
+    if not is_generator_file(path) or not is_file(path):
+        return
+    run = generator.run.resolve().name
+    if read_tensors(path, "np", names=())[0].get("run") != run:
+        raise UserError(
+            f"{path} exists, and is not of {run}, which would be written there: give RUN and FILE, to "
+            "replace this file or to export from it"
+        )
 
 
 def _directions(generator: LoadedGenerator) -> Directions | None:

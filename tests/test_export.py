@@ -38,6 +38,21 @@ def test_a_file_samples_like_its_run(run, tmp_path):
     assert code == 0
 
 
+def test_a_file_that_may_be_meant_as_the_run_is_not_replaced(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    mine = tmp_path / "mine.safetensors"
+    export(run, mine)
+    before = mine.read_bytes()
+    # Without a run it would be the generator that comes with the project.
+    code, _, error = export("mine.safetensors", "--half")
+    assert (code, mine.read_bytes()) == (2, before)
+    assert "mine.safetensors exists, and is not of drawn, which would be written there: give RUN and" in error
+    # A run's file is replaced by the same run's, and by any generator that is named.
+    assert export("--output", run.parent, mine, "--half").code == 0
+    assert len(mine.read_bytes()) < 0.6 * len(before)
+    assert export("drawn", mine).code == 0
+
+
 def test_a_file_is_evaluated_against_a_folder(run, pictures, tmp_path):
     file = tmp_path / "faces.safetensors"
     export(run, file)
