@@ -108,6 +108,16 @@ class EditArguments(GeneratorArguments, PictureArguments):
             if path is not None and path.resolve() in read:
                 raise UserError(f"{option} {path} would replace a file that is read: give another name")
 
+    def variant(self) -> list[str]:
+        """How the faces are fitted and corrected, in words, where that is not the default."""
+        chosen = {
+            "fast": self.fit == "fast",
+            "no_encoder": not self.encoder,
+            "whole_image": self.whole_image,
+            "keep_identity": self.keep is not None,
+        }
+        return [word for word, is_chosen in chosen.items() if is_chosen]
+
     def _is_run(self, path: Path) -> bool:
         if path.exists() and not (path / "config.json").exists():
             return False
@@ -154,7 +164,7 @@ def main() -> int:
     if arguments.tune is not None:
         kept = list(fitted)
         if kept:
-            generator, directions = _tuned(arguments.tune, fitter, generator, directions, kept)
+            generator, directions = _tuned(arguments, fitter, generator, directions, kept)
         fitted = iter(kept)
     # After tuning, as a correction is for the generator that makes the picture.
     correct = None if recognizer is None else _correction(generator, recognizer, directions, strengths)
@@ -166,6 +176,7 @@ def main() -> int:
             directions,
             strengths,
             correct=correct,
+            variant=arguments.variant(),
             scale=arguments.scale,
             file=arguments.picture_file([".png"]),
         )
@@ -287,18 +298,24 @@ def _correction(
 
 
 def _tuned(
-    path: Path,
+    arguments: EditArguments,
     fitter: PhotoFitter,
     generator: LoadedGenerator,
     directions: Directions,
     photos: list[Photo],
 ) -> tuple[LoadedGenerator, Directions]:
-    """A generator tuned to the photos and written to a file, and its directions."""
-    from gan.export.generator_file import save_generator
+    """A generator tuned to the photos and written to the file of --tune, and its directions.
 
+    Its pictures go where those of that file go, so that they replace none of the original's.
+    """
+    from gan.export.generator_file import folder_of_results, save_generator
+
+    path = arguments.tune
+    assert path is not None, "it was checked that it is given"
     faces = [face for photo in photos for face in photo.faces]
     with ProgressBar(total=100, desc="tuning", unit="%") as bar:
         tuned = fitter.tune(faces, progress=lambda share: bar.update(round(share * 100) - bar.n))
+    tuned = replace(tuned, run=folder_of_results(path, arguments.output), checkpoint=path)
     # The copy is so near to the generator that its directions still mean the same.
     moved = replace(directions, generator=tuned.digest)
     save_generator(tuned, path, directions=moved)

@@ -66,13 +66,11 @@ class EditReport:
 
     Attributes:
         pictures: those that were written.
-        lines: one line for each photo that has a picture.
-        problems: one line for each photo without.
+        lines: one line for each.
     """
 
     pictures: list[Path] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
 
 
 def fit_photos(
@@ -119,6 +117,7 @@ def edit_photos(
     strengths: Mapping[str, float],
     *,
     correct: Correct | None = None,
+    variant: Sequence[str] = (),
     scale: float = 1.0,
     file: Path | None = None,
 ) -> EditReport:
@@ -130,6 +129,8 @@ def edit_photos(
         directions: contain the names of `strengths`.
         strengths: of the edit; without any, the pictures show the fitted faces alone.
         correct: see `Correct`; None for none.
+        variant: words about how the faces were fitted and corrected. They are in the names of the pictures,
+            so that another fit of a photo does not replace this one.
         scale: factor on the sides of the images.
         file: the picture to write, of a single photo; by default one in the run's folder.
 
@@ -144,7 +145,7 @@ def edit_photos(
         if correct is not None and len(edited):
             edited = correct(fitted, edited)
         words = [f"{name}={strength:g}" for name, strength in strengths.items()]
-        path = file or _path(generator, photo, words)
+        path = file or _path(generator, photo, words, variant)
         z = np.concatenate([fitted, edited])
         text = {
             "run": generator.run.resolve().name,
@@ -185,10 +186,11 @@ def _picture(photo: Photo, images: NDArray[np.uint8], scale: float) -> NDArray[n
     return tile(number_tiles(np.stack(faces), names * count), len(columns))
 
 
-def _path(generator: LoadedGenerator, photo: Photo, words: Sequence[str]) -> Path:
-    """A picture in the run's folder, named after the photo and the edit."""
+def _path(generator: LoadedGenerator, photo: Photo, words: Sequence[str], variant: Sequence[str]) -> Path:
+    """A picture in the run's folder, named after the photo, the edit, and the variant of the fit."""
     stem = re.sub(r"[^\w.+-]", "_", shorten_stem(photo.path.stem))
     edit = "-".join(words).replace("=", "_") or "fitted"
     if len(edit) > 80:
         edit = hashlib.sha256(edit.encode()).hexdigest()[:12]
-    return generator.run / FOLDER / f"{generator.stamp}-{stem}-{photo.digest}-{edit}.png"
+    name = "-".join([generator.stamp, stem, photo.digest, edit, *variant])
+    return generator.run / FOLDER / f"{name}.png"

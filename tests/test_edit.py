@@ -138,6 +138,22 @@ def test_without_any_face_it_fails(file):
     assert "error: nobody.png: no face found; --whole-image takes" in error
 
 
+def test_another_fit_does_not_replace_the_picture(file, own, arcface_run):
+    keep = ("--keep", "identity", "--recognizer", arcface_run)
+    variants = ((), ("--fit", "fast"), ("--no-encoder",), keep, ("--tune", "tuned.safetensors"))
+    pictures = set()
+    for flags in variants:
+        _, lines, _ = edit(file, own, *WHOLE, "--shift", "smile=1", *flags)
+        pictures.add(Path(lines[-1].rpartition(": ")[2]))
+    assert len(pictures) == len(variants)
+    for picture in pictures:
+        # Each is by the generator whose folder it is in.
+        name = picture.parent.parent.name
+        images = load_generator_file(Path(f"{name}.safetensors")).images(np.load(picture.with_suffix(".npy")))
+        assert np.array_equal(load_png(picture)[:, :32, 34:66], images[0])
+    assert {picture.parent.parent.name for picture in pictures} == {"small", "tuned"}
+
+
 def test_the_encoder_is_trained_once_and_kept(file, own, monkeypatch):
     monkeypatch.setitem(encoder_module.train_encoder.__kwdefaults__, "steps", 8)
     monkeypatch.setattr(encoder_module, "STEPS", 8)

@@ -96,7 +96,13 @@ def load_generator_file(
     network = make_generator(settings)
     network.load_state_dict(tensors)
     network = network.to(choose_device(device), memory_format=torch.channels_last)
-    return LoadedGenerator(network.eval(), output / "exported" / path.stem, path, step, weights, settings)
+    run = folder_of_results(path, output)
+    return LoadedGenerator(network.eval(), run, path, step, weights, settings)
+
+
+def folder_of_results(path: Path, output: Path) -> Path:
+    """The folder for the pictures of a generator in a file, in the folder of runs."""
+    return output / "exported" / path.stem
 
 
 def _stored(weight: Tensor, *, half: bool) -> Tensor:
