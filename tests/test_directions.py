@@ -165,6 +165,25 @@ def test_arithmetic_with_directions(plain):
     assert len(lines) == 2  # nothing left the prior
 
 
+def test_pictures_of_directions_found_again_do_not_replace_those_of_before(plain):
+    commands = (
+        ("sample.py", "--count", 2, "--shift", "smile=2"),
+        ("interpolate.py", "--tiles", 1, "--along", "smile", "--form", "gif", "--steps", 3),
+        ("interpolate.py", "--arithmetic", "17 + smile"),
+    )
+
+    def pictures():
+        return [Path(succeed(script, plain, *flags).lines[-1]) for script, *flags in commands]
+
+    before = pictures()
+    assert pictures() == before
+    directions = Directions.of(load_generator(plain))
+    swapped = {"smile": directions["glasses"], "glasses": directions["smile"]}
+    Directions(directions.generator, swapped).save(path_of(plain))
+    assert not {*pictures()} & {*before}
+    assert all(picture.exists() for picture in before)
+
+
 def test_an_exported_file_carries_its_directions(plain, tmp_path):
     for flags in ((), ("--half",)):
         file = tmp_path / "faces.safetensors"

@@ -12,10 +12,11 @@ by the digest of its weights. Nothing here imports torch.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -142,6 +143,13 @@ class Directions:
         return Directions(
             self.generator, {name: one for name, one in self.by_name.items() if name not in names}
         )
+
+    def stamp(self, names: Iterable[str]) -> str:
+        """Six hex digits that change with the directions of these names, as another search finds others."""
+        digest = hashlib.sha256()
+        for name in names:
+            digest.update(self[name].vector.tobytes())
+        return digest.hexdigest()[:6]
 
     def table(self) -> list[dict[str, Any]]:
         """Name, source and scores of each direction, as JSON values."""

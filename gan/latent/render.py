@@ -63,7 +63,7 @@ def shift_faces(faces: LatentSet, directions: Directions, strengths: Mapping[str
     return LatentSet(
         directions.move(faces.z, strengths),
         {**faces.origin, "shift": " ".join(words)},
-        "-".join([faces.name, *words]).replace("=", "_"),
+        "-".join([faces.name, *words, directions.stamp(strengths)]).replace("=", "_"),
     )
 
 
@@ -216,7 +216,8 @@ def save_along(
     z = np.stack([directions.move(faces.z[list(tiles)], {name: strength}) for strength in strengths], axis=1)
     vectors = z.reshape(-1, z.shape[-1])
     numbers = [str(number) for number in tiles]
-    parts = [faces.name, "_".join(numbers), name, f"{reach:g}", f"{steps}_steps", *["loop"] * loop]
+    direction = f"{name}_{directions.stamp([name])}"
+    parts = [faces.name, "_".join(numbers), direction, f"{reach:g}", f"{steps}_steps", *["loop"] * loop]
     path = file or _path_of_form(generator, parts, form, scale)
     if form in ("grid", "strip"):
         text = {**faces.origin, "tiles": ",".join(numbers), "along": name, "reach": f"{reach:g}"}
@@ -273,7 +274,9 @@ def save_arithmetic(
         _scaled(generator.images(z), scale),
     )
     name = "".join(expression.split()).replace("*", "x")
-    path = file or _path(generator, "arithmetic", faces.name, name, *["clamped"] * clamped, scale=scale)
+    shifts = [term.name for term in terms if isinstance(term, Shift)]
+    parts = [faces.name, name, *([directions.stamp(shifts)] if shifts else []), *["clamped"] * clamped]
+    path = file or _path(generator, "arithmetic", *parts, scale=scale)
     return _save(path, picture, z, generator, {**faces.origin, "arithmetic": expression}), z
 
 
