@@ -21,6 +21,7 @@ from tyro.conf import arg
 
 from engine.cli import parse
 from engine.errors import UserError, run_script
+from engine.files import check_writable
 from engine.runs import find_run_or_checkpoint, report_write_errors
 from engine.settings import Device, Groups, at_least
 from gan import pretrained
@@ -167,6 +168,8 @@ def main() -> None:
     # Importing torch takes seconds, so mistakes on the command line are reported first.
     generator = arguments.load_generator(arguments.device)
     path = path_of(generator.checkpoint if generator.is_file else generator.run)
+    with report_write_errors(path):
+        check_writable(path)
     if arguments.remove:
         directions = Directions.of(generator).without(arguments.remove)
     elif arguments.plus:

@@ -19,9 +19,10 @@ from tyro.conf import Positional, Suppress, arg
 
 from engine.cli import closest, parse
 from engine.errors import UserError, run_script
+from engine.files import check_writable
 from engine.output import one_line
 from engine.progress import ProgressBar
-from engine.runs import find_run
+from engine.runs import find_run, report_write_errors
 from engine.settings import Device, Groups, Patterns
 from gan.config import is_generator_file
 from gan.latent.directions import Directions, parse_strengths
@@ -100,13 +101,21 @@ class EditArguments(GeneratorArguments, PictureArguments):
         return self, list(self.paths)
 
     def check_written(self, inputs: Sequence[Path]) -> None:
-        """Raise `UserError` if --file or --tune would replace the generator's file or one of `inputs`."""
+        """Check --file and --tune before the faces are fitted, which takes a while.
+
+        Raises:
+            UserError: one cannot be written, or would replace the generator's file or one of `inputs`.
+        """
         generator = self.file_of_generator()
         read = {path.resolve() for path in (*inputs, *([] if generator is None else [generator]))}
         written = {"--file": self.picture_file([".png"]), "--tune": self.tune}
         for option, path in written.items():
-            if path is not None and path.resolve() in read:
+            if path is None:
+                continue
+            if path.resolve() in read:
                 raise UserError(f"{option} {path} would replace a file that is read: give another name")
+            with report_write_errors(path):
+                check_writable(path)
 
     def variant(self) -> list[str]:
         """How the faces are fitted and corrected, in words, where that is not the default."""

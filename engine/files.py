@@ -7,6 +7,7 @@ import hashlib
 import os
 import secrets
 import string
+import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -64,6 +65,17 @@ def _replace(source: Path, target: Path) -> None:
             if REPLACES_OPEN_FILES or time.monotonic() - start > _PATIENCE:
                 raise
         time.sleep(0.05)
+
+
+def check_writable(path: Path) -> None:
+    """Check that a file can be written, before the work whose result it is to contain. Creates its folder.
+
+    Raises:
+        OSError: the folder cannot be created or written to.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=path.parent):
+        pass
 
 
 def remove_partial_files(paths: Iterable[Path]) -> None:

@@ -1,5 +1,6 @@
 """directions.py, and the use of directions by name in the other scripts."""
 
+import errno
 import json
 import shutil
 from functools import partial
@@ -274,6 +275,16 @@ def test_mistakes_end_with_one_line_and_lose_nothing(plain, script, options, mes
     before = path_of(plain).read_bytes()
     assert message in refusal(script, plain, *options)
     assert path_of(plain).read_bytes() == before
+
+
+def test_a_folder_that_cannot_be_written_to_is_refused_before_the_search(plain, monkeypatch):
+    def refuse(dir):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr("engine.files.tempfile.TemporaryFile", refuse)
+    monkeypatch.setattr("lab.direction_search.search", lambda *arguments, **options: pytest.fail("searched"))
+    line = refusal("directions.py", plain, "--count", 200)
+    assert f"{path_of(plain)} cannot be written to: Read-only file system" in line
 
 
 def test_a_damaged_file_ends_with_one_line(plain):

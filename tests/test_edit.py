@@ -246,6 +246,13 @@ def test_no_file_of_the_user_is_replaced(file, own, flags, replaced):
     assert not Path("faces.png").exists()
 
 
+@pytest.mark.parametrize("option", ["--file", "--tune"])
+def test_a_place_that_cannot_be_written_to_is_refused_before_the_fit(file, own, option, monkeypatch):
+    monkeypatch.setattr(fitting.PhotoFitter, "__init__", lambda *arguments, **options: pytest.fail("fitted"))
+    path = own / ("edited.png" if option == "--file" else "tuned.safetensors")
+    assert f"{path} cannot be written to: " in refusal("edit.py", file, own, *WHOLE, option, path)
+
+
 def test_faces_beyond_the_maximum_are_said_to_be_left_out(file, monkeypatch):
     monkeypatch.setattr("lab.editing.MAX_FACES", 1)
     left, right = (photo(number, width=180)[0] for number in (0, 2))
