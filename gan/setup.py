@@ -133,6 +133,10 @@ def load_data(
     _report_leaks(plan, data, world)
     trained = len(data.training_indices)
     if trained < settings.batch_size:
+        if trained < settings.pack:
+            raise UserError(
+                f"{folder} leaves {trained} images to train on, fewer than --pack {settings.pack}"
+            )
         trained -= trained % settings.pack
         print(f"batch size {trained} instead of {settings.batch_size}: there are no more images to train on")
         plan = replace(plan, settings=replace(settings, batch_size=trained))
@@ -259,9 +263,9 @@ def _check_shards(settings: Settings, world: World) -> None:
     with_batch_norm = settings.normalisation == "batch"
     smallest = world.size * (2 * settings.pack if with_batch_norm else max(2, settings.pack))
     if settings.batch_size < smallest:
+        processes = f" for {world.size} processes" if world.size > 1 else ""
         raise UserError(
-            f"--batch-size {settings.batch_size} is too small for {world.size} processes: it must be "
-            f"{smallest} or more"
+            f"--batch-size {settings.batch_size} is too small{processes}: it must be {smallest} or more"
         )
     negatives = count_negatives(settings.negatives, settings.batch_size, settings.pack)
     minimum = settings.pack * max(world.size, 2) if with_batch_norm else 0

@@ -112,6 +112,25 @@ def test_no_process_gets_a_single_image_or_negative(argv, processes, message):
             make_plan(argv, world)
 
 
+def test_fewer_images_than_a_pack_are_refused(pictures, tmp_path):
+    for picture in sorted(pictures.glob("*"))[:9]:
+        shutil.copy(picture, tmp_path)
+    argv = [
+        "--image-size",
+        "32",
+        "--pack",
+        "16",
+        "--workers",
+        "0",
+        "--cache",
+        str(tmp_path / "cache"),
+        *ON_CPU,
+    ]
+    plan = make_plan([str(tmp_path), *argv])
+    with pytest.raises(UserError, match="leaves 7 images to train on, fewer than --pack 16"):
+        load_data(plan, tmp_path)
+
+
 def test_a_setting_missing_from_an_old_checkpoint_is_compared_with_its_old_value(tiny_run, tmp_path):
     run = Path(shutil.copytree(tiny_run, tmp_path / tiny_run.name))
     path = checkpoints(run)[-1]
