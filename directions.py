@@ -195,6 +195,14 @@ def existing(generator: LoadedGenerator, path: Path) -> Directions:
         return Directions(generator.digest)
 
 
+def latest(generator: LoadedGenerator, known: Directions) -> Directions:
+    """The directions there are now: others may have been added while some were searched for, in minutes."""
+    try:
+        return Directions.of(generator)
+    except UserError:
+        return known
+
+
 def keep_unusable(path: Path, digest: str) -> None:
     """Move a file of directions of other weights, or a damaged one, to a free name before it is replaced."""
     if not path.exists():
@@ -229,6 +237,7 @@ def from_scores(arguments: DirectionArguments, generator: LoadedGenerator, known
     for name in found.missing:
         print(f"{name}: no direction, as the latent vector explains only {found.explained[name]:.1%} of it")
     unnamed = leading_directions(generator, arguments.unnamed) if arguments.unnamed else {}
+    known = latest(generator, known)
     others = {name: one for name, one in known.by_name.items() if name not in found.directions | unnamed}
     return Directions(known.generator, found.directions | others | unnamed)
 
@@ -261,7 +270,7 @@ def from_tiles(arguments: DirectionArguments, generator: LoadedGenerator, known:
     print(f"{arguments.name}, by {len(numbers)} faces{right}{similar}")
     for doubt in doubts_of_choice(direction):
         print(doubt, file=sys.stderr)
-    return known.with_directions({arguments.name: direction})
+    return latest(generator, known).with_directions({arguments.name: direction})
 
 
 if __name__ == "__main__":

@@ -140,7 +140,10 @@ def make_path(
 
     for number in arguments.tiles:
         if not 0 <= number < len(faces.z):
-            raise UserError(f"--tiles: there is no face {number}; give numbers from 0 to {len(faces.z) - 1}")
+            more = "" if arguments.latents else ", or --count N for more faces"
+            raise UserError(
+                f"--tiles: there is no face {number}; give numbers from 0 to {len(faces.z) - 1}{more}"
+            )
     form = arguments.path_format()
     if arguments.along is not None:
         path, z = save_along(

@@ -140,7 +140,7 @@ def load_generator(
     Args:
         run: folder, name or number of the run; None for the newest in outputs/.
         checkpoint: a step, a file, `best` or `newest`; None for the best or, if that is missing or damaged,
-        the newest.
+            the newest.
         raw: load the weights of the last step even if the run has averaged ones.
         device: where to compute.
 

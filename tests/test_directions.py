@@ -15,6 +15,7 @@ from gan.generator import load_generator
 from gan.latent.directions import Direction, Directions, path_of
 from gan.latent.vectors import draw
 from images.tiles import tile
+from lab.finding import Found
 from tests.in_process import call, refusal, succeed
 
 find = partial(succeed, "directions.py")
@@ -201,6 +202,17 @@ def test_an_exported_file_carries_its_directions(plain, tmp_path):
     result = call("export.py", plain, tmp_path / "raw.safetensors", "--raw")
     assert result.code == 0
     assert "exported without directions: " in result.lines[0]
+
+
+def test_a_direction_added_during_a_search_is_kept(plain, monkeypatch):
+    def search(generator, *scorers, **options):
+        mine = Direction(np.eye(100)[0], "chosen faces")
+        Directions.of(generator).with_directions({"mine": mine}).save(path_of(plain))
+        return Found({}, {}, [])
+
+    monkeypatch.setattr("lab.direction_search.search", search)
+    find(plain, "--count", 200, "--unnamed", 0)
+    assert Directions.of(load_generator(plain)).names == ("smile", "glasses", "mine")
 
 
 def test_stale_directions_are_kept_as_a_copy(plain):

@@ -45,11 +45,14 @@ class RandomNetwork:
         }
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Compute the features, float32 [B, F], of images, uint8 [B, 3, S, S] on the network's device."""
+        """Compute the features, float32 [B, F], of images [B, 3, S, S] on the network's device.
+
+        The images are uint8, or float from 0 to 255 for gradients with respect to them.
+        """
         return (self.descriptors(images) - self._tensors["centre"]) @ self._tensors["projection"]
 
     def descriptors(self, images: Tensor) -> Tensor:
-        """Compute the descriptors before whitening, float32 [B, D], of images, uint8 [B, 3, S, S]."""
+        """Compute the descriptors before whitening, float32 [B, D], of images as in `__call__`."""
         pixels = to_input(images)
         first, second, third, fourth = self.layers(pixels)
         parts = [
@@ -76,7 +79,7 @@ def load_arrays() -> dict[str, NDArray]:
 
 
 def to_input(images: Tensor) -> Tensor:
-    """Resize images, uint8 [B, 3, S, S], to the network's input: float32 [B, 3, 96, 96] in [-1, 1]."""
+    """Resize images [B, 3, S, S] from 0 to 255 to the network's input: float32 [B, 3, 96, 96] in [-1, 1]."""
     resized = F.interpolate(images.float(), (SIDE, SIDE), mode="bilinear", antialias=True)
     return resized / 127.5 - 1
 
