@@ -221,7 +221,7 @@ def from_scores(arguments: DirectionArguments, generator: LoadedGenerator, known
     """Find directions of all attributes, measure them and print their table; and find the unnamed ones."""
     from lab.direction_report import doubts, table
     from lab.direction_search import search
-    from lab.finding import leading_directions
+    from lab.finding import MIN_EXPLAINED, leading_directions
 
     found = search(
         generator,
@@ -235,7 +235,10 @@ def from_scores(arguments: DirectionArguments, generator: LoadedGenerator, known
     )
     print(table(found.directions), *doubts(found.directions), sep="\n")
     for name in found.missing:
-        print(f"{name}: no direction, as the latent vector explains only {found.explained[name]:.1%} of it")
+        explained = found.explained[name]
+        few = f"the latent vector explains only {explained:.1%} of it"
+        reason = few if explained < MIN_EXPLAINED else "nothing is left of it beside what --keep names"
+        print(f"{name}: no direction, as {reason}")
     unnamed = leading_directions(generator, arguments.unnamed) if arguments.unnamed else {}
     known = latest(generator, known)
     others = {name: one for name, one in known.by_name.items() if name not in found.directions | unnamed}

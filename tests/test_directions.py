@@ -204,14 +204,16 @@ def test_an_exported_file_carries_its_directions(plain, tmp_path):
     assert "exported without directions: " in result.lines[0]
 
 
-def test_a_direction_added_during_a_search_is_kept(plain, monkeypatch):
+def test_a_direction_added_during_a_search_is_kept_and_missing_ones_are_explained(plain, monkeypatch):
     def search(generator, *scorers, **options):
         mine = Direction(np.eye(100)[0], "chosen faces")
         Directions.of(generator).with_directions({"mine": mine}).save(path_of(plain))
-        return Found({}, {}, [])
+        return Found({}, {"hat": 0.01, "beard": 0.5}, ["hat", "beard"])
 
     monkeypatch.setattr("lab.direction_search.search", search)
-    find(plain, "--count", 200, "--unnamed", 0)
+    lines = find(plain, "--count", 200, "--unnamed", 0).lines
+    assert "hat: no direction, as the latent vector explains only 1.0% of it" in lines
+    assert "beard: no direction, as nothing is left of it beside what --keep names" in lines
     assert Directions.of(load_generator(plain)).names == ("smile", "glasses", "mine")
 
 
