@@ -24,8 +24,10 @@ Scores = NDArray[np.float64]
 CLASSIFIER = "classifier"
 MIN_PROBABILITY = 1e-3
 """Log-odds are limited to those of this probability: beyond, they depend on the classifier's training."""
-NEGATIVE = ("none", "no", "without", "not", "false", "0")
+NEGATIVE = ("none", "no", "without", "not")
 """First words of the names of a class that lacks what the others have."""
+NEGATIVE_OF_TWO = (*NEGATIVE, "false", "0")
+"""The same if there are two classes; of more, 0 is the first of several numbers, as of people."""
 LOOKS = 3
 """Passes of the landmark network over an image."""
 SHIFT = 0.03
@@ -160,8 +162,8 @@ def landmark_scorer(predictor: Predictor) -> Scorer:
 def classifier_scorer(recognizer: Recognizer, name: str | None = None) -> Scorer:
     """Log-odds of a classifier of train_classifier.py.
 
-    With two classes, or one named none, no, without, not, false or 0 (or beginning with that word), there is
-    one attribute: to have the other classes' property. Otherwise there is one for each class.
+    With two classes, or one named none, no, without or not (or beginning with that word), there is one
+    attribute: to have the other classes' property. Otherwise there is one for each class.
 
     Args:
         recognizer: the classifier.
@@ -174,7 +176,8 @@ def classifier_scorer(recognizer: Recognizer, name: str | None = None) -> Scorer
     classes = recognizer.classes
     label = recognizer.settings.label
     column = name or (label if label and label.isidentifier() else None)
-    negative = next((index for index, one in enumerate(classes) if _is_negative(one)), None)
+    words = NEGATIVE_OF_TWO if len(classes) == 2 else NEGATIVE
+    negative = next((index for index, one in enumerate(classes) if _first_word(one) in words), None)
     if negative is None and len(classes) == 2:
         negative = 0
     if negative is not None:
@@ -200,8 +203,9 @@ def is_classifier(source: str) -> bool:
     return source.partition(" ")[0] == CLASSIFIER
 
 
-def _is_negative(name: str) -> bool:
-    return to_name(name).removeprefix("class_").casefold().split("_")[0] in NEGATIVE
+def _first_word(name: str) -> str:
+    """Of a class, in lower case."""
+    return to_name(name).removeprefix("class_").casefold().split("_")[0]
 
 
 def _run_name(checkpoint: Path) -> str:

@@ -47,6 +47,7 @@ def recognizer(classes: tuple[str, ...], label: str | None = None) -> SimpleName
         (("men", "women"), None, None, ["women"]),
         (("0", "1"), r"_(\d)_", None, ["class_1"]),
         (("0", "1"), r"_(\d)_", "woman", ["woman"]),
+        (("0", "1", "2"), "person", None, ["person_0", "person_1", "person_2"]),
         (("Ada", "Bob", "Zoë"), None, None, ["Ada", "Bob", "Zoë"]),
         (
             ("bob", "long", "short"),
