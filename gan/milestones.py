@@ -51,10 +51,8 @@ REFERENCE_RATE = 1e-4
 """At lower learning rates each step does less, as in `gan.monitor.Limits`."""
 PLAIN_FACTOR = 4.0
 """The preset `plain` reaches at step 3,000 what the default reaches at 750."""
-DRAWN_FACTOR = 2.0
-"""Drawn faces, without negatives: at step 2,000 what photos reach at 1,000."""
-QUICK_FACTOR = 1.5
-"""The narrower D of `quick`: on drawn faces at step 3,000 what the full D reaches at 2,000."""
+DRAWN_FACTOR = 1.5
+"""Drawn faces, without packs and negatives: at step 1,500 what photos reach at 1,000."""
 MARGIN = 1.2
 """For the time of scores, samples and checkpoints, relative to the steps alone."""
 
@@ -67,7 +65,6 @@ def steps_factors(settings: Settings) -> list[float]:
         max(1.0, REFERENCE_RATE / settings.learning_rate),
         PLAIN_FACTOR if settings.preset == "plain" else 1.0,
         DRAWN_FACTOR if settings.folder is None else 1.0,
-        QUICK_FACTOR if settings.preset == "quick" else 1.0,
     ]
     return [factor for factor in factors if factor != 1]
 

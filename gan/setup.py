@@ -321,6 +321,8 @@ def _stored_settings(state: dict[str, Any]) -> dict[str, Any]:
 def _start(argv: Sequence[str], arguments: TrainingArguments) -> Plan[Settings]:
     on_drawn_faces = arguments.folder is None
     defaults = preset_settings(arguments.preset or ("quick" if on_drawn_faces else "light"))
+    if on_drawn_faces:
+        defaults = replace(defaults, pack=1, negatives=0.0)  # both hold G back there: docs/experiments.md
     source = GAN.find_run(arguments, arguments.output)
     if source:
         source_settings = GAN.read_info(source).settings
@@ -329,8 +331,6 @@ def _start(argv: Sequence[str], arguments: TrainingArguments) -> Plan[Settings]:
         if any(getattr(source_settings, name) != getattr(preset, name) for name in fixed):
             raise UserError(f"--preset requires other networks than those of {source}: omit it")
         defaults = replace(defaults, **{name: getattr(source_settings, name) for name in NETWORK_SETTINGS})
-    if on_drawn_faces:
-        defaults = replace(defaults, negatives=0.0)  # they hold G back there: docs/experiments.md
     settings, device = _decide(settings_of(parse_arguments(argv, TrainingArguments, defaults), Settings))
     if source:
         _check_checkpoint(source, source_settings, settings, best=True)

@@ -32,7 +32,7 @@ LIGHT = replace(preset_settings("light"), folder="faces", steps=7000)
         ({"image_size": 192}, 2000),
         ({"learning_rate": 5e-5}, 2000),
         ({"preset": "plain"}, 4000),
-        ({"folder": None}, 2000),
+        ({"folder": None}, 1500),
     ],
 )
 def test_the_steps_depend_on_the_settings(changes, step):

@@ -20,6 +20,7 @@ from gan.setup import load_data, make_plan
 
 ON_CPU = ("--device", "cpu", "--precision", "float32")
 LIGHT, PAPER = (250, 150, 90, 54), (1024, 512, 256, 128)
+QUICK = (192, 128, 64, 32)
 
 
 @pytest.fixture
@@ -31,39 +32,41 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("argv", "batch_size", "negatives"),
+    ("argv", "widths", "batch_size", "pack", "negatives"),
     [
-        (["faces"], 96, 0.25),
-        ([], 32, 0),
-        (["--minutes", "60"], 32, 0),
-        (["--batch-size", "8", "--negatives", "0.5"], 8, 0.5),
-        (["--preset", "light"], 96, 0),
+        (["faces"], LIGHT, 96, 2, 0.25),
+        (["faces", "--preset", "quick"], QUICK, 32, 2, 0.25),
+        ([], QUICK, 32, 1, 0),
+        (["--minutes", "60"], QUICK, 32, 1, 0),
+        (["--batch-size", "8", "--pack", "4", "--negatives", "0.5"], QUICK, 8, 4, 0.5),
+        (["--preset", "light"], LIGHT, 96, 1, 0),
     ],
 )
-def test_photos_take_the_light_preset_and_drawn_faces_the_quick_one(argv, batch_size, negatives):
+def test_photos_take_the_light_preset_and_drawn_faces_the_quick_one(
+    argv, widths, batch_size, pack, negatives
+):
     settings = make_plan([*argv, *ON_CPU]).settings
-    assert settings.generator_widths == LIGHT
-    assert settings.discriminator_widths[0] == (64 if batch_size == 96 else 32)
-    assert (settings.batch_size, settings.negatives) == (batch_size, negatives)
+    assert (settings.generator_widths, settings.batch_size) == (widths, batch_size)
+    assert (settings.pack, settings.negatives) == (pack, negatives)
 
 
 @pytest.mark.usefixtures("gpu")
 @pytest.mark.parametrize(
     ("argv", "widths", "batch_size"),
-    [(["faces"], LIGHT, 96), ([], LIGHT, 32), (["faces", "--preset", "paper"], PAPER, 128)],
+    [(["faces"], LIGHT, 96), ([], QUICK, 32), (["faces", "--preset", "paper"], PAPER, 128)],
 )
 def test_a_gpu_takes_the_presets_of_a_cpu_whose_quality_was_measured(argv, widths, batch_size):
     settings = make_plan(argv).settings
     assert (settings.generator_widths, settings.batch_size) == (widths, batch_size)
 
 
-@pytest.mark.parametrize(("argv", "batch_size"), [(["faces"], 96), ([], 32)])
-def test_an_apple_gpu_uses_the_light_preset(monkeypatch, argv, batch_size):
+@pytest.mark.parametrize(("argv", "widths", "batch_size"), [(["faces"], LIGHT, 96), ([], QUICK, 32)])
+def test_an_apple_gpu_takes_the_presets_of_a_cpu(monkeypatch, argv, widths, batch_size):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     plan = make_plan(argv)
     assert (plan.device.type, plan.settings.precision) == ("mps", "float32")
-    assert (plan.settings.generator_widths, plan.settings.batch_size) == (LIGHT, batch_size)
+    assert (plan.settings.generator_widths, plan.settings.batch_size) == (widths, batch_size)
     assert make_plan(["faces", "--preset", "paper"]).settings.generator_widths == PAPER
 
 
