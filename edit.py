@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", re.IGNORECASE)
 TIMED_STEPS = 5
-"""Steps of the encoder's training after which its time is stated."""
+"""The encoder trains this many steps before the time that it takes is printed."""
 
 
 @dataclass(frozen=True)

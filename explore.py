@@ -1,4 +1,4 @@
-"""Open the lab in a browser: explore faces, watch trainings, and name people in photos.
+"""Open the lab in a browser: explore faces, watch runs train, and name people in photos.
 
 Everything is served from this machine, and nothing is sent anywhere else. Ctrl-C ends it.
 """

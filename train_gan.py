@@ -66,7 +66,7 @@ def _train(argv: list[str], dry_run: bool, world: World) -> int:
 
 
 def _has_given_up(world: World) -> bool:
-    """Whether torchrun restarted a run that gave up, which training on would only repeat."""
+    """Whether torchrun restarted a run that gave up; it would only give up again."""
     from engine.runs import gave_up
 
     run = world.stored_run()

@@ -76,7 +76,7 @@ class DataSpeedArguments:
     times: int = 3
     """Repetitions of each measurement."""
     steps: int = 12
-    """Steps of each training."""
+    """Steps of each run."""
     scratch: Path | None = None
     """Folder for the sets, which are removed at the end; the system's temporary folder if not given."""
     quick: bool = False
@@ -114,9 +114,7 @@ def main() -> None:
         files = _list_files(args.folder, folder / "drawn", workers)
         sets = {count: _make_set(files, folder / f"set-{count}", count, workers) for count in counts}
         rows = [row for path in sets.values() for row in _measure_starts(path, size, workers, args.times)]
-        rows += _measure_trainings(
-            folder, {min(sets): sets[min(sets)], max(sets): sets[max(sets)]}, size, args
-        )
+        rows += _measure_runs(folder, {min(sets): sets[min(sets)], max(sets): sets[max(sets)]}, size, args)
     print_rows(rows, as_json=args.json)
 
 
@@ -192,7 +190,7 @@ def _start_row(count: int, what: str, measured: list[tuple[LoadingTimes, Cost]])
         "ready after [s]": ready,
         "CPU seconds": Spread.of([cost.cpu_seconds for _, cost in measured]),
         "images/s made ready": count / ready.median if "first" in what else None,
-        "images/s to training": Spread.of([times.rate for times, _ in measured]),
+        "images/s to the trainer": Spread.of([times.rate for times, _ in measured]),
         "memory [MB]": Spread.of([cost.memory for _, cost in measured]),
     }
 
@@ -245,7 +243,7 @@ def _time_batches(start: float, batches: Iterator[Any]) -> LoadingTimes:
     return LoadingTimes(ready - start, count / (time.perf_counter() - ready))
 
 
-def _measure_trainings(
+def _measure_runs(
     folder: Path, sets: dict[int, Path], size: int, args: DataSpeedArguments
 ) -> list[dict[str, Any]]:
     """train_gan.py on each set."""
@@ -261,7 +259,7 @@ def _measure_trainings(
                 "ready after [s]": None,
                 "CPU seconds": Spread.of([cost.cpu_seconds for cost in costs]),
                 "images/s made ready": None,
-                "images/s to training": Spread.of(rates),
+                "images/s to the trainer": Spread.of(rates),
                 "memory [MB]": Spread.of([cost.memory for cost in costs]),
             }
         )
@@ -269,7 +267,7 @@ def _measure_trainings(
 
 
 def _train(scratch: Path, data: Path, size: int, steps: int) -> tuple[Cost, float]:
-    """The cost of a training, and the images per second of its median step."""
+    """The cost of a run, and the images per second of its median step."""
     output = Path(tempfile.mkdtemp(dir=scratch))
     flags = ("--image-size", size, "--steps", steps, "--cache", scratch / "cache", "--output", output)
     cost = run_python(ROOT / "train_gan.py", data, *flags, *SMALL_NETWORKS, folder=scratch)

@@ -2,7 +2,7 @@
 
     python -m benchmarks.scaling
 
-Each point is a training of a few steps with the widths of `light` on one thread of a new process; all points
+Each point is a run of a few steps with the widths of `light` on one thread of a new process; all points
 are interleaved. Times are CPU seconds, which equal wall-clock seconds if nothing else runs. Growth is the
 exponent b of a x^b, fitted to the medians by least squares of the logarithms, with its standard error. Beside
 it stands the theory: the work of a step is proportional to the pixels and to the batch and independent of the
@@ -63,7 +63,7 @@ class ScalingArguments:
     )
     """Tables to print."""
     steps: int = 3
-    """Steps measured in each training, after one that is not."""
+    """Steps measured in each run, after one that is not."""
     times: int = 3
     """Repetitions of each point."""
     quick: bool = False
@@ -76,7 +76,7 @@ class ScalingArguments:
 
 
 class Point(NamedTuple):
-    """Measurement of a training of a few steps."""
+    """Measurement of a run of a few steps."""
 
     seconds: float
     """Median CPU seconds per step."""
@@ -195,7 +195,7 @@ def _describe_fit(variable: Variable, results: Mapping[int, Sequence[Point]]) ->
 
 
 def _measure_processes(scratch: Path, steps: int, times: int) -> list[dict[str, Any]]:
-    """Seconds per step of one training shared by several processes."""
+    """Seconds per step of a run that several processes share."""
     log("processes")
     faces = scratch / "faces"
     faces.mkdir()

@@ -84,7 +84,7 @@ class TrainSpeedArguments:
             check(self.settings(preset))
 
     def settings(self, preset: Literal["light", "paper"]) -> Settings:
-        """Settings of a training with this preset; the precision is still open."""
+        """Settings of a run with this preset; the precision is still open."""
         settings = replace(preset_settings(preset), image_size=self.image_size)
         return settings if self.batch_size is None else replace(settings, batch_size=self.batch_size)
 

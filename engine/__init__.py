@@ -1,4 +1,4 @@
-"""What every training needs, whatever the network: runs, checkpoints, logging, devices, processes, signals.
+"""What every run needs, whatever the network: runs, checkpoints, logging, devices, processes, signals.
 
 Settings and errors:
     errors: `UserError`, a user's mistake in one line, and `run_script`, which prints it.
@@ -17,7 +17,7 @@ Files:
 
 Training:
     setup, loop: from a command line to a trained network.
-    budget, signals: when a training stops.
+    budget, signals: when a run stops.
     best: which checkpoint has the best score.
     finite: NaN and infinity, detected without synchronising with the device.
     ema: exponential moving averages of the weights.

@@ -1,4 +1,4 @@
-"""How long a training may take, in steps and minutes."""
+"""How long a run may take, in steps and minutes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ sooner, but not before two steps."""
 
 
 class Budget(Protocol):
-    """The settings that decide when a training ends."""
+    """The settings that decide when a run ends."""
 
     @property
     def steps(self) -> int | None:
@@ -34,7 +34,7 @@ class Budget(Protocol):
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """How a training ended."""
+    """How a run ended."""
 
     step: int
     seconds: float

@@ -36,8 +36,8 @@ class DamagedCheckpointError(UserError):
 def save(run: Path, step: int, state: dict[str, Any], keep: int, networks: Sequence[str] = NETWORKS) -> Path:
     """Write the checkpoint of a step, then remove all but the newest `keep` up to that step.
 
-    Later checkpoints are removed too: they are damaged files that an earlier training left, as this one would
-    have resumed from them otherwise. So are the partial files of interrupted writes.
+    Later checkpoints are removed too: they are damaged files that an earlier process left. If they were
+    intact, the run would have resumed from them. So are the partial files of interrupted writes.
 
     Args:
         run: the run's folder.

@@ -201,7 +201,7 @@ def _first_paragraph(framed: str) -> str:
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How a training starts."""
+    """How a run starts."""
 
     resume: Annotated[str | None, arg(metavar="[RUN]")] = None
     """Resume a run (its folder, name or number; without a value, the newest), bit for bit."""
@@ -220,7 +220,7 @@ AnyArguments = TypeVar("AnyArguments", bound=RunOptions)
 def parse_arguments(
     arguments: Sequence[str], arguments_type: type[AnyArguments], default: Any = None
 ) -> AnyArguments:
-    """Parse the command line of a training.
+    """Parse the command line of a training script.
 
     Args:
         arguments: the command line.

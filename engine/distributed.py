@@ -33,7 +33,7 @@ from engine.runs import has_checkpoint
 Result = TypeVar("Result")
 
 EXIT_PROCESS_LOST = 4
-"""Exit code of a process whose training ended because another process was lost."""
+"""Exit code of a process that ended because another process of its run was lost."""
 RANK_ZERO_TIMEOUT = timedelta(days=7)
 """For what rank 0 does alone: decoding millions of images takes hours."""
 JOIN_TIMEOUT = timedelta(minutes=5)
@@ -45,7 +45,7 @@ LAUNCH_VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
 class ProcessLostError(Exception):
-    """Another process of the training has ended or is unreachable. The message is one line."""
+    """Another process of the run has ended or is unreachable. The message is one line."""
 
 
 class World:
@@ -304,7 +304,7 @@ def _detect_lost_process() -> Iterator[None]:
         if isinstance(error, dist.DistError) or "gloo/" in str(error):
             # The first sentence, without the location in the source of gloo or NCCL.
             reason = re.sub(r"^\[[^]]*] ?", "", _first_line(error)).partition(". ")[0]
-            raise ProcessLostError(f"another process of this training has ended ({reason})") from error
+            raise ProcessLostError(f"another process of this run has ended ({reason})") from error
         raise
 
 

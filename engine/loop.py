@@ -1,6 +1,6 @@
-"""The loop of every training: when to log, sample, score and save, and when to stop.
+"""The loop of every run: when to log, sample, score and save, and when to stop.
 
-What a training computes is up to its `Trainer`; the loop only knows steps.
+What a step computes is up to the `Trainer`; the loop only counts steps.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from engine.signals import SignalHandler, exit_code, grace_period
 
 
 class Trainer(Protocol):
-    """A training that advances in steps.
+    """What the loop trains, step by step.
 
     Everything that a step draws depends on the seed and `step_count` alone, so an interrupted run resumes bit
     for bit; `state` contains the rest.
@@ -89,7 +89,7 @@ class TrainingLoop:
     several processes all make the steps and stop together; rank 0 alone evaluates, decides and writes, and
     only it needs a logger.
 
-    A training adds what it needs in a subclass: `scores`, `sample`, `progress`, and, to recover from
+    A subclass adds what its networks need: `scores`, `sample`, `progress`, and, to recover from
     problems, `check` and `recover`.
 
     Args:
@@ -156,7 +156,7 @@ class TrainingLoop:
     def due(self, step: int, *, stopping: bool) -> Due:
         """What has to be done after a step.
 
-        A training that stops early only saves, so that it has the same curves as one that never stopped.
+        A run that stops early only saves, so that it has the same curves as one that never stopped.
         """
         settings = self.trainer.settings
         final = step == settings.steps

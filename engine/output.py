@@ -23,7 +23,7 @@ def protect_output() -> None:
     """Keep a dead pipe, a closed terminal or a full disk from raising in `print`, tqdm or at exit.
 
     The reader of a pipe may end before its writer: Ctrl-C also ends the `tee` of `train_gan.py ... | tee
-    log`, and the training still has to be saved.
+    log`, and the run still has to be saved.
     """
     sys.stderr = _protect(sys.stderr, lambda error: None)
     # Not to sys.stderr as it is then: `engine.cli.parse` redirects it.

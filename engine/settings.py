@@ -34,10 +34,10 @@ MAX_WIDTH = 2**16
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """Settings that every training has. Each training adds its own, and overrides defaults."""
+    """The settings of every training script. Each script adds its own and overrides defaults."""
 
     folder: Folder = None
-    """Folder of images. Without one, the training uses drawn faces."""
+    """Folder of images. Without one, the script trains on drawn faces."""
     exclude: Patterns = ()
     """Patterns of images and folders to leave out, after the folder: `FOLDER --exclude 'thumbs*' '*_mask.png'
     old/`. A pattern matches names at any depth or, if it contains a slash before its end, paths in the

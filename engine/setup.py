@@ -1,4 +1,4 @@
-"""From a command line to a training in a run folder: new, resumed, or started from another run."""
+"""From a command line to training in a run folder: new, resumed, or started from another run."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _unchanged(settings: Settings) -> Settings:
 
 @dataclass(frozen=True)
 class Task(Generic[Settings]):
-    """What a training learns, and how to handle its settings.
+    """A learning task, and how to handle its settings.
 
     Attributes:
         name: as in config.json.
@@ -107,7 +107,7 @@ class Task(Generic[Settings]):
 
 @dataclass(frozen=True)
 class Plan(Generic[Settings]):
-    """A training that has been decided on but not started."""
+    """A run that has been decided on but not started."""
 
     task: Task[Settings]
     settings: Settings
@@ -224,10 +224,10 @@ def open_run(
     The state is loaded only here: until the folder is locked, another process may be training in it.
 
     Args:
-        plan: the training.
+        plan: what to train, and how.
         name: of a new run.
-        resume: loads a checkpoint's state into the training, and returns its best step.
-        step: the step at which the training is then.
+        resume: loads a checkpoint's state into the trainer, and returns its best step.
+        step: returns the step that the trainer has reached.
         data: for config.json: at least `digest` and `images`.
         write_files: writes what else a run contains from its start.
         world: the processes that train together. Rank 0 locks, reads and writes.
@@ -288,13 +288,13 @@ def open_run(
 def run_loop(
     loop: TrainingLoop, run: Path, notes: Sequence[str] = (), failure: type[Exception] = DivergedError
 ) -> TrainingResult | None:
-    """Train in a run folder, and print where it is and how the training ended.
+    """Train in a run folder, and print where it is and how it ended.
 
     Args:
-        loop: the training.
+        loop: the training loop.
         run: its folder.
         notes: lines about what to expect.
-        failure: the exception of a training that cannot continue.
+        failure: the exception that the loop raises when it cannot continue.
 
     Returns:
         How it ended; None if it failed, for which the exit code is `EXIT_DIVERGED`.
@@ -328,7 +328,7 @@ def train_in_run(
     """Train one network in a run folder to the end.
 
     Args:
-        plan: the training.
+        plan: what to train, and how.
         loop_type: makes the loop from trainer, logger and best step.
         trainer: at step 0, with an `outlook`: a line about which scores are normal.
         name: of a new run.

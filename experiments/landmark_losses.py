@@ -60,7 +60,7 @@ class LossArguments:
             raise UserError(f"--only takes rows of these: {', '.join(RECIPES)}; and --seeds one seed or more")
 
     def flags(self) -> list[str]:
-        """Flags of every training."""
+        """Flags of every run."""
         workers = [] if self.workers is None else ["--workers", str(self.workers)]
         return [str(self.folder), "--steps", str(self.steps), "--output", str(self.output), *workers]
 
@@ -82,7 +82,7 @@ def _train(arguments: LossArguments, name: str, seed: int) -> Path:
     run_name = f"{name} {arguments.steps} steps seed {seed}"
     flags = [*arguments.flags(), "--name", run_name, "--seed", str(seed), *RECIPES[name]]
     run = train_once("train_landmarks.py", flags, make_plan(flags).settings, LANDMARKS.read_info, RESUMABLE)
-    assert run is not None, "a training that succeeds leaves a checkpoint"
+    assert run is not None, "a run that succeeds leaves a checkpoint"
     return run
 
 

@@ -2,7 +2,7 @@
 
     python -m experiments.recognition PEOPLE
 
-The people and images of each part are a fixed list (see `split_people`). Each training is a run of its own in
+The people and images of each part are a fixed list (see `split_people`). Each network has a run of its own in
 --output. Finished runs are reused and stopped runs are resumed. Each part ends with a table. Its scores are
 of the last step, never of the best one, which is chosen on the images that it is scored on.
 """
@@ -350,7 +350,7 @@ def _labelled(
     label: str | None = None,
     held_out: float = 0.0,
 ) -> LabelledImages:
-    """Read a folder as a training does; labelled faces are cropped already, the centre of others is taken."""
+    """Read a folder as a run does; labelled faces are cropped already, the centre of others is taken."""
     return load_labelled_images(
         folder,
         side,

@@ -1,4 +1,4 @@
-"""The trainings of `experiments.recognition`: folders of links to images, and runs."""
+"""The runs of `experiments.recognition`, and their folders of links to images."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def train(output: Path, name: str, arguments: Sequence[object], workers: int) ->
     flags += ["--name", name, "--workers", workers]
     settings = make_plan([*map(str, flags)]).settings
     run = train_once("train_classifier.py", flags, settings, CLASSIFIER.read_info, RESUMABLE)
-    assert run is not None, "a training that succeeds leaves a checkpoint"
+    assert run is not None, "a run that succeeds leaves a checkpoint"
     return run
 
 

@@ -83,7 +83,7 @@ def train_once(
         The run; None if it failed before its first checkpoint.
 
     Raises:
-        UserError: the training failed or was stopped, or the run of that name has other settings.
+        UserError: the script failed or was stopped, or the run of that name has other settings.
     """
     run = _find(settings, read_info, free)
     if run is None:

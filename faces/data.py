@@ -1,4 +1,4 @@
-"""The data of a training on faces. Nothing here imports torch."""
+"""The data of a run that trains on faces. Nothing here imports torch."""
 
 from __future__ import annotations
 

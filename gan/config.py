@@ -1,4 +1,4 @@
-"""Every setting of a GAN training, with its default, unit and meaning; the presets; older runs."""
+"""Every setting of a GAN run, with its default, unit and meaning; the presets; older runs."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ BETA1 = 0.5
 
 @dataclass(frozen=True)
 class Settings(TrainingSettings):
-    """Everything that describes a training."""
+    """Everything that describes a run."""
 
     GROUPS: ClassVar[Groups] = {
         "everyday": "folder steps minutes image_size batch_size preset name resume init_from dry_run",
@@ -60,8 +60,8 @@ class Settings(TrainingSettings):
     all of D, unscaled logits, beta2 0.999, no averaged weights, no augmentation, no negatives). The default
     is light, and quick for drawn faces."""
     steps: int | None = None
-    """Stop after this many steps. Without steps and minutes, a training on a FOLDER takes 7000 steps, one on
-    drawn faces 15 minutes."""
+    """Stop after this many steps. Without steps and minutes, a run takes 7000 steps on a FOLDER, and 15
+    minutes on drawn faces."""
     minutes: float | None = None
     """Stop this many minutes after the start."""
     batch_size: int = 96

@@ -1,4 +1,4 @@
-"""Alarms about a training that goes wrong, and the numbers that define them.
+"""Alarms about a run that goes wrong, and the numbers that define them.
 
 There are five: a value that is not finite (`engine.finite`), a D that wins or fails for good, a vanishing
 gradient of G, and mode collapse. `gan.rollback` recovers from them.
@@ -22,7 +22,7 @@ AlarmName = Literal["not finite", "D wins", "D fails", "gradient gone", "samples
 
 @dataclass(frozen=True)
 class Alarm:
-    """Something wrong with a training."""
+    """Something that goes wrong in a run."""
 
     name: AlarmName
     step: int
@@ -102,10 +102,10 @@ def not_finite(error: DivergedError, step: int) -> Alarm:
 
 
 class Monitor:
-    """Raises alarms from what a training logs and samples.
+    """Raises alarms from what a run logs and samples.
 
     While a problem lasts, it raises one warning after half of its window, and a certain alarm at every check
-    from the end of the window on. `state` contains all it remembers, so a resumed training is judged as if it
+    from the end of the window on. `state` contains all it remembers, so a resumed run is judged as if it
     had never stopped. Values must be finite.
 
     Args:

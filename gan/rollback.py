@@ -73,7 +73,7 @@ class Rollback:
 
 
 def rollback_seed(seed: int, times: int) -> int:
-    """The seed of everything that training draws after so many rollbacks.
+    """The seed of all random numbers after so many rollbacks.
 
     Args:
         seed: the run's, in [0, 2**63).

@@ -66,7 +66,7 @@ GAN = Task(
     upgrade,
 )
 DEFAULT_MINUTES = 15.0
-"""Time budget of a training on drawn faces."""
+"""Time budget of a run on drawn faces."""
 MEMORY_SHARE = 0.25
 """Share of the memory that images may take where they cannot be mapped from the cache."""
 

@@ -1,4 +1,4 @@
-"""The state that a GAN training carries from step to step: networks, optimizers, average and seeds."""
+"""The state that a GAN run carries from step to step: networks, optimizers, average and seeds."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class Batch(NamedTuple):
         z: latent vectors, float32 [B, latent_size] in [-1, 1].
         real_uniform: for the augmentation of the real images, float32 [B, K] in [0, 1).
         fake_uniform: the same for the fakes.
-        negatives: float [M, 3, S, S] in [-1, 1]; M is 0 in a training without negatives.
+        negatives: float [M, 3, S, S] in [-1, 1]; M is 0 in a run without negatives.
         negative_uniform: float32 [M, K] in [0, 1).
     """
 
@@ -54,7 +54,7 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class StepOptions:
-    """How a step is carried out; the same in every step of a training.
+    """How a step is carried out; the same in every step of a run.
 
     Attributes:
         loss: the adversarial loss.

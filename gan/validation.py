@@ -1,4 +1,4 @@
-"""Scores of a training on held-out images, while it runs."""
+"""Scores on held-out images during training."""
 
 from __future__ import annotations
 

@@ -193,7 +193,7 @@ def _arguments(recorded: dict[str, Any]) -> PrepareArguments:
 
 
 def _reduce(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """Resize a square as `images.decode.decode` does for a training."""
+    """Resize a square as `images.decode.decode` does for training."""
     side = (size, size)
     return from_pillow(to_pillow(image).resize(side, Image.Resampling.LANCZOS, reducing_gap=3))
 

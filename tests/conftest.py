@@ -41,7 +41,7 @@ TINY = (
     *("--generator-widths", "12", "10", "8", "6", "--discriminator-widths", "6", "8", "10", "12"),
     *("--log-every", "1", "--sample-every", "2", "--checkpoint-every", "2"),
 )
-"""Flags of a GAN training that takes seconds."""
+"""Flags of a GAN run that takes seconds."""
 VARIANTS = {
     "default": (),
     "default, bfloat16": ("--precision", "bfloat16"),
@@ -134,7 +134,7 @@ def tiny_run(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 LANDMARK_FLAGS = ("--image-size", 32, "--device", "cpu", "--workers", 0, "--cache", "cache")
-"""Flags of a landmark training that takes seconds."""
+"""Flags of a landmark run that takes seconds."""
 
 
 @pytest.fixture(scope="session")
@@ -177,7 +177,7 @@ CLASSIFIER_FLAGS = (
     *("--image-size", 32, "--device", "cpu", "--workers", 0, "--cache", "cache"),
     *("--score-every", 20, "--checkpoint-every", 20),
 )
-"""Flags of a classifier training that takes seconds."""
+"""Flags of a classifier run that takes seconds."""
 ARCFACE_FLAGS = (
     *("--method", "arcface", "--backbone", "small", "--weights", "none", "--embedding", 32),
     *("--mirror", "--steps", 80, "--batch-size", 24),

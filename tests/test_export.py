@@ -119,7 +119,7 @@ def test_bad_arguments_end_with_one_line(arguments, message, tmp_path, monkeypat
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_does_not_resume_a_training(run, tmp_path):
+def test_a_file_does_not_resume_a_run(run, tmp_path):
     file = tmp_path / "faces.safetensors"
     export(run, file)
     code, _, error = call("train_gan.py", "--init-from", file)

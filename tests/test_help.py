@@ -74,10 +74,10 @@ def options_of_scripts() -> list[type]:
     from predict_landmarks import PredictionArguments
     from sample import SampleArguments
 
-    trainings = [TrainingArguments, LandmarkArguments, ClassifierArguments]
+    training = [TrainingArguments, LandmarkArguments, ClassifierArguments]
     others = [SampleArguments, InterpolationArguments, PlotArguments, EvaluationArguments, DirectionArguments]
     others += [ExploreArguments, EditArguments, ExportArguments]
-    return [*trainings, *others, PrepareArguments, PredictionArguments, *COMMAND_OPTIONS]
+    return [*training, *others, PrepareArguments, PredictionArguments, *COMMAND_OPTIONS]
 
 
 @pytest.mark.parametrize("options", options_of_scripts(), ids=lambda options: options.__name__)

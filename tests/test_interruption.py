@@ -36,7 +36,7 @@ class Killed(BaseException):
 
 
 def kill_at(kill_step: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Interrupt the training in this step, once."""
+    """Interrupt the run in this step, once."""
     original = Trainer.step
 
     def step(self: Trainer) -> None:
@@ -170,7 +170,7 @@ def test_a_run_whose_output_is_dead_is_saved(pictures, tmp_path, open_output, nu
         *(pictures, *TINY, "--checkpoint-every", end[0], "--steps", end[1]), folder=tmp_path, output=writer
     )
     os.close(writer)
-    # Read as tee does, as a full pipe would block the training.
+    # Read as tee does, as a full pipe would block the run.
     thread = threading.Thread(target=lambda: os.read(reader, 1), daemon=True)
     thread.start()
     wait_until(lambda: number is None or len(grids(tmp_path)) > 1, process)

@@ -71,7 +71,7 @@ def test_resuming_a_run_in_use_names_the_one_before_it(run):
     assert line.endswith("another process is training in it")
 
 
-def test_other_trainings_resume_alike(run):
+def test_other_kinds_of_runs_resume_alike(run):
     newest = start_run(run / "config.json")
     config = json.loads((run / "config.json").read_text())
     for script, kind in (("train_landmarks.py", "landmarks"), ("train_classifier.py", "classifier")):

@@ -1,4 +1,4 @@
-"""A training on real photographs: set FACE_LAB_FACES to a folder of them."""
+"""A run on real photographs: set FACE_LAB_FACES to a folder of them."""
 
 from __future__ import annotations
 

@@ -138,7 +138,7 @@ def test_without_runs_a_line_says_how_to_make_one(tmp_path):
         assert result.lines == [f"there is no run in {output}; `python train_gan.py FOLDER` creates one"]
 
 
-def test_the_kinds_are_those_of_the_trainings():
+def test_the_kinds_are_those_of_the_trainers():
     trained = {
         "gan": (Trainer.ranked_by, GanLoop.score_label, SMOOTHED),
         LANDMARKS: (LandmarkTrainer.ranked_by, LandmarkTrainer.score_label, 1),

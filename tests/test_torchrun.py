@@ -42,7 +42,7 @@ def die_at(kill_step: int, rank: int) -> None:
 
 
 def collapse() -> None:
-    """Let the training fail at step 5, without a rollback."""
+    """Let the run fail at step 5, without a rollback."""
     original = Trainer.step
 
     def step(self: Trainer) -> None:
@@ -113,7 +113,7 @@ def test_a_restart_after_a_kill_resumes_bit_for_bit(pictures, working_directory)
     assert steps(checkpoints(killed))[-1] == 9
     assert read_config(killed)["environment"]["processes"] == 2
     (line,) = error_lines()
-    assert "another process of this training has ended" in line
+    assert "another process of this run has ended" in line
     assert f"--resume {killed.absolute()} continues" in line
     assert f"resuming {killed.absolute()}" in (working_directory / "1-0.out").read_text()
     assert not (working_directory / "1-1.out").read_text()

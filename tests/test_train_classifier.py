@@ -39,7 +39,7 @@ METHODS = {
 def folder(drawn_people, tmp_path, monkeypatch) -> Path:
     """A copy of three of the drawn people, free to be changed, in an empty working directory."""
     monkeypatch.chdir(tmp_path)
-    # Charts take longer than these trainings; they are drawn for the runs of conftest.py.
+    # Charts take longer than these runs; they are drawn for the runs of conftest.py.
     monkeypatch.setattr(report, "_draw", lambda *_: [])
     for person in sorted(drawn_people.iterdir())[:3]:
         shutil.copytree(person, tmp_path / "люди 1" / person.name)

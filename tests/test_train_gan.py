@@ -55,7 +55,7 @@ def test_runs_with_the_same_seed_are_equal(pictures, train):
     assert not np.array_equal(load_png(sample_path(first, 0)), load_png(sample_path(other, 0)))
 
 
-def test_a_dry_run_describes_the_training_and_writes_nothing(pictures, train, capsys):
+def test_a_dry_run_describes_the_networks_and_writes_nothing(pictures, train, capsys):
     assert train(pictures, "--dry-run") == 0
     out = capsys.readouterr().out
     for part in ("generator", "discriminator", "parameters", "memory", "24 images", "float32", "12 x 2 x 2"):

@@ -33,7 +33,7 @@ def folder(drawn_faces, tmp_path, monkeypatch) -> Path:
 
 
 def train(*argv: object) -> list[str]:
-    """The lines printed by a training that must succeed."""
+    """The lines printed by a run that must succeed."""
     return succeed("train_landmarks.py", *argv).lines
 
 
@@ -296,7 +296,7 @@ def test_runs_of_another_kind_are_refused(folder, tiny_run, landmark_run):
     assert "run of another kind: landmarks, not gan" in refusal("sample.py", landmark_run)
 
 
-def test_a_training_that_diverges_has_its_own_exit_code(folder):
+def test_a_run_that_diverges_has_its_own_exit_code(folder):
     argv = ("--learning-rate", 1e30, "--optimizer", "sgd", "--loss", "point")
     ended = call("train_landmarks.py", folder, *SHORT, *argv)
     assert ended.code == 3

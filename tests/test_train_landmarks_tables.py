@@ -25,7 +25,7 @@ def folder(drawn_faces, tmp_path, monkeypatch) -> Path:
 
 
 def train(*argv: object) -> list[str]:
-    """The lines printed by a training that must succeed."""
+    """The lines printed by a run that must succeed."""
     return succeed("train_landmarks.py", *argv).lines
 
 

@@ -1,1 +1,1 @@
-"""Pages in a browser, served from this machine: faces to explore, a training to watch, people to name."""
+"""Pages in a browser, served from this machine: explore faces, watch runs train, name people."""

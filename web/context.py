@@ -51,7 +51,7 @@ class Context:
     async def compute(self, function: Callable[P, Result], *args: P.args, **kwargs: P.kwargs) -> Result:
         """Run a function that keeps a core busy, one at a time, while other requests are answered.
 
-        A training may run beside the server, so only one core is used: see `prepare_torch`.
+        A run may be training beside the server, so only one core is used: see `prepare_torch`.
         """
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._thread, lambda: function(*args, **kwargs))
@@ -74,7 +74,7 @@ class Context:
     def generator_and_source(self) -> tuple[LoadedGenerator, str]:
         """See `generator`; and `web.page_cache.generator_state` of before it was loaded."""
         with self._generator_lock:
-            # A training replaces its checkpoints while its faces are explored.
+            # A run that still trains replaces its checkpoints while its faces are explored.
             state = generator_state(self.run)
             if self._generator is None or state != self._source:
                 if self.run is None:
@@ -100,7 +100,7 @@ class Context:
 def prepare_torch() -> None:
     """Import torch and set how it computes; call it in each thread that is about to use torch.
 
-    A training may run beside the server, so torch gets one core. Threads that used torch before keep their
+    A run may be training beside the server, so torch gets one core. Threads that used torch before keep their
     number, so each sets its own. TF32 is off for the whole process, as `engine.device.exact_float32` sets it
     for all threads and would, in two at once, not restore it in order.
     """

@@ -108,7 +108,7 @@ class _Explorer:
             digest: of the generator that the page has, the query's `generator`; empty if the query has none.
 
         Raises:
-            HTTPException: 409 if that is another one, because a training has replaced it since.
+            HTTPException: 409 if that is another one, because training has replaced it since.
         """
         generator = self._context.generator()
         if digest and digest != generator.digest:

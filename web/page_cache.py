@@ -44,7 +44,7 @@ def load_page(run: Path | None, load_generator: Callable[[], tuple[LoadedGenerat
     if source and (kept := _kept(run / FILE_NAME, source)):
         return kept
     generator, state = load_generator()
-    source = _source(run, state)  # a training may have replaced the checkpoint since
+    source = _source(run, state)  # training may have replaced the checkpoint since
     weights = page_weights(generator, *_directions(generator), source=source)
     if source:
         with contextlib.suppress(OSError), atomic_write(run / FILE_NAME, durable=False) as temporary:

@@ -88,7 +88,7 @@ class PhotoFaces:
 
         Args:
             found: what `find` returned.
-            unwanted: cancels this fit when it is set, but no training of an encoder, which is kept.
+            unwanted: cancels this fit when it is set. An encoder still finishes its training, as it is kept.
 
         Returns:
             `z`, base64url of float32 values; `image`, the aligned crop as a data URL; and `note`, a sentence

@@ -321,7 +321,7 @@ class Recognition:
 
     def _recognizer(self, checkpoint: Path) -> Recognizer:
         try:
-            key = checkpoint, checkpoint.stat().st_mtime_ns  # a training replaces its best checkpoint
+            key = checkpoint, checkpoint.stat().st_mtime_ns  # training replaces the best checkpoint
         except OSError as error:
             raise UserError(f"{checkpoint} cannot be read: {error.strerror}") from None
         if key not in self._recognizers:
@@ -338,7 +338,7 @@ class Recognition:
             cropper = detected_photo_cropper(side, self._context.detector, ENLARGE)
             import cv2  # loaded by the cropper
 
-            cv2.setNumThreads(1)  # a training may run beside the server
+            cv2.setNumThreads(1)  # a run may be training beside the server
             self._croppers[side] = cropper
         return self._croppers[side]
 

@@ -1,4 +1,4 @@
-"""The training of a landmark network: its step, its scores, and a picture of its predictions."""
+"""Trains a landmark network: its step, its scores, and a picture of its predictions."""
 
 from __future__ import annotations
 

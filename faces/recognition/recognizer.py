@@ -41,7 +41,7 @@ class Recognizer:
     Attributes:
         network: The network, in evaluation mode.
         classes: Class names, in the order of the probabilities.
-        settings: Resolved settings of its training.
+        settings: Resolved settings it was trained with.
         device: Device of the network.
         checkpoint: File it was loaded from.
         step: Training step of that file.

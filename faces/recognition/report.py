@@ -1,4 +1,4 @@
-"""The report of a finished training: tables and pictures in the run's folder."""
+"""The report on a finished run: tables and pictures in its folder."""
 
 from __future__ import annotations
 

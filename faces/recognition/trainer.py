@@ -1,4 +1,4 @@
-"""The training of a classifier: its step, its scores, and a picture of its training images."""
+"""Trains a classifier: its step, its scores, and a picture of its training images."""
 
 from __future__ import annotations
 

@@ -133,7 +133,7 @@ def test_a_lost_process_soon_ends_the_others_with_one_line(tmp_path, lost, opera
     assert time.monotonic() - start < 20
     assert ended.codes[lost] == -signal.SIGKILL
     assert ended.codes[1 - lost] == EXIT_PROCESS_LOST
-    assert ended.errors.startswith("error: another process of this training has ended (")
+    assert ended.errors.startswith("error: another process of this run has ended (")
     assert ended.errors.count("\n") == 1
     assert "gloo" not in ended.errors
 

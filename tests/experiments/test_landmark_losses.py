@@ -25,8 +25,8 @@ def compare(drawn_faces, tmp_path, monkeypatch):
     untrained = dict.fromkeys(landmark_losses.FORMATS, 0.5)
     monkeypatch.setattr(landmark_losses, "_untrained_scores", lambda _: untrained)
 
-    def call(training) -> None:
-        monkeypatch.setattr(running, "call_script", lambda script, *arguments, **_: training(*arguments))
+    def call(train) -> None:
+        monkeypatch.setattr(running, "call_script", lambda script, *arguments, **_: train(*arguments))
         argv = ["losses.py", drawn_faces, "--only", "point", "--steps", 2, "--seeds", 0, "--output", "runs"]
         with mock.patch.object(sys, "argv", list(map(str, argv))):
             landmark_losses.main()

@@ -32,9 +32,9 @@ def compare(many_pictures, train, monkeypatch):
     monkeypatch.setattr(comparison, "MAX_PIXEL_IMAGES", 10)
     monkeypatch.setattr(comparison, "mean_ms_ssim", partial(mean_ms_ssim, pairs=2))
 
-    def call(training, *flags: object, folder: Path = many_pictures) -> None:
+    def call(train, *flags: object, folder: Path = many_pictures) -> None:
         load_folder(folder, 32, cache="data/cache", workers=0)  # or two processes would be started for it
-        monkeypatch.setattr(running, "call_script", lambda script, *arguments, **_: training(*arguments))
+        monkeypatch.setattr(running, "call_script", lambda script, *arguments, **_: train(*arguments))
         argv = ["recipes.py", folder, "--only", "plain", "--image-size", 32, "--output", "runs", *flags]
         with mock.patch.object(sys, "argv", list(map(str, argv))):
             recipes.main()

@@ -41,7 +41,7 @@ def call_in_process(script: str, *arguments: object, out: object = None, success
 
 @pytest.fixture
 def tiny(people, tmp_path, monkeypatch) -> RecognitionArguments:
-    """The experiment in seconds: fewer steps, and no process for each training."""
+    """The experiment in seconds: fewer steps, and no process for each run."""
     names = sorted(path.name for path in people.iterdir())
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(report, "_draw", lambda *_: [])
@@ -76,7 +76,7 @@ def test_all_parts_print_tables_and_reuse_runs(tiny, people, capsys, monkeypatch
     for part in parts:
         part(tiny)
         again = capsys.readouterr().out
-        assert again.partition("|")[2] in first, "a table is printed in one piece, after all trainings"
+        assert again.partition("|")[2] in first, "a table is printed in one piece, after all runs"
 
     trained, newcomers, strangers = split_people(people)
     assert sorted([*trained, *newcomers, *strangers]) == sorted(path.name for path in people.iterdir())

@@ -62,7 +62,7 @@ def _restored_flags() -> Iterator[None]:
 
 @pytest.fixture
 def no_tf32() -> Iterator[None]:
-    """Some of cuDNN's algorithms round to TF32, and two trainings might choose different ones."""
+    """Some of cuDNN's algorithms round to TF32, and two runs might choose different ones."""
     with exact_float32():
         yield
 
@@ -220,7 +220,7 @@ def test_a_rollback_records_a_new_graph_that_takes_the_same_steps():
 
 
 @pytest.mark.usefixtures("no_tf32")
-def test_a_data_set_on_the_device_and_one_in_memory_give_the_same_training(monkeypatch):
+def test_a_data_set_on_the_device_and_one_in_memory_give_the_same_networks(monkeypatch):
     on_gpu = train_steps(on_device())
     monkeypatch.setattr("gan.trainer.DEVICE_SHARE", 0.0)
     in_memory = train_steps(on_device())

@@ -123,7 +123,7 @@ def test_after_a_signal_the_step_is_finished_sampled_and_saved(tmp_path, number,
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
 
 
-def test_a_signal_at_the_step_of_an_alarm_ends_the_training_after_the_rollback(tmp_path):
+def test_a_signal_at_the_step_of_an_alarm_ends_the_run_after_the_rollback(tmp_path):
     def interrupt(trainer: Trainer) -> None:
         if trainer.step_count == 7:
             set_weight(trainer.generator.project.weight, NAN)
@@ -154,7 +154,7 @@ def poison_discriminator(trainer: Trainer, at: int) -> None:
         (poison_generator, 10, r"project\.weight.* at step 10, ", ([5], [0], [])),
     ],
 )
-def test_values_that_are_not_finite_end_the_training_at_the_next_save(tmp_path, poison, at, error, found):
+def test_values_that_are_not_finite_end_the_run_at_the_next_save(tmp_path, poison, at, error, found):
     with pytest.raises(UnrecoverableError, match=error):
         run_loop(scheduled(partial(poison, at=at), steps=50, log_every=100, sample_every=100), tmp_path)
     assert recorded_steps(tmp_path) == found
@@ -194,7 +194,7 @@ def test_giving_up_removes_checkpoints_from_after_the_trouble_began(tmp_path, mo
 
 
 @pytest.mark.parametrize("method", ["add_scalar", "add_image", "flush"])
-def test_a_full_disk_stops_the_training_with_one_line(tmp_path, monkeypatch, method):
+def test_a_full_disk_stops_the_run_with_one_line(tmp_path, monkeypatch, method):
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
 

@@ -1,4 +1,4 @@
-"""Trainings that fail: the loop raises an alarm, rolls back, and gives up when that does not help."""
+"""Runs that fail: the loop raises an alarm, rolls back, and gives up when that does not help."""
 
 from __future__ import annotations
 
@@ -112,9 +112,7 @@ def learning_rate(checkpoint: Path) -> float:
     ],
     ids=["not finite", "collapse", "no gradient", "D wins"],
 )
-def test_trouble_raises_an_alarm_and_rolls_the_training_back(
-    tmp_path, trouble, changes, message, has_warning
-):
+def test_trouble_raises_an_alarm_and_rolls_the_run_back(tmp_path, trouble, changes, message, has_warning):
     # The learning rate is high enough for D to win over a frozen G within few steps.
     outcome, loop = run_loop(troubled(trouble, steps=64, learning_rate=1e-3, **changes), tmp_path)
     assert (outcome.step, loop.rollback.times) == (64, 1)
@@ -228,7 +226,7 @@ def test_a_kill_after_a_rollback_does_not_repeat_it(tmp_path, at, returned_to):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_healthy_trainings_raise_no_alarm(tmp_path, seed):
+def test_healthy_runs_raise_no_alarm(tmp_path, seed):
     _, loop = run_loop(troubled(lambda _: None, steps=64, learning_rate=1e-3, seed=seed), tmp_path)
     assert loop.rollback.times == 0
     assert not (tmp_path / "events.txt").exists()

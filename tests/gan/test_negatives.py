@@ -84,7 +84,7 @@ def test_negatives_are_blended_from_the_batch(flip):
     assert not torch.equal(batches[0].negative_uniform, batches[1].negative_uniform)
 
 
-def test_a_training_without_negatives_has_none():
+def test_a_run_without_negatives_has_none():
     tested = trainer(negatives=0.0)
     batches = record_batches(tested)
     tested.step()

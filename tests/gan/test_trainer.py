@@ -32,7 +32,7 @@ def after_steps(count: int, made: Trainer | None = None, **changes) -> Trainer:
 
 
 @pytest.mark.parametrize("plain", [False, True])
-def test_sampling_saving_and_checking_leave_the_training_unchanged(plain):
+def test_sampling_saving_and_checking_leave_the_next_steps_unchanged(plain):
     busy = trainer(plain=plain)
     for _ in range(2):
         busy.samples()
@@ -237,7 +237,7 @@ def test_the_first_step_that_is_not_finite_is_named_at_any_later_check(plain, ba
 
 
 @pytest.mark.parametrize("indices", [None, np.arange(1, 30, 2)])
-def test_images_in_memory_mapped_or_on_the_device_give_the_same_training(tmp_path, monkeypatch, indices):
+def test_images_in_memory_mapped_or_on_the_device_give_the_same_networks(tmp_path, monkeypatch, indices):
     np.save(tmp_path / "images.npy", IMAGES)
     mapped = np.load(tmp_path / "images.npy", mmap_mode="r")
 

@@ -79,7 +79,7 @@ def test_probabilities_are_those_of_training_and_held_out_images():
 
 
 @pytest.mark.parametrize("plain", [True, False])
-def test_scoring_leaves_the_training_unchanged(validator, plain):
+def test_scoring_leaves_the_next_steps_unchanged(validator, plain):
     scored, unscored = trainer(plain=plain), trainer(plain=plain)
     for _ in range(2):
         scored.step()

@@ -1,4 +1,4 @@
-"""How a training says where it can be watched."""
+"""How a run says where it can be watched."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from web.address import PORT, watch_hint
 from web.library import Library
 
 
-def test_the_command_and_the_address_of_a_training_lead_to_its_run(tmp_path, monkeypatch):
+def test_the_command_and_the_printed_address_lead_to_the_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run = make_run(Path("outputs", "0001-zwei Gesichter-16px"))
     hint = watch_hint(run)
@@ -50,14 +50,14 @@ def test_runs_of_the_same_name_in_other_folders_are_told_apart(folder, query, tm
         ("train_classifier.py", "outputs/classifiers", (*CLASSIFIER_FLAGS, "--label", "glasses")),
     ],
 )
-def test_other_trainings_print_it_too(script, output, flags, drawn_faces, tmp_path, monkeypatch):
+def test_other_kinds_of_runs_print_it_too(script, output, flags, drawn_faces, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = succeed(script, drawn_faces, *flags, "--batch-size", 8, "--steps", 1)
     (run,) = Path(output).iterdir()
     assert watch_hint(run) in result.lines
 
 
-def test_a_training_prints_it_at_its_start(train, pictures, capsys):
+def test_a_run_prints_it_at_its_start(train, pictures, capsys):
     assert train(pictures, "--steps", 2) == 0
     (run,) = Path("outputs").iterdir()
     assert watch_hint(run) in capsys.readouterr().out.splitlines()

@@ -131,7 +131,7 @@ def test_a_page_of_older_weights_is_not_kept_as_that_of_a_newer_checkpoint(tiny_
 
 
 def replace_weights(run: Path) -> None:
-    """A better step, as a training saves it."""
+    """A better step, as a run saves it."""
     state = torch.load(find_checkpoint(run, None))
     for name in ("generator", "average"):
         next(iter(state[name].values())).mul_(2)

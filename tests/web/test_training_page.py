@@ -56,7 +56,7 @@ def shown_picture_is_of(visit, step: int) -> None:
     )
 
 
-def test_a_running_training_is_followed_and_the_scrubber_stays_where_it_was_put(visit, output):
+def test_a_run_is_followed_while_it_trains_and_the_scrubber_stays_where_it_was_put(visit, output):
     page, run = visit.page, output / NAME
     with FileLock(run / LOCK):
         page.goto(f"{visit.address}/training")

@@ -7,7 +7,7 @@ import { capitalised, request, say, withQuery } from "../shared/shell.js";
  * @param {import("./lab.js").Lab} lab
  * @param {string} path
  * @param {BodyInit} body
- * @throws {Error} see `request`; its status is 409 if a training has replaced the generator since.
+ * @throws {Error} see `request`; its status is 409 if training has replaced the generator since.
  */
 export function ask({ description }, path, body) {
   return request(withQuery(path, { generator: description.digest }), { method: "POST", body });

@@ -4,7 +4,7 @@ import { count, element, withQuery } from "/static/shared/shell.js";
 
 const GAP = 2; // pixels between tiles, images.tiles.GAP
 const STRIP = 24; // steps of a strip
-const STRIP_POWER = 1.6; // a training changes most at its start, so the strip is denser there
+const STRIP_POWER = 1.6; // samples change most at the start, so the strip is denser there
 const FRAME_MILLISECONDS = 120;
 
 const find = (id) => document.getElementById(id);
