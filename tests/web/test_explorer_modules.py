@@ -1,19 +1,12 @@
 """The explorer's modules, each called in a browser, against what they are a port of."""
 
-import io
-import json
 import math
-import mimetypes
-import re
 import shutil
 import subprocess
-import zlib
-from pathlib import Path
 from statistics import NormalDist
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from engine.errors import UserError
 from gan.export.page_weights import page_weights
@@ -21,43 +14,11 @@ from gan.latent.arithmetic import evaluate_expression, parse_expression
 from gan.latent.vectors import draw, slerp
 from tests.web.browser import launch
 from tests.web.made_generator import NAMES, made_directions, made_generator
-from web.page_file import STATIC, bundle
-
-ADDRESS = "http://page.test"
-
+from tests.web.modules_page import ADDRESS, floats, modules_page, run
+from web.page_file import STATIC
 
 browser = pytest.fixture(scope="module")(launch)
-
-
-@pytest.fixture(scope="module")
-def page(browser):
-    """A page on which the modules can be imported; nothing else is answered."""
-    page = browser.new_page()
-
-    def answer(route):
-        path = route.request.url.removeprefix(f"{ADDRESS}/static/")
-        file = STATIC / path
-        if route.request.url == f"{ADDRESS}/":
-            route.fulfill(body="<!doctype html>", content_type="text/html")
-        elif file.is_file():
-            kind = "text/javascript" if path.endswith(".js") else mimetypes.guess_type(path)[0]
-            route.fulfill(body=file.read_bytes(), content_type=kind)
-        else:
-            route.abort()
-
-    page.route("**/*", answer)
-    page.goto(f"{ADDRESS}/")
-    return page
-
-
-def run(page, module: str, code: str, argument=None):
-    """The value of an expression of the module `m` and of `a`, the argument."""
-    source = f"""async (a) => {{ const m = await import("/static/explorer/{module}.js"); return {code}; }}"""
-    return page.evaluate(source, argument)
-
-
-def floats(z):
-    return [float(value) for value in np.ravel(z)]
+page = pytest.fixture(scope="module")(modules_page)
 
 
 @pytest.mark.parametrize(
@@ -247,170 +208,3 @@ def test_twenty_labels_find_a_direction(page):
     assert np.linalg.norm(found) == pytest.approx(1)
     assert found @ truth > 0.8
     assert found @ truth > difference @ truth / np.linalg.norm(difference) + 0.1
-
-
-def test_text_in_a_png(page):
-    code = """await (async () => {
-        const canvas = document.createElement("canvas");
-        const blob = await new Promise((resolve) => canvas.toBlob(resolve));
-        const png = m.addText(new Uint8Array(await blob.arrayBuffer()), "face-lab", a);
-        const [text, other] = ["face-lab", "Author"].map((keyword) => m.readText(png, keyword));
-        return { bytes: Array.from(png), text, other };
-    })()"""
-    found = run(page, "png", code, "seed=1&face=1.0~smile:1")
-    assert (found["text"], found["other"]) == ("seed=1&face=1.0~smile:1", None)
-    png = bytes(found["bytes"])
-    start = png.index(b"tEXt")
-    end = start + 4 + int.from_bytes(png[start - 4 : start], "big")
-    assert int.from_bytes(png[end : end + 4], "big") == zlib.crc32(png[start:end])
-    with Image.open(io.BytesIO(png)) as image:
-        image.load()
-        assert image.text == {"face-lab": "seed=1&face=1.0~smile:1"}
-    assert (
-        run(
-            page,
-            "png",
-            "m.readText(Uint8Array.from(a), 'face-lab')",
-            list(b"\x89PNG\r\n\x1a\n\xff\xff\xff\xff"),
-        )
-        is None
-    )
-
-
-def test_a_state_survives_its_text(page):
-    state = {
-        **{
-            "seed": str(2**63 - 1),
-            "tool": "label",
-            "pad": ["smile", "yaw"],
-            "sum": "3,17 - 5 + 1.5*smile",
-            "loop": False,
-        },
-        "face": {"base": f"{2**63 - 1}.17", "shift": {"smile": -1.25}, "locks": ["pose", "identity"]},
-        "slots": [None, {"base": "vAAAAAA", "shift": {}, "locks": []}, *[None] * 6],
-        **{"plus": ["5.1", "6.2"], "minus": ["5.3"], "own": [{"name": "größe", "text": "AAAAAA"}]},
-    }
-    text = run(page, "address", "m.encodeState(a, 'digest')", state)
-    assert read(page, text) == {"state": state, "isForeign": False, "lost": []}
-    assert read(page, text, digest="another")["isForeign"]
-    assert read(page, "") is read(page, "nonsense") is read(page, "a=1&g=digest") is None
-
-
-def read(page, text, digest="digest"):
-    """The state of a text for a generator with latent vectors of one value."""
-    description = {"digest": digest, "latent_size": 1, "seed": 7}
-    return run(page, "address", "m.decodeState(...a)", [text, description])
-
-
-@pytest.mark.parametrize(
-    ("text", "lost", "kept"),
-    [
-        ("seed=5", [], {"seed": "5", "face": "5.0"}),
-        ("face=1.3", [], {"seed": "7", "face": "1.3"}),
-        ("seed=5&face=", ["the face"], {"seed": "5", "face": "5.0"}),
-        ("seed=-1&face=1.3", ["the seed"], {"seed": "7", "face": "1.3"}),
-        ("seed=1e99&face=1.3", ["the seed"], {"seed": "7", "face": "1.3"}),
-        (f"seed={2**63}&face=1.3", ["the seed"], {"seed": "7", "face": "1.3"}),
-        ("seed=2&face=<b>", ["the face"], {"seed": "2", "face": "2.0"}),
-        ("seed=2&face=1.64", ["the face"], {"face": "2.0"}),
-        (f"seed=2&face={2**63}.1", ["the face"], {"face": "2.0"}),
-        ("seed=2&face=vAAAA", ["the face"], {"face": "2.0"}),
-        ("seed=2&face=1.3~smile:x~yaw:2", ["an edit of the face"], {"face": "1.3~yaw:2"}),
-        ("seed=2&face=1.3~smile:1e999", ["an edit of the face"], {"face": "1.3"}),
-        ("seed=2&face=1.3~smile:900", [], {"face": "1.3~smile:20"}),
-        ("seed=2&face=1.3&slots=1.1,,%00,1.2", ["kept face 3"], {"slots": "1.1,,,1.2,,,,"}),
-        ("seed=2&face=1.3&slots=" + 9 * "1.1,", ["more than 8 kept faces"], {"slots": ",".join(8 * ["1.1"])}),
-        ("seed=2&face=1.3&tool=hammer&sum=3", ["the tool"], {"tool": "sliders", "sum": "3"}),
-        ("seed=2&face=1.3&plus=1.1,x,1.2", ["a label"], {"plus": ["1.1", "1.2"]}),
-        ("seed=2&face=1.3&own=mine:%3Cb%3E&own=:x", ["the direction mine", "a direction"], {"own": []}),
-        ("seed=2&face=1.3&own=constructor:AAAAAA", ["the direction constructor"], {"own": []}),
-        ("seed=2&face=1.3&own=pose:AAAAAA", ["the direction pose"], {"own": []}),
-    ],
-)
-def test_what_cannot_be_read_of_a_state_is_named_and_the_rest_kept(text, lost, kept, page):
-    found = read(page, text)
-    assert found["lost"] == lost
-    state = found["state"]
-    state["face"] = run(page, "address", "m.encodeFace(a)", state["face"])
-    state["slots"] = ",".join(run(page, "address", "a.map(m.encodeFace)", state["slots"]))
-    assert {name: state[name] for name in kept} == kept
-
-
-def test_undo_and_redo(page):
-    code = """(() => {
-        const store = new m.Store({ n: 0 });
-        const seen = [];
-        store.observe(({ n }) => seen.push(n));
-        store.change({ n: 1 });
-        store.change({ n: 2 }, false);
-        store.change({ n: 3 });
-        store.undo(); store.undo(); store.undo(); store.redo();
-        store.change({ n: 9 });
-        store.redo();
-        store.undo();
-        return [seen, store.canUndo, store.canRedo];
-    })()"""
-    assert run(page, "state", code) == [[0, 1, 2, 3, 1, 0, 1, 9, 1], True, True]
-
-
-def test_the_latest_request_wins_and_the_most_urgent_goes_first(page):
-    code = """await (async () => {
-        const engine = new m.Engine(1), sent = [], workers = [];
-        const add = () => {
-            const worker = {
-                postMessage(message) { if (message.z) sent.push([message.z, worker, message.id]); },
-            };
-            workers.push(worker);
-            const ready = engine.add(worker, {});
-            worker.onmessage({ data: { ready: true } });
-            return ready;
-        };
-        await add();
-        await add();
-        const results = {};
-        const ask = async (z, options) => {
-            const picture = await engine.picture(z, options);
-            results[z] = picture && picture.data[0];
-        };
-        const finish = async (z) => {
-            const [, worker, id] = sent.find((one) => one[0] === z);
-            worker.onmessage({ data: { id, pixels: new Uint8ClampedArray([z, 0, 0, 255]) } });
-            await new Promise((resolve) => setTimeout(resolve));
-        };
-        ask(1, { purpose: "face", urgency: 2 }); ask(2, { purpose: "face", urgency: 2 });
-        ask(10, {}); ask(3, { purpose: "face", urgency: 2 }); ask(4, { purpose: "face", urgency: 2 });
-        await finish(2);
-        await finish(1);
-        await finish(4);
-        await finish(10);
-        return [sent.map(([z]) => z), results];
-    })()"""
-    order, results = run(page, "engine", code)
-    assert order == [1, 2, 4, 10]
-    # 3 was replaced while it waited; 1 came after 2 and must not be shown over it.
-    assert results == {"1": None, "2": 2, "3": None, "4": 4, "10": 10}
-
-
-def test_a_module_that_a_file_cannot_contain_is_refused(tmp_path: Path):
-    (tmp_path / "one.js").write_text('import { two } from "./two.js";\nexport const one = two + 1;\n')
-    (tmp_path / "two.js").write_text("export const two = 2;\n")
-    assert "const {two} = module0" in re.sub(r"\{ (\w+) \} =", r"{\1} =", bundle(tmp_path / "one.js"))
-    for text in (
-        'import two from "./two.js";',
-        "export default 1;",
-        'import { one } from "./one.js";\nexport const two = 1;',
-    ):
-        (tmp_path / "two.js").write_text(text)
-        with pytest.raises(ValueError, match=r"imports itself|does not support"):
-            bundle(tmp_path / "one.js")
-
-
-def test_the_scores_of_directions_are_in_the_page():
-    generator = made_generator()
-    weights = page_weights(generator, made_directions(generator))
-    size = int.from_bytes(weights[:8], "little")
-    header = json.loads(weights[8 : 8 + size])
-    table = json.loads(header["__metadata__"]["page"])["directions"]
-    assert [row["name"] for row in table[:4]] == [*NAMES, "sefa_1"]
-    assert table[0]["leak"] == 0.2
-    assert str(Path.cwd()).encode() not in weights

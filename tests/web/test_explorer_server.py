@@ -14,10 +14,10 @@ from gan.inversion.encoder import train_encoder
 from gan.latent.vectors import draw
 from lab.fitting import PhotoFitter
 from tests.web.browser import Visit, launch
+from tests.web.explorer_client import Fitter, replace_weights
 from tests.web.explorer_page import drop_file, tile
 from tests.web.made_generator import made_generator
 from tests.web.serving import serving
-from tests.web.test_explorer_routes import Fitter, replace_weights
 from web.context import Context
 
 browser = pytest.fixture(scope="module")(launch)
