@@ -23,17 +23,21 @@ const samples = new Samples((step) => charts.mark(step), writeUrl);
 const store = new Store(changed);
 charts.onRebuild = drawCharts;
 
+/** The server's answer; null if there is none, which a message then explains. */
+async function ask(path) {
+  try {
+    return await request(path);
+  } catch (error) {
+    say(error.message, { bad: true });
+    return null;
+  }
+}
+
 /** Show a run; its curves alone unless others are given. */
 async function select(name, { others = [], step = null, tile = 0 } = {}) {
   const number = ++selection;
-  let answer;
-  try {
-    answer = await request(withQuery("/api/training/run", { run: name }));
-  } catch (error) {
-    say(error.message, { bad: true });
-    return;
-  }
-  if (number !== selection) return;
+  const answer = await ask(withQuery("/api/training/run", { run: name }));
+  if (!answer || number !== selection) return;
   [shown, description, compared] = [name, answer, others.filter((other) => other !== name).slice(0, MAX_COMPARED)];
   find("run-name").textContent = name;
   document.title = `${name} - Face lab`;
@@ -60,14 +64,8 @@ function changed(name) {
 async function refreshGrid(sampleCount) {
   const name = shown;
   samplesWithoutGrid = sampleCount;
-  let answer;
-  try {
-    answer = await request(withQuery("/api/training/run", { run: name }));
-  } catch (error) {
-    say(error.message, { bad: true });
-    return;
-  }
-  if (name !== shown || !answer.grid || description.grid) return;
+  const answer = await ask(withQuery("/api/training/run", { run: name }));
+  if (name !== shown || !answer?.grid || description.grid) return;
   description = answer;
   samples.setRun(name, answer.grid);
   samples.update(store.runs.get(name)?.status.samples ?? []);
@@ -172,13 +170,8 @@ function writeUrl() {
 }
 
 async function list() {
-  let answer;
-  try {
-    answer = await request("/api/training/runs");
-  } catch (error) {
-    say(error.message, { bad: true });
-    return;
-  }
+  const answer = await ask("/api/training/runs");
+  if (!answer) return;
   listed = answer.runs;
   find("nothing").hidden = listed.length > 0;
   find("page").hidden = !listed.length;
