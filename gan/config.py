@@ -34,7 +34,7 @@ DEFAULT_STEPS = 7000
 MAX_PACK = 16
 """Not more than the held-out images that a score needs."""
 GENERATOR_SUFFIX = ".safetensors"
-"""Ending of the file of a generator alone, which export.py writes."""
+"""Extension of the file that export.py writes, with the generator alone."""
 BETA1 = 0.5
 """Adam's decay of the mean gradient per step (Radford et al. 2015)."""
 

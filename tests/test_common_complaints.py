@@ -1,7 +1,7 @@
 """What people report about GAN projects again and again: a test for each, with a public report of its kind.
 
-A photo that is projected into latent space (https://github.com/carpedm20/DCGAN-tensorflow/issues/274) has no
-test, as this project cannot do that.
+That a photo can be projected into latent space (https://github.com/carpedm20/DCGAN-tensorflow/issues/274) is
+tested in tests/test_edit.py.
 """
 
 from __future__ import annotations
