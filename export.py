@@ -1,10 +1,10 @@
 """Write a trained generator to one file, to keep it, to share it, or to run it elsewhere.
 
-The extension of FILE decides the format. A .safetensors file contains the weights, settings and directions; sample.py,
-interpolate.py, edit.py, explore.py, evaluate.py, directions.py and export.py take it in place of a run. An
-.onnx file runs in onnxruntime, without torch and without this project. An .html file is a page to explore the
-generator with, which a browser opens from disk, without a server and without network. They contain no
-training images, no discriminator, and no paths of this machine.
+The extension of FILE decides the format. A .safetensors file contains the weights, settings and directions;
+sample.py, interpolate.py, edit.py, explore.py, evaluate.py, directions.py and export.py take it in place of a
+run. An .onnx file runs in onnxruntime, without torch and without this project. An .html file is a page to
+explore the generator with, which a browser opens from disk, without a server and without network. They
+contain no training images, no discriminator, and no paths of this machine.
 """
 
 from __future__ import annotations

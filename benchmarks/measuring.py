@@ -39,7 +39,7 @@ class Cost:
     seconds: float
     """Wall-clock time, the start of the interpreter included."""
     cpu_seconds: float
-    """Of all threads and processes; more reliable on a busy machine."""
+    """CPU time of all threads and processes; more reliable on a busy machine."""
     memory: float
     """Peak sum of anonymous memory [MB of 10^6 bytes]."""
 

@@ -96,7 +96,7 @@ class Measurement:
     seconds: float
     """Median of a step."""
     cpu_seconds: float
-    """Of all threads, without the textbook's DataLoader; more reliable on a busy machine."""
+    """CPU time of all threads, without the textbook's DataLoader; more reliable on a busy machine."""
     memory: float
     """Peak memory of the process, or of the GPU [MB]."""
     profile: dict[str, float]

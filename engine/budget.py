@@ -12,8 +12,8 @@ from typing import Protocol
 from engine.progress import ProgressBar
 
 TEST_PHASES = ((10, 10.0), (10, 20.0))
-"""Of the warm-up and of the measurement of a `SpeedTest`: its steps, and the seconds after which it ends
-sooner, but not before two steps."""
+"""Steps of a `SpeedTest`'s warm-up and of its measurement, and the seconds after which each ends sooner, but
+not before two steps."""
 
 
 class Budget(Protocol):

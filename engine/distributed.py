@@ -35,11 +35,11 @@ Result = TypeVar("Result")
 EXIT_PROCESS_LOST = 4
 """Exit code of a process that ended because another process of its run was lost."""
 RANK_ZERO_TIMEOUT = timedelta(days=7)
-"""For what rank 0 does alone: decoding millions of images takes hours."""
+"""Limit on what rank 0 does alone: decoding millions of images takes hours."""
 JOIN_TIMEOUT = timedelta(minutes=5)
-"""For all processes to start."""
+"""Limit on the time in which all processes start."""
 REPORT_TIMEOUT = timedelta(seconds=5)
-"""For one process to print the error of all."""
+"""Limit on the time in which one process prints the error of all."""
 LAUNCH_VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 """Environment variables that torchrun and other launchers set."""
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 MAX_STEM_BYTES = 200
-"""Of a file name without what is added to it, such as numbers and an extension; file systems allow 255."""
+"""Limit on a file name before numbers and an extension are added to it; file systems allow 255."""
 
 REPLACES_OPEN_FILES = os.name != "nt"
 """Whether the system replaces and removes files that are open or mapped. Windows does not."""

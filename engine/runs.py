@@ -48,7 +48,7 @@ class RunInfo:
     settings: Any
     """A dataclass: `gan.config.Settings`, or the settings of another kind of run."""
     data: dict[str, Any]
-    """Of the data set: folder, digest, images, held_out, skipped, duplicates; begun_from, if another run."""
+    """The data set: folder, digest, images, held_out, skipped, duplicates; begun_from, if another run."""
     environment: dict[str, Any]
     """Versions and hardware that bit-for-bit reproduction depends on."""
     kind: str = DEFAULT_KIND

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from engine.distributed import World
 
 REDUCED_DIMS = (0, 2, 3)
-"""Of [B, C, H, W], for statistics per channel."""
+"""Dimensions of [B, C, H, W] to reduce for statistics per channel."""
 
 
 class SyncBatchNorm2d(nn.BatchNorm2d):

@@ -44,7 +44,7 @@ from images.dataset import ImageDataset, load_folder
 Images = NDArray[np.uint8]
 Change = Callable[[Images, np.random.Generator], Images]
 Rows = dict[tuple[str, str], dict[str, list[float]]]
-"""By feature space and score, then by failure: the values of all draws."""
+"""The values of all draws, by feature space and score, then by failure."""
 
 FLOOR = "floor"
 FEW = 100

@@ -159,7 +159,7 @@ FAULTS: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {
     "halves of two faces": lambda images, _: torch.lerp(images, images.roll(1, 0), left_side(images)),
     "patches of another face": blend_next,
 }
-"""From images float [N, 3, S, S] in [-1, 1] to images with the fault."""
+"""Functions from images, float [N, 3, S, S] in [-1, 1], to images with the fault."""
 
 
 if __name__ == "__main__":

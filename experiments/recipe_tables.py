@@ -31,7 +31,7 @@ from images.dataset import ImageDataset
 from images.plots import Metrics, new_figure, read_metrics, save_figure
 
 FEATURE_SCORES = ("KID", "recall", "coverage")
-"""In the features of the project's random network."""
+"""Scores in the features of the project's random network."""
 PIXEL_SCORES = ("checkerboard", "nearest two")
 COPY_SCORES = (NEARER_TO_TRAINING, CLOSE_TO_TRAINING)
 DRAWS = 3
@@ -46,7 +46,7 @@ Scores = dict[str, list[float]]
 """The values of all draws, by the score's name."""
 Shares = dict[str, list[Proportion]]
 RunScores = dict[str, tuple[Scores, Scores | None]]
-"""By the name of a run, the scores of its last step and of its best."""
+"""The scores of a run's last step and of its best, by the run's name."""
 
 
 class HeldOutScorer:
@@ -145,7 +145,7 @@ class RecipeRun:
     name: str
     """Recipe and seed."""
     flags: str
-    """Of the recipe."""
+    """Flags of the recipe."""
     folder: Path
     trained: NDArray[np.int64]
     """Rows of the images that it was trained on."""

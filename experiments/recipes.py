@@ -185,7 +185,7 @@ def _link_subset(arguments: RecipeArguments, data: ImageDataset, count: int) -> 
             link.symlink_to(data.folder / str(name))
     subset = _load(arguments, folder)
     if not np.array_equal(np.unique(subset.fingerprints[subset.held_out]), held_out):
-        raise UserError(f"--few {count:,} would hold out other images than all images do; give a smaller one")
+        raise UserError(f"--few {count:,} would hold out different images than all images do; give fewer")
     return TrainingSet(str(folder), f", {count:,} images", rows)
 
 

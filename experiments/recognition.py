@@ -57,7 +57,7 @@ FAR = 0.01
 STRANGERS_FAR = 0.05
 """False accept rate among newcomers at which the threshold for strangers is set."""
 COMPONENTS = 100
-"""Of eigenfaces (Turk and Pentland 1991)."""
+"""Number of eigenfaces (Turk and Pentland 1991)."""
 
 SCRATCH = (*CENTRE, "--method", "scratch", "--steps", 600)
 SIDE = 64

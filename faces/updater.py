@@ -16,7 +16,7 @@ from faces.checkpoint import evaluation_weights
 from faces.settings import OptimizerName
 
 MOMENTUM = 0.9
-"""Of stochastic gradient descent."""
+"""Momentum of stochastic gradient descent."""
 WARMUP = 0.05
 """Share of the steps over which the learning rate rises."""
 WEIGHT_KEYS = ("network", "average")

@@ -69,7 +69,7 @@ class CrossEntropy:
 
 
 def real_margin(logits: Tensor) -> Tensor:
-    """By how much [B] the logit for real exceeds the logit for fake, float32.
+    """The logit for real minus the logit for fake, float32 [B].
 
     Losses written in terms of the margin are exact where softmax would round: 1 - p is lost once p is 1 to
     within 6e-8.

@@ -48,13 +48,13 @@ at 48 px some faces are clear by step 500, at 32 px on 600 photos nearly clear b
 REFERENCE_BATCH = 32
 """Smaller batches are taken to need as many images as this one; they are not measured."""
 REFERENCE_RATE = 1e-4
-"""At lower learning rates each step does less, as in `gan.monitor.Limits`."""
+"""Learning rate below which each step does less, as in `gan.monitor.Limits`."""
 PLAIN_FACTOR = 4.0
 """The preset `plain` reaches at step 3,000 what the default reaches at 750."""
 DRAWN_FACTOR = 1.5
 """Drawn faces, without packs and negatives: at step 1,500 what photos reach at 1,000."""
 MARGIN = 1.2
-"""For the time of scores, samples and checkpoints, relative to the steps alone."""
+"""Time with scores, samples and checkpoints, relative to the steps alone."""
 
 
 def steps_factors(settings: Settings) -> list[float]:

@@ -78,6 +78,6 @@ class Validator:
 
 
 def _subset(images: NDArray[np.uint8], mask: NDArray[np.bool_], maximum: int) -> NDArray[np.uint8]:
-    """At most so many of the selected images, from all over the set: neighbours are often much alike."""
+    """At most `maximum` of the selected images, from all over the set: neighbours are often much alike."""
     indices = np.flatnonzero(mask)
     return images[indices[np.linspace(0, len(indices) - 1, min(maximum, len(indices))).astype(int)]]

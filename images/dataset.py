@@ -112,7 +112,7 @@ def load_folder(
             than the free memory.
         held_out: share of the images to hold out; see `images.holdout`.
         group_near_duplicates: whether near-duplicates are on the same side of the split. False gives the
-            split of runs that were started before this was so.
+            split of runs that an earlier version started.
         exclude: patterns of files and folders to leave out; see `images.exclude`.
         progress: whether to show a progress bar while decoding.
 

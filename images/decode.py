@@ -40,7 +40,7 @@ CHUNK_SIZE = 16
 """Files per task of a worker."""
 
 MIN_FILES_FOR_WORKERS = 64
-"""For fewer files, starting processes costs more than it saves."""
+"""Number of files below which starting processes costs more than it saves."""
 
 EXIF_TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,

@@ -1,4 +1,4 @@
-"""Near-duplicates: the same photo at another size, brightness, compression or slightly other crop."""
+"""Near-duplicates: the same photo at another size, brightness or compression, or with a shifted crop."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ Metrics = dict[str, tuple[list[int], list[float]]]
 """Steps and values of each metric."""
 
 Panels = tuple[tuple[str, dict[str, str]], ...]
-"""For each panel its axis label, and the legend label of each metric in it."""
+"""The axis label of each panel, and the legend label of each metric in it."""
 
 Mark = tuple[int, str]
 """A step, and its legend label."""

@@ -42,7 +42,7 @@ MAX_PIXELS = 89_000_000
 """Pixels of one picture. Pillow and other readers warn about larger ones or refuse them as attacks."""
 
 MIN_FONT_SIZE = 7
-"""Of a number that would be wider than its tile."""
+"""Font size of a number that would be wider than its tile."""
 
 
 def to_float(images: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ SHEET_STRENGTHS = (-3, -2, -1, 0, 1, 2, 3)
 MIN_SIDE = 64
 """Smaller images are enlarged for the sheet."""
 MIN_AGREEMENT = 0.5
-"""Of two scorers, below which neither is believed."""
+"""Agreement of two scorers below which neither is believed."""
 FEW_FACES = 10
 """Chosen faces below which their direction is mostly chance; see docs/directions.md."""
 MIN_HELD_OUT = 0.7

@@ -22,7 +22,7 @@ from lab.measuring import Measurement
 from lab.scorers import Scorer, join
 
 SEED = 2**33
-"""Of the fakes: none that anybody looks at."""
+"""Seed of the fakes, unlike those of the faces that anybody looks at."""
 
 
 def search(

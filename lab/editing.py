@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from lab.crops import FoundFace
 
 FOLDER = "edits"
-"""Of the pictures, in the run's folder."""
+"""Folder of the pictures, in the run's folder."""
 NO_FACE = "no face found; --whole-image takes the centre square of a crop"
 MAX_FACES = 32
 """Faces of one picture; of a larger crowd the most confident are taken."""

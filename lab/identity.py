@@ -20,7 +20,7 @@ from gan.latent.regression import orthonormal
 from gan.latent.vectors import Latents
 
 IDENTITY_WEIGHT = 60.0
-"""Of 1 - cosine similarity, against half the squared length of the correction."""
+"""Weight of 1 - cosine similarity, against half the squared length of the correction."""
 EVALUATIONS = 60
 TOLERANCE = 1e-3
 

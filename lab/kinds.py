@@ -37,4 +37,4 @@ KINDS = {
     "landmarks": Kind("score/nme", "NME", 1, landmark_curves.PANELS, 3),
     "classifier": Kind("score/error", "error", 1, classifier_curves.PANELS),
 }
-"""By the name in config.json."""
+"""The kinds by their names in config.json."""

@@ -19,7 +19,7 @@ from lab.fakes import Fakes, extract, features_of
 from lab.scorers import Scorer, Scores
 
 STRENGTHS = (-3, -2, -1, 0, 1, 2, 3)
-"""At which attributes are scored, in standard deviations of the prior."""
+"""Strengths at which attributes are scored, in standard deviations of the prior."""
 EDIT = 2
 """Strength, either way, at which effect, leak, identity and realism are measured."""
 TOLERANCE = 0.1
@@ -27,7 +27,7 @@ TOLERANCE = 0.1
 RANDOM_FACES = 20
 """Faces on which each random direction is measured."""
 RANDOM_SEED = 2**32
-"""Of the random directions, and of the faces: not one that draws the faces that directions are found on."""
+"""Seed of the random directions and of the faces, unlike that of the faces that directions are found on."""
 
 
 @dataclass(frozen=True)

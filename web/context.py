@@ -64,7 +64,7 @@ class Context:
             threading.Thread(target=prepare_torch, daemon=True).start()
 
     def generator(self) -> LoadedGenerator:
-        """The run's generator, loaded when its file is new, which takes seconds: call it in `compute`.
+        """The run's generator, loaded again when its file changes, which takes seconds: call it in `compute`.
 
         Raises:
             UserError: there is no run, or it has no generator.

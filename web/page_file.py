@@ -15,7 +15,7 @@ from engine.runs import report_write_errors
 STATIC = Path(__file__).parent / "static"
 EXPLORER = STATIC / "explorer"
 MAX_BYTES = 12_000_000
-"""Of a file: little enough for any web host and for a message."""
+"""Limit on the file's size: any web host takes it, and so does an e-mail."""
 
 _IMPORT = re.compile(r'^import \{([^}]*)\} from "([^"]+)";$', re.M)
 _EXPORT = re.compile(r"^export (?=(?:async )?(?:function\*?|class|const|let) (\w+))", re.M)

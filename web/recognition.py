@@ -350,7 +350,7 @@ def _gallery_path(source: Source) -> Path:
 
 
 def _threshold(gallery: Gallery) -> float:
-    """The gallery's threshold, before calibration a guess."""
+    """The gallery's threshold; a guess before calibration."""
     if gallery.threshold is not None:
         return gallery.threshold
     guess = rough("cosine")

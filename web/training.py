@@ -35,7 +35,7 @@ MAX_STRIP = 64
 MAX_TILE = 2048
 """Side in pixels of the images of a run whose tiles are shown."""
 UNCHANGING = {"Cache-Control": "private, max-age=31536000, immutable"}
-"""For URLs that contain a version."""
+"""Headers of answers whose URLs contain a version."""
 
 
 def routes(context: Context) -> list[BaseRoute]:

@@ -14,7 +14,7 @@ from faces.detection.detection import Detection
 from faces.detection.opencv import can_open, load_opencv
 
 MIN_SCORE = 0.7
-"""Out of 1. Below it, false detections begin in the examples of OpenCV's model zoo."""
+"""Lowest score, in [0, 1]. Below it, false detections begin in the examples of OpenCV's model zoo."""
 
 SEARCH_SIDES = (640, 160)
 """Longer sides in pixels at which an image is searched. The network detects faces of 10 to 300 pixels (its

@@ -14,7 +14,7 @@ from faces.drawn.shape import Head
 from faces.drawn.skin import Light, background, skin_colour
 
 DRAWING_VERSION = 2
-"""Increase when the same parameters give other images, so that no folder mixes the two."""
+"""Increase when the same parameters give different images, so that no folder mixes the two."""
 
 
 def draw_face(face: Face, size: int = 112) -> tuple[np.ndarray, np.ndarray]:

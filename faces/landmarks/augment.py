@@ -22,13 +22,13 @@ class Augmentation:
     """Strength of the random variation. Numbers are standard deviations; 0 disables."""
 
     shift: float = 0.0
-    """Of the box's centre in x and y, in sides of the box."""
+    """Deviation of the box's centre in x and y, in sides of the box."""
     scale: float = 0.0
-    """Of the logarithm of the box's side."""
+    """Deviation of the logarithm of the box's side."""
     turn: float = 0.0
-    """Of the rotation [degrees]."""
+    """Deviation of the rotation [degrees]."""
     colour: float = 0.0
-    """Of the weights of the principal colours (0.1 in Krizhevsky et al. 2012)."""
+    """Deviation of the weights of the principal colours (0.1 in Krizhevsky et al. 2012)."""
     mirror: bool = False
     """Mirror half of the inputs and swap their paired points."""
 

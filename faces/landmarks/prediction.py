@@ -56,7 +56,7 @@ class PredictionResult:
 
 
 def whole_image_box(photo: Path, image: NDArray[np.uint8]) -> list[Box]:
-    """For crops of one face: the box for which the network sees the image's central square."""
+    """The box for which the network sees the image's central square, for crops of one face."""
     return [central_box(image, min(image.shape[1:]) / INPUT_SCALE)]
 
 

@@ -70,9 +70,9 @@ class LandmarkSettings(TrainingSettings):
     turn: float = 12.0
     """Standard deviation of the crops' rotation [degrees]."""
     scale: float = 0.12
-    """Standard deviation of the logarithm of their size."""
+    """Standard deviation of the logarithm of the crops' size."""
     shift: float = 0.08
-    """Standard deviation of their position, in sides of the landmarks' box."""
+    """Standard deviation of the crops' position, in sides of the landmarks' box."""
     colour: float = 0.1
     """Standard deviation of the weights of the principal colours that are added (Krizhevsky et al. 2012); 0
     disables it."""

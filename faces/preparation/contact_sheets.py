@@ -19,10 +19,10 @@ from images.tiles import BACKGROUND, default_font, tile
 
 COLUMNS, ROWS = 10, 10
 MAX_PAGES = 20
-"""Of a sheet: 2,000 crops, as many as anyone looks at."""
+"""Maximum pages of a sheet: 2,000 crops, as many as anyone looks at."""
 
 ORDER = (REJECTED, *REASONS)
-"""Of the verdicts on a sheet of crops that were left out."""
+"""Order of the verdicts on a sheet of crops that were left out."""
 
 MIN_WIDTH, MAX_SIDE = 48, 128
 """Pixels. A number needs the one; crops larger than the other are reduced to it."""

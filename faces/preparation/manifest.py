@@ -178,7 +178,7 @@ class Manifest:
     def remove_last_job(self, repeatable: Collection[tuple[str, int]]) -> None:
         """Remove the rows and crops of the last job, if it can be repeated.
 
-        In an unfinished folder, its rows may be incomplete, and the repetition may give others.
+        In an unfinished folder, its rows may be incomplete, and the repetition may give different ones.
 
         Args:
             repeatable: keys of the jobs that can be repeated.

@@ -67,8 +67,8 @@ class PrepareArguments:
     most_outside: float = 0.1
     """Maximum fraction of a crop outside the photo, where the photo's edge is repeated."""
     near_copy: int = 24
-    """Of crops of a folder whose perceptual hashes differ in at most this many of 144 bits, keep the one with
-    the most pixels in its photo; -1 keeps all."""
+    """Keep only one of a folder's crops whose perceptual hashes differ in at most this many of 144 bits: the
+    one with the most pixels in its photo; -1 keeps all."""
     exclude: Annotated[tuple[str, ...] | None, arg(metavar="[PATTERN ...]")] = None
     """Patterns of photos and folders to leave out, such as 'thumbs*' '*_mask.png' old/: names at any depth
     or, with a slash before the end, paths in PHOTOS. The syntax is a subset of .gitignore's: *, ?, [...], **,
@@ -110,7 +110,7 @@ class PrepareArguments:
 
     @property
     def suffix(self) -> str:
-        """Of the crops' file names."""
+        """Suffix of the crops' file names."""
         return ".jpg" if self.form == "jpeg" else ".png"
 
     def rules(self) -> dict[str, Any]:

@@ -19,8 +19,8 @@ RejectionReason = Literal["not a face", "too small", "cut off", "turned too far"
 REASONS = get_args(RejectionReason)
 
 ROTATED_FACTOR = 3
-"""By which a detection in a rotated photo needs more support: most photos are upright, so that most of these
-detections are false."""
+"""Factor by which a detection in a rotated photo needs more support: most photos are upright, so most of
+these detections are false."""
 
 NOT_A_FACE: RejectionReason = "not a face"
 NEAR_COPY: RejectionReason = "near-copy"

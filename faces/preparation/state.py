@@ -14,7 +14,7 @@ from faces.preparation.manifest import REJECTED, Manifest, Row
 from faces.preparation.options import PrepareArguments
 
 FORMAT = 1
-"""Increase when the same arguments give other crops, so that no folder mixes the two."""
+"""Increase when the same arguments give different crops, so that no folder mixes the two."""
 
 STATE = "prepare.json"
 """File with the rules of the folder, and whether it is finished."""

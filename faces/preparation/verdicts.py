@@ -44,7 +44,7 @@ def set_verdict(out: Path, manifest: Manifest, verdict: str, numbers: Collection
 
 
 def keep_largest(out: Path, manifest: Manifest, distance: int) -> None:
-    """Of near-duplicates, keep the crop with the most pixels in its photo; of equal ones, the first.
+    """Keep only one of near-duplicates: the crop with the most pixels in its photo; of equal ones, the first.
 
     A crop that was deleted, or rejected by the user, still excludes its near-duplicates.
 

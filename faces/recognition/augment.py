@@ -38,7 +38,7 @@ class Augmentation:
 
 
 def crop_and_colour(mirror: bool) -> Augmentation:
-    """For training from scratch: random crops, brightness, contrast and colour."""
+    """Augmentation for training from scratch: random crops, brightness, contrast and colour."""
     return Augmentation(
         crop_side=(1 / TILE_RATIO, 1.0),
         shift=None,
@@ -51,7 +51,7 @@ def crop_and_colour(mirror: bool) -> Augmentation:
 
 
 def shift_and_zoom(mirror: bool) -> Augmentation:
-    """For a pretrained network: shifts of up to 0.1, and a zoom of up to 0.2."""
+    """Augmentation for a pretrained network: shifts of up to 0.1, and a zoom of up to 0.2."""
     return Augmentation(crop_side=(0.8, 1.2), shift=0.1, mirror=mirror)
 
 

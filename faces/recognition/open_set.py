@@ -29,12 +29,12 @@ SMALLEST = 1e-6
 """Distance of a probability from 0 and 1 below which it counts as this."""
 ITERATIONS = 50
 MAX_SLOPE = 1000.0
-"""Of the logistic function; scores that never overlap would make it infinite."""
+"""Limit on the logistic function's slope; scores that never overlap would make it infinite."""
 MAX_LOG_TEMPERATURE = 3.0
 FEW_STRANGERS = 0.05
 """False-accept rate at which a face is as likely known as not, where no known faces were measured."""
 ROUGH_SLOPE, ROUGH_THRESHOLD = 20.0, 0.4
-"""Of cosines without calibration, which differ from network to network: a rough guide."""
+"""Slope and threshold of cosines without calibration: a rough guide, as networks differ."""
 
 
 @dataclass(frozen=True)

@@ -108,7 +108,7 @@ class FaceArguments(CropArguments):
     """Which face of an image is the person."""
 
     largest_face: bool = False
-    """Of several faces in an image, take the largest; without this, the image is left out."""
+    """Take the largest of several faces in an image; without this, the image is left out."""
 
 
 @dataclass(frozen=True)

@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 COLUMNS, MIN_IMAGE_SIDE = 6, 192
 """Images per row, and their side in pixels: smaller ones are enlarged so that captions fit."""
 LINE_HEIGHT, FONT_SIZE, MIN_FONT_SIZE = 24, 17, 12
-"""Of a caption, in pixels; long names are written smaller."""
+"""Sizes of a caption in pixels; long names are written smaller."""
 MAX_NAME_LENGTH = 24
 """Characters of a name in charts."""
 GREY = (110, 110, 110)
 MAX_NUMBERED_CLASSES = 30
-"""With more classes, the cells of a confusion matrix are too small for numbers."""
+"""Classes beyond which the cells of a confusion matrix are too small for numbers."""
 CELL_SIDE, MAX_MATRIX_SIDE = 0.3, 36.0
 """Sides of a confusion matrix's cell and of the matrix, in inches. The matrix is limited because a canvas for
 thousands of classes takes gigabytes."""
 MAX_NAMED_CLASSES, UNNAMED_MATRIX_SIDE = 280, 12.0
-"""With more classes, the cells would be smaller than letters; side of the matrix without names, in inches."""
+"""Classes beyond which cells would be smaller than letters; side of the matrix without names, in inches."""
 MAX_CELLS = 1000
 """Cells per row of a matrix. With more classes, a cell shows the maximum of several, as a mean would fade."""
 MAX_BARS = 100

@@ -124,7 +124,7 @@ class ClassifierArguments(ClassifierSettings, RunOptions):
 MAX_IMAGE_SIZE = 800
 """The largest input of a network of torchvision is 600 pixels."""
 TILE_RATIO = 112 / 96
-"""For scratch: side of the images that random crops are taken from, over the side of the crops."""
+"""Side of the images that scratch takes random crops from, over the side of the crops."""
 
 NETWORK_SETTINGS = ("method", "image_size", "backbone", "embedding", "loss")
 """Settings that must agree, besides the classes, to start from another run's network."""

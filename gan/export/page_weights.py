@@ -32,7 +32,7 @@ LEADING = 8
 UNNAMED = re.compile(r"(leading|sefa)_\d+")
 SOURCE = "change of the first features"
 NORM_EPSILON = 1e-5
-"""Of torch's batch norm."""
+"""Epsilon of torch's batch norm."""
 
 Weights = Mapping[str, NDArray[Any]]
 """The state of a `gan.networks.Generator` by torch's names."""

@@ -172,7 +172,7 @@ def derivatives(tiling: Tiling, tensors: ConvTensors, names: Collection[str]) ->
 
 
 def _matrices(tile: int) -> tuple[NDArray, NDArray, NDArray]:
-    """In one direction: points to outputs [m, n], weight [n, 3] to points, and input [n, n] to points."""
+    """Matrices of a direction: points to outputs [m, n], weight to points [n, 3], input to points [n, n]."""
     points = np.array(POINTS[tile], float)
     to_output = np.column_stack([np.vander(points, tile, increasing=True).T, np.eye(tile)[-1]])
     of_weight = np.vstack([np.vander(points, 3, increasing=True), np.eye(3)[-1]])

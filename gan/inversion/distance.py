@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from gan.inversion.features import FeatureMaps
 
 LEVELS = 4
-"""Of the pyramid: the image itself, and reduced to a half, a quarter and an eighth of its side."""
+"""Levels of the pyramid: the image itself, and reduced to a half, a quarter and an eighth of its side."""
 GRADIENT_LEVELS = 2
 """Levels whose gradients are compared."""
 

@@ -47,7 +47,7 @@ BATCH = 32
 LEARNING_RATE = 0.1
 LAST_LEARNING_RATE = 0.02
 FEATURE_WEIGHT = 0.2
-"""Of features, in their variances, beside pixels in [-1, 1]: less gives blurred faces of a higher PSNR."""
+"""Weight of features, in their variances, beside pixels in [-1, 1]; less blurs faces at a higher PSNR."""
 NEARLY_EXACT = 0.02
 """Root mean square error of the pixels, in [-1, 1], below which the generator made the image itself: 40 dB,
 which no photo reaches."""

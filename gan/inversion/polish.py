@@ -17,8 +17,8 @@ ROUNDING = 1 / 127.5 / 12**0.5
 TANGENTS = 25
 """Derivatives that are computed at a time."""
 DAMPING = 1e-3
-"""Of the mean squared derivative, added to all at first (Levenberg 1944, Marquardt 1963); a tenth of it after
-a step that succeeds, ten times as much after one that fails."""
+"""Share of the mean squared derivative that is added to all at first (Levenberg 1944, Marquardt 1963);
+a tenth of it after a step that succeeds, ten times as much after one that fails."""
 TRIES = 5
 """Steps with the same derivatives that may fail."""
 

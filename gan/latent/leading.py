@@ -14,7 +14,7 @@ from gan.latent.gaussian import from_gaussian, to_gaussian
 from gan.latent.vectors import draw
 
 STEP = 0.5
-"""Of the finite differences, in standard deviations: small beside an edit, large beside rounding."""
+"""Step of the finite differences, in standard deviations: small beside an edit, large beside rounding."""
 FACES = 24
 """Faces over which J'J is averaged."""
 BATCH_SIZE = 25

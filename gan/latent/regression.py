@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 Vectors = NDArray[np.float64]
 
 MIN_DIMENSIONS = 8
-"""Of the subspace for faces that somebody chose."""
+"""Minimum dimensions of the subspace for faces that somebody chose."""
 MIN_REMAINDER = 1e-6
-"""Of a unit vector's length: what is shorter after a projection is rounding."""
+"""Share of a unit vector's length: what is shorter after a projection is rounding."""
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ BATCH_SIZE = 64
 """Images in memory at a time where a folder or a film is written."""
 
 NEIGHBOUR_RADIUS = 0.25
-"""Of the noise around the result of a sum (Radford et al. 2015, figure 7)."""
+"""Radius of the noise around the result of a sum (Radford et al. 2015, figure 7)."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,9 @@ class LatentSet:
     z: Latents
     """float32 [N, latent_size]."""
     origin: dict[str, object]
-    """For the text chunks: the seed, or the file that contains the vectors."""
+    """Content of the text chunks: the seed, or the file that contains the vectors."""
     name: str
-    """For file names. If two sets share it, the smaller one is the beginning of the other."""
+    """Part of the file names. If two sets share it, the smaller one is the beginning of the other."""
 
 
 def shift_faces(faces: LatentSet, directions: Directions, strengths: Mapping[str, float]) -> LatentSet:

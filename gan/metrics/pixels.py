@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 HIGHEST_BAND = 7 / 16
-"""In cycles per pixel; 1/2 is the highest, that of a checkerboard of single pixels."""
+"""Frequency in cycles per pixel; 1/2 is the highest, that of a checkerboard of single pixels."""
 QUANTIZATION_STEP = 1 / 127.5
 """One of 256 levels in [-1, 1]: images that differ by less are equal except for rounding."""
 ROUNDING_ENERGY = QUANTIZATION_STEP**2 / 36
