@@ -5,7 +5,7 @@ import { addOuter, diagonal, dot, solve, unit } from "./linear.js";
 /** Names of directions that turn the head. */
 const POSE = /^(yaw|pitch|roll|tilt|pose|turn|turned|turns|head_turn|left|right|looks?_(left|right|up|down))$/i;
 const HARD = 1e4;
-/** How much a change of identity counts beside the length of the step, which counts 1. With much more, the steps
+/** Weight of a change of identity, beside a weight of 1 for the length of the step. With much more, the steps
  * become so long that faces change in other ways; see docs/explorer.md. */
 const IDENTITY = 4;
 const MAX_IDENTITIES = 50;

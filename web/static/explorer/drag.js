@@ -1,7 +1,7 @@
 // Dragging faces to places that take them, with mouse, pen or finger.
 //
 // The browser's own drag and drop does not exist for fingers, so pointer events do it for all. A mouse or a pen
-// drags at once; a finger after a moment of holding still, because a finger that moves at once scrolls.
+// drags at once; a finger drags after holding still for a moment, because a finger that moves at once scrolls.
 
 import { element } from "../shared/shell.js";
 

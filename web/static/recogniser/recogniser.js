@@ -28,7 +28,7 @@ const page = {
   scoreText,
   get unknown() { return unknown; },
   onFace: askName,
-  // What the server did not answer for one photo, it did not for others.
+  // If the server did not answer for one photo, it did not for the others.
   onRetry: () => {
     for (const photo of photos.filter(({ canRetry }) => canRetry)) {
       Object.assign(photo, { error: "", canRetry: false });
@@ -200,7 +200,7 @@ function addPhotos(blobs) {
   showSummary();
 }
 
-/** Ask for the faces of a photo. Of several answers only that to the newest question counts. */
+/** Ask for the faces of a photo. Only the answer to the newest request counts. */
 function identify(photo) {
   if (photo.refused || !source) return;
   cancel(photo);

@@ -21,7 +21,7 @@ export async function droppedFiles(transfer) {
   for (const entry of entries) if (entry) await collect(entry, found);
   if (found.length > MAX_FILES) {
     found.length = MAX_FILES;
-    say(`Only the first ${MAX_FILES} pictures are taken.`, { bad: true, seconds: 12 });
+    say(`Only the first ${MAX_FILES} pictures are used.`, { bad: true, seconds: 12 });
   }
   return found;
 }

@@ -14,7 +14,7 @@ export class Samples {
   #grid = null; // {rows, columns, size}, or null if the picture has no tiles
   #samples = []; // [step, version]
   #following = true;
-  #wanted = 0; // number of the newest request for a picture; an older one that comes later is not shown
+  #wanted = 0; // number of the newest request for a picture; a late answer to an older one is not shown
   #step = null;
   #tile = 0;
   #playing = null;
@@ -58,7 +58,7 @@ export class Samples {
     this.#markTile();
   }
 
-  /** Take the list of samples as it is now. The step that was chosen stays, wherever new ones come. */
+  /** Take the list of samples as it is now. The chosen step stays, wherever new ones are inserted. */
   update(samples) {
     const before = JSON.stringify(this.#samples);
     if (JSON.stringify(samples) === before && this.#step !== null) return;

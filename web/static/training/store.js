@@ -22,7 +22,7 @@ export class Store {
     addEventListener("pageshow", (event) => { if (event.persisted) this.#connect(); });
   }
 
-  /** Follow these runs instead of those before. */
+  /** Follow these runs instead of the previous ones. */
   follow(names) {
     this.#names = [...names];
     for (const name of this.runs.keys()) if (!names.includes(name)) this.runs.delete(name);
