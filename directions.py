@@ -59,7 +59,7 @@ class DirectionArguments(GeneratorArguments):
     plus: Tiles = ()
     """Numbers of faces that have something (RUN goes before this flag); more make a better direction."""
     minus: Tiles = ()
-    """Numbers of faces that do not."""
+    """Numbers of faces that do not have it."""
     name: str | None = None
     """Name of the direction from --minus to --plus."""
     remove: Annotated[tuple[str, ...], arg(metavar="NAME ...")] = ()
@@ -80,7 +80,8 @@ class DirectionArguments(GeneratorArguments):
     """Classifiers that measure the directions, of the same classes as those of --by but trained separately.
     Without them, a regression on other features learns the scores of --by from a part of the faces."""
     check_landmarks: Annotated[str | None, arg(metavar="RUN")] = None
-    """The same for --landmarks."""
+    """Run of train_landmarks.py that measures the directions of --landmarks, trained separately. Without it,
+    a regression learns its scores too."""
     recognizer: Annotated[str | None, arg(metavar="RUN")] = None
     """Run of train_classifier.py whose embeddings tell whether a face stays the same person."""
     faces: int = 100
@@ -214,7 +215,7 @@ def keep_unusable(path: Path, digest: str) -> None:
         kept = next(name for name in names if not name.exists())
         with report_write_errors(kept):
             path.replace(kept)
-        print(f"the file of before is now {kept.name}")
+        print(f"the previous file is now {kept.name}")
 
 
 def from_scores(arguments: DirectionArguments, generator: LoadedGenerator, known: Directions) -> Directions:

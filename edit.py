@@ -263,8 +263,8 @@ class EncoderProgress:
         elif step == TIMED_STEPS:
             minutes = (time.monotonic() - self._start) / (TIMED_STEPS - 1) * STEPS / 60
             self._bar.write(
-                f"training an encoder for this generator, once, in about {max(1, round(minutes))} min; it is "
-                f"kept in {encoder_path(self._generator)}"
+                f"training an encoder for this generator takes about {max(1, round(minutes))} min, once; "
+                f"it is kept in {encoder_path(self._generator)}"
             )
         self._bar.update(step - self._bar.n)
         if share == 1.0:

@@ -63,7 +63,7 @@ def find_folders(output: Path) -> tuple[list[Path], list[str]]:
 
 
 def describe(run: Path) -> tuple[str, ...]:
-    """A row of the table; for a folder that is no run, or a damaged one, the state says so."""
+    """A row of the table; for a folder that is not a run, or is damaged, the state says so."""
     size = f"{sum(_sizes(run)) / 1e6:,.0f} MB"
     try:
         config = json.loads((run / "config.json").read_text(encoding="utf-8"))

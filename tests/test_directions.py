@@ -225,10 +225,10 @@ def test_stale_directions_are_kept_as_a_copy(plain):
     assert path_of(plain).read_bytes() == before  # not moved by work that fails
     lines = find(plain, "--raw", *choose).lines
     assert lines[0].startswith("starting anew: ")
-    assert "the file of before is now directions.old.safetensors" in lines
+    assert "the previous file is now directions.old.safetensors" in lines
     assert Directions.load(plain / "directions.old.safetensors").names == ("smile", "glasses")
     assert Directions.of(load_generator(plain, raw=True)).names == ("mine",)
-    assert "the file of before is now directions.old2.safetensors" in find(plain, *choose).lines
+    assert "the previous file is now directions.old2.safetensors" in find(plain, *choose).lines
     assert (plain / "directions.old.safetensors").read_bytes() == before
 
 

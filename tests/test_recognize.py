@@ -203,7 +203,7 @@ def test_errors_leave_the_gallery_unchanged(gallery, arcface_run, scratch_run, s
     assert "another network" in error_line(
         "calibrate", scratch_run, strangers, "--whole-image", "--gallery", gallery
     )
-    assert "is no name" in error_line("enroll", gallery, " ", face, *WHOLE)
+    assert "is not a name" in error_line("enroll", gallery, " ", face, *WHOLE)
     assert "identify uses the name Unknown for strangers" in error_line(
         "enroll", gallery, "Unknown", face, *WHOLE
     )

@@ -273,7 +273,7 @@ class Recognition:
         Raises:
             UserError: the name is invalid, the face is enrolled as somebody else, or the gallery cannot be
                 written.
-            UnusableImageError: the crop is no image.
+            UnusableImageError: the crop is not an image.
         """
         name, path = check_name(name), _gallery_path(source)
         recognizer = self._recognizer(source.checkpoint)

@@ -148,7 +148,7 @@ def _host_name(value: str) -> str | None:
     """The host of a Host header, without its port; None if it is not valid."""
     try:
         parts = urlsplit(f"//{value}")
-        _ = parts.port  # raises if it is no number
+        _ = parts.port  # raises if it is not a number
     except ValueError:
         return None
     return parts.hostname if parts.netloc == value and "@" not in value else None

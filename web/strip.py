@@ -31,7 +31,7 @@ def grid_shape(height: int, width: int, size: int) -> tuple[int, int] | None:
 
 
 def read_shape(path: Path, size: int) -> tuple[int, int] | None:
-    """Rows and columns of a grid in a file; see `grid_shape`. None for a file that is no picture."""
+    """Rows and columns of a grid in a file; see `grid_shape`. None for a file that is not a picture."""
     try:
         with Image.open(path, formats=["PNG"]) as image:
             return grid_shape(image.height, image.width, size)

@@ -240,7 +240,7 @@ def _classes_by_label(faces: ImageDataset, label: str) -> list[str | None]:
     try:
         pattern = re.compile(label)
     except re.error as error:
-        raise UserError(f"--label {label} is no regular expression: {error}") from None
+        raise UserError(f"--label {label} is not a regular expression: {error}") from None
     if not pattern.groups:
         raise UserError(
             f"--label {label} is neither a column of {table} nor a regular expression with a group"

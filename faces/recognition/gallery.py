@@ -206,7 +206,7 @@ def load_gallery(path: str | Path, network: str | None = None) -> Gallery:
         network: Digest of the network to use it with; None to skip that check.
 
     Raises:
-        UserError: The file does not exist, is no gallery, or belongs to another network.
+        UserError: The file does not exist, is not a gallery, or belongs to another network.
     """
     try:
         with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as stored:
@@ -231,7 +231,7 @@ def load_gallery(path: str | Path, network: str | None = None) -> Gallery:
         raise UserError(f"the gallery {path} cannot be opened: {error.strerror or error}") from None
     except Exception:
         # numpy, zipfile and zlib raise nearly any exception for a damaged file.
-        raise UserError(f"{path} is damaged, or no gallery") from None
+        raise UserError(f"{path} is damaged, or not a gallery") from None
     if network is not None:
         check_network(gallery, path, network)
     return gallery
@@ -282,7 +282,7 @@ def normalize_name(name: str) -> str:
     """
     spaced = "".join(" " if unicodedata.category(letter) == "Zs" else letter for letter in name)
     if not spaced.strip() or not spaced.isprintable():
-        raise UserError(f"{name!r} is no name: use printable letters")
+        raise UserError(f"{name!r} is not a name: use printable letters")
     return " ".join(unicodedata.normalize("NFC", spaced).split())
 
 

@@ -159,7 +159,7 @@ def test_a_person_is_enrolled_recognised_renamed_and_removed(client, output, str
     ("what", "query", "message"),
     [
         ("enroll", {"name": "unknown"}, "for strangers"),
-        ("enroll", {"name": "\u200b"}, "is no name"),
+        ("enroll", {"name": "\u200b"}, "is not a name"),
         ("enroll", {"name": "x" * 201}, "1 to 200 characters"),
         ("enroll", {}, "1 to 200 characters"),
         ("rename", {"name": "Nobody", "new": "Bo"}, "does not exist|cannot be opened|No such file"),
@@ -284,7 +284,7 @@ def test_a_damaged_given_gallery_leaves_the_other_sources_usable(output, tmp_pat
     assert sources[-1]["label"] == "people in friends.npz, which is damaged"
     assert client.get("/api/recogniser/source", params={"source": PEOPLE}).status_code == 200
     answer = client.get("/api/recogniser/source", params={"source": "given"})
-    assert "is damaged, or no gallery" in answer.json()["error"]
+    assert "is damaged, or not a gallery" in answer.json()["error"]
 
 
 def test_a_damaged_gallery_is_named_and_kept(client, output):
@@ -292,5 +292,5 @@ def test_a_damaged_gallery_is_named_and_kept(client, output):
     path.write_bytes(b"damaged")
     answer = client.get("/api/recogniser/source", params={"source": PEOPLE})
     assert answer.status_code == 400
-    assert "is damaged, or no gallery" in answer.json()["error"]
+    assert "is damaged, or not a gallery" in answer.json()["error"]
     assert path.read_bytes() == b"damaged"

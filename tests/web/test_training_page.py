@@ -208,7 +208,7 @@ def test_a_damaged_config_is_shown_as_far_as_it_goes(config, visit, output):
         (run / "config.json").write_text(CONFIGS[config])
     page.goto(f"{visit.address}/training?run={NAME}")
     if config == "missing":
-        # A folder without one is no run.
+        # A folder without one is not a run.
         page.wait_for_selector(f".message:has-text('There is no run {NAME}')")
         visit.wait("document.getElementById('run-name').textContent === '0001-faces-16px'")
         return

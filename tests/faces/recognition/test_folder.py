@@ -205,7 +205,7 @@ def test_classes_by_column_or_file_name(tmp_path):
     assert (data.classes, data.labels.tolist()) == (("a", "b"), [0, 0, 0, 1, 1])
     assert data.skipped == [("25_1_x.png", "no class by kind")]
     assert "neither a column of" in error_line(flat, label="colour")
-    assert "no regular expression" in error_line(flat, label="(")
+    assert "not a regular expression" in error_line(flat, label="(")
 
 
 def test_centre_crop(folder):

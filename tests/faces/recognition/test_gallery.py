@@ -115,7 +115,7 @@ def test_pickled_code_is_not_run(tmp_path):
     np.savez(tmp_path / "malicious.npz", format=np.array([Malicious()], object))
     (tmp_path / "malicious.pkl").write_bytes(pickle.dumps(Malicious()))
     for name in ("malicious.npz", "malicious.pkl"):
-        with pytest.raises(UserError, match="damaged, or no gallery"):
+        with pytest.raises(UserError, match="damaged, or not a gallery"):
             load_gallery(tmp_path / name)
     assert not (tmp_path / "ran").exists()
 
@@ -124,13 +124,13 @@ def test_unreadable_files(gallery, tmp_path):
     with pytest.raises(UserError, match="cannot be opened: No such file"):
         load_gallery(tmp_path / "gone.npz")
     (tmp_path / "text.npz").write_text("hello")
-    with pytest.raises(UserError, match="damaged, or no gallery"):
+    with pytest.raises(UserError, match="damaged, or not a gallery"):
         load_gallery(tmp_path / "text.npz")
     gallery.save(tmp_path / "g.npz")
     content = (tmp_path / "g.npz").read_bytes()
     for length in range(0, len(content), 97):
         (tmp_path / "cut.npz").write_bytes(content[:length])
-        with pytest.raises(UserError, match="damaged, or no gallery"):
+        with pytest.raises(UserError, match="damaged, or not a gallery"):
             load_gallery(tmp_path / "cut.npz")
 
 
@@ -180,7 +180,7 @@ def test_invalid_thresholds(gallery, threshold):
 
 @pytest.mark.parametrize("name", ["", "  ", "\u3000", "two\nlines", "two\u2028lines"])
 def test_invalid_names(gallery, name):
-    with pytest.raises(UserError, match="is no name"):
+    with pytest.raises(UserError, match="is not a name"):
         gallery.enroll(name, [[1, 0]])
 
 
