@@ -47,7 +47,7 @@ def count_event_file_times(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tensorboard.summary.writer.event_file_writer.time", clock)
 
 
-def assert_same_training(left: Path, right: Path) -> None:
+def assert_same_results(left: Path, right: Path) -> None:
     """Fail unless two runs have the same last checkpoint and metrics; their names may differ."""
     states = [load(checkpoints(run)[-1]) for run in (left, right)]
     for state in states:
@@ -57,8 +57,8 @@ def assert_same_training(left: Path, right: Path) -> None:
 
 
 def assert_same_run(left: Path, right: Path) -> None:
-    """As `assert_same_training`, with equal samples and TensorBoard logs that contain each step once."""
-    assert_same_training(left, right)
+    """As `assert_same_results`, with equal samples and TensorBoard logs that contain each step once."""
+    assert_same_results(left, right)
     assert steps(sample_grids(left)) == steps(sample_grids(right))
     for pair in zip(sample_grids(left), sample_grids(right), strict=True):
         assert np.array_equal(*map(load_png, pair))

@@ -22,7 +22,7 @@ from faces.recognition.scores import accuracy, balanced_accuracy, confusion_matr
 from faces.recognition.trainer import ClassifierTrainer
 from tests.conftest import CLASSIFIER_FLAGS
 from tests.in_process import call, dying, refusal, succeed
-from tests.run_contents import assert_same_training, read_metrics
+from tests.run_contents import assert_same_results, read_metrics
 from tests.states import assert_equal
 
 error_line = partial(refusal, "train_classifier.py")
@@ -134,7 +134,7 @@ def test_killed_run_resumes_bit_for_bit(folder, method):
     straight, killed = runs()
     assert step_of(checkpoints(killed)[-1]) == 4
     assert any("resuming from" in line for line in train("--resume"))
-    assert_same_training(straight, killed)
+    assert_same_results(straight, killed)
     assert (straight / "confusion.csv").read_text() == (killed / "confusion.csv").read_text()
 
 

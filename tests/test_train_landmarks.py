@@ -19,7 +19,7 @@ from faces.landmarks.point_set import load_point_set
 from faces.landmarks.trainer import LandmarkTrainer
 from tests.conftest import LANDMARK_FLAGS, copy_some_annotated
 from tests.in_process import call, dying, refusal, succeed
-from tests.run_contents import assert_same_training, read_config, read_metrics
+from tests.run_contents import assert_same_results, read_config, read_metrics
 
 refuse = partial(refusal, "train_landmarks.py")
 SHORT = (*LANDMARK_FLAGS, "--batch-size", 8, "--steps", 6, "--checkpoint-every", 2, "--log-every", 1)
@@ -72,7 +72,7 @@ def test_resuming_a_killed_run_is_bit_exact(folder, changes):
     straight, killed = sorted(Path("outputs/landmarks").iterdir())
     assert step_of(checkpoints(killed)[-1]) == 4
     assert any("resuming from" in line for line in train("--resume"))
-    assert_same_training(straight, killed)
+    assert_same_results(straight, killed)
     for pair in zip(sample_grids(straight), sample_grids(killed), strict=True):
         assert np.array_equal(*map(load_png, pair))
 

@@ -96,7 +96,7 @@ def assert_close_statistics(left: dict[str, float], right: dict[str, float], pre
             assert left[name] == pytest.approx(right[name], rel=TOLERANCE[precision], abs=1e-5), name
 
 
-def assert_same_training(left: Trainer, right: Trainer, precision: str = "float32") -> None:
+def assert_close_trainers(left: Trainer, right: Trainer, precision: str = "float32") -> None:
     """Fail unless two trainers with equal random numbers ended close to each other."""
     assert_close_statistics(left.statistics(), right.statistics(), precision)
     initial = weights(trainer(seed=left.settings.seed, normalisation=left.settings.normalisation))
@@ -113,7 +113,7 @@ def test_a_graph_takes_the_same_steps(variant, precision):
     eager, graphed = train_steps(on_device(cuda_graph=False, **options)), train_steps(on_device(**options))
     assert not is_graphed(eager)
     assert is_graphed(graphed) or REHEARSAL
-    assert_same_training(graphed, eager, precision)
+    assert_close_trainers(graphed, eager, precision)
 
 
 def fixed_batch(made: Trainer) -> Batch:
@@ -216,7 +216,7 @@ def test_a_rollback_records_a_new_graph_that_takes_the_same_steps():
         assert made._run is not first or made is eager or REHEARSAL
         assert made.step_count == 2 * STEPS
     assert is_graphed(graphed) or REHEARSAL
-    assert_same_training(graphed, eager)
+    assert_close_trainers(graphed, eager)
 
 
 @pytest.mark.usefixtures("no_tf32")
@@ -230,7 +230,7 @@ def test_a_data_set_on_the_device_and_one_in_memory_give_the_same_networks(monke
         assert np.array_equal(on_gpu._images_on_device.cpu().numpy(), IMAGES)
         assert is_graphed(on_gpu)
         assert is_graphed(in_memory)
-    assert_same_training(on_gpu, in_memory)
+    assert_close_trainers(on_gpu, in_memory)
 
 
 def max_difference(left: np.ndarray, right: np.ndarray) -> int:
