@@ -6,10 +6,11 @@ import numpy as np
 
 from engine.errors import UserError
 from faces.drawn.attributes import Face
+from faces.drawn.beard import paint_beard
 from faces.drawn.canvas import Canvas, mix, translate
 from faces.drawn.clothing import Hat, paint_body, paint_glasses
 from faces.drawn.features import paint_brows, paint_ears, paint_eyes, paint_lines, paint_mouth, paint_nose
-from faces.drawn.hair import Hair, natural_hair_colour, paint_beard
+from faces.drawn.hair import Hair, natural_hair_colour
 from faces.drawn.shape import Head
 from faces.drawn.skin import Light, background, skin_colour
 
