@@ -20,7 +20,7 @@ MALLOPT = {"M_MMAP_MAX": (-4, 0), "M_TRIM_THRESHOLD": (-1, 2**31 - 1)}
 """Parameters of glibc's mallopt (malloc.h): no blocks from mmap; keep up to 2 GiB at the end of the heap."""
 MATMUL_SIZE = 1024
 MIN_BFLOAT16_SPEEDUP = 1.3
-"""Over float32, to be worth the lower precision."""
+"""Speed-up over float32 from which bfloat16 is worth the lower precision."""
 
 
 def choose_device(name: Device) -> torch.device:

@@ -201,7 +201,7 @@ class TrainingLoop:
         """A problem to recover from, or None; called before anything is scored or saved."""
 
     def recover(self, problem: Any) -> None:
-        """Put the trainer back to before the problem."""
+        """Return the trainer to its state before the problem."""
         raise NotImplementedError
 
     def log_start(self) -> None:

@@ -69,7 +69,7 @@ def train_once(
     """The finished run with these settings: an existing one, a resumed one, or a new one.
 
     A run is identified by its name, folder and image size. Where the number of steps may differ, a run with
-    more steps is ignored: it would be compared at another step than the rest.
+    more steps is ignored: it would be compared at a different step from the rest.
 
     Args:
         script: training script.

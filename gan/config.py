@@ -32,7 +32,7 @@ IMAGE_SIZES = range(32, 257, 16)
 MIN_IMAGES = 8
 DEFAULT_STEPS = 7000
 MAX_PACK = 16
-"""Not more than the held-out images that a score needs."""
+"""Maximum of --pack: no more than the held-out images that a score needs."""
 GENERATOR_SUFFIX = ".safetensors"
 """Extension of the file that export.py writes, with the generator alone."""
 BETA1 = 0.5

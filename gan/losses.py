@@ -8,7 +8,7 @@ computed in float32 whatever the networks' precision.
 
 The statistics and the adaptive augmentation assume that D's decision boundary is a margin of 0 between the
 two logits. A method gets the logits of one set of packs; losses that compare sets (relativistic ones) or
-need images (gradient penalties) belong into `training_step`.
+need images (gradient penalties) belong in `training_step`.
 """
 
 from __future__ import annotations

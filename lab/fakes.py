@@ -99,8 +99,8 @@ def surrogate(
 ) -> tuple[Scorer, Scores]:
     """A scorer of attributes that have no other: a ridge regression on the random network's features.
 
-    It learns the finder's scores from a part of the fakes, by other features than the finder's. Being linear
-    in 128 features it sees less than a network.
+    It learns the finder's scores from a part of the fakes, by features that differ from the finder's. Being
+    linear in 128 features it sees less than a network.
 
     Returns:
         The scorer, and its scores of the fakes that have features, float64 [M, len(names)]; NaN for those

@@ -1,4 +1,4 @@
-"""Measure what directions do, by another scorer than found them, beside random directions."""
+"""Measure what directions do, by a different scorer from that which found them, beside random ones."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Scorers: attributes of face images as numbers, by which directions are found and measured.
 
-Each attribute can be scored in two ways, so that a direction is measured by another scorer than found it.
+Each attribute can be scored in two ways, so that one scorer finds a direction and another measures it.
 """
 
 from __future__ import annotations

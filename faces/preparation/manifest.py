@@ -230,7 +230,7 @@ def _read(path: Path) -> Iterator[Row]:
         lines = csv.reader(file)
         header = next(lines, COLUMNS)
         if header not in (COLUMNS, COLUMNS[:-2], COLUMNS[:-3]):
-            raise UserError(f"{path} has other columns than a manifest; choose another output folder")
+            raise UserError(f"{path} does not have the columns of a manifest; choose another output folder")
         for line in lines:
             if len(line) == len(header) and line[1].isdecimal():
                 row = Row(*line)

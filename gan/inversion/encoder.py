@@ -24,7 +24,7 @@ MAX_SIDE = 48
 STEPS = 800
 BATCH_SIZE = 64
 LEARNING_RATE = 2e-3
-"""The largest of the one-cycle schedule (Smith and Topin 2018)."""
+"""Maximum learning rate of the one-cycle schedule (Smith and Topin 2018)."""
 TYPICAL = 0.95
 """Root mean square of an estimate of u; of the prior it is 1, with a standard deviation of 0.07."""
 DISTURBED = 0.5

@@ -50,7 +50,7 @@ def tune(
         progress: see `Progress`; called after each step.
 
     Returns:
-        The copy, which makes other images than its run and has another digest.
+        The copy, whose images and digest differ from those of its run.
     """
     network = copy.deepcopy(generator.network).requires_grad_(True)
     original = generator.network.requires_grad_(False)

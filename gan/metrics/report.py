@@ -23,7 +23,7 @@ from images.decode import DECODER
 from images.tiles import add_title, beside, tile
 
 SCORES_VERSION = 2
-"""Version of the definitions of the scores. Version 1 had another MS-SSIM and another `close to training`."""
+"""Version of the definitions of the scores. Version 1 defined MS-SSIM and `close to training` differently."""
 MAX_SHOWN = 64
 """Generated and real images in the picture that shows them side by side."""
 SPACES = {"random": "random, the project's small network"}
