@@ -159,7 +159,7 @@ def test_the_encoder_is_trained_once_and_kept(file, own, monkeypatch):
     monkeypatch.setattr(encoder_module, "STEPS", 8)
     Path("small.encoder.safetensors").unlink()
     _, lines, _ = edit(file, own, *WHOLE, "--fit", "fast")
-    assert "once, in about 1 min; it is kept in small.encoder.safetensors" in lines[0]
+    assert "takes about 1 min, once; it is kept in small.encoder.safetensors" in lines[0]
     assert Path("small.encoder.safetensors").exists()
     _, lines, _ = edit(file, own, *WHOLE, "--fit", "fast")
     assert not any("training" in line for line in lines)

@@ -80,5 +80,5 @@ def test_truncated_manifest_can_be_resumed(tmp_path, seed):
 def test_other_table_is_rejected(tmp_path):
     path = tmp_path / "manifest.csv"
     path.write_text("a,b\n1,2\n")
-    with pytest.raises(UserError, match="other columns"):
+    with pytest.raises(UserError, match="does not have the columns"):
         Manifest(path)
