@@ -22,7 +22,7 @@ from engine.errors import UserError, run_script
 from engine.files import check_writable
 from engine.output import one_line
 from engine.progress import ProgressBar
-from engine.runs import find_run, report_write_errors
+from engine.runs import find_run, is_run, report_write_errors
 from engine.settings import Device, Groups, Patterns
 from gan.config import is_generator_file
 from gan.latent.directions import Directions, parse_strengths
@@ -128,7 +128,7 @@ class EditArguments(GeneratorArguments, PictureArguments):
         return [word for word, is_chosen in chosen.items() if is_chosen]
 
     def _is_run(self, path: Path) -> bool:
-        if path.exists() and not (path / "config.json").exists():
+        if path.exists() and not is_run(path):
             return False
         try:
             find_run(str(path), self.output)

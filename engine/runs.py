@@ -101,7 +101,7 @@ def find_run(
             raise UserError(f"there is no run in {output}; `python {script}` creates one")
         return runs[-1]
     for candidate in (Path(run), output / run):
-        if _is_run(candidate):
+        if is_run(candidate):
             return candidate
     for candidate in runs:
         if str(run).isdecimal() and _number(candidate) == int(str(run)):
@@ -115,7 +115,7 @@ def find_run(
 
 def runs_in(output: Path) -> list[Path]:
     """The runs in a folder, by number. Raises `UserError` if it cannot be read."""
-    return list(filter(_is_run, numbered_folders(output)))
+    return list(filter(is_run, numbered_folders(output)))
 
 
 def numbered_folders(output: Path) -> list[Path]:
@@ -225,6 +225,11 @@ def write_info(run: Path, info: RunInfo) -> None:
         path.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
+def is_run(folder: Path) -> bool:
+    """Whether a folder has the description of a run."""
+    return is_file(folder / "config.json")
+
+
 def read_info(run: Path, kind: str, read_settings: Callable[[dict[str, Any]], Any]) -> RunInfo:
     """Read config.json.
 
@@ -275,10 +280,6 @@ def report_write_errors(path: Path, hint: str = "") -> Iterator[None]:
 def _files_by_step(folder: Path, suffix: str) -> list[Path]:
     files = [path for path in folder.glob(f"step_*{suffix}") if STEP_NAME.fullmatch(path.stem)]
     return sorted(files, key=step_of)
-
-
-def _is_run(folder: Path) -> bool:
-    return is_file(folder / "config.json")
 
 
 def _number(run: Path) -> int:

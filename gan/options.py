@@ -17,7 +17,7 @@ from tyro.conf import Positional, arg
 from engine.errors import UserError
 from engine.files import is_file
 from engine.newest import Check, find_usable_run, without_checkpoint
-from engine.runs import find_checkpoint, runs_in
+from engine.runs import find_checkpoint, is_run, runs_in
 from engine.settings import Device
 from gan import pretrained
 from gan.config import is_generator_file
@@ -141,7 +141,7 @@ def generator_file(run: str | None, output: Path) -> Path | None:
     """
     if run is None:
         return None if runs_in(output) else pretrained.FILE
-    if run == pretrained.NAME and not Path(run).exists():
+    if run == pretrained.NAME and not is_run(Path(run)):
         return pretrained.FILE
     return Path(run) if is_generator_file(run) else None
 

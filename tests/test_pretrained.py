@@ -49,8 +49,11 @@ def test_interpolation_arithmetic_and_export_take_it(tmp_path):
         assert Path(lines[-1]).stat().st_size > 1000
 
 
-def test_a_path_of_its_name_comes_first(tiny_run, tmp_path):
-    shutil.copytree(tiny_run, tmp_path / "drawn")
+def test_a_run_of_its_name_comes_first_and_another_folder_does_not(tiny_run, tmp_path):
+    (tmp_path / "drawn").mkdir()
+    _, lines, _ = sample("drawn", "--count", 1)
+    assert "exported/drawn" in lines[-1]
+    shutil.copytree(tiny_run, tmp_path / "drawn", dirs_exist_ok=True)
     _, lines, _ = sample("drawn", "--count", 1)
     assert Path(lines[-1]).parent == Path("drawn/grids")
 
