@@ -118,7 +118,7 @@ PRESETS: dict[Preset, dict[str, Any]] = {
         "generator_widths": (192, 128, 64, 32),
         "discriminator_widths": (48, 96, 192, 384),
         "batch_size": 32,
-        "score_every": 500,  # on a CPU scores take as long as a dozen of these short steps
+        "score_every": 500,  # on a CPU a score takes as long as 25 of these short steps
     },
     "light": {"generator_widths": (250, 150, 90, 54), "batch_size": 96},
     "paper": {"generator_widths": (1024, 512, 256, 128), "batch_size": 128},
