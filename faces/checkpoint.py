@@ -40,7 +40,9 @@ def report_network_mismatch(file: Path) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, KeyError, TypeError, AttributeError):
-        raise UserError(f"{file} contains a different network from that of its settings") from None
+        raise UserError(
+            f"{file} is damaged: its weights do not match the network that its settings describe"
+        ) from None
 
 
 def evaluation_weights(state: dict[str, Any]) -> dict[str, Tensor]:

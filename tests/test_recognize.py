@@ -235,7 +235,7 @@ def test_missing_and_wrong_files(strangers):
     assert "does not exist yet: give its network" in error_line("enroll", "new.npz", "Bo", face, *WHOLE)
     assert "cannot be opened" in error_line("list", "gone.npz")
     Path("text.npz").write_text("hello")
-    assert "no gallery" in error_line("identify", "text.npz", face, *WHOLE)
+    assert "not a gallery" in error_line("identify", "text.npz", face, *WHOLE)
     torch.save({"format": FORMAT, "step": 1, "kind": "landmarks"}, "other.pt")
     assert "contains no classifier" in error_line("predict", "other.pt", face, *WHOLE)
 
