@@ -66,7 +66,7 @@ class EditReport:
 
     Attributes:
         pictures: those that were written.
-        lines: one line for each.
+        lines: one for each picture, about its photo.
     """
 
     pictures: list[Path] = field(default_factory=list)

@@ -27,7 +27,7 @@ MIN_PROBABILITY = 1e-3
 NEGATIVE = ("none", "no", "without", "not")
 """First words of the names of a class that lacks what the others have."""
 NEGATIVE_OF_TWO = (*NEGATIVE, "false", "0")
-"""The same if there are two classes; of more, 0 is the first of several numbers, as of people."""
+"""The same if there are two classes. Of more than two, 0 may be a number like the others, as of a person."""
 LOOKS = 3
 """Passes of the landmark network over an image."""
 SHIFT = 0.03
@@ -204,7 +204,7 @@ def is_classifier(source: str) -> bool:
 
 
 def _first_word(name: str) -> str:
-    """Of a class, in lower case."""
+    """The first word of a class's name, in lower case."""
     return to_name(name).removeprefix("class_").casefold().split("_")[0]
 
 
