@@ -54,7 +54,7 @@ class Settings(TrainingSettings):
     folder: Folder = None
     """Folder of face photos, flat or nested. Without one: drawn faces, without packs and negatives."""
     preset: Preset | None = None
-    """`quick`, for a first look within minutes (G 192 128 64 32, D 48 96 192 384, smaller first weights,
+    """`quick`, for a first look within minutes (G 192 128 64 32, D 48 96 192 384, smaller initial weights,
     batch 32), `light`, for an evening on a CPU (G 250 150 90 54, D 64 128 256 512, batch 96), `paper` (as
     light, G 1024 512 256 128, batch 128) or `plain` (as light, in the textbook form: no packs, batch norm on
     all of D, unscaled logits, beta2 0.999, no averaged weights, no augmentation, no negatives). The default

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from engine.finite import DivergedError
 from gan.metrics.pixels import pairwise_distances
 
-AlarmName = Literal["not finite", "D wins", "D fails", "gradient gone", "samples one"]
+AlarmName = Literal["not finite", "D wins", "D fails", "vanishing gradient", "mode collapse"]
 
 
 @dataclass(frozen=True)
@@ -61,10 +61,10 @@ class Limits:
     is confidently wrong, as when updates are too large. Healthy losses, means of ten steps, were at most
     1.8."""
     gradient_share: float = 0.01
-    """G's gradient is gone while its norm is below this share of its own earlier median. No healthy one fell
-    below a tenth."""
+    """G's gradient has vanished while its norm is below this share of its own earlier median. No healthy one
+    fell below a tenth."""
     min_gradient: float = 1e-7
-    """G's gradient is also gone while its norm is below this, the resolution of float32 next to a weight of
+    """G's gradient has also vanished while its norm is below this, the resolution of float32 next to a weight of
     1."""
     sample_window: int = 200
     """Steps from the first to the last grid of collapsed samples, at least two: an averaged generator changes
@@ -137,7 +137,7 @@ class Monitor:
         Returns:
             The certain alarm whose trouble began first, or else a warning, or None if there is nothing new.
         """
-        checks = [self._gradient_gone]
+        checks = [self._vanishing_gradient]
         if self._check_discriminator:
             checks += [self._discriminator_wins, self._discriminator_fails]
         alarms = [alarm for check in checks if (alarm := check(step, statistics))]
@@ -162,12 +162,12 @@ class Monitor:
         good = not bad and 2 * distance >= self._max_distance
         certain = self._collapsed.extend(step, bad=bad, good=good, window=limits.sample_window)
         message = (
-            f"samples are becoming one: at step {step} their mean distance is {distance:.4f}, that of real "
+            f"mode collapse: at step {step} their mean distance is {distance:.4f}, that of real "
             f"images {real:.4f}, and their own maximum {self._max_distance:.4f}"
         )
         # A set that never was diverse has no good time to return to.
         since = 0 if never else self._collapsed.since
-        return _alarm("samples one", step, since, message, certain)
+        return _alarm("mode collapse", step, since, message, certain)
 
     def state(self) -> dict[str, Any]:
         """Everything it remembers, as numbers, lists and dicts."""
@@ -211,7 +211,7 @@ class Monitor:
         )
         return _alarm("D fails", step, streak.since, message, certain)
 
-    def _gradient_gone(self, step: int, statistics: Mapping[str, float]) -> Alarm | None:
+    def _vanishing_gradient(self, step: int, statistics: Mapping[str, float]) -> Alarm | None:
         limits, streak, norms = self.limits, self._vanished, self._gradient_norms
         norm = statistics["gradient/generator"]
         usual = median(norms) if len(norms) >= MIN_MEDIAN_NORMS else 0.0
@@ -220,10 +220,10 @@ class Monitor:
         if not bad:  # or the median would follow a vanishing gradient
             self._gradient_norms = [*norms, norm][-MEDIAN_NORMS:]
         message = (
-            f"G's gradient is gone: its norm is {norm:.2g} at step {step}; its median was {usual:.3g} until "
-            f"step {streak.since}"
+            f"vanishing gradient: the norm of G's gradient is {norm:.2g} at step {step}; its median was "
+            f"{usual:.3g} until step {streak.since}"
         )
-        return _alarm("gradient gone", step, streak.since, message, certain)
+        return _alarm("vanishing gradient", step, streak.since, message, certain)
 
 
 @dataclass

@@ -16,7 +16,7 @@ from gan.config import Normalisation, Settings
 
 LEAK = 0.2
 INITIAL_STD = 0.02
-"""Standard deviation of the first weights (Radford et al. 2015)."""
+"""Standard deviation of the initial weights (Radford et al. 2015)."""
 LAYERS = 4
 """Stride-2 layers in either network: the smallest feature map is 2**LAYERS times smaller than the image."""
 CONVOLUTION = {"kernel_size": 5, "stride": 2, "padding": 2}
@@ -42,7 +42,7 @@ def make_discriminator(settings: Settings) -> Discriminator:
 
 
 def std_before_norms(settings: Settings) -> float:
-    """Standard deviation of the first weights of the layers that a norm follows.
+    """Standard deviation of the initial weights of the layers that a norm follows.
 
     A norm cancels the scale of the weights before it: only their relative change matters, which in a step of
     Adam is about the learning rate divided by their standard deviation. So smaller weights learn faster. On
@@ -60,7 +60,7 @@ class Generator(nn.Module):
         widths: channels of the first feature map and after each transposed convolution but the last.
         latent_size: values in a latent vector.
         image_size: side of the images in pixels, a multiple of 16.
-        std_before_norms: standard deviation of the first weights before batch norm.
+        std_before_norms: standard deviation of the initial weights before batch norm.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class Discriminator(nn.Module):
             which moves each weight by about the learning rate, moves the logits by whole units. A factor
             below 1 reduces that without changing the learning rate.
         pack: images in a pack.
-        std_before_norms: standard deviation of the first weights before a normalisation.
+        std_before_norms: standard deviation of the initial weights before a normalisation.
     """
 
     def __init__(
@@ -173,7 +173,7 @@ class LayerNorm(nn.GroupNorm):
 
 
 def _initialise(network: nn.Module, std_before_norms: float) -> None:
-    """Draw the first weights from normal distributions, cut off at two standard deviations; biases are 0."""
+    """Draw the initial weights from normal distributions, cut off at two standard deviations; biases are 0."""
     leaves = [module for module in network.modules() if not any(module.children())]
     for layer, following in pairwise([*leaves, nn.Identity()]):
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):

@@ -226,7 +226,7 @@ def test_good_until_some_step_then_collapse(many_pictures, train, monkeypatch, c
     flags = ("--steps", 28, "--log-every", 2, "--sample-every", 4, "--checkpoint-every", 8)
     assert train(many_pictures, *flags) == 0
     printed = "".join(capsys.readouterr())
-    assert "alarm: samples are becoming one" in printed
+    assert "alarm: mode collapse" in printed
     assert "returning to step 16 " in printed
     assert steps(sample_grids(newest_run()))[-1] == 28
     first, *_, last = (pairwise_distances(tiles(path)).mean() for path in sample_grids(newest_run()))

@@ -105,8 +105,8 @@ def learning_rate(checkpoint: Path) -> float:
     ("trouble", "changes", "message", "has_warning"),
     [
         (poison, {}, "NaN or infinite at step 21", False),
-        (collapse, {}, "samples are becoming one", False),  # two grids leave no time for a warning
-        (remove_gradient, {}, "G's gradient is gone", True),
+        (collapse, {}, "mode collapse", False),  # two grids leave no time for a warning
+        (remove_gradient, {}, "vanishing gradient", True),
         # With layer norm, D would soon win again over so small a G at this learning rate.
         (partial(freeze, initial=[]), {**WIDE, "normalisation": "none"}, "D wins", True),
     ],

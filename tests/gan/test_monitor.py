@@ -90,7 +90,7 @@ def test_the_gradient_of_g_is_gone():
     log(monitor, range(10, 501, 10), gradient=33.0)
     alarms = log(monitor, range(510, 5001, 10), gradient=0.3)
     assert steps_and_certainty(alarms)[:2] == [(560, False), (610, True)]
-    assert {(alarm.name, alarm.since) for alarm in alarms} == {("gradient gone", 500)}
+    assert {(alarm.name, alarm.since) for alarm in alarms} == {("vanishing gradient", 500)}
     assert "0.3 at step 610" in alarms[1].message
     assert "median was 33 until step 500" in alarms[1].message
     assert alarms[-1].step == 5000  # the median does not follow a vanished gradient
@@ -98,7 +98,7 @@ def test_the_gradient_of_g_is_gone():
 
 def test_a_gradient_that_was_always_0_is_gone():
     alarms = log(new_monitor(), range(10, 301, 10), gradient=0.0)
-    assert (alarms[-1].name, alarms[-1].certain) == ("gradient gone", True)
+    assert (alarms[-1].name, alarms[-1].certain) == ("vanishing gradient", True)
 
 
 @settings(max_examples=25)
@@ -133,8 +133,8 @@ def test_a_certain_alarm_takes_precedence_over_a_warning():
     log(monitor, range(210, 251, 10), gradient=0.0)
     alarms = log(monitor, range(260, 311, 10), gradient=0.0, probability=0.0)
     assert [(alarm.name, alarm.certain) for alarm in alarms] == [
-        ("gradient gone", False),
-        ("gradient gone", True),
+        ("vanishing gradient", False),
+        ("vanishing gradient", True),
     ]
 
 
@@ -143,7 +143,7 @@ def test_samples_collapse_into_one():
     assert sample(monitor, [0.05, 0.1, 0.1]) == []  # at steps 100, 150 and 200
     alarms = sample(monitor, [0.06, 0.009, 0.004, 0.0], first=250)
     assert steps_and_certainty(alarms) == [(350, False), (400, True)]
-    assert {(alarm.name, alarm.since) for alarm in alarms} == {("samples one", 250)}
+    assert {(alarm.name, alarm.since) for alarm in alarms} == {("mode collapse", 250)}
     real = float(pairwise_distances(images(REAL_DISTANCE)).mean())
     assert f"is 0.0000, that of real images {real:.4f}, and their own maximum" in alarms[1].message
 

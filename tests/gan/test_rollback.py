@@ -35,8 +35,8 @@ def test_each_rollback_halves_the_learning_rate():
 
 def test_the_fourth_rollback_is_refused():
     third = Rollback(times=3, from_step=1000)
-    with pytest.raises(UnrecoverableError, match=r"^samples are becoming one, again after 3 rollbacks$"):
-        third.next(alarm(2000, "samples are becoming one"), [1000, 1500])
+    with pytest.raises(UnrecoverableError, match=r"^mode collapse, again after 3 rollbacks$"):
+        third.next(alarm(2000, "mode collapse"), [1000, 1500])
 
 
 def test_the_description_names_step_learning_rate_and_number():
