@@ -64,8 +64,8 @@ class Limits:
     """G's gradient has vanished while its norm is below this share of its own earlier median. No healthy one
     fell below a tenth."""
     min_gradient: float = 1e-7
-    """G's gradient has also vanished while its norm is below this, the resolution of float32 next to a weight of
-    1."""
+    """G's gradient has also vanished while its norm is below this, the resolution of float32 next to a weight
+    of 1."""
     sample_window: int = 200
     """Steps from the first to the last grid of collapsed samples, at least two: an averaged generator changes
     with a half-life of about 100 steps, so one grid can show a passing state."""

@@ -173,7 +173,7 @@ class LayerNorm(nn.GroupNorm):
 
 
 def _initialise(network: nn.Module, std_before_norms: float) -> None:
-    """Draw the initial weights from normal distributions, cut off at two standard deviations; biases are 0."""
+    """Draw initial weights from normal distributions, cut off at two standard deviations; biases are 0."""
     leaves = [module for module in network.modules() if not any(module.children())]
     for layer, following in pairwise([*leaves, nn.Identity()]):
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
