@@ -57,7 +57,7 @@ class TrainingSettings:
     image_size: int | None = 64
     """Side in pixels of the images that the network is given."""
     held_out: float = 0.3
-    """Share of the images that is never trained on and serves to score the network."""
+    """Share of the images that is held out for scoring."""
     seed: int = 0
     """Seed of everything random: weights, order of the images, augmentation."""
     device: Device = "auto"

@@ -66,7 +66,7 @@ class ClassifierSettings(TrainingSettings):
     """Initial weights of the backbone: imagenet, none, or a file with a torchvision state dict. By default
     imagenet, but none with --from-checkpoint or --backbone small."""
     from_checkpoint: Annotated[Path | None, arg(aliases=("--from",))] = None
-    """Initialize the convolutions, and the layers after them that fit, from a checkpoint of
+    """Initialise the convolutions, and the layers after them that fit, from a checkpoint of
     train_classifier.py or train_landmarks.py: a file, a run's folder, or a name or number in --output. Its
     backbone and image size are the defaults."""
     freeze: Annotated[str | None, arg(metavar="LAYER")] = None
