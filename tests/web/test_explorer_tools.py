@@ -29,6 +29,7 @@ from tests.web.explorer_page import (
     until,
 )
 from tests.web.made_generator import made_directions, made_generator
+from web.text import encode_vector
 
 browser = pytest.fixture(scope="module")(launch)
 generator = pytest.fixture(scope="module")(made_generator)
@@ -139,6 +140,20 @@ def test_the_pad_moves_two_directions(page, generator, directions):
     assert state(page)["face"]["shift"]["glasses"] == pytest.approx(shift["glasses"] - 0.25)
 
 
+def test_a_face_that_is_dragged_across_the_pad_moves_nothing(page):
+    page.click("#tab-pad")
+    page.drag_and_drop(tile(9), ".pad")
+    assert state(page)["face"] == {"base": "1.0", "shift": {}, "locks": []}
+
+
+def test_the_pad_offers_the_directions_of_the_moment(page, directions):
+    vector = encode_vector(directions["smile"].vector.astype(np.float32))
+    for name in ("mine", "yours"):
+        page.evaluate("(own) => lab.store.change({ own: [own] })", {"name": name, "text": vector})
+        for select in page.locator("#tool-pad select").all():
+            assert select.locator("option").last.text_content() == name
+
+
 def test_a_morph_plays_and_is_saved(page, generator):
     page.click("#tab-morph")
     assert page.is_disabled("text=Play")
@@ -202,6 +217,15 @@ def test_exemplars_are_dragged_into_a_sum(page):
     page.drag_and_drop(slot(1), "#tool-sum input")
     assert page.input_value("#tool-sum input") == "8,12 - 65"
     assert page.inner_text("#tool-sum .wrong") == ""
+
+
+def test_a_result_that_finds_no_free_slot_is_not_dropped_in_silence(page):
+    page.click("#tab-sum")
+    page.fill("#tool-sum input", "3")
+    page.evaluate("lab.store.change({ slots: Array(8).fill(lab.store.state.face) })")
+    page.drag_and_drop("#tool-sum .tile", "#tool-sum input")
+    assert "empty a slot" in page.inner_text(".message")
+    assert page.input_value("#tool-sum input") == "3"
 
 
 def test_labelled_faces_give_a_direction(page, browser, file, generator):

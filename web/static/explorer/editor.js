@@ -22,7 +22,8 @@ export function setUpEditor(lab) {
   store.observe((state, previous) => {
     if (directionsChanged() || state.face !== previous.face) show(lab, canvas);
     if (state.face.base !== previous?.face.base) {
-      lab.picture(faceOf(state.face.base), { purpose: "before", urgency: 1 }).then((picture) => paint(before, lab.photos.get(state.face.base) ?? picture));
+      // No picture: a later face's takes its place, and the photo of this one must not be painted over it.
+      lab.picture(faceOf(state.face.base), { purpose: "before", urgency: 1 }).then((picture) => picture && paint(before, lab.photos.get(state.face.base) ?? picture));
     }
     const name = nameOf(lab, state);
     Object.assign(byId("face-name"), { textContent: name, title: name }); // a narrow panel cuts it off
@@ -47,7 +48,7 @@ export function setUpEditor(lab) {
   byId("reset").addEventListener("click", () => store.change({ face: faceOf(store.state.face.base) }));
   byId("save").addEventListener("click", () => save(lab).catch((error) => say(error.message, { bad: true })));
   acceptFaces(byId("stage"), (face) => store.change({ face }));
-  acceptFiles((files) => open(lab, files));
+  acceptFiles((files) => open(lab, files).catch((error) => say(`The file cannot be read: ${error.message}`, { bad: true })));
   setUpUndo(store);
   byId("show-help").addEventListener("click", () => byId("help").showModal());
 }
@@ -78,12 +79,13 @@ function setUpUndo(store) {
 }
 
 async function save(lab) {
-  const picture = await lab.picture(lab.store.state.face);
+  const { state } = lab.store; // of the picture, whatever is changed before it is made
+  const picture = await lab.picture(state.face);
   const canvas = document.createElement("canvas");
   paint(canvas, picture);
   const blob = await new Promise((resolve) => { canvas.toBlob(resolve, "image/png"); });
-  const bytes = addText(new Uint8Array(await blob.arrayBuffer()), KEYWORD, encodeState(lab.store.state, lab.description.digest));
-  download(new Blob([bytes], { type: "image/png" }), `face-${lab.store.state.face.base.slice(0, 20)}.png`);
+  const bytes = addText(new Uint8Array(await blob.arrayBuffer()), KEYWORD, encodeState(state, lab.description.digest));
+  download(new Blob([bytes], { type: "image/png" }), `face-${state.face.base.slice(0, 20)}.png`);
 }
 
 /** Go on from a saved picture; any other picture is a photo. */

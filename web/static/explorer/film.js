@@ -64,6 +64,7 @@ export async function recordVideo(frames, scale, onProgress) {
   show(frames[0]);
   const stream = canvas.captureStream(0);
   const [track] = stream.getVideoTracks();
+  const camera = track.requestFrame ? track : stream; // Firefox has requestFrame on the stream
   const recorder = new MediaRecorder(stream, { mimeType: videoType().type, videoBitsPerSecond: BITS_PER_SECOND });
   const parts = [];
   const ended = new Promise((resolve, reject) => {
@@ -71,19 +72,22 @@ export async function recordVideo(frames, scale, onProgress) {
     recorder.onstop = resolve;
     recorder.onerror = (event) => reject(event.error ?? new Error("the browser's encoder failed"));
   });
-  recorder.start();
-  const start = performance.now();
-  for (const [i, frame] of frames.entries()) {
-    const wait = start + (1000 * i) / recordVideo.fps - performance.now();
-    await new Promise((resolve) => { setTimeout(resolve, Math.max(wait, 0)); });
-    show(frame);
-    track.requestFrame();
-    onProgress((i + 1) / frames.length);
+  try {
+    recorder.start();
+    const start = performance.now();
+    for (const [i, frame] of frames.entries()) {
+      const wait = start + (1000 * i) / recordVideo.fps - performance.now();
+      await new Promise((resolve) => { setTimeout(resolve, Math.max(wait, 0)); });
+      show(frame);
+      camera.requestFrame();
+      onProgress((i + 1) / frames.length);
+    }
+    await new Promise((resolve) => { setTimeout(resolve, 1000 / recordVideo.fps); });
+    recorder.stop();
+    await ended;
+  } finally {
+    track.stop(); // which also ends a recording that failed
   }
-  await new Promise((resolve) => { setTimeout(resolve, 1000 / recordVideo.fps); });
-  recorder.stop();
-  await ended;
-  track.stop();
   return new Blob(parts, { type: videoType().type.split(";")[0] });
 }
 recordVideo.fps = 25;

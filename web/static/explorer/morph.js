@@ -52,14 +52,15 @@ export function setUpMorph(lab) {
     paint(canvas, await lab.engine.picture(current(), { purpose: "morph", urgency: 2 }));
   };
 
-  let playing = false, busy = false;
+  let playing = null, busy = false; // of the loop that plays: its own token
   const stop = () => {
-    playing = false;
+    playing = null;
     play.textContent = "Play";
   };
   const run = async () => {
+    const token = (playing = {});
     let before = performance.now();
-    while (playing) {
+    while (playing === token) {
       const now = await new Promise(requestAnimationFrame);
       const step = (now - before) / (1000 * secondsEach() * transitions());
       before = now;
@@ -76,7 +77,6 @@ export function setUpMorph(lab) {
   play.addEventListener("click", () => {
     if (playing) { stop(); return; }
     if (!store.state.loop && Number(place.value) >= 1) place.value = 0;
-    playing = true;
     play.textContent = "Pause";
     run();
   });
@@ -114,6 +114,7 @@ export function setUpMorph(lab) {
 
   const update = () => {
     const count = faces().length;
+    if (count < 2 && playing) stop();
     for (const control of [play, gif, video, edit, place]) control.disabled = count < 2 || busy;
     hint.textContent = count < 2
       ? "Keep two or more faces: drag them to the slots of kept faces."

@@ -9,14 +9,14 @@ const RANGE = 3, CELLS = 5, STEP = 0.25, DELAY = 150;
 export function setUpPad(lab) {
   const { store, directions } = lab;
   const panel = document.getElementById("tool-pad");
-  const selects = ["right", "up"].map((where, axis) => {
+  const selects = ["to the right", "upwards"].map((where, axis) => {
     const select = element("select");
     select.addEventListener("change", () => {
       const pad = [...names()];
       pad[axis] = select.value;
       store.change({ pad });
     });
-    return { select, label: element("label", {}, `to the ${where}`.replace("to the up", "upwards"), select) };
+    return { select, label: element("label", {}, where, select) };
   });
   const cells = Array.from({ length: CELLS * CELLS }, () => canvasOf(lab.side));
   const knob = element("span", { className: "knob" });
@@ -40,11 +40,14 @@ export function setUpPad(lab) {
     return [(2 * (event.clientX - box.left)) / box.width - 1, 1 - (2 * (event.clientY - box.top)) / box.height].map((value) => RANGE * value);
   };
   pad.addEventListener("pointerdown", (event) => {
+    if (event.button !== 0) return;
     pad.setPointerCapture(event.pointerId);
     move(fromPointer(event), false);
   });
-  pad.addEventListener("pointermove", (event) => { if (pad.hasPointerCapture(event.pointerId)) move(fromPointer(event), false); });
-  pad.addEventListener("pointerup", (event) => move(fromPointer(event), true));
+  // A pointer that went down elsewhere, as with a face that is dragged across, moves nothing.
+  for (const [type, isStep] of [["pointermove", false], ["pointerup", true]]) {
+    pad.addEventListener(type, (event) => { if (pad.hasPointerCapture(event.pointerId)) move(fromPointer(event), isStep); });
+  }
   pad.addEventListener("keydown", (event) => {
     const step = { ArrowRight: [STEP, 0], ArrowLeft: [-STEP, 0], ArrowUp: [0, STEP], ArrowDown: [0, -STEP] }[event.key];
     if (!step) return;
@@ -53,7 +56,7 @@ export function setUpPad(lab) {
   });
 
   const directionsChanged = directions.watch();
-  let shown = "", timer;
+  let shown = "", listed = "", timer;
   const drawMap = () => {
     cells.forEach((canvas, i) => {
       const at = (index) => RANGE * ((2 * index) / (CELLS - 1) - 1);
@@ -62,12 +65,12 @@ export function setUpPad(lab) {
     });
   };
   store.observe((state) => {
+    const all = directions.names.join();
     selects.forEach(({ select }, axis) => {
-      if (select.options.length !== directions.names.length) {
-        select.replaceChildren(...directions.names.map((name) => element("option", { value: name, textContent: name.replaceAll("_", " ") })));
-      }
+      if (all !== listed) select.replaceChildren(...directions.names.map((name) => element("option", { value: name, textContent: name.replaceAll("_", " ") })));
       select.value = names()[axis];
     });
+    listed = all;
     const [x, y] = strengths();
     knob.style.left = `${50 + (50 * clip(x)) / RANGE}%`;
     knob.style.top = `${50 - (50 * clip(y)) / RANGE}%`;

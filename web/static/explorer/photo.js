@@ -19,28 +19,32 @@ export async function setUpPhoto(lab) {
     element("p", { className: "soft small", textContent: "Drop, paste or choose a photo. Its face is found, aligned like the training images, and expressed by the generator, so that the sliders move it. The first photo for a generator takes minutes, later ones seconds. It stays on this machine." }),
     element("label", { className: "button", htmlFor: "photo-file" }, "Choose a photo"), input, progress, status);
 
-  let number = 0;
+  if (lab.store.state.tool === "photo") lab.store.refresh(); // by the address, before the tab was there
+  let latest = new AbortController();
   lab.openPhoto = async (file) => {
-    const mine = ++number;
+    latest.abort(); // the server then gives up the photo before
+    const { signal } = (latest = new AbortController());
     lab.store.change({ tool: "photo" }, false);
     progress.hidden = false;
+    progress.removeAttribute("value");
     status.textContent = "Looking for the face …";
     const watch = setInterval(() => showProgress(progress, status), 1000);
     try {
-      const { z, image, note } = await ask(lab, "/api/explorer/photo", file);
-      clearInterval(watch);
-      if (mine !== number) return;
+      const { z, image, note } = await ask(lab, "/api/explorer/photo", file, signal);
+      const crop = await pixelsOf(image, lab.side);
+      if (signal.aborted) return;
       if (lab.photos.size >= REMEMBERED_PHOTOS) lab.photos.delete(lab.photos.keys().next().value);
-      lab.photos.set(`v${z}`, await pixelsOf(image, lab.side));
+      lab.photos.set(`v${z}`, crop);
       lab.store.change({ face: { base: `v${z}`, shift: {}, locks: [] } });
-      paint(document.getElementById("before"), lab.photos.get(`v${z}`));
+      paint(document.getElementById("before"), crop);
       lab.compare(true);
       status.textContent = note ?? "";
     } catch (error) {
-      clearInterval(watch);
-      if (mine !== number) return;
+      if (signal.aborted) return;
       status.textContent = "";
       complain(error);
+    } finally {
+      clearInterval(watch);
     }
     progress.hidden = true;
   };

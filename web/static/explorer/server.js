@@ -7,10 +7,11 @@ import { capitalised, request, say, withQuery } from "../shared/shell.js";
  * @param {import("./lab.js").Lab} lab
  * @param {string} path
  * @param {BodyInit} body
+ * @param {AbortSignal} [signal] gives the question up.
  * @throws {Error} see `request`; its status is 409 if training has replaced the generator since.
  */
-export function ask({ description }, path, body) {
-  return request(withQuery(path, { generator: description.digest }), { method: "POST", body });
+export function ask({ description }, path, body, signal) {
+  return request(withQuery(path, { generator: description.digest }), { method: "POST", body, signal });
 }
 
 /** Show why there is no answer. */

@@ -1,6 +1,6 @@
 // A sum of faces and directions, with the grammar of interpolate.py --arithmetic.
 
-import { element } from "../shared/shell.js";
+import { element, say } from "../shared/shell.js";
 import { evaluateSum, parseSum } from "./arithmetic.js";
 import { acceptFaces } from "./drag.js";
 import { SLOTS, WALL } from "./state.js";
@@ -44,7 +44,10 @@ export function setUpSum(lab) {
     const before = text.slice(0, start), after = text.slice(end);
     const joint = /[\d.]\s*$/.test(before) ? "," : "";
     const slot = /^\d+$/.test(number) ? number : freeSlot(store, dropped);
-    if (slot === null) return;
+    if (slot === null) {
+      say("A face needs a number to be added: empty a slot for this one.", { bad: true });
+      return;
+    }
     field.value = `${before}${joint}${slot}${after}`;
     store.change({ sum: field.value });
     field.focus();
