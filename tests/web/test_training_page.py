@@ -156,6 +156,12 @@ def test_runs_are_laid_over_one_another_and_curves_lead_to_samples(visit):
     visit.wait("!document.querySelector('.u-legend').textContent.includes('0001')")
 
 
+def test_large_numbers_have_separators_and_no_exponent(visit):
+    visit.page.goto(f"{visit.address}/training")
+    code = "import('/static/shared/shell.js').then(({ short }) => [0.01234, 999.7, 12345].map(short))"
+    assert visit.page.evaluate(code) == ["0.0123", "1,000", "12,300"]
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_other_kinds_of_runs_at_the_width_of_a_phone(browser, output, scheme):
     with serving(Context(run=output / "landmarks" / "0001-eyes-16px", output=output)) as address:

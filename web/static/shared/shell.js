@@ -89,3 +89,9 @@ export const cssVariable = (name) => getComputedStyle(document.documentElement).
 
 /** A number with separators, such as 12,345. */
 export const count = (value) => Number(value).toLocaleString("en");
+
+/** A number with three digits that count, such as 0.0123 or 12,300. */
+export function short(value) {
+  const text = value.toPrecision(3);
+  return text.includes("e+") ? count(text) : text;
+}

@@ -1,7 +1,7 @@
 // Curves of one run, or of several over one another, with flags at the best step and at alarms.
 
 import uPlot from "/static/vendor/uplot/uPlot.min.js";
-import { count, cssVariable, element } from "/static/shared/shell.js";
+import { count, cssVariable, element, short } from "/static/shared/shell.js";
 
 const HEIGHT = 170;
 const WINDOWS = 30; // the window of the running mean is a curve's length over this, as in plot_run.py
@@ -56,7 +56,7 @@ export class Charts {
     return drawn.length > 0;
   }
 
-  /** Mark the step whose samples are shown. */
+  /** Mark the step whose samples are shown; null for none. */
   mark(step) {
     this.#marked = step;
     for (const { plot } of this.#charts) plot.redraw(false);
@@ -102,7 +102,7 @@ export class Charts {
           dash,
           spanGaps: true,
           points: { show: points, size: 5 },
-          value: (_, value) => (value == null ? "-" : value.toPrecision(3)),
+          value: (_, value) => (value == null ? "-" : short(value)),
         })),
       ],
       hooks: {

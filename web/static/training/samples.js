@@ -21,7 +21,7 @@ export class Samples {
   #strip = "";
 
   /**
-   * @param {(step: number) => void} onStep called with the step that is shown.
+   * @param {(step: number|null) => void} onStep called with the step that is shown, null for none.
    * @param {() => void} onChange called when the step or the tile was chosen by hand.
    */
   constructor(onStep, onChange) {
@@ -49,10 +49,14 @@ export class Samples {
     this.#following = step === null;
     this.#step = null;
     this.#strip = "";
+    this.#wanted++; // a picture of the run before, which may still come, is not shown
     this.#tile = grid ? Math.max(0, Math.min(tile, grid.rows * grid.columns - 1)) : 0;
     find("tile").max = grid ? grid.rows * grid.columns - 1 : 0;
     find("tile").value = this.#tile;
     find("sample-image").removeAttribute("src");
+    find("sample-image").alt = "";
+    find("sample-step").textContent = "";
+    this.onStep(null);
     find("strip").replaceChildren();
     find("strip-panel").hidden = true;
     this.#markTile();
@@ -64,7 +68,6 @@ export class Samples {
     if (JSON.stringify(samples) === before && this.#step !== null) return;
     this.#samples = samples;
     find("samples-none").hidden = samples.length > 0;
-    find("samples").classList.toggle("none", !samples.length);
     find("scrubber").max = Math.max(0, samples.length - 1);
     if (!samples.length) return;
     const wanted = this.onceStep ?? (this.#following ? null : this.#step);
@@ -216,7 +219,7 @@ export class Samples {
         for (const button of buttons) button.firstChild.style.backgroundImage = `url("${picture.src}")`;
         find("strip").replaceChildren(...buttons);
       },
-      () => { this.#strip = ""; },
+      () => { if (this.#strip === url) this.#strip = ""; },
     );
   }
 }

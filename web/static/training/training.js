@@ -1,6 +1,6 @@
 // The training page: choose a run, watch it, compare it.
 
-import { count, cssVariable, element, request, say, withQuery } from "/static/shared/shell.js";
+import { count, cssVariable, element, request, say, short, withQuery } from "/static/shared/shell.js";
 import { Charts, COLOURS } from "./charts.js";
 import { Samples } from "./samples.js";
 import { Store } from "./store.js";
@@ -81,9 +81,9 @@ function showStatus(status) {
   find("run-state").textContent = status.state;
   find("run-state").classList.toggle("live", status.state === "running");
   const parts = [status.steps ? `step ${count(status.step)} of ${count(status.steps)}` : `step ${count(status.step)}`];
-  if (status.state === "running" && status.images_per_second) parts.push(`${status.images_per_second.toPrecision(3)} images/s`);
+  if (status.state === "running" && status.images_per_second) parts.push(`${short(status.images_per_second)} images/s`);
   if (status.seconds_left !== null) parts.push(`about ${duration(status.seconds_left)} left`);
-  if (status.best !== null) parts.push(`best ${status.label} ${status.score.toPrecision(3)} at step ${count(status.best)}`);
+  if (status.best !== null) parts.push(`best ${status.label} ${short(status.score)} at step ${count(status.best)}`);
   find("run-status").textContent = parts.join(" · ");
   find("run-progress").hidden = !status.steps && status.seconds_left === null;
   const share = status.steps ? status.step / status.steps : Math.max(0, 1 - status.seconds_left / (60 * status.minutes));
@@ -154,9 +154,13 @@ function showList() {
 }
 
 function compare(name, wanted) {
-  compared = compared.filter((other) => other !== name);
-  if (wanted && compared.length >= MAX_COMPARED) say(`At most ${MAX_COMPARED + 1} runs can be compared.`, { bad: true });
-  else if (wanted) compared.push(name);
+  const others = compared.filter((other) => other !== name), isFull = others.length >= MAX_COMPARED;
+  if (wanted && isFull) say(`At most ${MAX_COMPARED + 1} runs can be compared.`, { bad: true });
+  setCompared(wanted && !isFull ? [...others, name] : others);
+}
+
+function setCompared(names) {
+  compared = names;
   showList();
   store.follow([shown, ...compared]);
   drawCharts();
@@ -177,16 +181,19 @@ async function list() {
   find("page").hidden = !listed.length;
   find("nothing-where").textContent = answer.output;
   if (!listed.length) return;
+  const names = listed.map((run) => run.name), isListed = (name) => names.includes(name);
   if (shown !== null) {
-    showList();
+    // The server refuses to stream several runs if one of them has been removed.
+    if (compared.every(isListed)) showList();
+    else setCompared(compared.filter(isListed));
     return;
   }
-  const asked = query.get("run"), names = listed.map((run) => run.name);
-  const wanted = names.includes(asked) ? asked : names.find((name) => name.endsWith(`/${asked}`));
+  const asked = query.get("run");
+  const wanted = isListed(asked) ? asked : names.find((name) => name.endsWith(`/${asked}`));
   if (asked && !wanted) say(`There is no run ${asked} in ${answer.output}.`, { bad: true });
   const numbers = { step: query.get("step"), tile: query.get("tile") };
   await select(wanted ?? answer.shown, {
-    others: query.getAll("with").filter((name) => names.includes(name)),
+    others: query.getAll("with").filter(isListed),
     step: numbers.step && Number.isFinite(Number(numbers.step)) ? Number(numbers.step) : null,
     tile: Number.parseInt(numbers.tile, 10) || 0,
   });
