@@ -163,7 +163,7 @@ def test_a_click_on_a_face_enrolls_it_and_people_are_renamed_and_removed(visit, 
     settle(visit)
     assert sorted(names(page)) == ["Bo", "Zoë"]
     page.click("[aria-label='Remove Bo']")
-    page.click("[aria-label='Remove Bo']")  # asks once
+    page.click("[aria-label='Confirm: remove Bo']")
     visit.wait("!document.getElementById('people').textContent.includes('Bo')")
     assert load_gallery(output / NAME / "gallery.npz").people == {"Zoë": 1}
     # A mistake is said, and the gallery stays.
@@ -249,6 +249,19 @@ def test_an_answer_that_comes_late_never_replaces_a_newer_one(visit, photos):
     page.wait_for_timeout(500)
     assert page.locator(".bars dt").all_text_contents() == ["unknown"]
     assert page.input_value("#source") == PEOPLE
+
+
+def test_names_that_cannot_be_loaded_leave_the_former_ones_in_use(visit, photos, output):
+    page = visit.page
+    page.select_option("#source", CLASSES)
+    add(visit, photos["one"])
+    (output / NAME / "gallery.npz").write_bytes(b"damaged")
+    page.select_option("#source", PEOPLE)
+    page.wait_for_selector(".message.bad:has-text('is damaged')")
+    settle(visit)
+    assert page.input_value("#source") == CLASSES
+    assert page.is_hidden("#people-panel")
+    visit.problems.clear()  # the browser reports the refusal too
 
 
 def test_photos_are_tried_again_once_the_server_is_back(visit, photos):

@@ -1,6 +1,6 @@
 // A photo's card: the picture with boxes, and each face with its name and bars.
 
-import { download, element } from "/static/shared/shell.js";
+import { download, element, say } from "/static/shared/shell.js";
 import { bars } from "./scores.js";
 
 /**
@@ -23,11 +23,11 @@ export function drawPhoto(photo, page) {
   const { card, result } = photo;
   card.setAttribute("aria-busy", photo.waiting);
   const tools = element("div", { className: "row" });
-  if (result?.faces.length) tools.append(button("Save picture", () => savePicture(photo, page.nameFace)));
+  if (result?.faces.length) tools.append(button("Save picture", () => savePicture(photo, page.nameFace).catch(({ message }) => say(`The picture cannot be saved: ${message}`, { bad: true }))));
   tools.append(button("Remove", () => page.onRemove(photo), "quiet"));
   const head = element("header", {}, element("h2", { textContent: photo.name }), tools);
   if (!result) {
-    card.replaceChildren(head, element("p", { className: "soft", textContent: photo.error || "Looking for faces ..." }));
+    card.replaceChildren(head, element("p", { className: "soft", textContent: photo.error || "Looking for faces …" }));
     if (photo.canRetry) card.append(element("div", {}, button("Try again", page.onRetry)));
     return;
   }
@@ -53,8 +53,7 @@ function button(textContent, onClick, className = "") {
 
 function boxOf(face, { name, known }, { width, height }, onClick) {
   const [left, top, right, bottom] = face.box;
-  const box = element("button", { type: "button", className: known ? "" : "unknown", title: "Give this face a name" }, element("span", { textContent: name }));
-  box.setAttribute("aria-label", `${name}: give this face a name`);
+  const box = element("button", { type: "button", className: known ? "" : "unknown", title: "Give this face a name", "aria-label": `${name}: give this face a name` }, element("span", { textContent: name }));
   if (top < 0.06 * height) box.classList.add("top");
   Object.assign(box.style, {
     left: `${(100 * left) / width}%`,
@@ -67,7 +66,7 @@ function boxOf(face, { name, known }, { width, height }, onClick) {
 }
 
 function rowOf(face, { name, score }, { names }, page, onClick) {
-  const crop = element("button", { type: "button", className: "crop", title: "Give this face a name" }, element("img", { src: face.crop, alt: `Crop of ${name}` }));
+  const crop = element("button", { type: "button", className: "crop", title: "Give this face a name", "aria-label": `${name}: give this face a name` }, element("img", { src: face.crop, alt: "" }));
   crop.addEventListener("click", onClick);
   const values = element("dl", { className: "bars" });
   for (const { label, share, unknown } of bars(face, names, page.unknown)) {
@@ -108,7 +107,10 @@ async function savePicture(photo, nameFace) {
     pen.fillStyle = "white";
     pen.fillText(text, x, y);
   }
-  canvas.toBlob((blob) => download(blob, `${photo.name.replace(/\.[^.]*$/, "")}-named.png`), "image/png");
+  picture.close?.(); // the memory of a bitmap; an image has no such method
+  const blob = await new Promise((resolve) => { canvas.toBlob(resolve, "image/png"); });
+  if (!blob) throw new Error("it is too large for this browser");
+  download(blob, `${photo.name.replace(/\.[^.]*$/, "")}-named.png`);
 }
 
 function loadImage(url) {

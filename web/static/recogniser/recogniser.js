@@ -50,7 +50,7 @@ const page = {
 async function chooseSource(name) {
   const number = ++asked;
   find("source").value = name;
-  find("source-note").textContent = "Loading the network ...";
+  find("source-note").textContent = "Loading the network …";
   for (const photo of photos) cancel(photo);
   try {
     const answer = await request(withQuery("/api/recogniser/source", { source: name }));
@@ -58,9 +58,15 @@ async function chooseSource(name) {
     takeSource(answer);
   } catch (error) {
     if (number !== asked) return;
-    find("source-note").textContent = error.message;
-    for (const photo of photos) setBusy(photo, false);
-    return;
+    if (!source) {
+      find("source-note").textContent = capitalised(error.message);
+      for (const photo of photos) setBusy(photo, false);
+      return;
+    }
+    // The one before stays in use, so the page must not show another as chosen.
+    say(capitalised(error.message), { bad: true, seconds: 12 });
+    find("source").value = source.name;
+    takeSource(source);
   }
   photos.forEach(identify);
 }
@@ -112,24 +118,34 @@ function showPeople() {
 function personRow(name, faces) {
   const rename = element("button", { type: "button", className: "quiet", textContent: "Rename" });
   rename.setAttribute("aria-label", `Rename ${name}`);
-  const remove = element("button", { type: "button", className: "quiet", textContent: "Remove" });
-  remove.setAttribute("aria-label", `Remove ${name}`);
-  const row = element("li", {}, element("span", { className: "name", textContent: name }), element("span", { className: "small soft", textContent: faces, title: "enrolled faces" }), rename, remove);
+  const remove = element("button", { type: "button", className: "quiet" });
+  let isAsked = false; // whether the next click confirms
+  const setAsked = (value) => {
+    isAsked = value;
+    remove.textContent = value ? "Confirm" : "Remove";
+    remove.setAttribute("aria-label", `${value ? "Confirm: remove" : "Remove"} ${name}`);
+  };
+  setAsked(false);
+  const unit = element("span", { className: "visually-hidden", textContent: faces === 1 ? " enrolled face" : " enrolled faces" });
+  const row = element("li", {}, element("span", { className: "name", textContent: name }), element("span", { className: "small soft", title: "enrolled faces" }, String(faces), unit), rename, remove);
   rename.addEventListener("click", () => {
     const input = element("input", { type: "text", value: name, maxLength: 200 });
     input.setAttribute("aria-label", `New name of ${name}`);
     input.addEventListener("keydown", (event) => {
-      if (event.key === "Escape") showPeople();
+      if (event.key === "Escape") {
+        const again = personRow(name, faces);
+        row.replaceWith(again);
+        again.querySelector("button").focus();
+      }
       if (event.key === "Enter" && input.value.trim()) change("rename", { name, new: input.value }, `${name} is now ${input.value.trim()}.`);
     });
     row.replaceChildren(input);
     input.select();
   });
   remove.addEventListener("click", () => {
-    if (remove.dataset.sure) { change("remove", { name }, `${name} was removed.`); return; }
-    remove.dataset.sure = "yes";
-    remove.textContent = "Sure?";
-    setTimeout(() => { delete remove.dataset.sure; remove.textContent = "Remove"; }, 4000);
+    if (isAsked) { change("remove", { name }, `${name} was removed.`); return; }
+    setAsked(true);
+    setTimeout(() => setAsked(false), 4000);
   });
   return row;
 }
@@ -139,15 +155,13 @@ async function change(what, parameters, message, body = undefined) {
   const number = ++asked;
   try {
     const answer = await request(withQuery(`/api/recogniser/${what}`, { source: source.name, ...parameters }), { method: "POST", body });
-    if (number !== asked) return true;
+    if (number !== asked) return;
     takeSource(answer);
     if (what === "threshold") setThreshold(answer.threshold);
     else photos.forEach(identify);
     say(message);
-    return true;
   } catch (error) {
-    say(error.message, { bad: true });
-    return false;
+    say(capitalised(error.message), { bad: true });
   }
 }
 
@@ -168,6 +182,7 @@ async function enroll() {
   if (source.kind !== "people") {
     const people = sources.find((one) => one.name === source.name.replace(/^classes/, "people"));
     await chooseSource(people.name);
+    if (source.kind !== "people") return; // a message says why it cannot be used
   }
   await change("enroll", { name }, `${name} is enrolled.`, bytesOf(face.crop));
 }
@@ -255,6 +270,7 @@ function showSummary() {
   const parts = [`${faces.length} ${faces.length === 1 ? "face" : "faces"} in ${photos.length} ${photos.length === 1 ? "photo" : "photos"}`, `${known} named`];
   if (waiting) parts.push(`${waiting} to do`);
   find("summary").textContent = parts.join(", ");
+  for (const id of ["save-csv", "save-json"]) find(id).disabled = !photos.some(({ result }) => result);
 }
 
 function results() {
@@ -272,25 +288,37 @@ function saveJson() {
 // The camera
 
 async function openCamera() {
+  if (!navigator.mediaDevices) {
+    say("Browsers allow the camera only at 127.0.0.1 or over HTTPS: open this page on the machine of explore.py.", { bad: true, seconds: 12 });
+    return;
+  }
+  find("camera").disabled = true; // a second stream would go on after the camera is closed
   try {
     camera = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "user", width: { ideal: 1280 } } });
   } catch (error) {
+    find("camera").disabled = false;
     say(`The camera cannot be used: ${error.message}`, { bad: true });
     return;
   }
   find("video").srcObject = camera;
   find("camera-panel").hidden = false;
-  await find("video").play();
+  find("snap").focus();
+  find("video").play().catch(() => {}); // it was closed at once
 }
 
 function closeCamera() {
   camera?.getTracks().forEach((track) => track.stop());
   camera = null;
+  find("video").srcObject = null;
   find("camera-panel").hidden = true;
+  find("camera").disabled = false;
+  find("camera").focus();
 }
 
 function takePhoto() {
-  const video = find("video"), canvas = element("canvas", { width: video.videoWidth, height: video.videoHeight });
+  const video = find("video");
+  if (!video.videoWidth) return; // it shows nothing yet
+  const canvas = element("canvas", { width: video.videoWidth, height: video.videoHeight });
   canvas.getContext("2d").drawImage(video, 0, 0);
   canvas.toBlob((blob) => addPhotos([new File([blob], `camera-${photos.length + 1}.png`, { type: "image/png" })]), "image/png");
 }
