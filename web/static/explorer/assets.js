@@ -1,5 +1,7 @@
 // What the page computes with: from the server, or from the page itself if export.py wrote it as one file.
 
+import { requestBytes } from "../shared/shell.js";
+
 const embedded = (id) => document.getElementById(id)?.textContent;
 
 /** Whether this page is a file of export.py, which has no server. */
@@ -12,7 +14,7 @@ export const isFile = () => embedded("weights") !== undefined;
  */
 export async function loadAssets() {
   if (isFile()) return { kernel: decodeBase64(embedded("kernel")), weights: decodeBase64(embedded("weights")) };
-  const [kernel, weights] = await Promise.all(["/static/explorer/kernel/generator.wasm", "/api/explorer/weights"].map(get));
+  const [kernel, weights] = await Promise.all(["/static/explorer/kernel/generator.wasm", "/api/explorer/weights"].map((path) => requestBytes(path)));
   return { kernel, weights };
 }
 
@@ -21,16 +23,6 @@ export function createWorker() {
   if (!isFile()) return new Worker("/static/explorer/worker.js", { type: "module" });
   // A page from disk may not load a script from disk, but may run one from memory.
   return new Worker(URL.createObjectURL(new Blob([embedded("worker")], { type: "text/javascript" })));
-}
-
-async function get(url) {
-  const response = await fetch(url).catch(() => null);
-  if (!response) throw new Error("the server does not answer: is explore.py still running?");
-  if (response.ok) return response.arrayBuffer();
-  const text = await response.text();
-  let reason;
-  try { reason = JSON.parse(text).error; } catch { reason = text; }
-  throw new Error(reason || `the server answered ${response.status}`);
 }
 
 function decodeBase64(text) {

@@ -14,7 +14,7 @@ export function setUpLabels(lab) {
   const { store, directions } = lab;
   const panel = document.getElementById("tool-label");
   const counts = element("p", { role: "status" });
-  const progress = element("progress", { max: ENOUGH, value: 0 });
+  const progress = element("progress", { max: ENOUGH, value: 0, "aria-label": "Labels" });
   const name = element("input", { type: "text", value: "", placeholder: "friendly", maxLength: 40, spellcheck: false });
   const learn = element("button", { type: "button", className: "primary", textContent: "Make the direction" });
   const clear = element("button", { type: "button", textContent: "Clear labels" });

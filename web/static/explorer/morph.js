@@ -21,7 +21,7 @@ export function setUpMorph(lab) {
   const place = element("input", { type: "range", min: 0, max: 1, step: 0.001, value: 0, "aria-label": "Place in the film" });
   const gif = element("button", { type: "button", textContent: "Save GIF" });
   const video = element("button", { type: "button" });
-  const progress = element("progress", { max: 1, value: 0, hidden: true });
+  const progress = element("progress", { max: 1, value: 0, hidden: true, "aria-label": "Progress of the film" });
   const edit = element("button", { type: "button", textContent: "Edit this face" });
   panel.append(hint, canvas, place,
     element("div", { className: "row" }, play, element("label", { className: "row" }, loop, "back to the first"),

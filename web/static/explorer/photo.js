@@ -14,7 +14,7 @@ export async function setUpPhoto(lab) {
   tab.hidden = false;
   const input = element("input", { type: "file", accept: "image/*", className: "visually-hidden", id: "photo-file" });
   const status = element("p", { className: "small", role: "status" });
-  const progress = element("progress", { hidden: true });
+  const progress = element("progress", { hidden: true, "aria-label": "Progress of the photo" });
   panel.append(
     element("p", { className: "soft small", textContent: "Drop, paste or choose a photo. Its face is found, aligned like the training images, and expressed by the generator, so that the sliders move it. The first photo for a generator takes minutes, later ones seconds. It stays on this machine." }),
     element("label", { className: "button", htmlFor: "photo-file" }, "Choose a photo"), input, progress, status);

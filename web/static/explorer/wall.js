@@ -6,6 +6,9 @@ import { acceptFaces } from "./drag.js";
 import { faceOf, MAX_SEED, parseSeed, SLOTS, WALL } from "./state.js";
 import { paint, tile } from "./tiles.js";
 
+/** What a screen reader says of a labelled tile, whose sign is drawn by the style sheet. */
+const DESCRIPTIONS = { plus: "labelled +", minus: "labelled −" };
+
 /** @param {import("./lab.js").Lab} lab */
 export function setUpWall(lab) {
   setUpGrid(lab);
@@ -49,8 +52,10 @@ function setUpGrid(lab) {
       const base = `${state.seed}.${i}`;
       button.setAttribute("aria-current", String(state.face.base === base));
       const label = state.tool === "label" && ["plus", "minus"].find((side) => state[side].includes(base));
-      if (label) button.dataset.label = label;
-      else delete button.dataset.label;
+      for (const [name, value] of [["data-label", label], ["aria-description", DESCRIPTIONS[label]]]) {
+        if (value) button.setAttribute(name, value);
+        else button.removeAttribute(name);
+      }
     });
   });
 }
@@ -117,7 +122,10 @@ function setUpSlots(lab) {
       if (store.state.slots[i]) store.change({ face: store.state.slots[i] });
       else keep(lab, store.state.face, i);
     });
-    remove.addEventListener("click", () => keep(lab, null, i));
+    remove.addEventListener("click", () => {
+      keep(lab, null, i);
+      made.button.focus(); // as this one is hidden now
+    });
     acceptFaces(box, (face) => keep(lab, face, i));
     return { ...made, remove, box };
   });

@@ -1,25 +1,30 @@
 // What all pages share: requests, messages, elements.
 
 /**
- * Request JSON from this server.
+ * Request bytes from this server.
  * @param {string} path such as "/api/training/runs".
  * @param {RequestInit} [options]
- * @returns {Promise<any>}
+ * @returns {Promise<ArrayBuffer>}
  * @throws {Error} with the server's message for the user, and its `status`; or "AbortError".
  */
-export async function request(path, options) {
-  let response;
+export async function requestBytes(path, options) {
+  let response, bytes;
   try {
     response = await fetch(path, options);
+    bytes = await response.arrayBuffer();
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Error("the server does not answer: is explore.py still running?");
   }
-  const text = await response.text();
-  let value;
-  try { value = JSON.parse(text); } catch { value = { error: text.trim() }; }
-  if (!response.ok) throw Object.assign(new Error(value.error || `the server answered ${response.status}`), { status: response.status });
-  return value;
+  if (response.ok) return bytes;
+  let reason = new TextDecoder().decode(bytes).trim();
+  try { reason = JSON.parse(reason).error; } catch { /* it is plain text */ }
+  throw Object.assign(new Error(reason || `the server answered ${response.status}`), { status: response.status });
+}
+
+/** Request JSON from this server; see `requestBytes`. */
+export async function request(path, options) {
+  return JSON.parse(new TextDecoder().decode(await requestBytes(path, options)));
 }
 
 /** The path with query parameters; an array gives a parameter for each of its values. */
@@ -37,7 +42,7 @@ export const capitalised = (text) => text.charAt(0).toUpperCase() + text.slice(1
 let messageTimer;
 
 /**
- * Show a message at the bottom for some seconds, which screen readers also read.
+ * Show a message at the bottom for some seconds. Screen readers read it too, a bad one at once.
  * @param {string} text
  * @param {{bad?: boolean, seconds?: number, action?: [string, function(): void]}} [options] `action` is a button
  *   in the message: its text and what it does.
@@ -45,10 +50,11 @@ let messageTimer;
 export function say(text, { bad = false, seconds = 5, action } = {}) {
   let box = document.querySelector(".message");
   if (!box) {
-    box = element("div", { className: "message", role: "status" });
+    box = element("div");
     document.body.append(box);
   }
   box.className = bad ? "message bad" : "message";
+  box.setAttribute("role", bad ? "alert" : "status");
   box.replaceChildren(text);
   if (action) {
     const [label, onClick] = action;
