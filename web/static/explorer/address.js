@@ -32,7 +32,7 @@ function isTile(text) {
  * @param {number} size of a vector.
  * @param {function(): void} [onLost] called if an edit of the face cannot be read and is left out.
  */
-export function decodeFace(text, size, onLost = () => {}) {
+function decodeFace(text, size, onLost = () => {}) {
   const [base, ...parts] = text.split("~");
   if (!isTile(base) && !(base.startsWith("v") && fromText(base.slice(1), size))) return null;
   const face = faceOf(base);

@@ -75,7 +75,7 @@ export class Directions {
     return this.#identities.has(base);
   }
 
-  /** Whether a lock of this name can be set. */
+  /** Whether a direction turns the head, so that `pose` can be locked. */
   get hasPose() { return this.names.some((name) => POSE.test(name)); }
 
   /**

@@ -61,7 +61,7 @@ function nameOf({ photos }, { face: { base }, seed: shown }) {
 }
 
 /** Show the current face; of several requests the latest wins. */
-export async function show(lab, canvas) {
+async function show(lab, canvas) {
   paint(canvas, await lab.picture(lab.store.state.face, { purpose: "face", urgency: 2 }));
 }
 

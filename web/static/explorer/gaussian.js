@@ -68,7 +68,7 @@ export const toGaussian = (z) =>
   Float64Array.from(z, (value) => inverseNormal(0.5 + clip(value, NEAREST_TO_ONE) / 2));
 
 /** z of a vector in the Gaussian coordinate, float64 in [-1, 1]. */
-export const fromGaussian = (u) => Float64Array.from(u, (value) => erf(value / Math.SQRT2));
+const fromGaussian = (u) => Float64Array.from(u, (value) => erf(value / Math.SQRT2));
 
 /**
  * Move a latent vector by a step in u. What a value exceeds [-1, 1] by is set aside and added to the result.

@@ -30,7 +30,7 @@ export async function learnIdentity(lab, base, onProgress) {
 }
 
 /** Mean brightness of CELLS x CELLS cells of the middle, with mean 0 and length 1. */
-export function describe({ data, width }) {
+function describe({ data, width }) {
   const start = Math.floor(MIDDLE[0] * width), cell = ((MIDDLE[1] - MIDDLE[0]) * width) / CELLS;
   const sums = new Float64Array(CELLS * CELLS), counts = new Float64Array(CELLS * CELLS);
   for (let y = start; y < start + CELLS * cell; y++) {

@@ -5,7 +5,7 @@ import { dot } from "./linear.js";
 const norm = (a) => Math.sqrt(dot(a, a));
 
 /** The point at t on the straight line from a to b; exactly a at 0 and b at 1. */
-export function lerp(a, b, t) {
+function lerp(a, b, t) {
   if (t === 0 || t === 1) return Float32Array.from(t ? b : a);
   return Float32Array.from(a, (value, i) => value + (b[i] - value) * t);
 }

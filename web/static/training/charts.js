@@ -169,7 +169,7 @@ export class Charts {
 }
 
 /** A panel's series and uPlot's data: of one run with pale values below running means, of several with the means alone. */
-export function makeSeries(panel, runs) {
+function makeSeries(panel, runs) {
   const series = [], tables = [];
   const last = Math.max(...runs.map(({ columns }) => columns.step?.at(-1) ?? 0));
   const names = shortNames(runs.map(({ name }) => name));
@@ -217,7 +217,7 @@ function points(columns, metric, positive) {
 }
 
 /** Means over windows, each at the centre of its window. */
-export function runningMean(steps, values) {
+function runningMean(steps, values) {
   const width = Math.max(1, Math.floor(values.length / WINDOWS));
   const means = [];
   let sum = 0;

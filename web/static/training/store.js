@@ -50,7 +50,7 @@ export class Store {
 }
 
 /** Append rows, as columns of equal length; a column that one of the two lacks is filled up with null. */
-export function append(before, added) {
+function append(before, added) {
   const old = before.step?.length ?? 0, more = added.step?.length ?? 0;
   const joined = {};
   for (const name of new Set([...Object.keys(before), ...Object.keys(added)])) {
