@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from lab.crops import FoundFace
     from lab.fitting import PhotoFitter
 
-LEARNING, FITTING = "learning to read faces, once for this generator", "fitting the face"
+LEARNING, FITTING = "learning to fit photos, once for this generator", "fitting the face"
 
 
 @dataclass(frozen=True)
@@ -110,10 +110,14 @@ class PhotoFaces:
                 (face,) = found.fitter.fit_faces([found.face], progress=report)
             finally:
                 self._progress = None
-        several = f" of {found.count} faces, the most confidently detected" if found.count > 1 else ""
+        several = (
+            f"The photo has {found.count} faces; this is the one detected most confidently. "
+            if found.count > 1
+            else ""
+        )
         note = (
-            f"Fitted{several}: {face.psnr:.1f} dB. Above 25 dB it is nearly the photo; below 18 the "
-            "generator has no such face, and this is the most similar one."
+            f"{several}The fit has a PSNR of {face.psnr:.1f} dB. Above 25 dB it is nearly the photo; below "
+            "18 dB the generator has no such face, and this is the most similar one."
         )
         return {"z": encode_vector(face.z), "image": data_url(face.found.crop), "note": note}
 

@@ -96,7 +96,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 async def _failure(request: Request, error: Exception) -> Response:
     # Starlette answers to unexpected errors outside of all middleware, so `Guard` cannot add these.
-    return Json({"error": "the server failed: its terminal says why"}, 500, HEADERS)
+    return Json({"error": "the server failed: the terminal of explore.py says why"}, 500, HEADERS)
 
 
 class _Server(uvicorn.Server):

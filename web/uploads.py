@@ -37,5 +37,5 @@ class Uploads:
                 async with asyncio.timeout(SECONDS):
                     photo = await request.body()
             except TimeoutError:
-                raise HTTPException(408, "the photo did not arrive in time") from None
+                raise HTTPException(408, "the photo did not arrive in time: try again") from None
             yield photo

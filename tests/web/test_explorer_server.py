@@ -133,7 +133,7 @@ def test_the_first_photo_trains_an_encoder_and_shows_how_far_it_is(browser, tmp_
         drop_file(page, photo.getvalue(), "me.png")
         visit.wait(
             "document.querySelector('#tool-photo [role=status]').textContent"
-            ".match(/^Learning to read faces, once for this generator: [1-9]\\d?%$/)"
+            ".match(/^Learning to fit photos, once for this generator: [1-9]\\d?%$/)"
         )
         assert page.is_visible("#tool-photo progress")
         page.wait_for_selector("#tool-photo :text('dB')", timeout=60_000)
@@ -200,7 +200,7 @@ def test_what_is_no_photo_is_said_and_of_several_one_is_taken(visit, monkeypatch
         document.body.dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, bubbles: true }));
     }"""
     visit.page.evaluate(code, list(photo.getvalue()))
-    visit.page.wait_for_selector(".message:has-text('One photo at a time: this is 0.jpg')")
+    visit.page.wait_for_selector(".message:has-text('Only one photo at a time: 0.jpg is used')")
     visit.page.wait_for_selector("#tool-photo :text('21.3 dB')")
 
 

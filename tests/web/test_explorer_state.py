@@ -70,7 +70,7 @@ def test_a_saved_picture_contains_the_state(page, browser, file, generator, dire
         plain = io.BytesIO()
         Image.new("RGB", (8, 8)).save(plain, "PNG")
         drop_file(again, plain.getvalue())
-        again.wait_for_selector(".message.bad:has-text('contains no state')")
+        again.wait_for_selector(".message.bad:has-text('nothing in it to restore')")
 
 
 def test_a_picture_of_another_generator_is_said(browser, file):
@@ -124,7 +124,7 @@ def test_faces_are_drawn_again_when_a_direction_is_learnt_again(page, generator,
 @pytest.mark.parametrize(
     ("address", "said"),
     [
-        ("#nonsense", "The address holds no state of this page"),
+        ("#nonsense", "The address contains no state of this page"),
         ("#seed=x&face=4.2~smile:1~wide:2", "the seed. This generator has no direction wide."),
         ("#seed=4&face=4.2~smile:1~yaw:x", "an edit of the face."),
     ],

@@ -121,7 +121,7 @@ const listed = (items) => (items.length > MAX_NAMED ? [...items.slice(0, MAX_NAM
  * @param {string} what it was read from.
  */
 export function describeLoss(read, directions, what) {
-  if (!read) return `The ${what} holds no state of this page and is ignored.`;
+  if (!read) return `The ${what} contains no state of this page and is ignored.`;
   const parts = [], unknown = unknownNames(read.state, directions);
   if (read.isForeign) parts.push(`This ${what} was made with another generator: its faces look different here.`);
   if (read.lost.length) parts.push(`Part of the ${what} cannot be read and is left out: ${listed(read.lost)}.`);

@@ -55,7 +55,7 @@ export function setUpEditor(lab) {
 
 /** Where a face comes from, in words. */
 function nameOf({ photos }, { face: { base }, seed: shown }) {
-  if (base.startsWith("v")) return photos.has(base) ? "photo" : "not of a wall";
+  if (base.startsWith("v")) return photos.has(base) ? "photo" : "not on a wall";
   const [seed, number] = base.split(".");
   return seed === shown ? `no. ${number}` : `no. ${number}, seed ${seed}`;
 }
@@ -97,7 +97,7 @@ async function open(lab, files) {
       lab.store.change(read.state);
       const loss = describeLoss(read, lab.directions, "picture");
       if (loss) say(loss, { bad: true, seconds: 12 });
-      else say("The page is as it was when this picture was saved.");
+      else say("The page is now as it was when this picture was saved.");
       return;
     }
   }
@@ -105,9 +105,9 @@ async function open(lab, files) {
   if (!pictures.length) {
     say(`${files.length === 1 ? `${files[0].name.slice(0, 60)} is not a picture` : "There is no picture in what was dropped"}: drop a photo, or a PNG that was saved here.`, { bad: true });
   } else if (!lab.openPhoto) {
-    say("This is not a picture that was saved here: it contains no state.", { bad: true });
+    say("This picture was not saved by this page: there is nothing in it to restore.", { bad: true });
   } else {
-    if (pictures.length > 1) say(`One photo at a time: this is ${pictures[0].name.slice(0, 60)}.`);
+    if (pictures.length > 1) say(`Only one photo at a time: ${pictures[0].name.slice(0, 60)} is used.`);
     lab.openPhoto(pictures[0]);
   }
 }

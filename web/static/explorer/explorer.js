@@ -57,7 +57,7 @@ async function start() {
   }
   setUpKeyboard(lab);
   setUpAddress(lab);
-  if (description.note) say(`Without named directions: ${description.note}`, { bad: true, seconds: 15 });
+  if (description.note) say(`The named directions cannot be used: ${description.note}`, { bad: true, seconds: 15 });
   if (loss) say(loss, { bad: true, seconds: 12 });
   window.lab = lab;
 }

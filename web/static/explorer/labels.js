@@ -20,7 +20,7 @@ export function setUpLabels(lab) {
   const clear = element("button", { type: "button", textContent: "Clear labels" });
   const list = element("div", { className: "row" });
   panel.append(
-    element("p", { className: "soft small", textContent: "Choose faces on the wall: once for those that have it (+), twice for those that do not (−). Go to other walls for more. About 20 labels give a direction." }),
+    element("p", { className: "soft small", textContent: "Click faces on the wall: once for those that have the attribute (+), twice for those that do not (−), again to remove the label. Other walls have more faces. About 20 labels give a direction." }),
     counts, progress, element("label", { className: "field" }, "Name", name), element("div", { className: "row" }, learn, clear), list);
 
   clear.addEventListener("click", () => store.change({ plus: [], minus: [] }));
@@ -39,13 +39,13 @@ export function setUpLabels(lab) {
       return;
     }
     if (known && known.kind !== "own") {
-      say(`There is a direction ${text} already.`, { bad: true });
+      say(`There is a direction ${text} already: choose another name.`, { bad: true });
       return;
     }
     const vectors = [plus, minus].map((bases) => bases.map((base) => lab.gaussian(faceOf(base))));
     const vector = learnDirection(...vectors, lab.metric);
     store.change({ own: [...own.filter((other) => other.name !== text), { name: text, text: toText(vector) }], tool: "sliders" });
-    say(`The direction ${text} is among the sliders.`);
+    say(`The direction ${text} is now among the sliders.`);
   });
   name.addEventListener("keydown", (event) => { if (event.key === "Enter" && !learn.disabled) learn.click(); });
 

@@ -18,14 +18,14 @@ export function setUpMorph(lab) {
   const play = element("button", { type: "button", className: "primary", textContent: "Play" });
   const loop = element("input", { type: "checkbox" });
   const seconds = element("input", { type: "number", min: 0.2, max: 20, step: 0.2, value: 2 });
-  const place = element("input", { type: "range", min: 0, max: 1, step: 0.001, value: 0, "aria-label": "Place in the film" });
+  const place = element("input", { type: "range", min: 0, max: 1, step: 0.001, value: 0, "aria-label": "Position in the film" });
   const gif = element("button", { type: "button", textContent: "Save GIF" });
   const video = element("button", { type: "button" });
   const progress = element("progress", { max: 1, value: 0, hidden: true, "aria-label": "Progress of the film" });
   const edit = element("button", { type: "button", textContent: "Edit this face" });
   panel.append(hint, canvas, place,
-    element("div", { className: "row" }, play, element("label", { className: "row" }, loop, "back to the first"),
-      element("label", { className: "row" }, seconds, "seconds a face")),
+    element("div", { className: "row" }, play, element("label", { className: "row" }, loop, "return to the first face"),
+      element("label", { className: "row" }, seconds, "seconds per face")),
     element("div", { className: "row" }, gif, video, edit), progress);
   const type = videoType();
   video.textContent = type ? `Save ${type.suffix.toUpperCase()}` : "Save MP4";
@@ -117,7 +117,7 @@ export function setUpMorph(lab) {
     if (count < 2 && playing) stop();
     for (const control of [play, gif, video, edit, place]) control.disabled = count < 2 || busy;
     hint.textContent = count < 2
-      ? "Keep two or more faces: drag them to the slots of kept faces."
+      ? "A film needs two or more kept faces: drag faces to the slots."
       : `From face to face through ${count} kept faces, in the order of the slots.`;
     canvas.hidden = count < 2;
   };

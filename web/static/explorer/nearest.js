@@ -4,7 +4,7 @@ import { element, request } from "../shared/shell.js";
 import { ask, complain } from "./server.js";
 import { toText } from "./vectors.js";
 
-const NOTE = element("p", { className: "soft small note", textContent: "Nearest training photos. Distances are multiples of that between a photo and the most similar other one; much below 1 would be a copy." });
+const NOTE = element("p", { className: "soft small note", textContent: "Nearest training photos. At a distance of 1, they are as similar to this face as training photos usually are to each other's nearest; much below 1, the face may be a copy." });
 
 /** @param {import("./lab.js").Lab} lab */
 export async function setUpNearest(lab) {

@@ -23,7 +23,7 @@ export function setUpPad(lab) {
   const pad = element("div", { className: "pad", tabIndex: 0, role: "application", "aria-label": "Two directions at once; use the arrow keys" },
     element("div", { className: "map" }, ...cells), knob);
   panel.append(element("div", { className: "axes" }, ...selects.map(({ label }) => label)), pad,
-    element("p", { className: "soft small", textContent: "Drag, or use the arrow keys. The map shows the face at five strengths from −3 to 3 of either." }));
+    element("p", { className: "soft small", textContent: "Drag, or use the arrow keys. The map shows the face at five strengths of each direction, from −3 to 3." }));
 
   const names = () => [0, 1].map((axis) => (directions.get(store.state.pad[axis]) ? store.state.pad[axis] : directions.names[axis] ?? ""));
   const strengths = () => names().map((name) => store.state.face.shift[name] ?? 0);

@@ -16,7 +16,7 @@ export async function setUpPhoto(lab) {
   const status = element("p", { className: "small", role: "status" });
   const progress = element("progress", { hidden: true, "aria-label": "Progress of the photo" });
   panel.append(
-    element("p", { className: "soft small", textContent: "Drop, paste or choose a photo. Its face is found, aligned like the training images, and expressed by the generator, so that the sliders move it. The first photo for a generator takes minutes, later ones seconds. It stays on this machine." }),
+    element("p", { className: "soft small", textContent: "Drop, paste or choose a photo. Its face is found, aligned like the training images, and fitted by the generator, so that the sliders can change it. The first photo for a generator takes minutes, later ones seconds. Photos are sent to explore.py, and nowhere else." }),
     element("label", { className: "button", htmlFor: "photo-file" }, "Choose a photo"), input, progress, status);
 
   if (lab.store.state.tool === "photo") lab.store.refresh(); // by the address, before the tab was there

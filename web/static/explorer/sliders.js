@@ -17,11 +17,11 @@ export function setUpSliders(lab) {
   const identity = element("button", { type: "button", textContent: "keep identity", title: "Prefer ways to the same effect that change the face's structure less" });
   const pose = element("button", { type: "button", textContent: "keep pose", title: "Do not turn the head" });
   const named = element("div", { className: "directions" }), leading = element("div", { className: "directions" }), sefa = element("div");
-  const others = element("details", { className: "unnamed" }, element("summary", { textContent: "More unnamed ones, by the change of the first layer (SeFa)" }), sefa);
-  const heading = element("h3", { textContent: "Unnamed directions, by how much they change" });
-  const legend = element("p", { className: "soft small" }, element("span", { className: "meter" }, element("i")), "leak: how much else changes; a full bar is as much as along a random direction. ");
+  const others = element("details", { className: "unnamed" }, element("summary", { textContent: "More unnamed directions, by how much the first layer changes (SeFa)" }), sefa);
+  const heading = element("h3", { textContent: "Unnamed directions, by how much faces change" });
+  const legend = element("p", { className: "soft small" }, element("span", { className: "meter" }, element("i")), "leak: how much other attributes change; the bar is full at the leak of a random direction. ");
   legend.querySelector("i").className = "third";
-  const more = element("button", { type: "button", className: "link", textContent: "What the words mean" });
+  const more = element("button", { type: "button", className: "link", textContent: "What the terms mean" });
   more.addEventListener("click", () => {
     document.getElementById("show-help").click();
     document.getElementById("words").scrollIntoView();
@@ -43,7 +43,7 @@ export function setUpSliders(lab) {
     others.open = !leading.childElementCount;
     legend.hidden = !named.querySelector(".leak");
     if (!named.childElementCount) {
-      named.append(element("p", { className: "soft small", textContent: "This generator has no named directions yet: label some faces here, or run directions.py." }));
+      named.append(element("p", { className: "soft small", textContent: "This generator has no named directions yet: make one with the tool Label, or run directions.py." }));
     }
   };
   store.observe((state, before) => {
@@ -70,7 +70,7 @@ function row({ store }, { name, kind, scores }) {
   const shown = name.replaceAll("_", " ");
   const input = element("input", { type: "range", min: -RANGE, max: RANGE, step: 0.05, "aria-label": shown });
   const output = element("output");
-  const lock = element("button", { type: "button", "aria-label": `lock ${shown}`, title: "Leave this as it is while others move" }, padlock("open"), padlock("closed"));
+  const lock = element("button", { type: "button", "aria-label": `lock ${shown}`, title: "Keep this attribute as it is while other sliders move" }, padlock("open"), padlock("closed"));
   const head = element("div", { className: "head" }, element("span", { className: "name", textContent: shown }));
   const leak = kind === "named" && describeLeak(scores);
   if (leak) head.append(leak);
@@ -100,9 +100,9 @@ function describeLeak({ leak, random_leak: random, monotone }) {
   if (leak > random) parts.push("more than random");
   if (monotone < MONOTONE) parts.push(`monotone ${percent}`);
   const title = [
-    `Leak ${leak.toFixed(2)}: other attributes change by that much, for a change of 1 of its own.`,
+    `Leak ${leak.toFixed(2)}: other attributes change by this much, for a change of 1 in its own.`,
     Number.isFinite(random) && `A random direction has ${random.toFixed(2)}.`,
-    Number.isFinite(monotone) && `Monotone ${percent}: in that share of faces it only grows from -3 to 3.`,
+    Number.isFinite(monotone) && `Monotone ${percent}: in this share of faces, the attribute only increases from −3 to 3.`,
   ].filter(Boolean).join(" ");
   return element("span", { className: "leak", title }, meter, parts.join(" · "));
 }
@@ -132,7 +132,7 @@ async function measureIdentity(lab, button, base) {
   const { textContent } = button;
   button.disabled = true;
   try {
-    await learnIdentity(lab, base, (share) => { button.textContent = `looking at the face … ${Math.round(100 * share)}%`; });
+    await learnIdentity(lab, base, (share) => { button.textContent = `measuring the face … ${Math.round(100 * share)}%`; });
   } catch (error) {
     // Without the lock, or it would be measured again at once.
     if (lab.store.state.face.locks.includes("identity")) toggleLock(lab.store, "identity");

@@ -13,7 +13,7 @@ export function setUpSum(lab) {
   const panel = document.getElementById("tool-sum");
   const field = element("input", { type: "text", spellcheck: false, autocomplete: "off", maxLength: 1000, placeholder: "3,17,42 - 5,8,9 + 11" });
   const wrong = element("p", { className: "wrong small", role: "status" });
-  const result = tile(lab.side, "The result: edit it", "=");
+  const result = tile(lab.side, "Edit the result", "=");
   result.button.querySelector(".number").remove();
   panel.append(
     element("label", { className: "field" }, "Sum of faces", field), wrong,
@@ -45,7 +45,7 @@ export function setUpSum(lab) {
     const joint = /[\d.]\s*$/.test(before) ? "," : "";
     const slot = /^\d+$/.test(number) ? number : freeSlot(store, dropped);
     if (slot === null) {
-      say("A face needs a number to be added: empty a slot for this one.", { bad: true });
+      say("A result is added as a kept face, and all slots are full: empty a slot first.", { bad: true });
       return;
     }
     field.value = `${before}${joint}${slot}${after}`;

@@ -98,7 +98,7 @@ function setUpSeed({ store }) {
     }
     field.value = store.state.seed;
     const asked = text ? `${text.slice(0, 30)} is not a seed` : "A wall needs a seed";
-    say(`${asked}: it is a whole number from 0 to ${MAX_SEED}. The wall stays as it is.`, { bad: true });
+    say(`${asked}: give a whole number from 0 to ${MAX_SEED}. The wall has not changed.`, { bad: true });
   };
   const goBy = (step) => go(String(BigInt(store.state.seed) + step));
   field.addEventListener("change", () => go(field.value.trim()));

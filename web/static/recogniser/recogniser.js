@@ -78,7 +78,7 @@ function takeSource(answer) {
   Object.assign(find("threshold"), { min: cosine ? -0.2 : 0, max: 1 });
   if (another) setThreshold(source.threshold);
   else setThreshold(threshold);
-  const who = source.kind === "people" ? "People whom you enroll here, by a click on a face." : "Those whom the network was trained on.";
+  const who = source.kind === "people" ? "The people that you enroll here: click a face." : "The classes that the network was trained on.";
   const rough = `Until you run recognize.py calibrate${cosine ? "" : " --classes"}, the bars are only a rough guide.`;
   find("source-note").textContent = source.calibrated ? who : `${who} ${rough}`;
   find("people-panel").hidden = source.kind !== "people";
@@ -93,10 +93,10 @@ function setThreshold(value) {
   const rate = falseAcceptRate(source, value);
   if (rate === null) {
     const all = value <= Number(find("threshold").min) ? "At this threshold every face gets a name, however unlikely. " : "";
-    find("threshold-rate").textContent = `${all}How many strangers get a name is not known before calibration.`;
+    find("threshold-rate").textContent = `${all}The share of strangers who get a name is not known before calibration.`;
   }
   else if (rate === 0) find("threshold-rate").textContent = `None of ${source.strangers.toLocaleString("en")} strangers got a name.`;
-  else find("threshold-rate").textContent = `False-accept rate ${percent(rate)}: the share of strangers who get a name, of ${source.strangers.toLocaleString("en")} measured.`;
+  else find("threshold-rate").textContent = `False-accept rate ${percent(rate)}: the share of strangers who get a name, measured on a set of ${source.strangers.toLocaleString("en")}.`;
   drawAll();
 }
 
@@ -198,7 +198,7 @@ function addPhotos(blobs) {
   const added = [...blobs].map((blob) => {
     const photo = { name: blob.name || "photo.png", blob, result: null, error: "", waiting: false, request: 0, whole: false, abort: null };
     photo.card = element("article", { className: "panel photo" });
-    if (blob.size > MAX_BYTES) photo.error = `More than ${MAX_BYTES / 2 ** 20} MiB.`;
+    if (blob.size > MAX_BYTES) photo.error = `This photo is not sent: it has more than ${MAX_BYTES / 2 ** 20} MiB.`;
     if (blob.name && !isPicture(blob)) photo.error = "This is not a picture.";
     photo.refused = photo.error !== "";
     return photo;
