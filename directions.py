@@ -55,23 +55,23 @@ class DirectionArguments(GeneratorArguments):
     classifier with a class named none, or with two classes, gives one direction, named after the column of
     its labels, its other class, or NAME; others give one for each class."""
     landmarks: Annotated[str | None, arg(metavar="RUN")] = None
-    """Run of train_landmarks.py, for yaw, tilt, smile, mouth_wide, mouth_open and eyes_open."""
+    """Run of train_landmarks.py, for directions of yaw, tilt, smile, mouth_wide, mouth_open and eyes_open."""
     plus: Tiles = ()
-    """Numbers of faces that have something (RUN goes before this flag); more make a better direction."""
+    """Numbers of faces that have an attribute (RUN goes before this flag); more give a better direction."""
     minus: Tiles = ()
     """Numbers of faces that do not have it."""
     name: str | None = None
     """Name of the direction from --minus to --plus."""
     remove: Annotated[tuple[str, ...], arg(metavar="NAME ...")] = ()
-    """Remove directions, and stop."""
+    """Remove these directions, and stop."""
     count: int = 20_000
-    """Faces that are generated and scored."""
+    """Number of faces that are generated and scored."""
     keep: Annotated[tuple[str, ...] | None, arg(metavar="NAME ...")] = None
     """Names of attributes that each direction leaves unchanged, to first order; `identity` for the features
-    of --recognizer; `none` for none. By default all others, but those of classifiers may change
-    brightness, warmth and contrast."""
+    of --recognizer; `none` for none. By default all other attributes, except that directions of classifiers
+    may change brightness, warmth and contrast."""
     unnamed: int = 8
-    """Unnamed directions of each kind; 0 for none."""
+    """Number of unnamed directions of each kind; 0 for none."""
     seed: int | None = None
     """Seed of the faces of --plus and --minus; by default the run's own, as for sample.py."""
     latents: Path | None = None
@@ -85,9 +85,9 @@ class DirectionArguments(GeneratorArguments):
     recognizer: Annotated[str | None, arg(metavar="RUN")] = None
     """Run of train_classifier.py whose embeddings tell whether a face stays the same person."""
     faces: int = 100
-    """Faces on which each direction is measured."""
+    """Number of faces on which each direction is measured."""
     random: int = 100
-    """Random directions to compare with."""
+    """Number of random directions to compare with."""
     classifiers: Path = Path("outputs/classifiers")
     """Folder of the runs of train_classifier.py."""
     landmark_runs: Path = Path("outputs/landmarks")
@@ -102,7 +102,8 @@ class DirectionArguments(GeneratorArguments):
         at_least(self, 0, "unnamed seed")
         if bool(self.plus) != bool(self.minus) or bool(self.plus) != (self.name is not None):
             raise UserError(
-                "--plus, --minus and --name go together: give faces that have it, and some that do not"
+                "--plus, --minus and --name go together: give faces that have an attribute, faces that do "
+                "not, and its name"
             )
         if self.name is not None:
             check_new_name(self.name)

@@ -51,33 +51,33 @@ class EditArguments(GeneratorArguments, PictureArguments):
 
     run: Suppress[str | None] = None
     paths: Annotated[tuple[Path, ...], Positional, arg(metavar="[RUN] PHOTO...")] = ()
-    """The run, as its folder, name or number in --output, or a .safetensors file, or `drawn` for the
-    generator that comes with the project, by default the newest run, or `drawn` if there is none; and photos,
-    or folders of photos."""
+    """RUN is the run's folder, or its name or number in --output, or a .safetensors file of export.py, or
+    `drawn` for the generator that comes with the project; by default the newest run, or `drawn` if there is
+    none. PHOTO is a photo or a folder of photos."""
     shift: Annotated[tuple[str, ...], arg(metavar="[NAME=STRENGTH ...]")] = ()
-    """Move the faces along directions of directions.py, such as smile=2 glasses=-1, by this many standard
-    deviations of the prior (RUN and PHOTO go before this flag); --smile 2 --glasses -1 is the same. Without
-    it the faces are only fitted."""
+    """Move the faces along directions of directions.py, such as smile=2 glasses=-1; a strength is in standard
+    deviations of the prior (RUN and PHOTO go before this flag). --smile 2 --glasses -1 is the same. Without
+    any, the faces are only fitted."""
     fit: Literal["best", "fast"] = "best"
-    """fast only improves the encoder's estimate a little."""
+    """best comes closest to the photo; fast only refines the encoder's estimate, in a fifth of the time."""
     encoder: bool = True
     """Start from the estimate of an encoder, which is trained once for each generator and kept beside it;
     without it, each face takes a little longer."""
     whole_image: bool = False
-    """Take the centre square of each photo, which is a crop already, instead of the faces in it."""
+    """Take the centre square of each photo, a crop of one face, instead of detecting faces."""
     keep: Literal["identity"] | None = None
     """Correct the edited faces so that --recognizer finds the same person in them."""
     recognizer: Annotated[str | None, arg(metavar="RUN")] = None
-    """Run of train_classifier.py that identifies people, best by --method arcface."""
+    """Run of train_classifier.py that identifies people, preferably of --method arcface."""
     classifiers: Path = Path("outputs/classifiers")
     """Folder of the runs of train_classifier.py."""
     tune: Annotated[Path | None, arg(metavar="FILE")] = None
-    """Train a copy of the generator until it makes these faces as they are (pivotal tuning), and write it to
+    """Train a copy of the generator until it reproduces these faces (pivotal tuning), and write it to
     this .safetensors file, which every script takes in place of a run."""
     device: Device = "auto"
     """Device to compute on, always in float32; auto selects CUDA, else Apple's MPS, else the CPU."""
     exclude: Patterns = ()
-    """Patterns of photos and folders to leave out; they come last."""
+    """Patterns of photos and folders to leave out, after the photos."""
 
     def __post_init__(self) -> None:
         parse_strengths(self.shift)

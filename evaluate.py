@@ -42,25 +42,25 @@ class EvaluationArguments(GeneratorArguments):
     }
 
     real: Path | None = None
-    """Folder of real images to compare with; default: the folder the run was trained on."""
+    """Folder of real images to compare with; by default the folder that the run was trained on."""
     device: Device = "auto"
-    """Device of the networks, always in float32; auto prefers CUDA, then Apple's MPS, then the CPU."""
+    """Device to compute on, always in float32; auto selects CUDA, else Apple's MPS, else the CPU."""
     count: int = 5000
-    """Generated images, and real ones to compare them with; at most half of the real images."""
+    """Number of generated images, and of real ones to compare them with; at most half of the real images."""
     only_held_out: bool = False
     """Compare only with real images that the run was not trained on."""
     features: Annotated[tuple[Features, ...], arg(metavar="{random,inception,classifier} ...")] = ("random",)
-    """Feature spaces: random, included in the project; inception, the usual one, whose weights must be
-    available; classifier, a network of train_classifier.py."""
+    """Feature spaces: random, a small network that comes with the project; inception, the usual one, whose
+    weights must be available; classifier, a network of train_classifier.py."""
     weights: Path | None = None
-    """File of the Inception weights; default: the cache of torch hub."""
+    """File of the Inception weights; by default that in the cache of torch hub."""
     classifier: Annotated[str | None, arg(metavar="RUN")] = None
     """Network of the feature space classifier: a run of train_classifier.py (folder, or name or number in
     --classifiers), or a checkpoint file."""
     classifiers: Path = Path("outputs/classifiers")
     """Folder of the runs of train_classifier.py."""
     k: int = 5
-    """Neighbours of precision, recall, density and coverage."""
+    """Number of nearest neighbours, for precision, recall, density and coverage."""
     draws: int = 3
     """Number of draws, over which means and standard deviations are taken."""
     seed: int = 0
@@ -77,7 +77,7 @@ class EvaluationArguments(GeneratorArguments):
         if self.weights is not None and "inception" not in self.features:
             raise UserError("--weights is for inception: add --features inception")
         if (self.classifier is not None) != ("classifier" in self.features):
-            raise UserError("--features classifier and --classifier CHECKPOINT go together")
+            raise UserError("--features classifier and --classifier RUN go together")
 
     @property
     def seeds(self) -> range:

@@ -40,16 +40,16 @@ class ExploreArguments:
     port: int | None = None
     """Port to listen on; by default 8421, or the next free one."""
     gallery: Path | None = None
-    """Gallery of recognize.py to name people by, beside the one of each classifier."""
+    """Gallery of recognize.py by which people are named, besides that of each classifier."""
     detector: Path | None = None
-    """ONNX file of a YuNet face detector; OpenCV's frontal-face cascade if not given."""
+    """ONNX file of a YuNet face detector. By default OpenCV's frontal-face cascade finds the faces."""
     host: str = HOST
     """Address to listen on. With any other than this machine's own, others on the network can use the pages,
     without a password."""
     output: Path = OUTPUT
     """Folder of all runs, also in its sub-folders, such as classifiers/."""
     device: Device = "cpu"
-    """Device of the networks."""
+    """Device to compute on."""
 
     def __post_init__(self) -> None:
         if self.port is not None and not 1 <= self.port <= 65535:

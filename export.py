@@ -36,10 +36,10 @@ class ExportArguments(GeneratorArguments):
 
     run: Suppress[str | None] = None
     paths: Annotated[tuple[str, ...], Positional, arg(metavar="[RUN] FILE")] = ()
-    """The run, as its folder, name or number in --output, or a .safetensors file, by default the newest run
-    or, if there is none, `drawn`, the generator that comes with the project; and the file to write, ending in
-    .safetensors, .onnx or .html. An existing file is replaced, but not that of another generator if RUN is
-    left out: it may be meant as RUN."""
+    """RUN is the run's folder, or its name or number in --output, or a .safetensors file of export.py, or
+    `drawn` for the generator that comes with the project; by default the newest run, or `drawn` if there is
+    none. FILE is the file to write, and ends in .safetensors, .onnx or .html. It is replaced if it exists,
+    unless RUN is left out and it contains another generator, as it may then be meant as RUN."""
     half: bool = False
     """Store the weights in half precision, which halves the size of a .safetensors file. An .html file always
     does."""
@@ -107,7 +107,7 @@ def _check_replaced(path: Path, generator: LoadedGenerator) -> None:
     run = generator.run.resolve().name
     if read_tensors(path, "np", names=())[0].get("run") != run:
         raise UserError(
-            f"{path} exists, and is not of {run}, which would be written there: give RUN and FILE, to "
+            f"{path} exists, and contains another generator than that of {run}: give RUN and FILE, to "
             "replace this file or to export from it"
         )
 

@@ -57,14 +57,14 @@ class InterpolationArguments(FaceArguments, PictureArguments):
     """Numbers of the faces on the path, two or more, or one or more with --along (RUN goes before this
     flag)."""
     along: str | None = None
-    """Move each face along this direction instead, from -3 to 3 standard deviations of the prior."""
+    """Move each face along this direction instead, from minus --reach to plus --reach."""
     reach: float = 3.0
-    """How far faces are moved with --along, either way."""
+    """Largest strength of --along, in standard deviations of the prior."""
     method: Interpolation = "spherical"
     """Straight line or arc from one face to the next; see below."""
     form: PathFormat | None = None
     """grid: a row for each pair of faces, or for each face with --along; strip: all in one row; gif and mp4:
-    a film. By default the suffix of --file decides, or else it is a grid."""
+    a film. By default the suffix of --file decides; without one, it is a grid."""
     steps: int | None = None
     """Images from one face to the next, both included; by default 8 in a grid or strip, 7 with --along, and
     25 in a film."""

@@ -38,18 +38,18 @@ class PredictionArguments:
     output: Path = Path("outputs/predictions")
     """Folder for the copies and the CSV."""
     runs: Path = Path("outputs/landmarks")
-    """Folder of runs."""
+    """Folder of the runs that can be given by name or number."""
     boxes: Path | None = None
     """CSV of the faces, `file, left, top, right, bottom` in pixels of the photo, a row for each face. Photos
     without a row have no faces; a row with a missing file is an error."""
     whole_image: bool = False
     """Each photo is a crop of one face."""
     detector: Path | None = None
-    """ONNX file of a YuNet. By default OpenCV's frontal cascade finds the faces."""
+    """ONNX file of a YuNet face detector. By default OpenCV's frontal-face cascade finds the faces."""
     looks: int = 2
-    """Passes of the network over a face, each around the landmarks of the one before."""
+    """Number of passes of the network over a face, each around the landmarks that the previous one found."""
     device: Device = "auto"
-    """Device; auto prefers CUDA, then Apple's MPS, then the CPU."""
+    """Device to compute on; auto selects CUDA, else Apple's MPS, else the CPU."""
 
     def __post_init__(self) -> None:
         if self.looks < 1:

@@ -30,15 +30,15 @@ class SampleArguments(FaceArguments, PictureArguments):
     }
 
     rows: int | None = None
-    """Rows of the grid, with --count or --latents the maximum; otherwise --rows times --columns faces."""
+    """Rows of the grid, at most with --count or --latents; otherwise it has --rows times --columns faces."""
     columns: int | None = None
-    """Columns of the grid. By default 8 x 8 faces, or the squarest grid for --count or --latents."""
+    """Columns of the grid. By default it has 8 x 8 faces, or is nearly square with --count or --latents."""
     separate: Path | None = None
     """Write single images 00000.png, 00001.png ... and latents.npy into this new folder instead of a grid."""
     labels: bool = False
     """Write each face's number, by which interpolate.py selects faces, below it."""
     shift: Annotated[tuple[str, ...], arg(metavar="[NAME=STRENGTH ...]")] = ()
-    """Move all faces along directions of directions.py, such as smile=2 glasses=-1, by this many standard
+    """Move all faces along directions of directions.py, such as smile=2 glasses=-1; a strength is in standard
     deviations of the prior (RUN goes before this flag)."""
 
     def __post_init__(self) -> None:

@@ -47,4 +47,4 @@ def find_usable_run(run: str | Path | None, output: Path, script: str, check: Ch
         return found
     others = [other for other in reversed(runs_in(output)) if other != found]
     usable = next((other for other in others if check(other) is None), None)
-    raise UserError(f"{found} {problem}" + (f"; {usable.name} can be used: name it" if usable else ""))
+    raise UserError(f"{found} {problem}" + (f"; {usable.name} can be used: give its name" if usable else ""))

@@ -49,7 +49,7 @@ class TrainingSettings:
     cache: Path = Path("data/cache")
     """Folder where decoded images are kept for the next start."""
     steps: int | None = 6000
-    """Steps of the whole run."""
+    """Number of steps of the whole run."""
     minutes: float | None = None
     """Stop this many minutes after the start; --resume continues."""
     batch_size: int = 64
@@ -61,19 +61,19 @@ class TrainingSettings:
     seed: int = 0
     """Seed of everything random: weights, order of the images, augmentation."""
     device: Device = "auto"
-    """Where to compute; auto picks CUDA, then Apple's MPS, then the CPU."""
+    """Device to compute on; auto selects CUDA, else Apple's MPS, else the CPU."""
     workers: int | None = None
-    """Processes that decode images; 0 for none but the main one, by default one per core."""
+    """Processes that decode images; 0 for the main process alone, by default one per core."""
     log_every: int = 20
     """Steps between lines in metrics.jsonl and TensorBoard."""
     sample_every: int = 1000
-    """Steps between pictures of what the network does."""
+    """Steps between pictures of what the network predicts."""
     score_every: int = 250
     """Steps between scores on the held-out images; the best network is kept."""
     checkpoint_every: int = 500
     """Steps between checkpoints, and between histograms of the weights in TensorBoard."""
     keep: int = 2
-    """Number of newest checkpoints kept."""
+    """Number of newest checkpoints to keep."""
 
 
 def check_training(settings: TrainingSettings) -> None:

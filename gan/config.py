@@ -52,13 +52,14 @@ class Settings(TrainingSettings):
     }
 
     folder: Folder = None
-    """Folder of face photos, flat or nested. Without one: drawn faces, without packs and negatives."""
+    """Folder of face photos, flat or nested. Without one, train on drawn faces, without packs and
+    negatives."""
     preset: Preset | None = None
-    """`quick`, for a first look within minutes (G 192 128 64 32, D 48 96 192 384, smaller initial weights,
-    batch 32), `light`, for an evening on a CPU (G 250 150 90 54, D 64 128 256 512, batch 96), `paper` (as
-    light, G 1024 512 256 128, batch 128) or `plain` (as light, in the textbook form: no packs, batch norm on
-    all of D, unscaled logits, beta2 0.999, no averaged weights, no augmentation, no negatives). The default
-    is light, and quick for drawn faces."""
+    """`quick`, for a first look within minutes (generator G with 192 128 64 32 channels, discriminator D with
+    48 96 192 384, smaller initial weights, batches of 32), `light`, for an evening on a CPU (G 250 150 90 54,
+    D 64 128 256 512, batches of 96), `paper` (as light, but G 1024 512 256 128, batches of 128) or `plain`
+    (as light, but in the textbook form: no packs, batch norm on all of D, unscaled logits, beta2 0.999, no
+    averaged weights, no augmentation, no negatives). The default is light, and quick for drawn faces."""
     steps: int | None = None
     """Stop after this many steps. Without steps and minutes, a run takes 7000 steps on a FOLDER, and 15
     minutes on drawn faces."""
@@ -110,7 +111,7 @@ class Settings(TrainingSettings):
     sample_every: int = 100
     """Steps between sample grids."""
     keep: int = 3
-    """Number of newest checkpoints kept."""
+    """Number of newest checkpoints to keep."""
 
 
 PRESETS: dict[Preset, dict[str, Any]] = {

@@ -163,7 +163,7 @@ class FaceArguments(GeneratorArguments):
     seed: int | None = None
     """Seed of the faces; by default the run's own, which gives the faces of its sample grids."""
     latents: Path | None = None
-    """Use the latent vectors of a .npy file that was saved beside a picture instead of drawing some."""
+    """Use the latent vectors of a .npy file that was saved beside a picture, instead of drawing new ones."""
     count: int | None = None
     """Number of faces, which are numbered from 0; by default 64, or all in the file of --latents."""
 

@@ -42,7 +42,7 @@ def test_an_empty_newest_run_is_named_with_the_one_before_it(run, user):
     newest = start_run(run / "config.json")
     line = refusal(*USERS[user])
     what = "curves" if user == "plot_run.py" else "checkpoint"
-    assert line.startswith(f"error: {newest} has no {what} yet; {run.name} can be used: name it")
+    assert line.startswith(f"error: {newest} has no {what} yet; {run.name} can be used: give its name")
     with locked(newest):
         line = refusal(*USERS[user])
     if user != "plot_run.py":
@@ -60,7 +60,8 @@ def test_resuming_a_run_in_use_names_the_one_before_it(run):
     with locked(newest):
         line = refusal("train_gan.py", "--resume", "--steps", 7)
         assert line == (
-            f"error: {newest} is in use: another process is training in it; {run.name} can be used: name it"
+            f"error: {newest} is in use: another process is training in it; {run.name} can be used: give "
+            "its name"
         )
         assert "is training in" in refusal("train_gan.py", "--resume", 7, "--steps", 7)
         assert find_usable_run(None, run.parent, "", without_checkpoint) == newest  # it can be sampled

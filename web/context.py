@@ -78,7 +78,7 @@ class Context:
             state = generator_state(self.run)
             if self._generator is None or state != self._source:
                 if self.run is None:
-                    raise UserError(f"there is no run in {self.output}; `python train_gan.py` makes one")
+                    raise UserError(f"there is no run in {self.output}; `python train_gan.py` creates one")
                 prepare_torch()
                 self._source, self._generator = state, None
                 if self.run.is_dir():

@@ -128,7 +128,7 @@ def serve(
     """
     listener = open_listener(host, port)
     address = f"http://{browsable(host)}:{listener.getsockname()[1]}"
-    print(f"{address}{start}  (Ctrl-C ends it)")
+    print(f"{address}{start}  (Ctrl-C stops the server)")
     if not is_loopback(host):
         print(
             f"warning: --host {host} serves everyone who can reach this machine, without a password, over "

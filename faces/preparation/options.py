@@ -46,19 +46,20 @@ class PrepareArguments:
     landmarks frame and align the faces. Without it the detector's eyes align them or, if it has none, a pose
     estimate by cascades."""
     detector: Path | None = None
-    """ONNX file of a YuNet. By default OpenCV's frontal cascade finds the faces."""
+    """ONNX file of a YuNet face detector. By default OpenCV's frontal-face cascade finds the faces."""
     least_score: float | None = None
-    """Lowest score of a detection; by default 4 overlapping windows for the cascades, 0.7 for a YuNet."""
+    """Minimum score of a detection: overlapping windows of the cascades, by default 4, or the confidence of
+    a YuNet, by default 0.7."""
     least_support: int = 23
-    """Without a YuNet: lowest number of windows in which five cascades detect the face, its eyes or its mouth
-    again. Raise it if ties and coats are kept, lower it if faces are left out as "not a face"; 0 for any."""
+    """Without a YuNet: minimum number of windows in which five cascades detect the face, eyes or mouth again.
+    Raise it if ties and coats are kept, lower it if faces are left out as "not a face"; 0 for any."""
     search_side: int = 1600
     """Longer side in pixels to which the cascades reduce larger photos. The smallest face they detect is a
     65th of it; the time grows with its square."""
     fps: float = 1.0
     """Frames per second to take from videos."""
     smallest: int | None = None
-    """Side of the smallest crop in pixels of the photo; half of --size by default."""
+    """Minimum side of a crop, in pixels of the photo; by default half of --size."""
     sharpness: float = 0.015
     """Minimum sharpness of a crop: the variance of its Laplacian over that of its grey levels. 0 for any."""
     most_turned: float = 0.35
@@ -73,13 +74,13 @@ class PrepareArguments:
     """Patterns of photos and folders to leave out, such as 'thumbs*' '*_mask.png' old/: names at any depth
     or, with a slash before the end, paths in PHOTOS. The syntax is a subset of .gitignore's: *, ?, [...], **,
     a slash at the end; no negation. Also removes the crops of such photos. By default as in the call before;
-    without a pattern, none."""
+    without a pattern, nothing is left out."""
     reject: Annotated[tuple[int, ...], arg(metavar="[NUMBER ...]")] = ()
     """Numbers, on the sheets kept.png, of crops to leave out. They stay left out in all further calls."""
     restore: Annotated[tuple[int, ...], arg(metavar="[NUMBER ...]")] = ()
     """Numbers, on the sheets left_out.png, of crops to keep after all: rejected ones, and "not a face"."""
     workers: int | None = None
-    """Worker processes; 0 for none. One per core by default."""
+    """Worker processes; 0 for the main process alone, by default one per core."""
 
     def __post_init__(self) -> None:
         minimum = {

@@ -36,15 +36,15 @@ class CropArguments:
     whole_image: bool = False
     """Use the centre square of each image, as in training, instead of detecting faces."""
     detector: Path | None = None
-    """ONNX file of a YuNet face detector; OpenCV's frontal-face cascade if not given."""
+    """ONNX file of a YuNet face detector. By default OpenCV's frontal-face cascade finds the faces."""
     enlarge: float = ENLARGE
     """Side of a crop over the longer side of the face's bounding box; use that of the training images."""
     device: Device = "auto"
-    """Device of the network; auto selects CUDA, then Apple's MPS, then the CPU."""
+    """Device to compute on; auto selects CUDA, else Apple's MPS, else the CPU."""
     runs: Path = Path("outputs/classifiers")
     """Folder of the runs that can be given by name or number."""
     exclude: Patterns = ()
-    """Patterns of photos and folders to leave out, as for train_classifier.py; they come last."""
+    """Patterns of photos and folders to leave out, as for train_classifier.py, after the photos."""
 
     def __post_init__(self) -> None:
         if not 0.5 <= self.enlarge <= 4:
@@ -92,10 +92,10 @@ class IdentifyArguments(OutputArguments):
     photos: Annotated[tuple[Path, ...], Positional, arg(metavar="PHOTO...")]
     """Photos, and folders of photos."""
     threshold: float | None = None
-    """Minimum cosine similarity, from -1 to 1, for a name; the gallery's own, set by calibrate, if not
-    given."""
+    """Minimum cosine similarity, from -1 to 1, for a name; by default the gallery's own, which calibrate
+    sets."""
     checkpoint: Annotated[str | None, arg(metavar="RUN")] = None
-    """The gallery's network; its recorded path if not given."""
+    """The gallery's network; by default at the path that the gallery records."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -116,7 +116,7 @@ class EnrollArguments(FaceArguments):
     """Add a person to a gallery, by a few images and without training."""
 
     gallery: Annotated[Path, Positional, arg(metavar="GALLERY")]
-    """Gallery file; created if missing."""
+    """Gallery file, which is created if it does not exist."""
     name: Annotated[str, Positional, arg(metavar="NAME")]
     """Name of the person. Images of a person already enrolled are added to theirs."""
     images: Annotated[tuple[Path, ...], Positional, arg(metavar="IMAGE...")]
@@ -149,8 +149,9 @@ class RemoveArguments:
 class CalibrateArguments(FaceArguments):
     """Find the threshold for a false-accept rate.
 
-    That of a gallery: on a folder with one sub-folder per person. Use people that the network was not trained
-    on: it separates those it knows better than others. With --classes, that of predict: on strangers.
+    By default, it is the threshold of a gallery, and FOLDER has one sub-folder per person. Use people that
+    the network was not trained on: it separates those that it knows better than others. With --classes, it is
+    the threshold of predict, and FOLDER contains strangers.
     """
 
     GROUPS: ClassVar[Groups] = {
@@ -178,7 +179,7 @@ class CalibrateArguments(FaceArguments):
     cache: Path = Path("data/cache")
     """Folder of decoded images."""
     workers: int | None = None
-    """Processes that decode images; 0 for this one, one per core if not given."""
+    """Processes that decode images; 0 for the main process alone, by default one per core."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

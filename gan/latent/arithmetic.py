@@ -123,7 +123,7 @@ class _Parser:
 
     def parse(self) -> Iterator[Term | Shift]:
         if not self.text.strip():
-            raise UserError('the expression is empty; write a sum of tile numbers, such as "3,17 - 5 + 11"')
+            raise UserError('the expression is empty; write a sum of face numbers, such as "3,17 - 5 + 11"')
         yield from self._sum(1.0)
         if self.token.text:
             raise self._error(self.token, "expected + or - or the end")
@@ -151,7 +151,7 @@ class _Parser:
         elif self.token.text.isidentifier():
             yield self._shift(weight)
         elif not self.token.is_number:
-            raise self._error(self.token, "expected a tile number, a direction, a weight or (")
+            raise self._error(self.token, "expected a face number, a direction, a weight or (")
         else:
             yield from self._weight_or_tiles(weight)
         self.depth -= 1
@@ -181,13 +181,13 @@ class _Parser:
 
     def _tile(self, token: _Token) -> int:
         if not token.is_number:
-            raise self._error(token, "expected a tile number")
+            raise self._error(token, "expected a face number")
         if "." in token.text:
-            raise self._error(token, "a tile number is an integer (a weight is followed by *)")
+            raise self._error(token, "a face number is an integer (a weight is followed by *)")
         # Python refuses to convert thousands of digits, so their number is compared first.
         digits = token.text.lstrip("0") or "0"
         if len(digits) > len(str(self.count)) or int(digits) >= self.count:
-            raise self._error(token, f"no such tile: they are numbered from 0 to {self.count - 1}")
+            raise self._error(token, f"no such face: they are numbered from 0 to {self.count - 1}")
         return int(digits)
 
     def _tokenize(self) -> Iterator[_Token]:

@@ -76,7 +76,9 @@ def load_reference(info: RunInfo, folder: Path | None, *, only_held_out: bool = 
 def _folder_trained_on(info: RunInfo) -> Path:
     folder = info.data.get("folder")
     if not isinstance(folder, str) or "\0" in folder:
-        raise UserError("config.json of the run names no folder of training images; it was edited")
+        raise UserError(
+            "config.json of the run names no folder of training images, so it was edited: give --real FOLDER"
+        )
     return Path(folder)
 
 

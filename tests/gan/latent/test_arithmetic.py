@@ -149,7 +149,7 @@ class TestDirections:
         ("text", "message"),
         [
             ("3 + grin", r">>grin<<: no such direction; the directions of this generator are smile, лицо_2"),
-            ("3,smile", r"3,>>smile<<: expected a tile number"),
+            ("3,smile", r"3,>>smile<<: expected a face number"),
             ("smile,3", r"smile>>,<<3"),
             ("smile 3", r"smile >>3<<"),
             ("3 smile", r"3 >>smile<<"),

@@ -16,7 +16,7 @@ const isName = (text) => /^[\p{ID_Start}_]/u.test(text);
  */
 export function parseSum(text, count, names = []) {
   const source = text.replaceAll("−", "-").replaceAll("–", "-");
-  if (!source.trim()) throw new Error('the expression is empty; write a sum of tile numbers, such as "3,17 - 5 + 11"');
+  if (!source.trim()) throw new Error('the expression is empty; write a sum of face numbers, such as "3,17 - 5 + 11"');
   const tokens = [];
   let position = 0, depth = 0;
 
@@ -56,7 +56,7 @@ export function parseSum(text, count, names = []) {
       if (Math.abs(weight) > MAX_STRENGTH) fail(token(), `the strength of a direction exceeds ${MAX_STRENGTH}`);
       terms.push({ tiles: [], direction: advance().text, weight });
     } else if (!isNumber(text)) {
-      fail(token(), "expected a tile number, a direction, a weight or (");
+      fail(token(), "expected a face number, a direction, a weight or (");
     } else {
       weightOrTiles(weight, terms);
     }
@@ -79,10 +79,10 @@ export function parseSum(text, count, names = []) {
     terms.push({ tiles, direction: null, weight });
   };
   const tile = (number) => {
-    if (!isNumber(number.text)) fail(number, "expected a tile number");
-    if (number.text.includes(".")) fail(number, "a tile number is an integer (a weight is followed by *)");
+    if (!isNumber(number.text)) fail(number, "expected a face number");
+    if (number.text.includes(".")) fail(number, "a face number is an integer (a weight is followed by *)");
     const value = Number(number.text);
-    if (!(value < count)) fail(number, `no such tile: they are numbered from 0 to ${count - 1}`);
+    if (!(value < count)) fail(number, `no such face: they are numbered from 0 to ${count - 1}`);
     return value;
   };
 
