@@ -193,7 +193,7 @@ def existing(generator: LoadedGenerator, path: Path) -> Directions:
     except UserError as error:
         if find(generator.checkpoint if generator.is_file else generator.run) != path:
             raise
-        print(f"starting anew: {error}")
+        print(f"starting again without the previous directions: {error}")
         return Directions(generator.digest)
 
 
@@ -266,13 +266,17 @@ def from_tiles(arguments: DirectionArguments, generator: LoadedGenerator, known:
     direction = from_choice(generator, z[list(arguments.plus)], z[list(arguments.minus)], known)
     scores = direction.scores
     held_out = scores["held_out"]
-    right = "" if held_out is None else f"; the others place {held_out:.0%} of them on the right side"
+    right = (
+        ""
+        if held_out is None
+        else f"; {held_out:.0%} of them are on the right side of a direction found from the others"
+    )
     similar = (
         f"; most similar to {scores['similar_to']} (cosine {scores['cosine']:+.2f})"
         if "cosine" in scores
         else ""
     )
-    print(f"{arguments.name}, by {len(numbers)} faces{right}{similar}")
+    print(f"{arguments.name}, from {len(numbers)} faces{right}{similar}")
     for doubt in doubts_of_choice(direction):
         print(doubt, file=sys.stderr)
     return latest(generator, known).with_directions({arguments.name: direction})

@@ -300,7 +300,7 @@ def run_loop(
         How it ended; None if it failed, for which the exit code is `EXIT_DIVERGED`.
     """
     every, pictures = loop.trainer.settings.sample_every, sample_path(run, 0).parent
-    print(f"writing to {run}; a picture of what it has learned, every {every:,} steps, to {pictures}")
+    print(f"writing to {run}; every {every:,} steps, a picture of what it has learned is saved in {pictures}")
     # By default, TensorBoard's slider has a random choice of 10 pictures, and with images=0 none.
     print(f"curves: tensorboard --logdir {shlex.quote(str(run))} --samples_per_plugin images=1000")
     for note in notes:

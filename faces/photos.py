@@ -86,7 +86,7 @@ def list_photos(inputs: Sequence[Path], exclude: Collection[str] = ()) -> Photos
                 if not patterns.exclude(path.name):
                     files[path] = None
             else:
-                raise UserError(f"no photo or folder {path}")
+                raise UserError(f"there is no photo or folder {path}")
         except OSError as error:
             raise UserError(f"{path} cannot be read: {error.strerror}") from None
     if not files:

@@ -80,7 +80,7 @@ def preview(settings: Settings, images: int) -> list[str]:
         f"{milestone.samples} at step {milestone_step(milestone, settings):,}" for milestone in MILESTONES[:4]
     )
     scaled = ", scaled to these settings" if steps_factors(settings) else ""
-    lines = [f"normal: {course} (from {SOURCE}{scaled})"]
+    lines = [f"what to expect: {course} (from {SOURCE}{scaled})"]
     if images < FEW_IMAGES:
         lines.append(
             f"{images:,} images are few: below {FEW_IMAGES:,}, expect less variety, and copies of them "

@@ -71,13 +71,13 @@ def doubts_of_choice(direction: Direction) -> list[str]:
     faces, right = direction.scores["faces"], direction.scores["held_out"]
     if faces < FEW_FACES:
         return [
-            f"warning: {faces} faces do not fix a direction: it is mostly chance; choose at least "
+            f"warning: {faces} faces are too few for a direction, which is mostly chance; choose at least "
             f"{FEW_FACES}, better 20, half of them for --minus"
         ]
     if right is not None and right < MIN_HELD_OUT:
         return [
-            f"warning: the faces hardly agree on a direction: {right:.0%} on the right side, where chance is "
-            "50%; choose more, or clearer ones"
+            f"warning: the faces hardly agree on a direction: {right:.0%} are on the right side of one that "
+            "is found from the others, where chance is 50%; choose more faces, or clearer ones"
         ]
     return []
 

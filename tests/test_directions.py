@@ -91,7 +91,7 @@ def test_faces_that_one_chooses(plain):
     z = draw(64, 100, load_generator(plain).seed)
     order = np.argsort(z[:, 0]).tolist()
     lines = find(plain, "--plus", *order[-8:], "--minus", *order[:8], "--name", "mine").lines
-    assert "mine, by 16 faces; the others place" in lines[0]
+    assert "of them are on the right side of a direction found from the others" in lines[0]
     directions = Directions.of(load_generator(plain))
     assert directions.names == ("smile", "glasses", "mine")
     assert directions["mine"].scores["faces"] == 16
@@ -123,7 +123,7 @@ def test_it_is_said_when_the_chosen_faces_fix_nothing(plain):
     z = draw(64, 100, load_generator(plain).seed)
     order = np.argsort(z[:, 0]).tolist()
     few = find(plain, "--plus", 1, "--minus", 2, "--name", "few")
-    assert "warning: 2 faces do not fix a direction: it is mostly chance" in few.error
+    assert "warning: 2 faces are too few for a direction, which is mostly chance" in few.error
     # Both sets have faces of either kind.
     mixed = find(plain, "--plus", *order[::8], "--minus", *order[1::8], "--name", "mixed")
     assert "warning: the faces hardly agree on a direction" in mixed.error
@@ -224,7 +224,7 @@ def test_stale_directions_are_kept_as_a_copy(plain):
     assert "no face -1" in refusal("directions.py", plain, "--raw", "--plus", -1, *choose[2:])
     assert path_of(plain).read_bytes() == before  # not moved by work that fails
     lines = find(plain, "--raw", *choose).lines
-    assert lines[0].startswith("starting anew: ")
+    assert lines[0].startswith("starting again without the previous directions: ")
     assert "the previous file is now directions.old.safetensors" in lines
     assert Directions.load(plain / "directions.old.safetensors").names == ("smile", "glasses")
     assert Directions.of(load_generator(plain, raw=True)).names == ("mine",)

@@ -204,10 +204,8 @@ def test_errors_leave_the_gallery_unchanged(gallery, arcface_run, scratch_run, s
         "calibrate", scratch_run, strangers, "--whole-image", "--gallery", gallery
     )
     assert "is not a name" in error_line("enroll", gallery, " ", face, *WHOLE)
-    assert "identify uses the name Unknown for strangers" in error_line(
-        "enroll", gallery, "Unknown", face, *WHOLE
-    )
-    assert "Bo is not in the gallery; there are: Ada" in error_line("remove", gallery, "Bo")
+    assert "the name Unknown stands for strangers" in error_line("enroll", gallery, "Unknown", face, *WHOLE)
+    assert "Bo is not in the gallery, which has: Ada" in error_line("remove", gallery, "Bo")
     assert "has no threshold" in error_line("identify", gallery, face, *WHOLE)
     for threshold in (1.5, -1.01, "nan"):
         assert "from -1 to 1" in error_line("identify", gallery, face, "--threshold", threshold, *WHOLE)

@@ -96,8 +96,8 @@ class LandmarkTrainer(SupervisedTrainer):
     def outlook(self) -> str:
         """See `SupervisedTrainer`."""
         return (
-            "normal: an NME (error over the eyes' distance) of 0.2 to 0.3 at the start (the mean face) "
-            "and 0.06 after 1,500 steps on 2,800 faces with 68 points (docs/landmarks.md)"
+            "what to expect: an NME (error over the eyes' distance) of 0.2 to 0.3 at the start (the mean "
+            "face) and 0.06 after 1,500 steps on 2,800 faces with 68 points (docs/landmarks.md)"
         )
 
     def step(self) -> None:

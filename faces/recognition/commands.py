@@ -121,7 +121,7 @@ def check_name(name: str) -> str:
     """A person's name as `normalize_name` returns it. Raises `UserError` if it is invalid or `UNKNOWN`."""
     name = normalize_name(name)
     if name.casefold() == UNKNOWN:
-        raise UserError(f"identify uses the name {name} for strangers: give another name")
+        raise UserError(f"the name {name} stands for strangers: give another name")
     return name
 
 

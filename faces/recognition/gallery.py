@@ -111,7 +111,7 @@ class Gallery:
         """Remove a person. Raises `UserError` if the name is not in the gallery."""
         name = name if name in self.names else normalize_name(name)
         if name not in self.names:
-            raise UserError(f"{name} is not in the gallery; there are: {', '.join(self.people) or 'nobody'}")
+            raise UserError(f"{name} is not in the gallery, which has: {', '.join(self.people) or 'nobody'}")
         rows = [row for row, other in enumerate(self.names) if other != name]
         names = tuple(self.names[row] for row in rows)
         return dataclasses.replace(self, names=names, embeddings=self.embeddings[rows])
@@ -126,7 +126,7 @@ class Gallery:
         self.remove(name)  # raises if there is nobody of this name
         name = name if name in self.names else normalize_name(name)
         if new != name and new in self.names:
-            raise UserError(f"{new} is in the gallery already")
+            raise UserError(f"{new} is in the gallery already: give another name")
         names = tuple(new if other == name else other for other in self.names)
         return dataclasses.replace(self, names=names)
 
@@ -155,7 +155,7 @@ class Gallery:
         """
         check_threshold(threshold)
         if not self.names:
-            raise UserError("nobody is in the gallery; add people with recognize.py enroll")
+            raise UserError("the gallery is empty: add people with recognize.py enroll")
         people, similarities = list(self.people), self.similarities(embeddings)
         matches = []
         for row, chosen in zip(similarities, choose(similarities, threshold, once=once), strict=True):
@@ -282,7 +282,7 @@ def normalize_name(name: str) -> str:
     """
     spaced = "".join(" " if unicodedata.category(letter) == "Zs" else letter for letter in name)
     if not spaced.strip() or not spaced.isprintable():
-        raise UserError(f"{name!r} is not a name: use printable letters")
+        raise UserError(f"{name!r} is not a name: use printable characters")
     return " ".join(unicodedata.normalize("NFC", spaced).split())
 
 

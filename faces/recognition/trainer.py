@@ -90,8 +90,9 @@ class ClassifierTrainer(SupervisedTrainer):
         """See `SupervisedTrainer`."""
         chance = 1 - 1 / len(self._data.classes)
         return (
-            f"normal: an error (1 - balanced accuracy) of {chance:.2g} at the start (chance) and 0.05 after "
-            "600 steps of 32 images from scratch on 80 of each of five people (docs/recognition.md)"
+            f"what to expect: an error (1 - balanced accuracy) of {chance:.2g} at the start (chance) and "
+            "0.05 after 600 steps of 32 images from scratch on 80 images of each of five people "
+            "(docs/recognition.md)"
         )
 
     def step(self) -> None:

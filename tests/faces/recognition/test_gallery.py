@@ -97,7 +97,7 @@ def test_empty_gallery_is_usable(gallery, tmp_path):
     loaded = load_gallery(tmp_path / "g.npz", NETWORK)
     assert loaded.people == {}
     assert loaded.enroll("Cy", [[1, 0, 0]]).embeddings.shape == (1, 3)
-    with pytest.raises(UserError, match="nobody is in the gallery"):
+    with pytest.raises(UserError, match="the gallery is empty"):
         loaded.identify([[1, 0]], 0)
 
 
@@ -208,7 +208,7 @@ def test_people_with_an_embedding(gallery):
 
 
 def test_remove_of_a_missing_name(gallery):
-    with pytest.raises(UserError, match="Cy is not in the gallery; there are: Ada, Bo"):
+    with pytest.raises(UserError, match="Cy is not in the gallery, which has: Ada, Bo"):
         gallery.remove("Cy")
 
 
