@@ -91,6 +91,7 @@ def test_faces_that_one_chooses(plain):
     z = draw(64, 100, load_generator(plain).seed)
     order = np.argsort(z[:, 0]).tolist()
     lines = find(plain, "--plus", *order[-8:], "--minus", *order[:8], "--name", "mine").lines
+    assert lines[0].startswith("mine, from 16 faces; ")
     assert "of them are on the right side of a direction found from the others" in lines[0]
     directions = Directions.of(load_generator(plain))
     assert directions.names == ("smile", "glasses", "mine")
