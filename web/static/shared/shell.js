@@ -36,8 +36,8 @@ export function withQuery(path, parameters) {
   return `${path}?${query}`;
 }
 
-/** A message of the server as a sentence. */
-export const capitalised = (text) => text.charAt(0).toUpperCase() + text.slice(1) + (/[.?!]$/.test(text) ? "" : ".");
+/** A message of the server as a sentence; a path at its start, such as outputs/people.npz, stays as it is. */
+export const capitalised = (text) => text.replace(/^[a-z]+(?=[\s,:;])/, (word) => word[0].toUpperCase() + word.slice(1)) + (/[.?!]$/.test(text) ? "" : ".");
 
 let messageTimer;
 
