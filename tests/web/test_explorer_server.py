@@ -106,6 +106,19 @@ def test_a_dropped_photo_becomes_a_face_with_before_and_after(visit, tiny_run, m
     visit.problems = [problem for problem in visit.problems if "400" not in problem]
 
 
+def test_a_second_photo_gives_up_the_first(visit):
+    held, given_up = [], []
+    visit.page.on("requestfailed", lambda request: given_up.append(request.url))
+    visit.page.route("**/api/explorer/photo?*", lambda route: held.append(route))
+    visit.page.wait_for_selector("#tab-photo:not([hidden])")
+    for number, name in enumerate(("me.png", "you.png")):
+        drop_file(visit.page, b"\x89PNG\r\n\x1a\n", name)
+        while len(held) <= number or len(given_up) < number:
+            visit.page.wait_for_timeout(50)
+    assert len(given_up) == 1
+    visit.page.wait_for_selector("#tool-photo :text('Looking for the face')")
+
+
 def fast_fitter(generator, progress):
     """Fits the centre of the photo, because a generator without training has no faces to detect."""
     return PhotoFitter(generator, fit="fast", whole_image=True, progress=progress)

@@ -156,6 +156,22 @@ def test_runs_are_laid_over_one_another_and_curves_lead_to_samples(visit):
     visit.wait("!document.querySelector('.u-legend').textContent.includes('0001')")
 
 
+def test_late_samples_of_the_run_before_are_not_shown(visit, output):
+    page, held = visit.page, []
+    make_run(output / "0003-new-16px", samples=())
+    page.route(f"**/api/training/sample?run={NAME}*", lambda route: held.append(route))
+    page.goto(f"{visit.address}/training?run={NAME}")
+    while not held:
+        page.wait_for_timeout(50)
+    page.click("text=0003-new-16px")
+    page.wait_for_selector("#samples-none:not([hidden])")
+    for route in held:
+        route.continue_()
+    page.wait_for_timeout(500)
+    assert page.get_attribute("#sample-image", "src") is None
+    assert shown_step(page) == ""
+
+
 def test_large_numbers_have_separators_and_no_exponent(visit):
     visit.page.goto(f"{visit.address}/training")
     code = "import('/static/shared/shell.js').then(({ short }) => [0.01234, 999.7, 12345].map(short))"
