@@ -145,7 +145,7 @@ class Recognition:
         for source in self.sources():
             if source.name == name:
                 return source
-        raise HTTPException(404, "there is no such source of names")
+        raise HTTPException(404, "these names are no longer there: reload the page")
 
     def describe(self, source: Source) -> dict[str, Any]:
         """What a page shows of a source: its names, the threshold, and the rates of all thresholds.

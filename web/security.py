@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MAX_BODY = 32 * 2**20
 """Bytes of a request's body, such as a photo."""
+TOO_LARGE = f"the file has more than {MAX_BODY // 2**20} MiB"
 METHODS = ("GET", "HEAD", "POST")
 CONTENT_SECURITY_POLICY = "; ".join(
     (
@@ -130,7 +131,7 @@ def _refusal(scope: Scope, host: str) -> tuple[int, str] | None:
     named = headers.getlist("host")
     name = _host_name(named[0]) if len(named) == 1 else None
     if name is None or not is_allowed_host(name, host):
-        return 421, "this server answers only to its own address"
+        return 421, "this server answers only to its own address: open the one that explore.py printed"
     if scope["method"] not in METHODS:
         return 405, "method not allowed"
     origin = headers.get("origin")
@@ -140,7 +141,7 @@ def _refusal(scope: Scope, host: str) -> tuple[int, str] | None:
         return 403, "the request comes from a page of another site"
     length = headers.get("content-length")
     if length is not None and (not length.isascii() or not length.isdecimal() or int(length) > MAX_BODY):
-        return 413, f"more than {MAX_BODY:,} bytes"
+        return 413, TOO_LARGE
     return None
 
 
@@ -179,7 +180,7 @@ def _limited(receive: Receive) -> Receive:
 
 
 def _too_large() -> PlainTextResponse:
-    return PlainTextResponse(f"more than {MAX_BODY:,} bytes\n", 413)
+    return PlainTextResponse(f"{TOO_LARGE}\n", 413)
 
 
 def browsable(host: str) -> str:

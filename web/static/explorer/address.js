@@ -4,7 +4,8 @@ import { say } from "../shared/shell.js";
 import { faceOf, initialState, parseSeed, SLOTS, WALL } from "./state.js";
 import { fromText } from "./vectors.js";
 
-const MAX_STRENGTH = 20, MAX_SUM = 1000, MAX_NAMED = 3;
+export const MAX_SUM = 1000; // characters
+const MAX_STRENGTH = 20, MAX_NAMED = 3;
 const WRITE_MILLISECONDS = 300;
 const KEYS = ["seed", "face", "slots", "tool", "pad", "sum", "loop", "plus", "minus", "own"];
 const TOOLS = ["sliders", "pad", "morph", "sum", "label", "photo"];

@@ -1,6 +1,7 @@
 // A sum of faces and directions, with the grammar of interpolate.py --arithmetic.
 
 import { element, say } from "../shared/shell.js";
+import { MAX_SUM } from "./address.js";
 import { evaluateSum, parseSum } from "./arithmetic.js";
 import { acceptFaces } from "./drag.js";
 import { SLOTS, WALL } from "./state.js";
@@ -11,7 +12,7 @@ import { toText } from "./vectors.js";
 export function setUpSum(lab) {
   const { store, directions } = lab;
   const panel = document.getElementById("tool-sum");
-  const field = element("input", { type: "text", spellcheck: false, autocomplete: "off", maxLength: 1000, placeholder: "3,17,42 - 5,8,9 + 11" });
+  const field = element("input", { type: "text", spellcheck: false, autocomplete: "off", maxLength: MAX_SUM, placeholder: "3,17,42 - 5,8,9 + 11" });
   const wrong = element("p", { className: "wrong small", role: "status" });
   const result = tile(lab.side, "Edit the result", "=");
   result.button.querySelector(".number").remove();

@@ -198,7 +198,7 @@ function addPhotos(blobs) {
   const added = [...blobs].map((blob) => {
     const photo = { name: blob.name || "photo.png", blob, result: null, error: "", waiting: false, request: 0, whole: false, abort: null };
     photo.card = element("article", { className: "panel photo" });
-    if (blob.size > MAX_BYTES) photo.error = `This photo is not sent: it has more than ${MAX_BYTES / 2 ** 20} MiB.`;
+    if (blob.size > MAX_BYTES) photo.error = `The file has more than ${MAX_BYTES / 2 ** 20} MiB.`;
     if (blob.name && !isPicture(blob)) photo.error = "This is not a picture.";
     photo.refused = photo.error !== "";
     return photo;
