@@ -1,8 +1,8 @@
 """Edit the faces of photos: find each face's place in latent space, and move it along named directions.
 
-Each photo gives a picture in edits/ in the run's folder, with a row for each of its faces: in the photo, as
-the generator makes it, and edited. The latent vectors are saved beside it (.npy), for sample.py --latents and
-interpolate.py --latents. The directions are those of directions.py.
+For each photo, a picture is written to edits/ in the run's folder, with a row for each of its faces: in the
+photo, as the generator makes it, and edited. The latent vectors are saved beside it (.npy), for --latents of
+sample.py and interpolate.py. The directions are those of directions.py.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 The extension of FILE decides the format. A .safetensors file contains the weights, settings and directions;
 sample.py, interpolate.py, edit.py, explore.py, evaluate.py, directions.py and export.py take it in place of a
 run. An .onnx file runs in onnxruntime, without torch and without this project. An .html file is a page to
-explore the generator with, which a browser opens from disk, without a server and without network. They
+explore the generator with, which a browser opens from disk, without a server or a network. They
 contain no training images, no discriminator, and no paths of this machine.
 """
 

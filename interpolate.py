@@ -33,7 +33,6 @@ the standard deviation of a draw's length is 0.3). spherical keeps the length, a
 variance of the weighted sums in the generator's first layer; about 9 percent of the values leave [-1, 1],
 mostly by less than 0.3. So spherical is the default; --keep-in-range clamps such values.
 """
-
 """Printed by --help below the flags."""
 
 PATH_ONLY = ("tiles", "along", "method", "form", "steps", "loop", "fps")

@@ -1,6 +1,7 @@
 """The explorer as one file: each of its tools is used as a person would."""
 
 import io
+import re
 from pathlib import Path
 from statistics import NormalDist
 
@@ -138,6 +139,7 @@ def test_the_pad_moves_two_directions(page, generator, directions):
     assert shows(page, image(generator, corner), ".pad .map canvas:first-child")
     page.press(".pad", "ArrowLeft")
     assert state(page)["face"]["shift"]["glasses"] == pytest.approx(shift["glasses"] - 0.25)
+    assert re.fullmatch(r"glasses 1\.\d\d, yaw [01]\.\d\d", page.inner_text("#tool-pad output"))
 
 
 def test_a_face_that_is_dragged_across_the_pad_moves_nothing(page):

@@ -10,6 +10,12 @@ const HARD = 1e4;
 const IDENTITY = 4;
 const MAX_IDENTITIES = 50;
 
+/** The name of a direction, as the page shows it. */
+export const shownName = (name) => name.replaceAll("_", " ");
+
+/** A strength, as the page shows it. */
+export const shownStrength = (strength) => (strength ? strength.toFixed(2).replace("-", "−") : "0");
+
 /**
  * @typedef {object} Direction
  * @property {string} name which a sum can contain.

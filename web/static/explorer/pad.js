@@ -1,6 +1,7 @@
 // A square in which two directions are moved at once, over a map of what is where.
 
 import { element } from "../shared/shell.js";
+import { shownName, shownStrength } from "./directions.js";
 import { canvasOf, paint } from "./tiles.js";
 
 const RANGE = 3, CELLS = 5, STEP = 0.25, DELAY = 150;
@@ -20,9 +21,10 @@ export function setUpPad(lab) {
   });
   const cells = Array.from({ length: CELLS * CELLS }, () => canvasOf(lab.side));
   const knob = element("span", { className: "knob" });
+  const values = element("output", { className: "small" }); // which screen readers also read
   const pad = element("div", { className: "pad", tabIndex: 0, role: "application", "aria-label": "Two directions at once; use the arrow keys" },
     element("div", { className: "map" }, ...cells), knob);
-  panel.append(element("div", { className: "axes" }, ...selects.map(({ label }) => label)), pad,
+  panel.append(element("div", { className: "axes" }, ...selects.map(({ label }) => label)), pad, values,
     element("p", { className: "soft small", textContent: "Drag, or use the arrow keys. The map shows the face at five strengths of each direction, from −3 to 3." }));
 
   const names = () => [0, 1].map((axis) => (directions.get(store.state.pad[axis]) ? store.state.pad[axis] : directions.names[axis] ?? ""));
@@ -67,11 +69,12 @@ export function setUpPad(lab) {
   store.observe((state) => {
     const all = directions.names.join();
     selects.forEach(({ select }, axis) => {
-      if (all !== listed) select.replaceChildren(...directions.names.map((name) => element("option", { value: name, textContent: name.replaceAll("_", " ") })));
+      if (all !== listed) select.replaceChildren(...directions.names.map((name) => element("option", { value: name, textContent: shownName(name) })));
       select.value = names()[axis];
     });
     listed = all;
     const [x, y] = strengths();
+    values.value = names().map((name, axis) => `${shownName(name)} ${shownStrength([x, y][axis])}`).join(", ");
     knob.style.left = `${50 + (50 * clip(x)) / RANGE}%`;
     knob.style.top = `${50 - (50 * clip(y)) / RANGE}%`;
     if (state.tool !== "pad") return;

@@ -1,6 +1,7 @@
 // A slider for each direction, and the locks.
 
 import { element, say } from "../shared/shell.js";
+import { shownName, shownStrength } from "./directions.js";
 import { learnIdentity } from "./identity.js";
 
 const RANGE = 3;
@@ -52,7 +53,7 @@ export function setUpSliders(lab) {
     for (const [name, { input, output, lock }] of rowsByName) {
       const strength = shift[name] ?? 0;
       input.value = strength;
-      output.value = strength ? strength.toFixed(2).replace("-", "−") : "0";
+      output.value = shownStrength(strength);
       const locked = directions.isLocked(name, locks);
       input.disabled = locked;
       lock.setAttribute("aria-pressed", String(locked));
@@ -67,7 +68,7 @@ export function setUpSliders(lab) {
 
 /** A direction's row: its name, slider, strength, lock, and what it changes besides. */
 function row({ store }, { name, kind, scores }) {
-  const shown = name.replaceAll("_", " ");
+  const shown = shownName(name);
   const input = element("input", { type: "range", min: -RANGE, max: RANGE, step: 0.05, "aria-label": shown });
   const output = element("output");
   const lock = element("button", { type: "button", "aria-label": `lock ${shown}`, title: "Keep this attribute as it is while other sliders move" }, padlock("open"), padlock("closed"));
