@@ -31,3 +31,14 @@ def test_only_training_images_are_searched_and_mapped_ones_are_not_copied(tmp_pa
     found, distances = training.nearest(images[3], 20)
     assert len(found) == 16  # at most
     assert distances[0] > 0.5
+
+
+@pytest.mark.parametrize(("different", "found"), [(30, 16), (1, 1)])
+def test_images_that_come_twice_are_found_once_at_the_same_distance(different, found):
+    images = np.random.default_rng(0).integers(0, 256, (30, 3, 8, 8), np.uint8).repeat(4, 2).repeat(4, 3)
+    images = images[:different]
+    twice = TrainingImages.of(np.concatenate([images, images]))
+    faces, distances = twice.nearest(images[0], 20)
+    assert len(np.unique(faces, axis=0)) == len(faces) == found
+    assert np.isfinite(distances).all()
+    assert twice.typical == TrainingImages.of(images).typical
