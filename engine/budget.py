@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import MAXYEAR, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
@@ -152,7 +152,10 @@ class SpeedTest:
 def clock_time(seconds: float) -> str:
     """The local time in so many seconds, such as 14:05; with the day if that is not today."""
     now = datetime.now()
-    then = now + timedelta(seconds=seconds)
+    try:
+        then = now + timedelta(seconds=seconds)
+    except OverflowError:  # as with --steps 1000000000000, meant as no limit
+        return f"the year {MAXYEAR} or later"
     days = (then.date() - now.date()).days
     return then.strftime("%H:%M" if days == 0 else "%H:%M on %A" if days < 7 else "%H:%M on %Y-%m-%d")
 

@@ -56,6 +56,7 @@ def test_clock_times_have_a_day_if_that_is_not_today(monkeypatch):
     monkeypatch.setattr(budget, "datetime", SimpleNamespace(now=lambda: noon))
     hours = {3: "15:00", 14: "02:00 on Tuesday", 24 * 8: "12:00 on 2026-03-10"}
     assert {hour: clock_time(3600 * hour) for hour in hours} == hours
+    assert clock_time(1e12) == clock_time(1e18) == "the year 9999 or later"
 
 
 def test_seconds_have_two_digits():
