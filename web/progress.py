@@ -184,13 +184,14 @@ def _number(value: object) -> float | None:
 
 
 def started_at(run: Path) -> float | None:
-    """When the run was started or resumed last [s since 1970], by its newest TensorBoard file."""
-    times = [
-        int(part)
-        for path in run.glob("events.out.tfevents.*")
-        if (part := path.name.split(".")[3]).isascii() and part.isdecimal()
-    ]
-    return float(max(times)) if times else None
+    """When the run was started or resumed last [s since 1970], which wrote its config.json; None without one.
+
+    A rollback starts another TensorBoard file, but the minutes go on.
+    """
+    try:
+        return (run / "config.json").stat().st_mtime
+    except OSError:
+        return None
 
 
 def read_events(run: Path) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 
 from filelock import FileLock
@@ -91,7 +92,8 @@ def test_a_run_that_ended_has_its_best_step_and_no_time_left(tmp_path):
 def test_the_time_left_follows_from_speed_and_budget(tmp_path):
     run = make_run(tmp_path / "run", steps=1000)
     timed = make_run(tmp_path / "timed", steps=None, minutes=10)
-    (timed / f"events.out.tfevents.{int(time.time()) - 120}.host.1.0").touch()
+    os.utime(timed / "config.json", (time.time() - 120,) * 2)
+    (timed / f"events.out.tfevents.{int(time.time()) - 10}.host.1.0").touch()  # of a rollback
     with FileLock(run / LOCK), FileLock(timed / LOCK):
         status = Progress(run).poll()["status"]
         assert status["state"] == "running"
