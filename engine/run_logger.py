@@ -73,14 +73,14 @@ class RunLogger:
     def log_real_images(self, grid: NDArray[np.uint8]) -> None:
         """Write a grid of training images, uint8 [3, H, W], to real.png."""
         with self._report_errors():
-            text = {"run": self.run.name, "content": "images of the data set"}
+            text = {"run": self.run.resolve().name, "content": "images of the data set"}
             save_png(self.run / "real.png", grid, text)
             self._tensorboard.add_image("real", grid, 0)
 
     def log_samples(self, step: int, grid: NDArray[np.uint8], seed: int) -> None:
         """Write a grid of the network's outputs, uint8 [3, H, W], for inputs drawn with `seed`."""
         with self._report_errors():
-            text = {"run": self.run.name, "step": str(step), "seed": str(seed)}
+            text = {"run": self.run.resolve().name, "step": str(step), "seed": str(seed)}
             save_png(sample_path(self.run, step), grid, text)
             self._tensorboard.add_image("samples", grid, step)
 
@@ -107,7 +107,9 @@ class RunLogger:
 
 def _cell(value: object) -> str:
     """A JSON value as text in a table, in any encoding that a folder's name may have."""
-    text = " ".join(map(str, value)) if isinstance(value, list) else "" if value is None else str(value)
+    if isinstance(value, list | tuple):
+        value = " ".join(map(str, value))
+    text = "" if value is None else str(value)
     return text.encode("utf-8", "backslashreplace").decode().replace("|", "\\|")
 
 

@@ -163,7 +163,7 @@ def test_partial_files_are_removed(tmp_path):
 
 
 def test_the_settings_are_a_table_in_tensorboard(tmp_path):
-    settings = TrainingSettings(folder="a|b \udcff", steps=7, name=None)
+    settings = TrainingSettings(folder="a|b \udcff", exclude=("old/", "x*"), steps=7, name=None)
     logger = RunLogger(tmp_path, 3)
     logger.log_info(3, RunInfo(settings, {"images": 12}, {"torch": "2.11"}))
     logger.close()
@@ -174,7 +174,7 @@ def test_the_settings_are_a_table_in_tensorboard(tmp_path):
     }
     table = texts["settings"].splitlines()
     assert table[:2] == ["| | |", "|---|---|"]
-    assert {r"| folder | a\|b \udcff |", "| steps | 7 |", "| name |  |"} <= {*table}
+    assert {r"| folder | a\|b \udcff |", "| exclude | old/ x* |", "| steps | 7 |", "| name |  |"} <= {*table}
     assert "| images | 12 |" in texts["data"]
     assert "| torch | 2.11 |" in texts["environment"]
 
