@@ -270,8 +270,9 @@ def _check_shards(settings: Settings, world: World) -> None:
     negatives = count_negatives(settings.negatives, settings.batch_size, settings.pack)
     minimum = settings.pack * max(world.size, 2) if with_batch_norm else 0
     if 0 < negatives < minimum:
+        users = f"{world.size} processes" if world.size > 1 else "the statistics"
         raise UserError(
-            f"with batch norm in D, {world.size} processes need {minimum} negatives or more, and --negatives "
+            f"with batch norm in D, {users} need {minimum} negatives or more, and --negatives "
             f"{settings.negatives:g} of --batch-size {settings.batch_size} are {negatives}: give more, or "
             "--negatives 0"
         )

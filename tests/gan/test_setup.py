@@ -98,7 +98,11 @@ def test_every_run_has_an_end(argv, end):
     [
         (["--normalisation", "batch"], 12, None),
         (["--normalisation", "batch"], 16, r"need 32 negatives or more.*: give more, or --negatives 0$"),
-        (["--normalisation", "batch", "--negatives", "0.02"], 1, "need 4 negatives or more"),
+        (
+            ["--normalisation", "batch", "--negatives", "0.02"],
+            1,
+            "D, the statistics need 4 negatives or more",
+        ),
         (["--normalisation", "batch", "--negatives", "0"], 24, None),
         (["--normalisation", "layer"], 32, None),
         (["--batch-size", "6"], 4, "--batch-size 6 is too small for 4 processes: it must be 8 or more"),
