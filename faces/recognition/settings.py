@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -179,7 +180,7 @@ def check(settings: ClassifierSettings) -> None:
             raise UserError(f"{flag(name)} must be at most {limit}, not {getattr(settings, name)}")
     if not 0.1 <= settings.centre <= 1:
         raise UserError(f"--centre must be 0.1 to 1, not {settings.centre}")
-    if settings.margin >= 3.14:
+    if settings.margin >= math.pi:
         raise UserError(f"--margin must be less than pi, not {settings.margin}")
     method_only = {
         "scratch": {"ema_half_life": (None, 0.0)},

@@ -1,10 +1,13 @@
 """Settings from the command line, and their defaults."""
 
+import math
+
 import pytest
 
 from engine.cli import parse_arguments
+from engine.errors import UserError
 from faces.landmarks.settings import LandmarkArguments
-from faces.recognition.settings import ClassifierArguments, ClassifierSettings, resolve
+from faces.recognition.settings import ClassifierArguments, ClassifierSettings, check, resolve
 
 
 @pytest.mark.parametrize("arguments", [ClassifierArguments, LandmarkArguments])
@@ -26,3 +29,9 @@ def test_mirror_defaults_to_the_method(method, mirror):
     assert parse_arguments([], ClassifierArguments).mirror is None
     assert resolve(ClassifierSettings(method=method)).mirror is mirror
     assert resolve(ClassifierSettings(method=method, mirror=not mirror)).mirror is not mirror
+
+
+def test_a_margin_may_be_anything_below_pi():
+    check(ClassifierSettings(method="arcface", margin=3.1415))
+    with pytest.raises(UserError, match="--margin must be less than pi"):
+        check(ClassifierSettings(method="arcface", margin=math.pi))
