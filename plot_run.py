@@ -102,7 +102,8 @@ def plot_curves(run: Path, arguments: PlotArguments) -> Path:
             f"{run / 'metrics.jsonl'} contains no curve of a GAN; is {run} a run of train_gan.py?"
         )
     with report_write_errors(path):
-        save_curves(path, metrics, run.name, PANELS, _mark_best(metrics), scale=arguments.scale or 1.0)
+        title, marks = run.resolve().name, _mark_best(metrics)
+        save_curves(path, metrics, title, PANELS, marks, scale=arguments.scale or 1.0)
     return path
 
 

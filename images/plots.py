@@ -65,7 +65,8 @@ def read_metrics(run: Path) -> Metrics:
         OverflowError,
         RecursionError,
     ) as error:
-        raise UserError(f"{path} cannot be read: {error}") from None
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UserError(f"{path} cannot be read: {reason}") from None
 
 
 def save_curves(

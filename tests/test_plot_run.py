@@ -63,7 +63,7 @@ class TestCurves:
     @pytest.mark.parametrize(
         ("content", "message"),
         [
-            (None, "cannot be read"),
+            (None, "cannot be read: No such file or directory"),
             ("", "nothing has been logged yet"),
             ('{"step": 1, "loss/training": 2}\n', "contains no curve of a GAN"),
             ('{"step": 1}\n', "contains no curve of a GAN"),
