@@ -16,7 +16,6 @@ from gan.latent.directions import Direction, Directions
 from gan.latent.vectors import draw
 from images.tiles import BACKGROUND, add_title, scale_image, tile
 
-SHEET = "directions.png"
 SHEET_FACES = 2
 """Faces in a strip."""
 SHEET_STRENGTHS = (-3, -2, -1, 0, 1, 2, 3)

@@ -14,7 +14,7 @@ from typing import Any
 from starlette.exceptions import HTTPException
 
 from engine.errors import UserError
-from engine.runs import DEFAULT_KIND, numbered_folders, runs_in
+from engine.runs import DEFAULT_KIND, runs_in
 
 
 class Library:
@@ -67,7 +67,7 @@ class Library:
 
 def _runs_in(folder: Path) -> list[Path]:
     try:
-        return runs_in(folder) if numbered_folders(folder) else []
+        return runs_in(folder)
     except UserError:
         return []
 

@@ -9,16 +9,13 @@ from faces.align import Box, Square, crop_aligned
 from faces.detection.cascades import FRONTAL, cascade_window, to_grayscale
 from faces.detection.opencv import load_cascade
 
-MIN_SUPPORT = 23
-"""Most false detections have less, and few faces; docs/preparation.md has the numbers."""
-
 FRONTAL_CASCADES = (FRONTAL, "haarcascade_frontalface_alt", "haarcascade_frontalface_default")
 EYE, SMILE = "haarcascade_eye", "haarcascade_smile"
 
 FACE_SIZE, FACE_SCALE = 72, 1.6
-"""The frontal cascades search FACE_SIZE pixels that cover FACE_SCALE times the window ..."""
+"""The frontal cascades search FACE_SIZE pixels, which cover FACE_SCALE times the window."""
 FACE_SIDES = (31, 63)
-"""... for faces of these sides, 0.7 to 1.4 times the window's."""
+"""Smallest and largest side of a face there, 0.7 and 1.4 times the window's."""
 
 PARTS_SIZE = 120
 """Pixels that cover the window, in which eyes and mouth are searched."""

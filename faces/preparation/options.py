@@ -50,7 +50,7 @@ class PrepareArguments:
     least_score: float | None = None
     """Minimum score of a detection: overlapping windows of the cascades, by default 4, or the confidence of
     a YuNet, by default 0.7."""
-    least_support: int = 23
+    least_support: int = 23  # most false detections have less, and few faces: docs/preparation.md
     """Without a YuNet: minimum number of windows in which five cascades detect the face, eyes or mouth again.
     Raise it if ties and coats are kept, lower it if faces are left out as "not a face"; 0 for any."""
     search_side: int = 1600

@@ -13,8 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 SIDE = 12
-LENGTH = 3 * SIDE**2
-"""Values of a thumbnail."""
+"""Side of a thumbnail in pixels."""
 SHIFT, MIN_SHIFT = 1 / 48, 2
 """Largest shift of a crop: a fraction of the image side, but at least 2 pixels."""
 OFFSETS = (

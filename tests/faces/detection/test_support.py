@@ -9,7 +9,7 @@ from PIL import Image
 
 from engine.png import to_pillow
 from faces.detection import load_detector
-from faces.detection.support import MIN_SUPPORT, count_support
+from faces.detection.support import count_support
 from faces.preparation.options import PrepareArguments
 from faces.recognition.face_crops import detected_face_cropper
 from tests.faces.photos import photo, save_photo
@@ -23,15 +23,11 @@ def test_a_face_has_much_support_and_a_plain_wall_none(number):
     image, _ = photo(number)
     (detection,) = load_detector()(image)
     support = count_support(image, detection.box, 0.0)
-    assert support > MIN_SUPPORT
+    assert support > PrepareArguments.least_support
     assert count_support(np.full_like(image, 120), detection.box, 0.0) == 0
     tilted, points = photo(number, tilt=25)
     box = (*points.min(0), *points.max(0))
     assert count_support(tilted, box, 25.0) > count_support(tilted, box, -25.0)
-
-
-def test_the_default_of_the_setting_is_the_minimum():
-    assert PrepareArguments.least_support == MIN_SUPPORT
 
 
 @pytest.fixture
