@@ -63,7 +63,7 @@ class ExploreArguments:
         """The run's folder, or the generator's file.
 
         Raises:
-            UserError: There is no such run or file.
+            UserError: there is no such run or file.
         """
         file = generator_file(self.run, self.output)
         if file is None:

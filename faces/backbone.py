@@ -47,7 +47,7 @@ class Backbone(nn.Module):
         channels: C of the feature map.
 
     Raises:
-        UserError: There is no backbone of that name.
+        UserError: there is no backbone of that name.
     """
 
     def __init__(self, name: str) -> None:
@@ -88,11 +88,11 @@ class Backbone(nn.Module):
         """Freeze the layers up to and including one, with their batch-norm statistics; unfreeze all others.
 
         Args:
-            last: Name of a layer in the body, such as `layer2` of a ResNet, `layer4.0`, or `10` of a VGG;
+            last: name of a layer in the body, such as `layer2` of a ResNet, `layer4.0`, or `10` of a VGG;
                 None to freeze none.
 
         Raises:
-            UserError: There is no such layer, or it has no weights.
+            UserError: there is no such layer, or it has no weights.
         """
         weights = dict(self.body.named_parameters())
         if last is None:
@@ -123,12 +123,12 @@ def load_weights(backbone: Backbone, weights: str) -> None:
     """Load pretrained weights.
 
     Args:
-        backbone: A backbone of torchvision.
+        backbone: a backbone of torchvision.
         weights: `imagenet`, which are downloaded unless they are in torch hub's cache, or a file with a state
             dict of the whole network.
 
     Raises:
-        UserError: The weights are not available, or belong to another network.
+        UserError: the weights are not available, or belong to another network.
     """
     if backbone.name == SMALL:
         raise UserError(f"there are no weights for the backbone {SMALL}: omit --weights")

@@ -17,16 +17,16 @@ def load_trained(path: str | Path, kind: str, missing: str) -> tuple[Path, dict[
     """Load the checkpoint of a run, or a checkpoint file.
 
     Args:
-        path: A run's folder, whose best checkpoint is loaded or, if no step has a score yet, the newest; or a
+        path: a run's folder, whose best checkpoint is loaded or, if no step has a score yet, the newest; or a
             checkpoint file.
-        kind: Required kind of the checkpoint, the name of its task.
-        missing: What checkpoints of another kind do not contain, and what makes it, for the message.
+        kind: required kind of the checkpoint, the name of its task.
+        missing: what checkpoints of another kind do not contain, and what makes it, for the message.
 
     Returns:
         The file and its content.
 
     Raises:
-        UserError: The file or folder does not exist, is damaged, or is of another kind.
+        UserError: the file or folder does not exist, is damaged, or is of another kind.
     """
     file, state = load_path(Path(path))
     if state.get("kind") != kind:

@@ -99,11 +99,11 @@ def check_output(folder: Path, script: str) -> None:
     """Refuse an output folder that contains files but was not marked by the same script.
 
     Args:
-        folder: Output folder. It may be missing.
-        script: Name of the script, such as `recognize.py`.
+        folder: output folder. It may be missing.
+        script: name of the script, such as `recognize.py`.
 
     Raises:
-        UserError: The folder contains the user's own files.
+        UserError: the folder contains the user's own files.
     """
     if not folder.is_dir() or _marker(folder, script).exists():
         return

@@ -27,14 +27,14 @@ class Updater:
     """Updates a network by the gradients of a loss, and maintains a moving average of its weights (EMA).
 
     Args:
-        network: The network to train, on its device.
-        optimizer: Its optimizer; parameters without a gradient are not updated.
-        rate: Learning rate of each step, from 0.
-        half_life: Half-life of the moving average in images; 0 for no average.
+        network: the network to train, on its device.
+        optimizer: its optimizer; parameters without a gradient are not updated.
+        rate: learning rate of each step, from 0.
+        half_life: half-life of the moving average in images; 0 for no average.
 
     Attributes:
-        network: The network that is trained.
-        step_count: Updates so far.
+        network: the network that is trained.
+        step_count: updates so far.
     """
 
     def __init__(
@@ -57,9 +57,9 @@ class Updater:
         """Update the network once.
 
         Args:
-            loss: A scalar computed by the network.
-            images: Images in this step.
-            values: Other scalars for `statistics`, beside the loss and the gradient norm; a double underscore
+            loss: a scalar computed by the network.
+            images: images in this step.
+            values: other scalars for `statistics`, beside the loss and the gradient norm; a double underscore
                 in a name stands for a slash.
         """
         for group in self._optimizer.param_groups:
@@ -92,7 +92,7 @@ class Updater:
         """The network to evaluate: the average, with batch-norm statistics of these inputs, or the raw one.
 
         Args:
-            inputs: Input batches. They should depend on the seed alone, so that evaluation does not affect
+            inputs: input batches. They should depend on the seed alone, so that evaluation does not affect
                 training.
 
         Returns:
@@ -161,9 +161,9 @@ def make_optimizer(
 
     Args:
         name: `adam` (Kingma and Ba 2015), `adamw` (Loshchilov and Hutter 2019) or `sgd` with momentum 0.9.
-        parameters: All parameters to update.
-        decayed: Those of them with weight decay.
-        weight_decay: Strength of the weight decay.
+        parameters: all parameters to update.
+        decayed: those of them with weight decay.
+        weight_decay: strength of the weight decay.
     """
     decayed_ids = {id(parameter) for parameter in decayed}
     groups: list[dict[str, Any]] = [{"params": [], "weight_decay": decay} for decay in (weight_decay, 0.0)]

@@ -30,7 +30,7 @@ class Validator:
     Args:
         images: the data set, uint8 [N, 3, S, S].
         held_out: bool [N], images never trained on, at least `MIN_IMAGES`.
-        device: where to compute features and their distances.
+        device: where to compute features, which are then compared on the CPU.
     """
 
     def __init__(

@@ -26,7 +26,6 @@ Frame = TypeVar("Frame")
 FPS_RANGE: dict[VideoFormat, tuple[float, float]] = {"gif": (0.1, 50.0), "mp4": (0.1, 120.0)}
 """Minimum and maximum frames per second. Viewers show a GIF of more than 50 slower, not faster."""
 
-
 MAX_GIF_DELAY = 65_535
 """Longest delay of a GIF frame, in hundredths of a second: 16 bits."""
 

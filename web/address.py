@@ -10,8 +10,6 @@ from urllib.parse import quote
 HOST = "127.0.0.1"
 PORT = 8421
 """Port of explore.py by default."""
-
-
 OUTPUT = Path("outputs")
 """Folder of all runs by default; explore.py also lists those in its sub-folders."""
 

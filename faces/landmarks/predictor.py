@@ -30,7 +30,6 @@ BATCH_SIZE = 64
 MAX_BOX_SIDE = 4
 """Squares are limited to this many times the longer side of the image."""
 
-
 FOUR_SIDES = np.array([(1, 0, 0), (-1, 0, 0), (0, 1, 0), (0, -1, 0)])
 """Unit shifts of a square (x, y, side) to the right, left, bottom and top."""
 

@@ -27,11 +27,11 @@ class ArcFaceHead(nn.Module):
         class_count: C.
         scale: s in the paper.
         margin: m in the paper [radians], in [0, pi).
-        easy_margin: Add the margin only to angles below a right angle. Otherwise, add it wherever the sum is
+        easy_margin: add the margin only to angles below a right angle. Otherwise, add it wherever the sum is
             at most pi, and beyond that lower the cosine by m sin m, so that it keeps falling.
 
     Raises:
-        ValueError: The scale is not positive, or the margin is out of range.
+        ValueError: the scale is not positive, or the margin is out of range.
     """
 
     def __init__(

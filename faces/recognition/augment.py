@@ -19,13 +19,13 @@ class Augmentation:
     """Ranges of the augmentation; values are drawn uniformly.
 
     Attributes:
-        crop_side: Side of the crop over the side of the image; beyond 1, the image's edge is repeated.
-        shift: Maximum offset of the crop's centre, over the side of the image; None for anywhere inside.
-        mirror: Whether to mirror half of the images.
-        brightness: Maximum change of levels in [0, 1].
-        contrast: Factor on the distance of levels from their mean, per channel.
-        saturation: Factor on the saturation in HSV.
-        hue: Maximum change of the hue, in turns.
+        crop_side: side of the crop over the side of the image; beyond 1, the image's edge is repeated.
+        shift: maximum offset of the crop's centre, over the side of the image; None for anywhere inside.
+        mirror: whether to mirror half of the images.
+        brightness: maximum change of levels in [0, 1].
+        contrast: factor on the distance of levels from their mean, per channel.
+        saturation: factor on the saturation in HSV.
+        hue: maximum change of the hue, in turns.
     """
 
     crop_side: Range = (1.0, 1.0)
@@ -60,9 +60,9 @@ def augment(images: Tensor, size: int, augmentation: Augmentation, generator: to
 
     Args:
         images: uint8 [B, 3, T, T].
-        size: Side S of the result.
-        augmentation: Ranges of all values.
-        generator: Source of the random values, on the images' device.
+        size: side S of the result.
+        augmentation: ranges of all values.
+        generator: source of the random values, on the images' device.
 
     Returns:
         float32 [B, 3, S, S] in [-1, 1].
@@ -90,8 +90,8 @@ def adjust_colours(levels: Tensor, saturation: Tensor, hue: Tensor) -> Tensor:
 
     Args:
         levels: float [B, 3, H, W] in [0, 1].
-        saturation: Factors, float [B, 1, 1, 1]; the result is clamped to 1.
-        hue: Turns to add, float [B, 1, 1, 1].
+        saturation: factors, float [B, 1, 1, 1]; the result is clamped to 1.
+        hue: turns to add, float [B, 1, 1, 1].
 
     Returns:
         As `levels`.

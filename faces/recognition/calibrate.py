@@ -57,7 +57,7 @@ def calibrate(arguments: CalibrateArguments) -> CommandResult:
     its own person were not enrolled.
 
     Raises:
-        UserError: The network, folder or gallery cannot be used, or the output cannot be written.
+        UserError: the network, folder or gallery cannot be used, or the output cannot be written.
     """
     recognizer = find_recognizer(arguments.checkpoint, arguments.runs, arguments.device)
     if arguments.classes:
@@ -136,7 +136,6 @@ def calibrate(arguments: CalibrateArguments) -> CommandResult:
     lines.append(str(arguments.output))
     if arguments.gallery is not None:
         path = arguments.gallery
-
         best_of_known = np.maximum(result.genuine, result.impostor)
         open_set = measure("cosine", best_of_known, result.impostor)
 
@@ -153,7 +152,7 @@ def calibrate_classes(arguments: CalibrateArguments, recognizer: Recognizer) -> 
     """Find the threshold of predict for a false-accept rate, and write it beside the checkpoint.
 
     Raises:
-        UserError: The folder cannot be used or contains no strangers, or the threshold cannot be written.
+        UserError: the folder cannot be used or contains no strangers, or the threshold cannot be written.
     """
     settings = recognizer.settings
     data = load_folder(
@@ -210,18 +209,18 @@ def labelled_faces(
     """The face of each image: detected in it or, with `whole_image`, the image itself.
 
     Args:
-        recognizer: The network.
-        arguments: How faces are cropped.
-        folder: Of the files.
+        recognizer: the network.
+        arguments: how faces are cropped.
+        folder: of the files.
         files: N names.
         images: uint8 [N, 3, T, T], cropped as in training.
-        problems: Gets a line for each image that is left out.
+        problems: gets a line for each image that is left out.
 
     Returns:
         The rows of the M images with a face, and their crops, uint8 [M, 3, T, T].
 
     Raises:
-        UserError: No image has a face, or the detector cannot be loaded.
+        UserError: no image has a face, or the detector cannot be loaded.
     """
     if arguments.whole_image:
         return list(range(len(files))), images
@@ -247,13 +246,13 @@ def enroll_and_identify(
     Args:
         embeddings: float [N, D].
         people: N names.
-        enrolled: Images of each person to enroll.
+        enrolled: images of each person to enroll.
 
     Returns:
         The gallery, and the similarities of the other images to it.
 
     Raises:
-        UserError: A person has no image beyond the enrolled ones.
+        UserError: a person has no image beyond the enrolled ones.
     """
     names = np.array(people, object)
     gallery, others = empty_gallery("", Path()), []

@@ -31,8 +31,8 @@ class RocCurve:
 
     Attributes:
         thresholds: float64 [T], falling; a similarity is accepted if it is at least the threshold.
-        far: False-accept rate, float64 [T].
-        tar: True-accept rate, float64 [T].
+        far: false-accept rate, float64 [T].
+        tar: true-accept rate, float64 [T].
     """
 
     thresholds: Scores
@@ -67,11 +67,11 @@ def roc_curve(genuine: ArrayLike, impostor: ArrayLike) -> RocCurve:
     """The receiver operating characteristic of two sets of similarities.
 
     Args:
-        genuine: Similarities to accept, [G].
-        impostor: Similarities to reject, [I].
+        genuine: similarities to accept, [G].
+        impostor: similarities to reject, [I].
 
     Raises:
-        UserError: One of the two is empty.
+        UserError: one of the two is empty.
     """
     genuine, impostor = (np.sort(np.asarray(values, float)) for values in (genuine, impostor))
     if not len(genuine) or not len(impostor):
@@ -87,7 +87,7 @@ def threshold_at_far(impostor: ArrayLike, far: float) -> float:
     """The lowest threshold in [-1, 1] that accepts at most the share `far` of similarities [I].
 
     Raises:
-        UserError: The rate is outside [0, 1), or there are no similarities.
+        UserError: the rate is outside [0, 1), or there are no similarities.
     """
     if not 0 <= far < 1:
         raise UserError(f"the false-accept rate must be at least 0 and less than 1, not {far}")
@@ -131,8 +131,8 @@ class Identification:
     """Similarities of M faces to a gallery in which their people are enrolled.
 
     Attributes:
-        genuine: Similarity to the right person, float64 [M].
-        impostor: Similarity to the most similar other person, float64 [M]: the score of a stranger, as if
+        genuine: similarity to the right person, float64 [M].
+        impostor: similarity to the most similar other person, float64 [M]: the score of a stranger, as if
             the right person were not enrolled.
         people: M names.
     """

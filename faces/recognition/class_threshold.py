@@ -31,7 +31,7 @@ def save_threshold(recognizer: Recognizer, threshold: float, open_set: OpenSet |
     """Write the threshold of a network, and what was measured, and return its file.
 
     Raises:
-        UserError: The file cannot be written.
+        UserError: the file cannot be written.
     """
     path = threshold_path(recognizer.checkpoint)
     with report_write_errors(path.parent), atomic_write(path) as temporary:
@@ -45,7 +45,7 @@ def load_threshold(recognizer: Recognizer) -> tuple[float, list[str]]:
     """The threshold of a network, 0 if there is none, and notes.
 
     Raises:
-        UserError: The file cannot be read.
+        UserError: the file cannot be read.
     """
     path = threshold_path(recognizer.checkpoint)
     try:
@@ -64,7 +64,7 @@ def load_open_set(recognizer: Recognizer) -> OpenSet | None:
     """What calibrate measured of a network; None if nothing, or of another network.
 
     Raises:
-        UserError: The file contains something else.
+        UserError: the file contains something else.
     """
     path = threshold_path(recognizer.checkpoint)
     try:

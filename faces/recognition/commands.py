@@ -54,10 +54,10 @@ class CommandResult:
     """Output of a command.
 
     Attributes:
-        lines: Standard output.
-        problems: One line for each image that gave no result.
-        notes: Remarks, one line each.
-        failed: Whether no image gave a result; the exit code is then 2.
+        lines: standard output.
+        problems: one line for each image that gave no result.
+        notes: remarks, one line each.
+        failed: whether no image gave a result; the exit code is then 2.
     """
 
     lines: list[str]
@@ -81,7 +81,7 @@ def enroll(arguments: EnrollArguments) -> CommandResult:
     Other images become problems of the result. Those that are already in the gallery are counted and skipped.
 
     Raises:
-        UserError: No image can be enrolled, or one is enrolled under another name; the network is missing or
+        UserError: no image can be enrolled, or one is enrolled under another name; the network is missing or
             is not the gallery's; the gallery cannot be written; the name is invalid.
     """
     name = check_name(arguments.name)
@@ -135,17 +135,17 @@ def add_to_gallery(
     """Add a person's embeddings to a gallery file.
 
     Args:
-        path: File of the gallery.
-        recognizer: Network of the embeddings.
-        name: Name, as `check_name` returns it.
+        path: file of the gallery.
+        recognizer: network of the embeddings.
+        name: of the person, as `check_name` returns it.
         embeddings: float32 [D] of each image, by what to call it in an error message.
-        new: The gallery to add to if the file does not exist.
+        new: the gallery to add to if the file does not exist.
 
     Returns:
         The gallery before and after.
 
     Raises:
-        UserError: An image is enrolled under another name; the gallery is of another network, or cannot be
+        UserError: an image is enrolled under another name; the gallery is of another network, or cannot be
             read or written.
     """
 
@@ -195,7 +195,7 @@ def find_recognizer(checkpoint: str | Path, runs: Path, device: Device) -> Recog
     """Load the network of a checkpoint file, or of a run given by its folder, name or number.
 
     Raises:
-        UserError: There is no such run or file, or it contains no classifier.
+        UserError: there is no such run or file, or it contains no classifier.
     """
     path = find_run_or_checkpoint(checkpoint, runs, "train_classifier.py FOLDER")
     from faces.recognition.recognizer import load_recognizer  # imports torch, which takes seconds

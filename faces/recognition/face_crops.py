@@ -21,7 +21,7 @@ class FaceCrops:
 
     Attributes:
         photo: uint8 [3, H, W], upright.
-        boxes: Bounding boxes of N faces, in pixels of the photo.
+        boxes: bounding boxes of N faces, in pixels of the photo.
         crops: uint8 [N, 3, T, T].
     """
 
@@ -75,7 +75,7 @@ def whole_image_cropper(side: int, centre: float) -> FaceCropper:
 
     Args:
         side: T of the crops in pixels.
-        centre: Share of the square's side, around its centre, to keep.
+        centre: share of the square's side, around its centre, to keep.
     """
 
     def crop(path: Path) -> FaceCrops:
@@ -99,10 +99,10 @@ def detected_photo_cropper(side: int, detector: Path | None, enlarge: float) -> 
     Args:
         side: T of the crops in pixels.
         detector: ONNX file of a YuNet; None for OpenCV's cascades.
-        enlarge: Side of a crop over the longer side of the face's bounding box.
+        enlarge: side of a crop over the longer side of the face's bounding box.
 
     Raises:
-        UserError: The detector cannot be loaded.
+        UserError: the detector cannot be loaded.
     """
     from faces.preparation.cropper import Cropper  # imports OpenCV
     from faces.preparation.options import PrepareArguments

@@ -41,9 +41,9 @@ class LabelledImages(TrainingData):
 
     Attributes:
         labels: int64 [N], indices of `classes`.
-        classes: Names, sorted.
-        has_split: Whether the folder itself is split into `train` and `validate`.
-        excluded: What the patterns excluded.
+        classes: names, sorted.
+        has_split: whether the folder itself is split into `train` and `validate`.
+        excluded: what the patterns excluded.
     """
 
     labels: NDArray[np.int64]
@@ -86,19 +86,19 @@ def load_labelled_images(
     """Load a folder of classes.
 
     Args:
-        folder: Has one sub-folder per class; or `train` and `validate`, which have those; or files whose
+        folder: has one sub-folder per class; or `train` and `validate`, which have those; or files whose
             classes come from `label`.
         side: T of the images in pixels.
-        cache: Folder for decoded arrays; see `images.dataset.load_folder`.
-        workers: Processes that decode; 0 decodes in this one.
-        label: A column of the folder's `labels.csv`, or a regular expression for the file names, whose first
+        cache: folder for decoded arrays; see `images.dataset.load_folder`.
+        workers: processes that decode; 0 decodes in this one.
+        label: a column of the folder's `labels.csv`, or a regular expression for the file names, whose first
             group is the class; None for sub-folders.
-        centre: Share of the images' side, around the centre, to keep.
-        held_out: Share of each class to hold out, unless the folder is split; 0 for none.
-        exclude: Patterns of images and folders to leave out; see `images.exclude`.
+        centre: share of the images' side, around the centre, to keep.
+        held_out: share of each class to hold out, unless the folder is split; 0 for none.
+        exclude: patterns of images and folders to leave out; see `images.exclude`.
 
     Raises:
-        UserError: The folder does not exist; there are fewer than two classes, an empty class or, if images
+        UserError: the folder does not exist; there are fewer than two classes, an empty class or, if images
             are held out, a class with one image; two classes or both sides of a split contain the same image;
             the folder is split into others than `train` and `validate`; the labels cannot be read.
     """
@@ -151,20 +151,20 @@ def hold_out(
 ) -> NDArray[np.bool_]:
     """Select the images to hold out: a share of each class, but at least one and never all.
 
-    The images' fingerprints decide, so that equal images are on the same side, and all runs on a folder hold
-    out the same images. So are near-duplicates, unless a class has nothing else.
+    The images' fingerprints decide, so that all runs on a folder hold out the same images. Equal images are
+    on the same side of the split, and so are near-duplicates, unless a class has nothing else.
 
     Args:
-        names: The class of each image.
-        fingerprints: Digest of the pixels of each image, as a number.
-        share: From 0, which holds out none, to 0.5.
-        split_keys: The fingerprints, but the same for near-duplicates; see `images.holdout.split_keys`.
+        names: the class of each image.
+        fingerprints: digest of the pixels of each image, as a number.
+        share: from 0, which holds out none, to 0.5.
+        split_keys: the fingerprints, but the same for near-duplicates; see `images.holdout.split_keys`.
 
     Returns:
         bool [N].
 
     Raises:
-        UserError: A class has one image, or several equal ones.
+        UserError: a class has one image, or several equal ones.
     """
     held = np.zeros(len(names), bool)
     if share == 0:
@@ -190,7 +190,7 @@ def _is_split(folder: Path, exclude: Collection[str]) -> bool:
     """Whether the only sub-folders are train/ and validate/.
 
     Raises:
-        UserError: The folder is split in another way, which would be mistaken for classes.
+        UserError: the folder is split in another way, which would be mistaken for classes.
     """
     names = {*_subfolders(folder, exclude)}
     if names == {TRAIN, VALIDATE}:

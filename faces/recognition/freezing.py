@@ -38,9 +38,9 @@ def unfreeze(backbone: Backbone, stage: int, stages: int) -> None:
     """Make the last layers trainable: none in the first stage, all in the last one.
 
     Args:
-        backbone: Changed in place.
-        stage: Stage of the run, from 0.
-        stages: Number of stages; with 1, all layers are trainable.
+        backbone: changed in place.
+        stage: stage of the run, from 0.
+        stages: number of stages; with 1, all layers are trainable.
     """
     names = backbone.layer_names
     frozen = 0 if stages == 1 else round(len(names) * (1 - stage / (stages - 1)))
@@ -51,12 +51,12 @@ class FrozenFeatures:
     """Outputs of the frozen layers for images and their mirror images, computed once.
 
     Args:
-        backbone: On its device.
-        last: The last frozen layer, one of `backbone.layer_names`.
+        backbone: on its device.
+        last: the last frozen layer, one of `backbone.layer_names`.
         images: uint8 [N, 3, S, S].
 
     Attributes:
-        remaining_layers: The layers after the frozen ones.
+        remaining_layers: the layers after the frozen ones.
     """
 
     @torch.inference_mode()

@@ -43,8 +43,8 @@ class Match:
 
     Attributes:
         name: None (unknown) if the similarity is below the threshold, or the name given to another face.
-        nearest: The named person; without a name, the most similar one.
-        similarity: The best cosine with one of that person's embeddings, in [-1, 1].
+        nearest: the named person; without a name, the most similar one.
+        similarity: the best cosine with one of that person's embeddings, in [-1, 1].
     """
 
     name: str | None
@@ -57,12 +57,12 @@ class Gallery:
     """People and their face embeddings. It is immutable; methods that change it return a new one.
 
     Attributes:
-        network: Digest of the network that computed the embeddings.
-        checkpoint: File of that network.
+        network: digest of the network that computed the embeddings.
+        checkpoint: file of that network.
         names: N names, one for each embedding.
         embeddings: float32 [N, D], each of length 1.
-        threshold: Minimum similarity for a name; None before calibration.
-        open_set: What similarities mean when strangers are among the faces; None before calibration.
+        threshold: minimum similarity for a name; None before calibration.
+        open_set: what similarities mean when strangers are among the faces; None before calibration.
     """
 
     network: str
@@ -84,8 +84,8 @@ class Gallery:
         stored as `normalize_name` returns it.
 
         Raises:
-            UserError: The name is invalid.
-            ValueError: The embeddings are of another length, not finite, or zero.
+            UserError: the name is invalid.
+            ValueError: the embeddings are of another length, not finite, or zero.
         """
         name, given = normalize_name(name), unit_vectors(embeddings)
         length = given.shape[1]
@@ -120,7 +120,7 @@ class Gallery:
         """Give a person another name.
 
         Raises:
-            UserError: The name is not in the gallery, or the new one is invalid or taken.
+            UserError: the name is not in the gallery, or the new one is invalid or taken.
         """
         new = normalize_name(new)
         self.remove(name)  # raises if there is nobody of this name
@@ -151,7 +151,7 @@ class Gallery:
             once: give each name to one face at most; see `faces.recognition.assignment.choose`.
 
         Raises:
-            UserError: Nobody is enrolled, or the threshold is outside [-1, 1].
+            UserError: nobody is enrolled, or the threshold is outside [-1, 1].
         """
         check_threshold(threshold)
         if not self.names:
@@ -202,11 +202,11 @@ def load_gallery(path: str | Path, network: str | None = None) -> Gallery:
     """Load a gallery.
 
     Args:
-        path: File to load.
-        network: Digest of the network to use it with; None to skip that check.
+        path: file to load.
+        network: digest of the network to use it with; None to skip that check.
 
     Raises:
-        UserError: The file does not exist, is not a gallery, or belongs to another network.
+        UserError: the file does not exist, is not a gallery, or belongs to another network.
     """
     try:
         with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as stored:
@@ -252,15 +252,15 @@ def update_gallery(
     """Load a gallery, change it and save it, under a lock against other processes.
 
     Args:
-        path: File of the gallery.
-        change: Returns the changed gallery; if it raises, the file is unchanged.
-        new: The gallery to change if the file does not exist.
+        path: file of the gallery.
+        change: returns the changed gallery; if it raises, the file is unchanged.
+        new: the gallery to change if the file does not exist.
 
     Returns:
         The gallery before and after.
 
     Raises:
-        UserError: The file cannot be read or written, or another process is changing it.
+        UserError: the file cannot be read or written, or another process is changing it.
     """
     if new is None:
         load_gallery(path)  # before the lock file is created
@@ -278,7 +278,7 @@ def normalize_name(name: str) -> str:
     ends are removed.
 
     Raises:
-        UserError: The name is empty or contains characters that are not printable.
+        UserError: the name is empty or contains characters that are not printable.
     """
     spaced = "".join(" " if unicodedata.category(letter) == "Zs" else letter for letter in name)
     if not spaced.strip() or not spaced.isprintable():
@@ -297,7 +297,7 @@ def unit_vectors(vectors: ArrayLike) -> NDArray[np.float32]:
     """Vectors [N, D], each divided by its length, as float32.
 
     Raises:
-        ValueError: The array has another shape, or a vector is zero or not finite.
+        ValueError: the array has another shape, or a vector is zero or not finite.
     """
     vectors = np.asarray(vectors, np.float64)
     if vectors.ndim != 2:

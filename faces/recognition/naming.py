@@ -47,7 +47,7 @@ def predict(arguments: PredictArguments) -> CommandResult:
     """Name the class of each face, or `NONE_OF_THESE`.
 
     Raises:
-        UserError: The network or photos cannot be loaded, or the output cannot be written.
+        UserError: the network or photos cannot be loaded, or the output cannot be written.
     """
     photos = list_photos(arguments.photos, arguments.exclude)
     photos.check_output(arguments.output)
@@ -74,7 +74,7 @@ def identify(arguments: IdentifyArguments) -> CommandResult:
     """Identify faces by a gallery.
 
     Raises:
-        UserError: As for `predict`, or the gallery does not fit the network or has no threshold.
+        UserError: as for `predict`, or the gallery does not fit the network or has no threshold.
     """
     photos = list_photos(arguments.photos, arguments.exclude)
     photos.check_output(arguments.output)

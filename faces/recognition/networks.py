@@ -58,7 +58,7 @@ class ScratchNetwork(Classifier):
 
     Args:
         class_count: C.
-        size: Side S of the images in pixels.
+        size: side S of the images in pixels.
     """
 
     def __init__(self, class_count: int, size: int) -> None:
@@ -97,9 +97,9 @@ class FinetuneNetwork(Classifier):
     """A backbone with a new head: 256 units, dropout of 0.5, and the classes.
 
     Args:
-        backbone: Its feature map is average-pooled to at most 4 x 4.
+        backbone: its feature map is average-pooled to at most 4 x 4.
         class_count: C.
-        size: Side S of the images in pixels.
+        size: side S of the images in pixels.
     """
 
     def __init__(self, backbone: Backbone, class_count: int, size: int) -> None:
@@ -130,9 +130,9 @@ class EmbeddingNetwork(Classifier):
     """A backbone, global average pooling, and an embedding whose direction identifies a person.
 
     Args:
-        backbone: Any.
+        backbone: any.
         feature_size: D, values in the embedding.
-        head: From D values to C classes: ArcFace's, or a linear layer for plain softmax.
+        head: from D values to C classes: ArcFace's, or a linear layer for plain softmax.
     """
 
     def __init__(self, backbone: Backbone, feature_size: int, head: ArcFaceHead | nn.Linear) -> None:
@@ -155,7 +155,7 @@ def make_network(settings: ClassifierSettings, class_count: int) -> Classifier:
     """Make the network of resolved settings, with random weights from torch's generator.
 
     Raises:
-        UserError: There is no backbone of that name.
+        UserError: there is no backbone of that name.
     """
     assert settings.image_size is not None, "settings are resolved"
     if settings.method == "scratch":

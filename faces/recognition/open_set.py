@@ -42,13 +42,13 @@ class OpenSet:
     """What scores mean when strangers are among the faces.
 
     Attributes:
-        scale: What the scores are, cosines in [-1, 1] or probabilities in [0, 1].
-        slope: Of the logistic function of a cosine, or of a probability's log odds; 0 or more. None if there
+        scale: what the scores are, cosines in [-1, 1] or probabilities in [0, 1].
+        slope: of the logistic function of a cosine, or of a probability's log odds; 0 or more. None if there
             were no known faces to fit it to.
-        offset: Added to the slope times the score.
-        thresholds: Falling, float64 [T].
-        far: False-accept rate of each threshold, the share of strangers with at least this score.
-        strangers: Number of strangers' faces that the rates were measured on.
+        offset: added to the slope times the score.
+        thresholds: falling, float64 [T].
+        far: false-accept rate of each threshold, the share of strangers with at least this score.
+        strangers: number of strangers' faces that the rates were measured on.
     """
 
     scale: Scale
@@ -94,9 +94,9 @@ def measure(scale: Scale, known: ArrayLike, strangers: ArrayLike) -> OpenSet:
     """Measure what scores mean.
 
     Args:
-        scale: What the scores are.
-        known: Best scores of faces whose names are among the answers, [K]; may be empty.
-        strangers: Best scores of other faces, [S], at least one.
+        scale: what the scores are.
+        known: best scores of faces whose names are among the answers, [K]; may be empty.
+        strangers: best scores of other faces, [S], at least one.
     """
     known, strangers = np.asarray(known, float), np.sort(np.asarray(strangers, float))
     points = np.unique(np.linspace(0, len(strangers) - 1, MAX_POINTS).round().astype(int))
@@ -132,8 +132,8 @@ def with_unknown(known: ArrayLike, shares: ArrayLike) -> Floats:
     """Probabilities of each answer and, in the last column, of none of them.
 
     Args:
-        known: Probabilities that faces are known, [M].
-        shares: Probabilities of the answers for faces that are known, [M, C], each row of which sums to 1.
+        known: probabilities that faces are known, [M].
+        shares: probabilities of the answers for faces that are known, [M, C], each row of which sums to 1.
 
     Returns:
         float64 [M, C + 1]; each row sums to 1.

@@ -24,7 +24,7 @@ class LearningRate:
     """The learning rate of each step, which may depend on the scores so far.
 
     Args:
-        settings: Resolved settings.
+        settings: resolved settings.
     """
 
     def __init__(self, settings: ClassifierSettings) -> None:

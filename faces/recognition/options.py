@@ -15,7 +15,6 @@ from faces.recognition.gallery import check_threshold
 ENLARGE = 1.2
 """Side of a crop over the longer side of the face's bounding box; the default of prepare_faces.py."""
 
-
 ENROLLED = 4
 """Images of each person that calibrate enrolls by default."""
 

@@ -152,8 +152,8 @@ def save_roc_chart(path: Path, curves: Mapping[str, tuple[RocCurve, int]]) -> No
     """Draw ROC curves into a PNG, pale where they rest on too few false accepts.
 
     Args:
-        path: The PNG.
-        curves: By name, each with its number of impostor similarities.
+        path: the PNG.
+        curves: by name, each with its number of impostor similarities.
 
     Raises:
         UserError: matplotlib, the extra `plots`, is not installed.

@@ -39,12 +39,12 @@ class Recognizer:
     """A trained classifier.
 
     Attributes:
-        network: The network, in evaluation mode.
-        classes: Class names, in the order of the probabilities.
-        settings: Resolved settings it was trained with.
-        device: Device of the network.
-        checkpoint: File it was loaded from.
-        step: Training step of that file.
+        network: the network, in evaluation mode.
+        classes: class names, in the order of the probabilities.
+        settings: resolved settings it was trained with.
+        device: device of the network.
+        checkpoint: file it was loaded from.
+        step: training step of that file.
         digest: 16 hex digits that change with the weights and with the preprocessing.
     """
 
@@ -69,7 +69,7 @@ class Recognizer:
         """Embeddings of length 1, float32 [N, D], of images, uint8 [N, 3, S, S].
 
         Raises:
-            UserError: All features of an image are 0, as with dead activations.
+            UserError: all features of an image are 0, as with dead activations.
         """
         embeddings = self._in_batches(images, F.normalize)
         if not embeddings.any(1).all():
@@ -104,11 +104,11 @@ def load_recognizer(path: str | Path, *, device: Device = "cpu") -> Recognizer:
     """Load the trained network of a run of train_classifier.py, or of one of its checkpoints.
 
     Args:
-        path: A run's folder or a file; see `faces.checkpoint.load_trained`.
-        device: Device of the network.
+        path: a run's folder or a file; see `faces.checkpoint.load_trained`.
+        device: device of the network.
 
     Raises:
-        UserError: The file or folder does not exist, is damaged, or contains something else.
+        UserError: the file or folder does not exist, is damaged, or contains something else.
     """
     file, state = load_trained(path, TASK_NAME, "classifier; train_classifier.py makes one")
     with report_network_mismatch(file):

@@ -37,14 +37,14 @@ def write_report(run: Path, data: LabelledImages) -> list[str]:
     - report.json: accuracies, also on grey copies of the images.
 
     Args:
-        run: The run's folder.
-        data: Its data.
+        run: the run's folder.
+        data: its data.
 
     Returns:
         Lines to print.
 
     Raises:
-        UserError: The run has no usable checkpoint, or its folder cannot be written to.
+        UserError: the run has no usable checkpoint, or its folder cannot be written to.
     """
     recognizer = load_recognizer(run)
     rows = data.held_out_indices
@@ -87,7 +87,8 @@ def write_report(run: Path, data: LabelledImages) -> list[str]:
                 Mistake(labels[true[row]], labels[predicted[row]], f"{probabilities[row].max():.0%}")
                 for row in wrong
             ]
-            save_png(run / "mistakes.png", draw_mistakes(images[wrong], mistakes), {"run": run.name})
+            text = {"run": run.resolve().name}
+            save_png(run / "mistakes.png", draw_mistakes(images[wrong], mistakes), text)
         else:
             (run / "mistakes.png").unlink(missing_ok=True)  # from before the run was resumed
         notes += _draw(run, confusion, scores, labels, recognizer.step)
@@ -134,7 +135,7 @@ def _draw(
     """Draw the pictures that need matplotlib; without it, return a note."""
     try:
         marks = {"score/balanced_accuracy": (best_step, f"best step, {best_step:,}")}
-        save_curves(run / "curves.png", read_metrics(run), run.name, PANELS, marks)
+        save_curves(run / "curves.png", read_metrics(run), run.resolve().name, PANELS, marks)
         save_confusion_chart(run / "confusion.png", confusion, labels)
         save_class_chart(run / "classes.png", scores, labels)
     except UserError as error:

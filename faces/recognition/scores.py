@@ -36,11 +36,11 @@ class ClassScore:
     """Scores of one class.
 
     Attributes:
-        name: Name of the class.
-        images: Number of test images.
-        recall: Share of the class's images that are classified correctly; nan without images.
-        precision: Share of the predictions of this class that are correct; nan without predictions.
-        f1: Harmonic mean of the two; 0 if no prediction is correct.
+        name: name of the class.
+        images: number of test images.
+        recall: share of the class's images that are classified correctly; nan without images.
+        precision: share of the predictions of this class that are correct; nan without predictions.
+        f1: harmonic mean of the two; 0 if no prediction is correct.
     """
 
     name: str

@@ -49,6 +49,7 @@ class PageGenerator:
         weights: `ema` or `raw`.
         seed: of its sample grids.
         checkpoint: where its weights are.
+        is_file: whether that is a file of export.py instead of a checkpoint of a run.
     """
 
     state: Weights
