@@ -229,8 +229,12 @@ def _data_facts(plan: Plan[Settings], data: ImageDataset) -> dict[str, Any]:
     }
     if data.near_duplicates is not None:
         facts["near_duplicates"] = data.near_duplicates
-    source = plan.source or (plan.resumed and GAN.read_info(plan.resumed).data.get("begun_from"))
-    return facts | ({"begun_from": str(source)} if source else {})
+    if plan.source:
+        # Absolute, as a run may be resumed from another working directory.
+        facts["begun_from"] = str(plan.source.absolute())
+    elif plan.resumed and (source := GAN.read_info(plan.resumed).data.get("begun_from")):
+        facts["begun_from"] = source
+    return facts
 
 
 def _report_leaks(plan: Plan[Settings], data: ImageDataset, world: World) -> None:

@@ -164,6 +164,14 @@ def test_resumed_run_keeps_the_split_of_before_near_duplicates(tiny_run, tmp_pat
     assert load_data(make_plan(["--resume", str(run)]), folder)[0].near_duplicates is None
 
 
+def test_the_source_of_a_run_is_found_from_any_working_directory(tiny_run, monkeypatch):
+    monkeypatch.chdir(tiny_run.parent)
+    folder = Path(read_info(tiny_run).data["folder"])
+    plan = make_plan([str(folder), "--init-from", tiny_run.name, *ON_CPU])
+    data, plan = load_data(plan, folder)
+    assert setup._data_facts(plan, data)["begun_from"] == str(tiny_run.absolute())
+
+
 def test_a_plan_reaches_the_other_processes():
     plan = make_plan(["faces", "--device", "cpu", "--precision", "float32"])
     assert pickle.loads(pickle.dumps(plan)) == plan
