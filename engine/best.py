@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from typing import Any
 
 SMOOTHED = 3
-"""Scores in the mean, where each depends on a few random draws."""
+"""Number of scores in the mean where a single one depends on a few random draws."""
 STEADY = 0.02
-"""Relative change of the mean that is no trend."""
+"""Relative change of the mean below which it counts as steady."""
 
 
 class BestTracker:

@@ -103,6 +103,7 @@ class TrainingLoop:
     """
 
     score_label: str
+    _score = ""
 
     def __init__(
         self, trainer: Trainer, logger: RunLogger | None, best: BestTracker, world: World | None = None
@@ -214,7 +215,11 @@ class TrainingLoop:
         self.logger.log_samples(self.trainer.step_count, self.sample(), self.trainer.settings.seed)
 
     def record(self, due: Due) -> Any:
-        """Log, sample, score and save what is due, unless there is a problem; the problem."""
+        """Log, sample, score and save what is due.
+
+        Returns:
+            The problem that `check` found, if any; then nothing was written but a picture.
+        """
         trainer, logger, step = self.trainer, self.logger, self.trainer.step_count
         values: dict[str, float] = {}
         trainer.check_finite()
@@ -262,8 +267,6 @@ class TrainingLoop:
         self.bar.set_postfix_str(text, refresh=not (scored and self.bar.is_log))
         if scored:
             self.bar.log_line()
-
-    _score = ""
 
     def _synchronize(self) -> None:
         """Wait for a GPU. A value that is not finite is reported when it is recorded, to all processes."""

@@ -25,12 +25,17 @@ ADAPTATION_IMAGES = 50_000
 
 
 def flip(images: Tensor, uniform: Tensor) -> Tensor:
-    """Mirror each image [B, C, H, W] left to right where its number [B] is below 1/2."""
+    """Mirror each image [B, C, H, W] left to right where its number, [B] in [0, 1), is below 1/2."""
     return torch.where((uniform < 0.5)[:, None, None, None], images.flip(3), images)
 
 
 def translate(images: Tensor, uniform: Tensor) -> Tensor:
-    """Shift each image by up to an eighth of its side either way, by numbers [B, 2], filling with grey."""
+    """Shift each image by up to an eighth of its side either way, filling with grey.
+
+    Args:
+        images: float [B, C, S, S].
+        uniform: float32 [B, 2] in [0, 1), for the vertical and the horizontal shift.
+    """
     count, _, height, width = images.shape
     reach = round(height * MAX_SHIFT)
     shifts = (uniform * (2 * reach + 1)).long().T[:, :, None]
@@ -84,7 +89,7 @@ class Augmenter:
         """Move the share towards the target.
 
         Args:
-            accuracy: share of a batch's real images that D classified as real, float32 [].
+            accuracy: share of a batch's real packs that D classified as real, float32 [].
             images: number of images in the batch.
         """
         if self.adaptive:

@@ -41,6 +41,7 @@ class GanLoop(TrainingLoop):
 
     trainer: Trainer
     score_label = "KID"
+    _progress = ""
 
     def __init__(
         self,
@@ -87,8 +88,6 @@ class GanLoop(TrainingLoop):
         )
         return self._progress
 
-    _progress = ""
-
     def forecast(self, step_seconds: float) -> str:
         """When to expect faces, unless the run started with some; see `gan.milestones`."""
         if self.fine_tuned:
@@ -120,7 +119,7 @@ class GanLoop(TrainingLoop):
         self.monitor.load_state(history["watch"])
 
     def record(self, due: Due) -> Alarm | None:
-        """Log, sample, score and save what is due; a certain alarm, if there is one."""
+        """Log, sample, score and save what is due, and return a certain alarm, if there is one."""
         try:
             return super().record(due)
         except DivergedError as error:
@@ -129,7 +128,7 @@ class GanLoop(TrainingLoop):
             return alarm
 
     def check(self, due: Due, values: dict[str, float]) -> Alarm | None:
-        """A certain alarm; a warning is only reported."""
+        """Report an alarm or a warning, if there is one, and return it if it is certain."""
         step = self.trainer.step_count
         alarm = self.monitor.check_statistics(step, values) if due.log else None
         # Samples out of turn are not checked, so that a resumed run remembers the same.

@@ -73,13 +73,14 @@ class Limits:
     """Samples have collapsed while their mean pairwise distance is below this share of real images'. The
     lowest healthy one was 0.04, in a plain run that had yet to leave its first blurred face."""
     fallen_share: float = 0.1
-    """Samples have also collapsed while their distance is below this share of the real images' and below"""
+    """Samples have also collapsed while their distance is below this share of the real images', and below
+    `fallen_from`."""
     fallen_from: float = 0.3
-    """this share of its own maximum. The deepest healthy fall was to half of the maximum."""
+    """Share of the distance's own maximum; see `fallen_share`. The deepest healthy fall was to half of it."""
     late: int = 3000
-    """From this step on, samples have also collapsed if their distance never exceeded"""
+    """From this step on, samples have also collapsed if their distance never exceeded `late_share`."""
     late_share: float = 0.1
-    """this share of the real images'. Healthy runs exceeded it by step 600."""
+    """Share of the real images' distance; see `late`. Healthy runs exceeded it by step 600."""
 
     def at(self, learning_rate: float) -> Limits:
         """The same with all steps stretched for a learning rate below 1e-4, at which each does less."""

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 MIN_HELD_OUT = 200
-"""Images to hold out even if the requested share is fewer ..."""
+"""Minimum number of images to hold out, as long as it is at most `MAX_RAISED_SHARE` of all."""
 MAX_RAISED_SHARE = 0.2
-"""... as long as they are at most this share of all images."""
+"""Largest share of all images to which `MIN_HELD_OUT` raises the requested one."""
 
 
 def split_keys(fingerprints: NDArray[np.uint64], groups: Iterable[Sequence[int]]) -> NDArray[np.uint64]:

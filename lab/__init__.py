@@ -1,4 +1,4 @@
-"""Where made faces and seen faces meet: directions with names, photos in latent space.
+"""What needs both generated faces and networks that look at faces: named directions, photos in latent space.
 
-gan and faces do not import each other. What needs both is here, for the scripts and the pages.
+gan and faces do not import each other; the scripts and the pages find here what combines them.
 """

@@ -39,7 +39,7 @@ FACE_AXES, FACE_RISE = (0.60, 0.72), 0.10
 """Half axes of the ellipse that contains a face from chin to forehead, and how far its centre is above that
 of the box from chin to brows, in sides of the box."""
 OUTSIDE = 0.3
-"""Weight of what is outside the face: hair and background, which a photo's owner wants less than the face."""
+"""Weight of what is outside the face, hair and background, which matters less for the likeness."""
 INVISIBLE = 0.02
 """Weight of what is outside the photo, where its edge is repeated."""
 SOFTNESS = 0.08

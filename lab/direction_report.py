@@ -66,7 +66,7 @@ def doubts(directions: Mapping[str, Direction]) -> list[str]:
 
 
 def doubts_of_choice(direction: Direction) -> list[str]:
-    """A line for a direction that its chosen faces do not fix (`from_choice`), if it is one."""
+    """A warning if the chosen faces do not determine the direction; see `from_choice`."""
     faces, right = direction.scores["faces"], direction.scores["held_out"]
     if faces < FEW_FACES:
         return [

@@ -31,7 +31,7 @@ NEGATIVE_OF_TWO = (*NEGATIVE, "false", "0")
 LOOKS = 3
 """Passes of the landmark network over an image."""
 SHIFT = 0.03
-"""Share of the square's side by which the last of them is also made to the four sides."""
+"""Share of the square's side by which it is moved for the four additional predictions of the last pass."""
 
 
 @dataclass(frozen=True)

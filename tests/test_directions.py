@@ -120,7 +120,7 @@ def test_faces_that_one_chooses(plain):
     assert Directions.of(load_generator(plain)).names == ()
 
 
-def test_it_is_said_when_the_chosen_faces_fix_nothing(plain):
+def test_it_is_said_when_the_chosen_faces_determine_nothing(plain):
     z = draw(64, 100, load_generator(plain).seed)
     order = np.argsort(z[:, 0]).tolist()
     few = find(plain, "--plus", 1, "--minus", 2, "--name", "few")

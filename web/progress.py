@@ -1,4 +1,4 @@
-"""How far a run is: what metrics.jsonl gained, its state, its best step, its alarms and the time left.
+"""How far a run is: the new lines of metrics.jsonl, its state, best step, alarms and the time left.
 
 Nothing here imports torch.
 """

@@ -1,8 +1,8 @@
 """The last digits of the vectors of images that a generator made itself.
 
 L-BFGS slows down near a perfect fit, where the objective curves ten thousand times more in some directions
-than in others. There the image is nearly linear in z, and a few damped steps of Gauss and Newton find the
-rest. They need the derivative by each value of z, so each costs as much as a few hundred images.
+than in others. There the image is nearly linear in z, and a few damped Gauss-Newton steps find the rest.
+Each needs the derivative with respect to every value of z, so it costs as much as a few hundred images.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def _polish_one(network: nn.Module, target: Tensor, weights: Tensor, z: Tensor) 
 
 
 def _derivatives(network: nn.Module, z: Tensor) -> Tensor:
-    """The derivatives of an image by each value of its vector [1, D], [D, 3 S S]."""
+    """The derivatives of an image with respect to each value of its vector [1, D]: [D, 3 S S]."""
     units = torch.eye(z.shape[1], device=z.device, dtype=z.dtype)
     parts = []
     for tangents in units.split(TANGENTS):

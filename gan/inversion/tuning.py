@@ -1,8 +1,8 @@
-"""Pivotal tuning: a copy of a generator, trained a little until it makes given faces as they are.
+"""Pivotal tuning: a copy of a generator, trained a little further until it reproduces given faces.
 
-A hundred numbers do not hold a person. As in Roich et al. (2022), the latent vectors of some photos, the
+A hundred numbers cannot describe a person. As in Roich et al. (2022), the latent vectors of some photos, the
 pivots, stay fixed, and the weights are trained to make the photos from them, while the images of random
-vectors are kept as they were.
+vectors stay as they were.
 """
 
 from __future__ import annotations
