@@ -34,7 +34,7 @@ DENSE_LAYER = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12])\.")
 """Names in DenseNet's weights, with `norm.1` instead of the network's `norm1`."""
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Mean and standard deviation of ImageNet's colours in [0, 1], by which torchvision's networks expect images
-to be normalized."""
+to be normalised."""
 
 
 class Backbone(nn.Module):

@@ -42,7 +42,7 @@ class CacheIndex:
     extra: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:
-        """Serialize, with 16 hexadecimal digits for each fingerprint."""
+        """Serialise, with 16 hexadecimal digits for each fingerprint."""
         fingerprints = self.fingerprints.astype(">u8").tobytes().hex()
         values = {"skipped": self.skipped, "fingerprints": fingerprints, "digest": self.digest}
         return json.dumps(values | {"facts": self.extra})  # the key of existing caches

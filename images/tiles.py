@@ -104,7 +104,7 @@ def beside(pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
     return joined
 
 
-def center_crop(images: Images, size: int) -> Images:
+def centre_crop(images: Images, size: int) -> Images:
     """The central squares [..., size, size] of square images [..., S, S], with S of at least `size`."""
     first = (images.shape[-1] - size) // 2
     return images[..., first : first + size, first : first + size]

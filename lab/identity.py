@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from engine.device import exact_float32
-from faces.recognition.augment import centre_crop
+from faces.recognition.augment import central_input
 from faces.recognition.recognizer import Recognizer
 from gan.generator import LoadedGenerator
 from gan.inversion.coordinates import to_u, to_z
@@ -75,5 +75,5 @@ def _embeddings(recognizer: Recognizer, images: Tensor) -> Tensor:
     levels = (images + 1) * 127.5
     side = (recognizer.side,) * 2
     resized = F.interpolate(levels, side, mode="bilinear", antialias=True)
-    crops = centre_crop(resized, recognizer.settings.image_size)
+    crops = central_input(resized, recognizer.settings.image_size)
     return F.normalize(recognizer.network.features(crops.contiguous(memory_format=torch.channels_last)))

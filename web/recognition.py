@@ -44,7 +44,7 @@ from faces.recognition.open_set import (
 )
 from faces.recognition.options import ENLARGE
 from images.decode import decode, decode_full
-from images.tiles import center_crop
+from images.tiles import centre_crop
 from web.context import Context, prepare_torch
 from web.library import Library, read_config
 from web.text import data_url
@@ -361,7 +361,7 @@ def _threshold(gallery: Gallery) -> float:
 def _whole(recognizer: Recognizer, photo: bytes, pixels: NDArray[np.uint8]) -> FaceCrops:
     """The centre square as the face, as recognize.py --whole-image takes it."""
     square = decode(io.BytesIO(photo), round(recognizer.side / recognizer.settings.centre))
-    crop = center_crop(square, recognizer.side)
+    crop = centre_crop(square, recognizer.side)
     box = central_box(pixels, min(pixels.shape[1:]) * recognizer.side / square.shape[-1])
     return FaceCrops(pixels, [box], crop[None])
 

@@ -51,7 +51,7 @@ class ArcFaceHead(nn.Module):
         nn.init.xavier_uniform_(self.weight)
 
     def forward(self, features: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Compute logits. Each feature vector is normalized first.
+        """Compute logits. Each feature vector is normalised first.
 
         Args:
             features: float [B, D].

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from faces.recognition.settings import TILE_RATIO
-from images.tiles import center_crop, to_float
+from images.tiles import centre_crop, to_float
 
 Range = tuple[float, float]
 
@@ -80,9 +80,17 @@ def augment(images: Tensor, size: int, augmentation: Augmentation, generator: to
     return augmented
 
 
-def centre_crop(images: Tensor, size: int) -> Tensor:
-    """Crop the centre of images: uint8 [B, 3, T, T] with T >= S to float32 [B, 3, S, S] in [-1, 1]."""
-    return to_float(center_crop(images, size))
+def central_input(images: Tensor, size: int) -> Tensor:
+    """The network's input from the centre of images, without augmentation.
+
+    Args:
+        images: levels from 0 to 255, uint8 or float, [B, 3, T, T].
+        size: side S of the input, at most T.
+
+    Returns:
+        float32 [B, 3, S, S] in [-1, 1]; differentiable with respect to float images.
+    """
+    return to_float(centre_crop(images, size))
 
 
 def adjust_colours(levels: Tensor, saturation: Tensor, hue: Tensor) -> Tensor:

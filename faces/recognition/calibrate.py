@@ -39,7 +39,7 @@ from faces.recognition.pictures import save_roc_chart
 from faces.tables import write_csv
 from images.dataset import load_folder
 from images.decode import UnusableImageError
-from images.tiles import center_crop
+from images.tiles import centre_crop
 
 if TYPE_CHECKING:
     from faces.recognition.recognizer import Recognizer
@@ -164,7 +164,7 @@ def calibrate_classes(arguments: CalibrateArguments, recognizer: Recognizer) -> 
         progress=False,
     )
     problems = [f"{file}: {reason}" for file, reason in data.skipped]
-    images = center_crop(data.images, recognizer.side)
+    images = centre_crop(data.images, recognizer.side)
     rows, faces = labelled_faces(recognizer, arguments, data.folder, data.files, images, problems)
     probabilities = recognizer.probabilities(faces)
     classes = np.array([_class_index(data.files[row], recognizer.classes) for row in rows])

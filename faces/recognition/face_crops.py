@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from faces.align import Box, central_box
 from faces.detection.opencv import report_detection_errors
 from images.decode import UnusableImageError, decode, decode_full
-from images.tiles import center_crop
+from images.tiles import centre_crop
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def whole_image_cropper(side: int, centre: float) -> FaceCropper:
         photo = decode_full(path)
         square = decode(path, round(side / centre))
         box = central_box(photo, min(photo.shape[1:]) * side / square.shape[-1])
-        return FaceCrops(photo, [box], center_crop(square, side)[None])
+        return FaceCrops(photo, [box], centre_crop(square, side)[None])
 
     return crop
 

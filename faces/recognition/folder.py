@@ -22,7 +22,7 @@ from faces.tables import open_csv
 from images.dataset import ImageDataset, load_folder
 from images.exclude import Excluded, ExcludePatterns
 from images.scan import system_entry
-from images.tiles import center_crop
+from images.tiles import centre_crop
 
 TRAIN, VALIDATE = "train", "validate"
 LABELS_FILE = "labels.csv"
@@ -133,7 +133,7 @@ def load_labelled_images(
     state = hashlib.blake2b(labels.tobytes() + mask.tobytes(), digest_size=16)
     state.update("\0".join([faces.digest, str(centre), *classes]).encode(errors="surrogateescape"))
     return LabelledImages(
-        images=center_crop(faces.images, side)[rows],
+        images=centre_crop(faces.images, side)[rows],
         labels=labels,
         classes=classes,
         held_out=mask,

@@ -272,7 +272,7 @@ def update_gallery(
 
 
 def normalize_name(name: str) -> str:
-    """Normalize a name, so that names that look alike are equal.
+    """Normalise a name, so that names that look alike are equal.
 
     Combining characters are composed (NFC); runs of spaces, of any width, become one space, and those at the
     ends are removed.

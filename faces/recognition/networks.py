@@ -54,7 +54,7 @@ class Classifier(nn.Module, ABC):
 class ScratchNetwork(Classifier):
     """Four 3x3 convolutions, each with 3x3 max pooling of stride 2, and three fully connected layers.
 
-    It has 10,088,544 weights at 96 pixels and 5 classes, without biases. Each image is standardized first.
+    It has 10,088,544 weights at 96 pixels and 5 classes, without biases. Each image is standardised first.
 
     Args:
         class_count: C.

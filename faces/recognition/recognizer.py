@@ -24,7 +24,7 @@ from engine.device import choose_device, exact_float32
 from engine.errors import UserError
 from engine.settings import Device, from_json
 from faces.checkpoint import evaluation_weights, load_trained, report_network_mismatch
-from faces.recognition.augment import centre_crop
+from faces.recognition.augment import central_input
 from faces.recognition.networks import Classifier, make_network
 from faces.recognition.settings import TASK_NAME, ClassifierSettings, check, tile_side
 from faces.settings import upgrade
@@ -80,13 +80,13 @@ class Recognizer:
         return embeddings
 
     def features(self, images: Tensor) -> Tensor:
-        """Feature vectors, not normalized, float [B, D], of images, uint8 [B, 3, S, S] on the device."""
+        """Feature vectors, not normalised, float [B, D], of images, uint8 [B, 3, S, S] on the device."""
         if images.shape[2:] != (self.side, self.side):
             size = (self.side, self.side)
             images = F.interpolate(images.float(), size, mode="bilinear", antialias=True, align_corners=False)
             images = images.round().clamp(0, 255).byte()
         assert self.settings.image_size is not None, "settings are resolved"
-        crops = centre_crop(images, self.settings.image_size)
+        crops = central_input(images, self.settings.image_size)
         return self.network.features(crops.contiguous(memory_format=torch.channels_last))
 
     def _in_batches(

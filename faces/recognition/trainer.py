@@ -18,7 +18,7 @@ from engine.device import exact_float32
 from engine.errors import UserError
 from engine.settings import to_json
 from faces.loop import SupervisedTrainer
-from faces.recognition.augment import augment, centre_crop, crop_and_colour, shift_and_zoom
+from faces.recognition.augment import augment, central_input, crop_and_colour, shift_and_zoom
 from faces.recognition.folder import LabelledImages
 from faces.recognition.freezing import FrozenFeatures, unfreeze
 from faces.recognition.networks import Classifier, EmbeddingNetwork, FinetuneNetwork
@@ -207,7 +207,7 @@ class ClassifierTrainer(SupervisedTrainer):
         self._random.manual_seed(seed)
         images = self._images[torch.from_numpy(rows)].to(self._device)
         if self.settings.once:
-            return centre_crop(images, self._size)
+            return central_input(images, self._size)
         return augment(images, self._size, self._augmentation, self._random)
 
     def _training_features(self, rows: NDArray[np.int64], seed: int) -> Tensor:
@@ -234,7 +234,7 @@ class ClassifierTrainer(SupervisedTrainer):
             batch = rows[start : start + SCORING_BATCH_SIZE]
             with exact_float32():
                 if self._frozen_features is None:
-                    images = centre_crop(self._images[torch.from_numpy(batch)].to(self._device), self._size)
+                    images = central_input(self._images[torch.from_numpy(batch)].to(self._device), self._size)
                     features = network.features(images.contiguous(memory_format=torch.channels_last))
                 else:
                     features = self._features_from_frozen(network, batch, torch.zeros(len(batch)).bool())

@@ -34,7 +34,7 @@ def minimize(
     tolerance: float,
     enough: float = -math.inf,
 ) -> tuple[Tensor, Tensor]:
-    """Minimize a function for each row (Liu and Nocedal 1989), with a backtracking line search.
+    """Minimise a function for each row (Liu and Nocedal 1989), with a backtracking line search.
 
     Every evaluation serves all unfinished rows: one whose step fails tries a shorter one while the others
     take their next.

@@ -19,7 +19,7 @@ SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 WINDOW_SIZE = 11
 WINDOW_SIGMA = 1.5
 C1, C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-"""Constants that stabilize the luminance term and the contrast-structure term."""
+"""Constants that stabilise the luminance term and the contrast-structure term."""
 
 
 def mean_ms_ssim(images: NDArray[np.uint8], *, pairs: int = PAIRS, seed: int = 0) -> float:

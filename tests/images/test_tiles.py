@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import UserError
-from images.tiles import BACKGROUND, GAP, center_crop, number_tiles, scale_image, tile, to_float, to_uint8
+from images.tiles import BACKGROUND, GAP, centre_crop, number_tiles, scale_image, tile, to_float, to_uint8
 
 
 def noise(count: int, height: int = 8, width: int | None = None) -> np.ndarray:
@@ -77,11 +77,11 @@ class TestTile:
 
 
 @pytest.mark.parametrize("convert", [np.array, torch.from_numpy])
-def test_center_crop_of_arrays_and_tensors(convert):
+def test_centre_crop_of_arrays_and_tensors(convert):
     images = noise(2)
-    assert np.array_equal(center_crop(convert(images), 4), images[:, :, 2:6, 2:6])
-    assert np.array_equal(center_crop(convert(images[0]), 5), images[0, :, 1:6, 1:6])
-    assert np.array_equal(center_crop(convert(images), 8), images)
+    assert np.array_equal(centre_crop(convert(images), 4), images[:, :, 2:6, 2:6])
+    assert np.array_equal(centre_crop(convert(images[0]), 5), images[0, :, 1:6, 1:6])
+    assert np.array_equal(centre_crop(convert(images), 8), images)
 
 
 class TestScale:

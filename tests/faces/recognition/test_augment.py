@@ -10,7 +10,7 @@ from faces.recognition.augment import (
     Augmentation,
     adjust_colours,
     augment,
-    centre_crop,
+    central_input,
     crop_and_colour,
     shift_and_zoom,
 )
@@ -135,7 +135,7 @@ def test_same_seed_gives_same_values_in_range():
     torch.testing.assert_close(augment(images, 96, augmentation, generator(3))[0], augmented[0])
 
 
-def test_centre_crop():
+def test_central_input():
     images = ramp(2, 112)
-    assert torch.equal(centre_crop(images, 96), to_float(images[:, :, 8:104, 8:104]))
-    assert torch.equal(centre_crop(images, 112), to_float(images))
+    assert torch.equal(central_input(images, 96), to_float(images[:, :, 8:104, 8:104]))
+    assert torch.equal(central_input(images, 112), to_float(images))
