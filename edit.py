@@ -19,7 +19,7 @@ from tyro.conf import Positional, Suppress, arg
 
 from engine.cli import closest, parse
 from engine.errors import UserError, run_script
-from engine.files import check_writable
+from engine.files import check_writable, is_file, is_folder
 from engine.output import one_line
 from engine.progress import ProgressBar
 from engine.runs import find_run, is_run, report_write_errors
@@ -128,7 +128,7 @@ class EditArguments(GeneratorArguments, PictureArguments):
         return [word for word, is_chosen in chosen.items() if is_chosen]
 
     def _is_run(self, path: Path) -> bool:
-        if path.exists() and not is_run(path):
+        if (is_file(path) or is_folder(path)) and not is_run(path):
             return False
         try:
             find_run(str(path), self.output)

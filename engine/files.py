@@ -116,6 +116,14 @@ def is_file(path: Path) -> bool:
         return False
 
 
+def is_folder(path: Path) -> bool:
+    """As `is_file`, but whether `path` is a folder."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file, in hex; empty if it is not a file or cannot be read."""
     try:

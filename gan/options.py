@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import Positional, arg
 
 from engine.errors import UserError
-from engine.files import is_file
+from engine.files import is_file, is_folder
 from engine.newest import Check, find_usable_run, without_checkpoint
 from engine.runs import find_checkpoint, is_run, runs_in
 from engine.settings import Device
@@ -69,7 +69,7 @@ class PictureArguments:
             raise UserError(f"--scale must be {MIN_SCALE:g} to {MAX_SCALE:g}, not {self.scale:g}")
         if self.file is None:
             return None
-        if self.file.is_dir() or not self.file.name:
+        if is_folder(self.file) or not self.file.name:
             raise UserError(f"--file {self.file} is a folder: give the name of a file")
         if latents is not None and self.file.with_suffix(".npy").resolve() == latents.resolve():
             raise UserError(

@@ -275,6 +275,7 @@ def test_faces_beyond_the_maximum_are_said_to_be_left_out(file, monkeypatch):
         (("own.png", "--grin=1"), "--grin is neither an option nor a direction: the directions of"),
         (("own.png", "--shift", "smile"), "'smile' is not NAME=STRENGTH"),
         (("missing.png",), "no photo or folder missing.png"),
+        ((f"{'x' * 300}.png",), ".png cannot be read: File name too long"),
         ((), "no photo is given"),
         (("own.png", "own.png", "--keep", "identity"), "--keep is for edits"),
         (("own.png", "--shift", "smile=1", "--keep", "identity"), "--keep identity and --recognizer RUN go"),

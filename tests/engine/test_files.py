@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 
 from engine import files
-from engine.files import atomic_write, remove_partial_files, sha256_of, shorten_stem
+from engine.files import (
+    atomic_write,
+    is_file,
+    is_folder,
+    remove_partial_files,
+    sha256_of,
+    shorten_stem,
+)
 
 
 def names_in(folder) -> list[str]:
@@ -172,3 +179,9 @@ def test_the_digest_of_a_missing_file_is_empty(tmp_path):
     (tmp_path / "a").write_bytes(b"abc")  # the example of FIPS 180-2, appendix B.1
     assert sha256_of(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert sha256_of(tmp_path) == sha256_of(tmp_path / "missing") == ""
+
+
+def test_a_name_that_is_too_long_is_neither_a_file_nor_a_folder(tmp_path):
+    assert (is_file(tmp_path), is_folder(tmp_path)) == (False, True)
+    assert not is_file(tmp_path / ("x" * 5000))
+    assert not is_folder(tmp_path / ("x" * 5000))

@@ -15,6 +15,7 @@ from engine.settings import flag
 from faces.preparation.options import PrepareArguments
 from faces.recognition.options import Command
 from gan.config import Settings, TrainingArguments, preset_settings
+from gan.options import PictureArguments
 
 ROOT = Path(__file__).resolve().parents[2]
 FRAMES = "╭╮╰╯│─┌┐└┘"
@@ -279,3 +280,8 @@ def test_help_and_mistakes_are_reported_without_importing_torch(argv, code, tmp_
     assert ("--image-size" in done.stdout) is (code == 0)
     assert len(done.stderr.splitlines()) == (0 if code == 0 else 1)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_picture_whose_name_is_too_long_is_left_to_the_system_to_refuse():
+    file = Path(f"{'x' * 5000}.png")
+    assert PictureArguments(file).picture_file([".png"]) == file
