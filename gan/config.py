@@ -242,8 +242,9 @@ def upgrade(values: dict[str, Any]) -> dict[str, Any]:
         upgraded["preset"] = "plain"
     policy, target = values.get("augmentation"), values.get("augmentation_target", 0.0)
     if isinstance(policy, list | tuple):
-        modes = {((), 0.0): "none", (("translation",), 0.0): "always", (("translation",), 0.7): "adaptive"}
-        mode = modes.get((tuple(policy), target if policy else 0.0))
+        given = [*policy], target if policy else 0.0
+        modes = {"none": ([], 0.0), "always": (["translation"], 0.0), "adaptive": (["translation"], 0.7)}
+        mode = next((mode for mode, meaning in modes.items() if meaning == given), None)
         if mode is None:
             raise UserError(f"the run was trained with --augmentation {policy}, which is no longer supported")
         upgraded["augmentation"] = mode

@@ -229,6 +229,7 @@ def test_settings_of_an_earlier_version_are_upgraded():
     [
         *(("updates", "separate"), ("accumulate", 2), ("weight_decay", 0.1), ("beta1", 0.9)),
         *(("augmentation", ["colour"]), ("augmentation_target", 0.5), ("sync_batch_norm", False)),
+        *(("augmentation", [["translation"]]), ("augmentation_target", [])),  # edited by hand
     ],
 )
 def test_a_setting_that_is_no_longer_supported_is_refused(name, value):
