@@ -237,7 +237,7 @@ def from_scores(arguments: DirectionArguments, generator: LoadedGenerator, known
     )
     print(table(found.directions), *doubts(found.directions), sep="\n")
     for name in found.missing:
-        explained = found.explained[name]
+        explained = max(found.explained[name], 0.0)  # adjusted for the number of faces, which may go below
         few = f"the latent vector explains only {explained:.1%} of it"
         reason = few if explained < MIN_EXPLAINED else "nothing is left of it beside what --keep names"
         print(f"{name}: no direction, as {reason}")

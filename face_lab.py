@@ -37,8 +37,18 @@ def main() -> int | None:
 
 
 def find_scripts() -> dict[str, Path]:
-    """The installed scripts by name, such as train-gan. Nothing is imported."""
-    modules = sorted((metadata.distribution("face-lab").read_text("top_level.txt") or "").split())
+    """The installed scripts by name, such as train-gan. Nothing is imported.
+
+    Raises:
+        UserError: the project is not installed.
+    """
+    try:
+        modules = sorted((metadata.distribution("face-lab").read_text("top_level.txt") or "").split())
+    except metadata.PackageNotFoundError:
+        raise UserError(
+            "the project is not installed: pip install -e . does that, or run a script itself, as in "
+            "python train_gan.py FOLDER"
+        ) from None
     specs = (util.find_spec(module) for module in modules if module != "face_lab")
     files = (Path(spec.origin) for spec in specs if spec and spec.origin)
     return {file.stem.replace("_", "-"): file for file in files if file.name != "__init__.py"}

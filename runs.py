@@ -115,8 +115,8 @@ def print_table(title: str, rows: list[tuple[str, ...]]) -> None:
     print(title)
     for row in rows:
         cells = [
-            cell.rjust(width) if title in ("images", "steps", "size") else cell.ljust(width)
-            for cell, width, title in zip(row, widths, HEADER, strict=True)
+            cell.rjust(width) if column in ("images", "steps", "size") else cell.ljust(width)
+            for cell, width, column in zip(row, widths, HEADER, strict=True)
         ]
         print("  " + "  ".join(cells).rstrip())
 

@@ -4,11 +4,11 @@ Settings and errors:
     errors: `UserError`, a user's mistake in one line, and `run_script`, which prints it.
     output: standard output and error that never end a script.
     settings: settings as dataclasses: checked, compared, stored as JSON, listed in a table.
-    cli: command lines made from those dataclasses.
+    cli, flags: command lines made from those dataclasses.
 
 Files:
     files: atomic writes, safe names, digests.
-    png: PNG files with text chunks.
+    png, tensor_file: PNG files with text chunks; reading .safetensors files.
     runs: numbered run folders, and where everything in them is.
     newest: the newest run, unless it is empty or in use.
     lock: one process per run.
@@ -17,7 +17,7 @@ Files:
 
 Training:
     setup, loop: from a command line to a trained network.
-    budget, signals: when a run stops.
+    budget, signals: when a run stops; progress: bars in a terminal, lines in a log.
     best: which checkpoint has the best score.
     finite: NaN and infinity, detected without synchronising with the device.
     ema: exponential moving averages of the weights.
@@ -28,8 +28,8 @@ Hardware:
     distributed, sync_batch_norm: training in several processes.
     worker_pool: CPU work in several processes.
 
-errors, output, settings, cli, files, png, runs, newest, lock, best, budget, signals and worker_pool work
-without torch.
+errors, output, settings, cli, flags, files, png, tensor_file, runs, newest, lock, best, budget, signals,
+progress and worker_pool work without torch.
 """
 
 import sys

@@ -48,7 +48,8 @@ class RunInfo:
     settings: Any
     """A dataclass: `gan.config.Settings`, or the settings of another kind of run."""
     data: dict[str, Any]
-    """The data set: folder, digest, images, held_out, skipped, duplicates; begun_from, if another run."""
+    """The data set: folder, digest, images, held_out, skipped and, for a GAN, duplicates and near_duplicates;
+    begun_from, if the run started from the networks of another."""
     environment: dict[str, Any]
     """Versions and hardware that bit-for-bit reproduction depends on."""
     kind: str = DEFAULT_KIND

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import face_lab as script
+from engine.errors import UserError
 from tests.in_process import ROOT
 
 SCRIPTS = sorted(path.stem for path in ROOT.glob("*.py"))
@@ -42,3 +44,12 @@ def test_a_script_runs_with_its_arguments_and_exit_code(arguments, code, text, t
     result = face_lab(*arguments)
     assert result.returncode == code
     assert text in result.stdout + result.stderr
+
+
+def test_without_an_installation_it_says_what_to_do(monkeypatch):
+    def distribution(name: str) -> None:
+        raise script.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(script.metadata, "distribution", distribution)
+    with pytest.raises(UserError, match="not installed: pip install -e"):
+        script.find_scripts()

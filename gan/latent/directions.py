@@ -50,7 +50,7 @@ RESERVED_NAMES = frozenset(
 )
 """Options of edit.py, where a direction is an option too, and the words of directions.py --keep."""
 MAX_STRENGTH = 100.0
-"""Far beyond the prior, of which a direction has one value in 15,000 above 4."""
+"""Far beyond the prior, along which one value in 15,000 is more than 4 from 0."""
 
 
 @dataclass(frozen=True)
