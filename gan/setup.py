@@ -94,8 +94,8 @@ def make_plan(argv: Sequence[str], world: World | None = None) -> Plan[Settings]
     gpus = torch.cuda.device_count() if plan.device.type == "cuda" else world.local_size
     if world.local_size > gpus:
         raise UserError(
-            f"{world.local_size} processes for {gpus} GPUs: give torchrun --nproc-per-node {gpus}, "
-            "or train on --device cpu"
+            f"{world.local_size} processes for {gpus} GPU{'s' * (gpus > 1)}: give torchrun --nproc-per-node "
+            f"{gpus}, or train on --device cpu"
         )
     return plan
 

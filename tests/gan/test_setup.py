@@ -74,7 +74,7 @@ def test_an_apple_gpu_takes_the_presets_of_a_cpu(monkeypatch, argv, widths, batc
 def test_more_processes_than_gpus_are_refused():
     world = World()
     world.size = world.local_size = 2
-    with pytest.raises(UserError, match=r"^2 processes for 1 GPUs: give torchrun --nproc-per-node 1"):
+    with pytest.raises(UserError, match=r"^2 processes for 1 GPU: give torchrun --nproc-per-node 1"):
         make_plan(["faces"], world)
 
 
