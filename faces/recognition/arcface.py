@@ -74,5 +74,6 @@ class ArcFaceHead(nn.Module):
         shifted = cosine * math.cos(self.margin) - sine * math.sin(self.margin)
         if self.easy_margin:
             return torch.where(cosine > 0, shifted, cosine)
-        beyond = cosine - self.margin * math.sin(self.margin)
+        # Above a margin of 2.3 the usual m sin(m) is too small, and the logit would rise where both meet.
+        beyond = cosine - max(self.margin * math.sin(self.margin), 1 - math.cos(self.margin))
         return torch.where(cosine >= math.cos(math.pi - self.margin), shifted, beyond)

@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
@@ -87,6 +87,7 @@ def test_gradients_of_a_zero_vector_are_finite():
 
 
 @given(st.floats(0, 3.0), st.floats(0, 179), st.floats(0.1, 1))
+@example(2.515625, 35.0, 1.0)
 def test_logit_falls_with_the_angle(margin, angle, increase):
     head = make_head([[1.0, 0.0]], scale=1, margin=margin)
     first, second = head(unit_vectors(angle, angle + increase), torch.tensor([0, 0]))[:, 0].tolist()
