@@ -18,7 +18,7 @@ def main() -> int:
     """Parse the command line, train, and report how it ended."""
     argv = sys.argv[1:]
     if "--plain" in argv:
-        raise UserError("--plain is now --preset plain")
+        raise UserError("--plain is now --preset textbook")
     arguments = parse_arguments(argv, TrainingArguments)  # before torch is imported
     from engine.device import report_out_of_memory
     from engine.distributed import join_world

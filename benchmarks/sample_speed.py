@@ -2,8 +2,9 @@
 
     python -m benchmarks.sample_speed [RUN]
 
-Without a run, an untrained one of the preset `light` is made. The baseline of sample.py is the textbook way:
-read the whole checkpoint, draw, and let torchvision write the picture, one image at a time for single images.
+Without a run, an untrained one of the preset `evening` is made. The baseline of sample.py is the textbook
+way: read the whole checkpoint, draw, and let torchvision write the picture, one image at a time for single
+images.
 The baselines of --help are an interpreter that does nothing and one that imports torch. Everything is
 measured from the start of the process to its end. The table marks targets that are missed.
 """
@@ -45,7 +46,7 @@ class SampleSpeedArguments:
     """What to measure."""
 
     run: Annotated[str | None, Positional, arg(metavar="[RUN]")] = None
-    """Folder of a run, or its name or number; an untrained `light` run if not given."""
+    """Folder of a run, or its name or number; an untrained `evening` run if not given."""
     image_size: int = 96
     """Side of the images of that untrained run in pixels."""
     many: int = 10_000
@@ -78,7 +79,18 @@ def _make_run(folder: Path, size: int) -> Path:
     from faces.drawn import write_folder
 
     write_folder(folder / "faces", 8, workers=0)
-    flags = ("--preset", "light", "--image-size", size, "--batch-size", 8, "--held-out", 0, "--device", "cpu")
+    flags = (
+        "--preset",
+        "evening",
+        "--image-size",
+        size,
+        "--batch-size",
+        8,
+        "--held-out",
+        0,
+        "--device",
+        "cpu",
+    )
     run_python(ROOT / "train_gan.py", "faces", *flags, "--steps", 1, "--workers", 0, folder=folder)
     (run,) = (folder / "outputs").iterdir()
     return run

@@ -2,7 +2,7 @@
 
     python -m benchmarks.scaling
 
-Each point is a run of a few steps with the widths of `light` on one thread of a new process; all points
+Each point is a run of a few steps with the widths of `evening` on one thread of a new process; all points
 are interleaved. Times are CPU seconds, which equal wall-clock seconds if nothing else runs. Growth is the
 exponent b of a x^b, fitted to the medians by least squares of the logarithms, with its standard error. Beside
 it stands the theory: the work of a step is proportional to the pixels and to the batch and independent of the

@@ -1,6 +1,6 @@
 """Measure how fast a training step is, beside the textbook loop with the same networks, losses and images.
 
-    python -m benchmarks.train_speed [--presets light] [--json]
+    python -m benchmarks.train_speed [--presets evening] [--json]
 
 The baseline is the step of textbook.py. Ours is the step of train_gan.py, which also augments, blends
 negatives and averages. Each measurement is made in a new process; all are interleaved and repeated, and a row
@@ -59,7 +59,7 @@ OPERATIONS: dict[str, tuple[str, ...]] = {
 class TrainSpeedArguments:
     """What to measure."""
 
-    presets: tuple[Literal["light", "paper"], ...] = ("light", "paper")
+    presets: tuple[Literal["evening", "night"], ...] = ("evening", "night")
     """Sizes of generator and batch."""
     precisions: tuple[Precision, ...] = ("auto",)
     """Precisions of our networks; the textbook's is float32."""
@@ -79,11 +79,11 @@ class TrainSpeedArguments:
     def __post_init__(self) -> None:
         at_least(self, 1, "steps times")
         if not self.presets:
-            raise UserError("--presets takes light, paper, or both")
+            raise UserError("--presets takes evening, night, or both")
         for preset in self.presets:
             check(self.settings(preset))
 
-    def settings(self, preset: Literal["light", "paper"]) -> Settings:
+    def settings(self, preset: Literal["evening", "night"]) -> Settings:
         """Settings of a run with this preset; the precision is still open."""
         settings = replace(preset_settings(preset), image_size=self.image_size)
         return settings if self.batch_size is None else replace(settings, batch_size=self.batch_size)

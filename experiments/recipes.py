@@ -50,8 +50,8 @@ from images.tiles import tile
 
 RECIPES: dict[str, tuple[str, ...]] = {
     "default": (),
-    "plain": ("--preset", "plain"),
-    "plain, averaged": ("--preset", "plain", "--ema-half-life", "10000"),
+    "textbook": ("--preset", "textbook"),
+    "textbook, averaged": ("--preset", "textbook", "--ema-half-life", "10000"),
     "batch norm": ("--normalisation", "batch"),
     "no norm": ("--normalisation", "none"),
     "no augmentation": ("--augmentation", "none"),

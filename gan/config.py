@@ -23,7 +23,7 @@ from engine.settings import (
 )
 from engine.settings import from_json as from_any_json
 
-Preset = Literal["quick", "light", "paper", "plain"]
+Preset = Literal["quick", "evening", "night", "textbook"]
 Normalisation = Literal["batch", "layer", "none"]
 Augmentation = Literal["none", "always", "adaptive"]
 Widths = tuple[int, int, int, int]
@@ -56,10 +56,11 @@ class Settings(TrainingSettings):
     negatives."""
     preset: Preset | None = None
     """`quick`, for a first look within minutes (generator G with 192 128 64 32 channels, discriminator D with
-    48 96 192 384, smaller initial weights, batches of 32), `light`, for an evening on a CPU (G 250 150 90 54,
-    D 64 128 256 512, batches of 96), `paper` (as light, but G 1024 512 256 128, batches of 128) or `plain`
-    (as light, but in the textbook form: no packs, batch norm on all of D, unscaled logits, beta2 0.999, no
-    averaged weights, no augmentation, no negatives). The default is light, and quick for drawn faces."""
+    48 96 192 384, smaller initial weights, batches of 32), `evening`, for some hours on a CPU (G 250 150 90
+    54, D 64 128 256 512, batches of 96), `night`, for a longer run or a GPU (as evening, but G 512 256 128
+    64) or `textbook`, to compare with (as evening, but without packs, averaged weights, augmentation and
+    negatives, with batch norm on all of D, unscaled logits and beta2 0.999). The default is evening, and
+    quick for drawn faces."""
     steps: int | None = None
     """Stop after this many steps. Without steps and minutes, a run takes 7000 steps on a FOLDER, and 15
     minutes on drawn faces."""
@@ -121,9 +122,9 @@ PRESETS: dict[Preset, dict[str, Any]] = {
         "batch_size": 32,
         "score_every": 500,  # on a CPU a score takes as long as 25 of these short steps
     },
-    "light": {"generator_widths": (250, 150, 90, 54), "batch_size": 96},
-    "paper": {"generator_widths": (1024, 512, 256, 128), "batch_size": 128},
-    "plain": {
+    "evening": {"generator_widths": (250, 150, 90, 54), "batch_size": 96},
+    "night": {"generator_widths": (512, 256, 128, 64), "batch_size": 96},
+    "textbook": {
         "generator_widths": (250, 150, 90, 54),
         "batch_size": 96,
         "pack": 1,
@@ -159,6 +160,8 @@ REMOVED = {
     "beta1": BETA1,
 }
 """Settings of earlier versions that are constants now, with the constant."""
+RENAMED_PRESETS = {"light": "evening", "paper": None, "plain": "textbook"}
+"""Presets of earlier versions, with their names in this one; None for one that is no more."""
 IGNORED = frozenset({"cuda_graph", "memory_share", "histogram_every", "plain", "augmentation_target"})
 """Settings of earlier versions that changed no result, or that `upgrade` converts."""
 
@@ -167,7 +170,7 @@ IGNORED = frozenset({"cuda_graph", "memory_share", "histogram_every", "plain", "
 class TrainingArguments(Settings, RunOptions):
     """Train a DCGAN on a folder of face photos, and watch it learn in outputs/ and TensorBoard.
 
-    The defaults shown are those of the preset `light`.
+    The defaults shown are those of the preset `evening`.
     """
 
 
@@ -240,6 +243,8 @@ def upgrade(values: dict[str, Any]) -> dict[str, Any]:
     upgraded.setdefault("exclude", ())
     if values.get("plain") is True:
         upgraded["preset"] = "plain"
+    preset = upgraded.get("preset")
+    upgraded["preset"] = RENAMED_PRESETS.get(preset, preset)
     policy, target = values.get("augmentation"), values.get("augmentation_target", 0.0)
     if isinstance(policy, list | tuple):
         given = [*policy], target if policy else 0.0

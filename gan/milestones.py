@@ -19,7 +19,7 @@ from gan.config import Settings
 
 @dataclass(frozen=True)
 class Milestone:
-    """A step of the run in docs/faces.md: 96 px, 10,800 photos, preset `light` without packs."""
+    """A step of the run in docs/faces.md: 96 px, 10,800 photos, preset `evening` without packs."""
 
     step: int
     samples: str
@@ -49,8 +49,8 @@ REFERENCE_BATCH = 32
 """Smaller batches are taken to need as many images as this one; they are not measured."""
 REFERENCE_RATE = 1e-4
 """Learning rate below which each step does less, as in `gan.monitor.Limits`."""
-PLAIN_FACTOR = 4.0
-"""The preset `plain` reaches at step 3,000 what the default reaches at 750."""
+TEXTBOOK_FACTOR = 4.0
+"""The preset `textbook` reaches at step 3,000 what the default reaches at 750."""
 DRAWN_FACTOR = 1.5
 """Drawn faces, without packs and negatives: at step 1,500 what photos reach at 1,000."""
 MARGIN = 1.2
@@ -63,7 +63,7 @@ def steps_factors(settings: Settings) -> list[float]:
         max(1.0, settings.image_size / REFERENCE_SIZE),
         max(1.0, REFERENCE_BATCH / settings.batch_size),
         max(1.0, REFERENCE_RATE / settings.learning_rate),
-        PLAIN_FACTOR if settings.preset == "plain" else 1.0,
+        TEXTBOOK_FACTOR if settings.preset == "textbook" else 1.0,
         DRAWN_FACTOR if settings.folder is None else 1.0,
     ]
     return [factor for factor in factors if factor != 1]

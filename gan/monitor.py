@@ -41,8 +41,8 @@ class Limits:
 
     They are conservative, because a false alarm costs a run more than a late one. Each comes with the extreme
     of healthy runs on photos of faces, of 450 to 1,200 steps at 32 and 48 px: batch norm, spectral norm
-    (since removed) and none in D, with and without augmentation, and the `plain` preset (samples of 14 runs,
-    losses and gradients of 8).
+    (since removed) and none in D, with and without augmentation, and the preset `textbook` (samples of 14
+    runs, losses and gradients of 8).
     """
 
     grace: int = 500

@@ -325,7 +325,7 @@ def _stored_settings(state: dict[str, Any]) -> dict[str, Any]:
 
 def _start(argv: Sequence[str], arguments: TrainingArguments) -> Plan[Settings]:
     on_drawn_faces = arguments.folder is None
-    defaults = preset_settings(arguments.preset or ("quick" if on_drawn_faces else "light"))
+    defaults = preset_settings(arguments.preset or ("quick" if on_drawn_faces else "evening"))
     if on_drawn_faces:
         defaults = replace(defaults, pack=1, negatives=0.0)  # both hold G back there: docs/experiments.md
     source = GAN.find_run(arguments, arguments.output)

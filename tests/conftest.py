@@ -45,7 +45,7 @@ TINY = (
 VARIANTS = {
     "default": (),
     "default, bfloat16": ("--precision", "bfloat16"),
-    "plain": ("--preset", "plain"),
+    "textbook": ("--preset", "textbook"),
 }
 """Flags of runs that compute different things."""
 

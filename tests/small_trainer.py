@@ -30,14 +30,14 @@ CPU = torch.device("cpu")
 
 def trainer(
     *,
-    plain: bool = False,
+    textbook: bool = False,
     world: World | None = None,
     device: torch.device = CPU,
     cuda_graph: bool = True,
     **changes,
 ) -> Trainer:
     """A trainer on `IMAGES`, with changes to its settings."""
-    settings = replace(preset_settings("plain" if plain else "light"), **SMALL | changes)
+    settings = replace(preset_settings("textbook" if textbook else "evening"), **SMALL | changes)
     return Trainer(settings, IMAGES, device, world=world, cuda_graph=cuda_graph)
 
 

@@ -134,7 +134,7 @@ def trouble(monkeypatch: pytest.MonkeyPatch, cause, rollbacks: int) -> None:
     monkeypatch.setattr(Trainer, "roll_back", count)
 
 
-@pytest.mark.parametrize(("size", "variant"), [(32, "default"), (64, "plain"), (128, "plain")])
+@pytest.mark.parametrize(("size", "variant"), [(32, "default"), (64, "textbook"), (128, "textbook")])
 def test_other_image_sizes(pictures, train, tmp_path, size, variant):
     """https://github.com/pytorch/examples/issues/486"""
     folder = copy_as(pictures, tmp_path / "photos", sizes=((128, 128), (300, 200), (70, 90), (500, 65)))

@@ -123,7 +123,7 @@ def test_running_out_of_memory_suggests_a_smaller_batch(pictures, train, monkeyp
         (("file",), "file"),
         (("empty", "--image-size", "33"), "32 or 48"),
         (("empty", "--stpes", "3"), "--stpes"),
-        (("--plain",), "--plain is now --preset plain"),
+        (("--plain",), "--plain is now --preset textbook"),
     ],
 )
 def test_a_mistake_is_reported_in_one_line_with_exit_code_2(tmp_path, monkeypatch, argv, message):

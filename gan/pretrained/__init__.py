@@ -1,4 +1,4 @@
-"""The generator that comes with the project: drawn faces, 96 px, preset `light`, half precision.
+"""The generator that comes with the project: drawn faces, 96 px, preset `evening`, half precision.
 
 docs/pretrained.md says how it was made. Nothing here imports torch.
 """

@@ -71,12 +71,12 @@ def test_json_has_a_row_for_each_loop_with_its_ratio(monkeypatch, capsys):
 
     monkeypatch.setattr(train_speed, "call_in_subprocess", call_in_subprocess)
     monkeypatch.setattr(train_speed, "write_folder", lambda *_: None)
-    flags = ["--presets", "light", "--device", "cpu", "--precisions", "float32", "--json"]
+    flags = ["--presets", "evening", "--device", "cpu", "--precisions", "float32", "--json"]
     monkeypatch.setattr("sys.argv", ["train_speed.py", *flags])
     train_speed.main()
     rows = json.loads(capsys.readouterr().out)
     names = ("preset", "device", "precision", "loop", "images_per_second", "ratio")
     assert [tuple(row[name] for name in names) for row in rows] == [
-        ("light", "cpu", "float32", "textbook", 12.0, 1.0),
-        ("light", "cpu", "float32", "ours", 48.0, 4.0),
+        ("evening", "cpu", "float32", "textbook", 12.0, 1.0),
+        ("evening", "cpu", "float32", "ours", 48.0, 4.0),
     ]

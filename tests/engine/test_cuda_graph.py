@@ -63,7 +63,7 @@ def _tensors(value: Any) -> list[torch.Tensor]:
 VARIANTS = {
     "default": {},
     "batch norm": {"normalisation": "batch"},
-    "plain": {"plain": True},
+    "textbook": {"textbook": True},
     "bfloat16": {"precision": "bfloat16"},
 }
 

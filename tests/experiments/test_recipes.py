@@ -27,7 +27,7 @@ from tests.conftest import TINY, run_training
 def compare(many_pictures, train, monkeypatch):
     """Calls the script; a function from train_gan.py's arguments takes the place of `call_script`."""
     monkeypatch.setattr(recipe_tables, "DRAWS", 2)
-    monkeypatch.setitem(recipes.RECIPES, "plain", ("--preset", "plain", *TINY))
+    monkeypatch.setitem(recipes.RECIPES, "textbook", ("--preset", "textbook", *TINY))
     # These would take most of the time.
     monkeypatch.setattr(comparison, "MAX_PIXEL_IMAGES", 10)
     monkeypatch.setattr(comparison, "mean_ms_ssim", partial(mean_ms_ssim, pairs=2))
@@ -35,7 +35,7 @@ def compare(many_pictures, train, monkeypatch):
     def call(train, *flags: object, folder: Path = many_pictures) -> None:
         load_folder(folder, 32, cache="data/cache", workers=0)  # or two processes would be started for it
         monkeypatch.setattr(running, "call_script", lambda script, *arguments, **_: train(*arguments))
-        argv = ["recipes.py", folder, "--only", "plain", "--image-size", 32, "--output", "runs", *flags]
+        argv = ["recipes.py", folder, "--only", "textbook", "--image-size", 32, "--output", "runs", *flags]
         with mock.patch.object(sys, "argv", list(map(str, argv))):
             recipes.main()
 
@@ -66,7 +66,7 @@ def test_stopped_runs_are_resumed_and_finished_runs_reused(compare, capsys):
     lines = [line for line in out.splitlines() if line.startswith("| ")]
     assert lines[0].startswith("| recipe | settings | step | s a step | minutes | KID | recall | coverage | ")
     assert lines[2].startswith("| real images |")
-    assert lines[3].startswith("| plain, seed 0 | --preset plain ")
+    assert lines[3].startswith("| textbook, seed 0 | --preset textbook ")
     assert lines[4].startswith("| plain, seed 0, its best |  | 20 | ")
     assert lines[7].startswith("| plain, seed 0 | 20 | 20 | ")
     assert lines[7].endswith(" | +0.0% | +0.0 |")
@@ -84,7 +84,7 @@ def test_stopped_runs_are_resumed_and_finished_runs_reused(compare, capsys):
 def test_a_run_with_earlier_settings_of_its_recipe_is_refused(compare, monkeypatch):
     with pytest.raises(UserError, match="stopped"):
         compare(stop_early, "--steps", 20)
-    monkeypatch.setitem(recipes.RECIPES, "plain", ("--preset", "plain", *TINY, "--beta2", "0.9"))
+    monkeypatch.setitem(recipes.RECIPES, "textbook", ("--preset", "textbook", *TINY, "--beta2", "0.9"))
     with pytest.raises(UserError, match=r"trained with a different --beta2;.*--output"):
         compare(refuse_to_train, "--steps", 20)
 
@@ -164,7 +164,7 @@ def test_whether_runs_settle_is_printed_for_those_with_an_average(capsys):
     metrics = {"score/kid": (steps, kid), "score/kid_raw": (steps, [5.0, 4.0, 3.0])}
     runs = [
         SimpleNamespace(name="default, seed 0", metrics=metrics),
-        SimpleNamespace(name="plain", metrics={}),
+        SimpleNamespace(name="textbook", metrics={}),
     ]
     recipe_tables.print_settling(runs)
     assert capsys.readouterr().out.splitlines()[-1] == "| default, seed 0 | 3.00 | 1.00 |"

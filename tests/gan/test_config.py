@@ -33,7 +33,7 @@ VALID = st.builds(
     name=st.none() | NAMES,
     output=PATHS,
     cache=PATHS,
-    preset=st.sampled_from([None, "quick", "light", "paper", "plain"]),
+    preset=st.sampled_from([None, "quick", "evening", "night", "textbook"]),
     steps=st.none() | st.integers(1, 10**9),
     minutes=st.none() | POSITIVE,
     batch_size=st.integers(1, 10**6).map(lambda packs: 4 * packs),
@@ -77,35 +77,35 @@ def edited(**values) -> dict:
     return json.loads(json.dumps({**to_json(Settings()), **values}))
 
 
-def test_the_presets_light_and_paper():
-    light, paper = preset_settings("light"), preset_settings("paper")
-    assert (light.generator_widths, light.batch_size) == ((250, 150, 90, 54), 96)
-    assert (paper.generator_widths, paper.batch_size) == ((1024, 512, 256, 128), 128)
-    for settings in (light, paper):
+def test_the_presets_evening_and_night():
+    evening, night = preset_settings("evening"), preset_settings("night")
+    assert (evening.generator_widths, evening.batch_size) == ((250, 150, 90, 54), 96)
+    assert (night.generator_widths, night.batch_size) == ((512, 256, 128, 64), 96)
+    for settings in (evening, night):
         check(settings)
         assert settings.image_size == 96
         assert settings.latent_size == 100
         assert settings.discriminator_widths == (64, 128, 256, 512)
         assert (settings.learning_rate, BETA1) == (1e-4, 0.5)
         assert settings.flip
-    assert replace(paper, preset="light", generator_widths=(250, 150, 90, 54), batch_size=96) == light
+    assert replace(night, preset="evening", generator_widths=(250, 150, 90, 54)) == evening
 
 
-def test_the_preset_quick_is_light_with_narrower_networks_and_smaller_batches():
-    quick, light = preset_settings("quick"), preset_settings("light")
+def test_the_preset_quick_is_evening_with_narrower_networks_and_smaller_batches():
+    quick, evening = preset_settings("quick"), preset_settings("evening")
     same = dict.fromkeys(("preset", "generator_widths", "discriminator_widths", "batch_size", "score_every"))
-    assert replace(quick, **{name: getattr(light, name) for name in same}) == light
+    assert replace(quick, **{name: getattr(evening, name) for name in same}) == evening
     for name in ("generator_widths", "discriminator_widths"):
-        assert all(np.less(getattr(quick, name), getattr(light, name)))
+        assert all(np.less(getattr(quick, name), getattr(evening, name)))
     assert (quick.batch_size, quick.score_every) == (32, 500)
 
 
-def test_the_preset_plain_is_the_textbook_form():
-    plain, light = preset_settings("plain"), preset_settings("light")
-    assert (plain.normalisation, plain.head_scale, plain.beta2) == ("batch", 1, 0.999)
-    assert (plain.augmentation, plain.negatives, plain.ema_half_life) == ("none", 0, 0)
+def test_the_preset_textbook_is_the_textbook_form():
+    textbook, evening = preset_settings("textbook"), preset_settings("evening")
+    assert (textbook.normalisation, textbook.head_scale, textbook.beta2) == ("batch", 1, 0.999)
+    assert (textbook.augmentation, textbook.negatives, textbook.ema_half_life) == ("none", 0, 0)
     same = ("generator_widths", "batch_size", "image_size", "learning_rate", "flip")
-    assert [getattr(plain, name) for name in same] == [getattr(light, name) for name in same]
+    assert [getattr(textbook, name) for name in same] == [getattr(evening, name) for name in same]
 
 
 @pytest.mark.parametrize(
@@ -217,8 +217,10 @@ def test_settings_of_an_earlier_version_are_upgraded():
     assert from_json(edited(**EARLIER)) == Settings()
     assert from_json(edited(**EARLIER | {"augmentation_target": 0.0})).augmentation == "always"
     assert from_json(edited(**EARLIER | {"augmentation": []})).augmentation == "none"
-    plain = edited(**EARLIER | {"plain": True, "preset": "light"})
-    assert from_json(plain).preset == "plain"
+    presets = {"quick": "quick", "light": "evening", "paper": None, "plain": "textbook"}
+    for before, now in presets.items():
+        assert from_json(edited(**EARLIER | {"preset": before})).preset == now
+    assert from_json(edited(**EARLIER | {"plain": True, "preset": "light"})).preset == "textbook"
     first = edited(**EARLIER)
     del first["negatives"], first["augmentation_target"], first["accumulate"]
     assert from_json(first) == replace(Settings(), negatives=0.0, augmentation="always")
@@ -255,7 +257,7 @@ def test_every_setting_is_either_resumable_or_affects_results():
         "batch_size": 94, "image_size": 32, "seed": 1, "precision": "float32", "latent_size": 99,
         "generator_widths": (1, 1, 1, 1), "discriminator_widths": (1, 1, 1, 1), "normalisation": "none",
         "pack": 4, "head_scale": 0.5, "learning_rate": 2e-4, "beta2": 0.9,
-        "flip": False, "augmentation": "always", "ema_half_life": 5.0, "preset": "paper", "held_out": 0.1,
+        "flip": False, "augmentation": "always", "ema_half_life": 5.0, "preset": "night", "held_out": 0.1,
         "negatives": 0.1,
     }  # fmt: skip
     for name, value in affecting.items():

@@ -45,7 +45,7 @@ STEPS = WARM_UP + 5
 VARIANTS = {
     "default": {},
     "batch norm": {"normalisation": "batch"},
-    "plain": {"plain": True},
+    "textbook": {"textbook": True},
 }
 TOLERANCE = {"float32": 1e-3, "bfloat16": 2e-2}
 """Relative, of losses after a few steps: the order of sums on a GPU may vary, and Adam takes full steps for

@@ -28,12 +28,12 @@ from tests.small_trainer import after_each_step, run_loop, set_weight, trainer
 
 NAN = float("nan")
 SCHEDULE = {"log_every": 3, "sample_every": 4, "checkpoint_every": 5, "keep": 10}
-plain = partial(trainer, plain=True)
+textbook = partial(trainer, textbook=True)
 
 
 def scheduled(action=None, **changes) -> Trainer:
     """A trainer that calls `action` after each step."""
-    trainer = plain(**SCHEDULE | changes)
+    trainer = textbook(**SCHEDULE | changes)
     return after_each_step(trainer, action) if action else trainer
 
 
@@ -52,15 +52,15 @@ def test_steps_are_logged_sampled_and_saved_on_schedule_and_at_the_end(tmp_path)
 
 
 def test_samples_show_the_step_in_their_name(tmp_path):
-    run_loop(plain(steps=4, sample_every=2), tmp_path / "long")
-    run_loop(plain(steps=2), tmp_path / "short")
+    run_loop(textbook(steps=4, sample_every=2), tmp_path / "long")
+    run_loop(textbook(steps=2), tmp_path / "short")
     two, four = (load_png(sample_path(tmp_path / "long", step)) for step in (2, 4))
     assert np.array_equal(two, load_png(sample_path(tmp_path / "short", 2)))
     assert not np.array_equal(two, four)
 
 
 def test_only_the_newest_checkpoints_are_kept(tmp_path):
-    run_loop(plain(steps=9, checkpoint_every=2, keep=2), tmp_path)
+    run_loop(textbook(steps=9, checkpoint_every=2, keep=2), tmp_path)
     assert recorded_steps(tmp_path)[0] == [8, 9]
 
 
@@ -86,8 +86,8 @@ def test_training_stops_after_the_step_in_which_the_minutes_pass(tmp_path, clock
 
 
 def test_training_stops_at_the_first_of_steps_and_minutes(tmp_path):
-    assert run_loop(plain(steps=3, minutes=5.0), tmp_path / "steps")[0].step == 3
-    assert run_loop(plain(steps=10**6, minutes=1e-9), tmp_path / "minutes")[0].step == 1
+    assert run_loop(textbook(steps=3, minutes=5.0), tmp_path / "steps")[0].step == 3
+    assert run_loop(textbook(steps=10**6, minutes=1e-9), tmp_path / "minutes")[0].step == 1
 
 
 def test_a_process_of_torchrun_has_time_to_finish_two_turns_after_a_signal(tmp_path, monkeypatch, clock):

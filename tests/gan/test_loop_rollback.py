@@ -26,7 +26,7 @@ from tests.states import assert_equal
 IMAGES = np.random.default_rng(0).integers(0, 256, (40, 3, 4, 4))
 IMAGES = IMAGES.repeat(8, axis=2).repeat(8, axis=3).astype(np.uint8)
 SETTINGS = replace(
-    preset_settings("light"),
+    preset_settings("evening"),
     **SMALL | {"generator_widths": (8, 6, 4, 4), "discriminator_widths": (8, 8, 8, 8)},
     log_every=2,
     sample_every=8,

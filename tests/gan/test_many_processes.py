@@ -39,7 +39,7 @@ VARIANTS = {
     "packs of 4": {"batch_size": 8, "negatives": 0.5, "pack": 4},
     "negatives across shares": {"batch_size": 8, "negatives": 0.4},
     "batch norm": {"normalisation": "batch", "batch_size": 14, "negatives": 0.5},
-    "plain": {"plain": True},
+    "textbook": {"textbook": True},
 }
 
 

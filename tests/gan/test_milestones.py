@@ -19,7 +19,7 @@ from gan.milestones import (
 )
 from tests.conftest import ROOT
 
-LIGHT = replace(preset_settings("light"), folder="faces", steps=7000)
+EVENING = replace(preset_settings("evening"), folder="faces", steps=7000)
 
 
 @pytest.mark.parametrize(
@@ -31,12 +31,12 @@ LIGHT = replace(preset_settings("light"), folder="faces", steps=7000)
         ({"image_size": 48}, 1000),
         ({"image_size": 192}, 2000),
         ({"learning_rate": 5e-5}, 2000),
-        ({"preset": "plain"}, 4000),
+        ({"preset": "textbook"}, 4000),
         ({"folder": None}, 1500),
     ],
 )
 def test_the_steps_depend_on_the_settings(changes, step):
-    settings = replace(LIGHT, **changes)
+    settings = replace(EVENING, **changes)
     assert milestone_step(CLEAR, settings) == step
     (line,) = preview(settings, 10_000)
     assert f"clear faces at step {step:,}" in line
@@ -44,7 +44,7 @@ def test_the_steps_depend_on_the_settings(changes, step):
 
 
 def test_few_images_are_reported():
-    assert "600 images are few" in preview(LIGHT, 600)[1]
+    assert "600 images are few" in preview(EVENING, 600)[1]
 
 
 @pytest.mark.parametrize(
@@ -63,19 +63,19 @@ def test_few_images_are_reported():
     ],
 )
 def test_a_forecast_has_what_is_ahead(step, end, parts):
-    line = forecast(replace(LIGHT, steps=end), step, end, 0.71)
+    line = forecast(replace(EVENING, steps=end), step, end, 0.71)
     assert [part for part in parts if part in line] == parts
     assert ("rough" in line) == (step < 600)
     assert re.search(r"about \d\d:\d\d", line)
 
 
 def test_a_forecast_in_minutes_proposes_minutes():
-    settings = replace(LIGHT, steps=None, minutes=5.0)
+    settings = replace(EVENING, steps=None, minutes=5.0)
     assert "--minutes 40 " in forecast(settings, 10, 150, 2.0)  # 1,000 steps and a fifth
 
 
 def test_a_forecast_proposes_steps_where_they_end_the_run():
-    settings = replace(LIGHT, steps=500, minutes=600.0)
+    settings = replace(EVENING, steps=500, minutes=600.0)
     assert "--steps 1000 " in forecast(settings, 10, 500, 0.7)
 
 
@@ -105,22 +105,22 @@ def best_at(step: int, score: float) -> BestTracker:
     ],
 )
 def test_a_conclusion_has_the_score_in_words(step, best, parts):
-    line, _ = conclusion(LIGHT, Path("outputs/0001-faces-96px"), step, best)
+    line, _ = conclusion(EVENING, Path("outputs/0001-faces-96px"), step, best)
     assert [part for part in parts if part in line] == parts
 
 
 def test_the_conclusion_of_a_run_from_other_networks_has_no_steps():
-    line, _ = conclusion(LIGHT, Path("run"), 40, best_at(25, 5.0), fine_tuned=True)
+    line, _ = conclusion(EVENING, Path("run"), 40, best_at(25, 5.0), fine_tuned=True)
     assert line.endswith("which usually shows rough faces")
 
 
 @pytest.mark.parametrize(
     ("settings", "step", "more"),
     [
-        (LIGHT, 7000, " --steps 14000"),
-        (replace(LIGHT, steps=100), 100, " --steps 1000"),
-        (LIGHT, 400, ""),
-        (replace(LIGHT, steps=None, minutes=5.0), 400, ""),
+        (EVENING, 7000, " --steps 14000"),
+        (replace(EVENING, steps=100), 100, " --steps 1000"),
+        (EVENING, 400, ""),
+        (replace(EVENING, steps=None, minutes=5.0), 400, ""),
     ],
 )
 def test_a_conclusion_has_what_to_do_next(settings, step, more):

@@ -9,8 +9,8 @@ from gan.config import IMAGE_SIZES, PRESETS, preset_settings
 from gan.losses import CrossEntropy
 from gan.networks import Discriminator, Generator, LayerNorm, make_discriminator, make_generator
 
-LIGHT = PRESETS["light"]["generator_widths"]
-PAPER = PRESETS["paper"]["generator_widths"]
+EVENING = PRESETS["evening"]["generator_widths"]
+PAPER = (1024, 512, 256, 128)
 NARROW = (8, 6, 5, 4)
 SIDES = {
     32: (2, 4, 8, 16, 32),
@@ -55,7 +55,7 @@ def shapes(network: nn.Module, inputs: torch.Tensor) -> list[tuple[str, tuple[in
 @pytest.mark.parametrize("size", sorted(SIDES))
 def test_layer_shapes_of_the_generator(size):
     first, *sides = SIDES[size]
-    network = Generator(LIGHT, 100, size)
+    network = Generator(EVENING, 100, size)
     expected = [("Linear", (2, 250 * first * first))]
     expected += [(layer, (2, 250, first, first)) for layer in ("BatchNorm2d", "ReLU")]
     for width, side in zip((150, 90, 54), sides, strict=False):
@@ -84,7 +84,7 @@ def test_layer_shapes_of_the_discriminator(size, normalisation):
 
 @pytest.mark.usefixtures("zero_weights")
 def test_parameter_counts():
-    light, paper = Generator(LIGHT), Generator(PAPER)
+    light, paper = Generator(EVENING), Generator(PAPER)
     discriminators = {name: count(Discriminator(normalisation=name)) for name in NORMALISATIONS}
     # Linear, four kernels of 5 x 5, scale and shift of four batch norms, three biases.
     assert count(light) == (
@@ -249,7 +249,7 @@ def test_gradients_reach_every_weight(normalisation):
 
 
 @pytest.mark.parametrize("make", [make_generator, make_discriminator])
-@pytest.mark.parametrize(("preset", "before_norms"), [("quick", 0.01), ("light", 0.02), ("plain", 0.02)])
+@pytest.mark.parametrize(("preset", "before_norms"), [("quick", 0.01), ("evening", 0.02), ("textbook", 0.02)])
 def test_weights_start_from_a_truncated_normal(make, preset, before_norms):
     network = seeded(make, preset_settings(preset))
     # Cut at two standard deviations, a normal has sqrt(1 - 4 phi(2) / (2 Phi(2) - 1)) of its deviation.

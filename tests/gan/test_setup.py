@@ -19,7 +19,7 @@ from gan.config import read_info
 from gan.setup import load_data, make_plan
 
 ON_CPU = ("--device", "cpu", "--precision", "float32")
-LIGHT, PAPER = (250, 150, 90, 54), (1024, 512, 256, 128)
+EVENING, NIGHT = (250, 150, 90, 54), (512, 256, 128, 64)
 QUICK = (192, 128, 64, 32)
 
 
@@ -34,15 +34,15 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("argv", "widths", "batch_size", "pack", "negatives"),
     [
-        (["faces"], LIGHT, 96, 2, 0.25),
+        (["faces"], EVENING, 96, 2, 0.25),
         (["faces", "--preset", "quick"], QUICK, 32, 2, 0.25),
         ([], QUICK, 32, 1, 0),
         (["--minutes", "60"], QUICK, 32, 1, 0),
         (["--batch-size", "8", "--pack", "4", "--negatives", "0.5"], QUICK, 8, 4, 0.5),
-        (["--preset", "light"], LIGHT, 96, 1, 0),
+        (["--preset", "evening"], EVENING, 96, 1, 0),
     ],
 )
-def test_photos_take_the_light_preset_and_drawn_faces_the_quick_one(
+def test_photos_take_the_preset_evening_and_drawn_faces_the_quick_one(
     argv, widths, batch_size, pack, negatives
 ):
     settings = make_plan([*argv, *ON_CPU]).settings
@@ -53,21 +53,21 @@ def test_photos_take_the_light_preset_and_drawn_faces_the_quick_one(
 @pytest.mark.usefixtures("gpu")
 @pytest.mark.parametrize(
     ("argv", "widths", "batch_size"),
-    [(["faces"], LIGHT, 96), ([], QUICK, 32), (["faces", "--preset", "paper"], PAPER, 128)],
+    [(["faces"], EVENING, 96), ([], QUICK, 32), (["faces", "--preset", "night"], NIGHT, 96)],
 )
 def test_a_gpu_takes_the_presets_of_a_cpu_whose_quality_was_measured(argv, widths, batch_size):
     settings = make_plan(argv).settings
     assert (settings.generator_widths, settings.batch_size) == (widths, batch_size)
 
 
-@pytest.mark.parametrize(("argv", "widths", "batch_size"), [(["faces"], LIGHT, 96), ([], QUICK, 32)])
+@pytest.mark.parametrize(("argv", "widths", "batch_size"), [(["faces"], EVENING, 96), ([], QUICK, 32)])
 def test_an_apple_gpu_takes_the_presets_of_a_cpu(monkeypatch, argv, widths, batch_size):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     plan = make_plan(argv)
     assert (plan.device.type, plan.settings.precision) == ("mps", "float32")
     assert (plan.settings.generator_widths, plan.settings.batch_size) == (widths, batch_size)
-    assert make_plan(["faces", "--preset", "paper"]).settings.generator_widths == PAPER
+    assert make_plan(["faces", "--preset", "night"]).settings.generator_widths == NIGHT
 
 
 @pytest.mark.usefixtures("gpu")
@@ -148,7 +148,7 @@ def test_a_setting_missing_from_an_old_checkpoint_is_compared_with_its_old_value
         make_plan(["--resume", str(run)])
 
 
-@pytest.mark.parametrize("preset", ["paper", "plain"])
+@pytest.mark.parametrize("preset", ["night", "textbook"])
 def test_a_preset_with_other_networks_than_the_source_is_refused(tiny_run, preset):
     with pytest.raises(UserError, match=r"^--preset requires other networks than those of "):
         make_plan(["faces", "--init-from", str(tiny_run), "--preset", preset])

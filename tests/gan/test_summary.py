@@ -12,7 +12,7 @@ from images.dataset import ImageDataset
 from images.exclude import Excluded
 
 CPU = torch.device("cpu")
-SETTINGS = replace(preset_settings("light"), pack=1, normalisation="none", precision="float32")
+SETTINGS = replace(preset_settings("evening"), pack=1, normalisation="none", precision="float32")
 
 
 @pytest.fixture(autouse=True)
@@ -83,7 +83,7 @@ def test_every_layer_is_listed_with_its_output_and_parameters():
 
 
 def test_batch_norms_of_the_discriminator_are_listed():
-    rows = layers(lines(preset_settings("plain"), faces(96)))[14:]
+    rows = layers(lines(preset_settings("textbook"), faces(96)))[14:]
     assert [layer for layer, _, _ in rows] == ["Conv2d", "BatchNorm2d", "LeakyReLU"] * 4 + ["Linear"]
     assert rows[1] == ("BatchNorm2d", "64 x 48 x 48", 128)
 

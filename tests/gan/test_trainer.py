@@ -31,9 +31,9 @@ def after_steps(count: int, made: Trainer | None = None, **changes) -> Trainer:
     return made
 
 
-@pytest.mark.parametrize("plain", [False, True])
-def test_sampling_saving_and_checking_leave_the_next_steps_unchanged(plain):
-    busy = trainer(plain=plain)
+@pytest.mark.parametrize("textbook", [False, True])
+def test_sampling_saving_and_checking_leave_the_next_steps_unchanged(textbook):
+    busy = trainer(textbook=textbook)
     for _ in range(2):
         busy.samples()
         busy.step()
@@ -41,7 +41,7 @@ def test_sampling_saving_and_checking_leave_the_next_steps_unchanged(plain):
         busy.state()
         busy.samples()
         busy.mean_probability_real(IMAGES)
-    assert_equal(snapshot(after_steps(2, plain=plain)), snapshot(busy))
+    assert_equal(snapshot(after_steps(2, textbook=textbook)), snapshot(busy))
 
 
 def test_the_global_random_state_is_neither_used_nor_changed():
@@ -62,9 +62,9 @@ def test_another_seed_gives_other_weights_and_samples():
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-@pytest.mark.parametrize("plain", [False, True])
-def test_resuming_from_a_state_is_bit_exact(plain, precision):
-    options = {"plain": plain, "precision": precision}
+@pytest.mark.parametrize("textbook", [False, True])
+def test_resuming_from_a_state_is_bit_exact(textbook, precision):
+    options = {"textbook": textbook, "precision": precision}
     straight, resumed = after_steps(3, **options), trainer(**options)  # in the middle of an epoch
     resumed.load_state(snapshot(straight))
     assert np.array_equal(straight.samples(), resumed.samples())
@@ -111,7 +111,7 @@ def test_initializing_copies_networks_and_nothing_else():
 
 
 def test_a_missing_average_starts_with_the_generator():
-    source, new = after_steps(1, plain=True), trainer(normalisation="batch", head_scale=1.0, pack=1)
+    source, new = after_steps(1, textbook=True), trainer(normalisation="batch", head_scale=1.0, pack=1)
     new.initialize_from(snapshot(source))
     assert torch.equal(new.state()["average"]["project.weight"], source.generator.project.weight)
 
@@ -225,10 +225,10 @@ def test_the_probability_is_of_packs_of_distant_images():
     assert tested.mean_probability_real(IMAGES) == pytest.approx(float(expected.mean()), abs=1e-6)
 
 
-@pytest.mark.parametrize("plain", [False, True])
+@pytest.mark.parametrize("textbook", [False, True])
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_the_first_step_that_is_not_finite_is_named_at_any_later_check(plain, bad):
-    tested = after_steps(1, plain=plain)
+def test_the_first_step_that_is_not_finite_is_named_at_any_later_check(textbook, bad):
+    tested = after_steps(1, textbook=textbook)
     tested.check_finite()
     set_weight(tested.generator.project.weight, bad)
     after_steps(3, tested)

@@ -185,7 +185,7 @@ def test_a_loss_that_inherits_an_invalid_ratio_gets_two_backward_passes(monkeypa
 
 @pytest.mark.parametrize("normalisation", ["layer", "batch"])
 def test_in_bfloat16_gradients_have_the_direction_of_float64(normalisation):
-    """In networks wide enough for rounding errors to average out; docs/speed.md has those of `light`."""
+    """In networks wide enough for rounding errors to average out; docs/speed.md has those of `evening`."""
     tested = trainer(
         normalisation=normalisation,
         augmentation="none",
@@ -264,9 +264,9 @@ def read_back() -> Iterator[list[str]]:
         yield mode.calls
 
 
-@pytest.mark.parametrize("plain", [False, True])
-def test_a_step_reads_nothing_back_from_the_device(plain, read_back):
-    tested = trainer(plain=plain, augmentation="adaptive")
+@pytest.mark.parametrize("textbook", [False, True])
+def test_a_step_reads_nothing_back_from_the_device(textbook, read_back):
+    tested = trainer(textbook=textbook, augmentation="adaptive")
     tested.step()
     read_back.clear()
     tested.step()

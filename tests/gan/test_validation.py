@@ -78,14 +78,14 @@ def test_probabilities_are_those_of_training_and_held_out_images():
     assert scores["probability/held_out"] == pytest.approx(0.2, abs=0.01)
 
 
-@pytest.mark.parametrize("plain", [True, False])
-def test_scoring_leaves_the_next_steps_unchanged(validator, plain):
-    scored, unscored = trainer(plain=plain), trainer(plain=plain)
+@pytest.mark.parametrize("textbook", [True, False])
+def test_scoring_leaves_the_next_steps_unchanged(validator, textbook):
+    scored, unscored = trainer(textbook=textbook), trainer(textbook=textbook)
     for _ in range(2):
         scored.step()
         unscored.step()
         scores = validator.scores(scored)
-        assert scores.keys() == NAMES - ({"score/kid_raw"} if plain else set())
+        assert scores.keys() == NAMES - ({"score/kid_raw"} if textbook else set())
         assert np.isfinite(list(scores.values())).all()
     assert_equal(scored.state(), unscored.state())
 
