@@ -67,10 +67,10 @@ def test_stopped_runs_are_resumed_and_finished_runs_reused(compare, capsys):
     assert lines[0].startswith("| recipe | settings | step | s a step | minutes | KID | recall | coverage | ")
     assert lines[2].startswith("| real images |")
     assert lines[3].startswith("| textbook, seed 0 | --preset textbook ")
-    assert lines[4].startswith("| plain, seed 0, its best |  | 20 | ")
-    assert lines[7].startswith("| plain, seed 0 | 20 | 20 | ")
+    assert lines[4].startswith("| textbook, seed 0, its best |  | 20 | ")
+    assert lines[7].startswith("| textbook, seed 0 | 20 | 20 | ")
     assert lines[7].endswith(" | +0.0% | +0.0 |")
-    assert lines[10].startswith("| plain, seed 0 | 20 | ")
+    assert lines[10].startswith("| textbook, seed 0 | 20 | ")
     assert "20 generated images against 20 held out of 100" in out
     assert "nearer to training" not in out
     assert load_png("runs/samples.png").shape[0] == load_png("runs/scores.png").shape[0] == 3
@@ -92,7 +92,7 @@ def test_a_run_with_earlier_settings_of_its_recipe_is_refused(compare, monkeypat
 def test_a_recipe_without_a_checkpoint_is_left_out(compare, capsys):
     with pytest.raises(UserError, match="no run has a checkpoint"):
         compare(lambda *_: None, "--steps", 20)
-    assert "plain seed 0 failed before its first checkpoint and is left out" in capsys.readouterr().err
+    assert "textbook seed 0 failed before its first checkpoint and is left out" in capsys.readouterr().err
 
 
 def test_a_run_that_gave_up_is_not_resumed(compare):
@@ -120,8 +120,8 @@ def test_a_subset_keeps_the_held_out_images_and_reports_copies(compare, many_pic
     cells = [line.split(" | ") for line in table.splitlines() if line.startswith("| ")][2:]
     trained = str(len(data.training_indices))
     assert [row[:2] for row in cells] == [
-        *(["| real images", trained], ["| plain, seed 0", trained]),
-        *(["| real images", "30"], ["| plain, seed 0, 30 images", "30"]),
+        *(["| real images", trained], ["| textbook, seed 0", trained]),
+        *(["| real images", "30"], ["| textbook, seed 0, 30 images", "30"]),
     ]
     assert all(re.fullmatch(r"0\.\d+ ± 0\.\d+ \[0\.\d{3}, [01]\.\d{3}\]", row[3]) for row in cells)
 
