@@ -1,6 +1,6 @@
 """Compare recipes for training the GAN on one folder: same faces, seeds and steps, one setting changed.
 
-    python -m experiments.recipes FOLDER --only default plain --image-size 96 --steps 1500 --seeds 0 1
+    python -m experiments.recipes FOLDER --only default textbook --image-size 96 --steps 1500 --seeds 0 1
 
 Each recipe and seed is a run of its own in --output. Finished runs are reused and stopped runs are resumed. A
 run that could not recover from an alarm is compared as its last checkpoint left it. The script then prints:

@@ -161,7 +161,7 @@ REMOVED = {
 }
 """Settings of earlier versions that are constants now, with the constant."""
 RENAMED_PRESETS = {"light": "evening", "paper": None, "plain": "textbook"}
-"""Presets of earlier versions, with their names in this one; None for one that is no more."""
+"""Presets of earlier versions, with their names in this one; None for one that was removed."""
 IGNORED = frozenset({"cuda_graph", "memory_share", "histogram_every", "plain", "augmentation_target"})
 """Settings of earlier versions that changed no result, or that `upgrade` converts."""
 
@@ -242,9 +242,10 @@ def upgrade(values: dict[str, Any]) -> dict[str, Any]:
     upgraded.setdefault("pack", 1)
     upgraded.setdefault("exclude", ())
     if values.get("plain") is True:
-        upgraded["preset"] = "plain"
+        upgraded["preset"] = "textbook"
     preset = upgraded.get("preset")
-    upgraded["preset"] = RENAMED_PRESETS.get(preset, preset)
+    if isinstance(preset, str) and preset in RENAMED_PRESETS:
+        upgraded["preset"] = RENAMED_PRESETS[preset]
     policy, target = values.get("augmentation"), values.get("augmentation_target", 0.0)
     if isinstance(policy, list | tuple):
         given = [*policy], target if policy else 0.0

@@ -40,7 +40,7 @@ def save_page(weights: bytes, title: str, path: Path) -> int:
     if len(page) > MAX_BYTES:
         raise UserError(
             f"the page would have {len(page) / 1e6:.1f} MB, more than {MAX_BYTES / 1e6:.0f} MB: this "
-            "generator is too large for a page; one of --preset night is smaller"
+            "generator is too large for a page; narrower --generator-widths or smaller images make it smaller"
         )
     with report_write_errors(path), atomic_write(path) as temporary:
         temporary.write_bytes(page)

@@ -191,7 +191,13 @@ def test_an_integer_is_valid_for_a_float():
     [
         *(("steps", "many"), ("steps", 1.5), ("steps", True), ("seed", None), ("flip", 1), ("flip", "yes")),
         *(("learning_rate", "fast"), ("learning_rate", True), ("learning_rate", 10**400), ("name", 7)),
-        *(("preset", "heavy"), ("device", None), ("normalisation", ["batch"]), ("cache", 3)),
+        *(
+            ("preset", "heavy"),
+            ("preset", ["light"]),
+            ("device", None),
+            ("normalisation", ["batch"]),
+            ("cache", 3),
+        ),
         *(("generator_widths", wrong) for wrong in ([250, 150, 90], [1, 2, 3, "x"], [1, 2, 3, 4.5])),
         *(("generator_widths", wrong) for wrong in ("abcd", 5, {"a": 1})),
         *(("augmentation", 3), ("augmentation", "colour"), ("augmentation", None)),
