@@ -79,18 +79,8 @@ def _make_run(folder: Path, size: int) -> Path:
     from faces.drawn import write_folder
 
     write_folder(folder / "faces", 8, workers=0)
-    flags = (
-        "--preset",
-        "evening",
-        "--image-size",
-        size,
-        "--batch-size",
-        8,
-        "--held-out",
-        0,
-        "--device",
-        "cpu",
-    )
+    flags = ("--preset", "evening", "--image-size", size, "--batch-size", 8)
+    flags += ("--held-out", 0, "--device", "cpu")
     run_python(ROOT / "train_gan.py", "faces", *flags, "--steps", 1, "--workers", 0, folder=folder)
     (run,) = (folder / "outputs").iterdir()
     return run
