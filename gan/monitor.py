@@ -55,7 +55,7 @@ class Limits:
     """D wins while D(G(z)), its mean over the batch, is below this. As -log is convex, G's loss against the
     same D then exceeds 5.3 = -log 0.005, and at most one generated image in 100 passes as real. D's own loss
     would not do: it includes the cost of real faces and negatives. In 10 healthy runs of 1,500 to 3,500 steps
-    (48 and 96 px, one plain, one with negatives) no mean of ten steps after the grace was below 0.03."""
+    (48 and 96 px, one textbook, one with negatives) no mean of ten steps after the grace was below 0.03."""
     failing_loss: float = 5.0
     """[nats] D fails while its loss exceeds this: a D that tells nothing apart has 1.39 = log 4, so this one
     is confidently wrong, as when updates are too large. Healthy losses, means of ten steps, were at most
@@ -71,7 +71,7 @@ class Limits:
     with a half-life of about 100 steps, so one grid can show a passing state."""
     collapsed_share: float = 0.02
     """Samples have collapsed while their mean pairwise distance is below this share of real images'. The
-    lowest healthy one was 0.04, in a plain run that had yet to leave its first blurred face."""
+    lowest healthy one was 0.04, in a textbook run that had yet to leave its first blurred face."""
     fallen_share: float = 0.1
     """Samples have also collapsed while their distance is below this share of the real images', and below
     `fallen_from`."""
