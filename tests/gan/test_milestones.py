@@ -94,8 +94,8 @@ def best_at(step: int, score: float) -> BestTracker:
             ["best step: 250, with a KID of 14", "smudges", "normal before step 1,000"],
         ),
         (40, best_at(25, 5.0), ["KID of 5 ", "a grey field; that is normal"]),  # whatever the score
-        (7000, best_at(6500, 0.12), ["best step: 6,500, with a KID of 0.12", "half pass for photos"]),
-        (7000, best_at(6500, 0.1), ["two of three pass"]),
+        (7000, best_at(6500, 0.06), ["best step: 6,500, with a KID of 0.06", "up to half of which pass"]),
+        (7000, best_at(6500, 0.055), ["a third to two thirds pass"]),
         (
             5000,
             best_at(4000, 12.0),
@@ -109,8 +109,14 @@ def test_a_conclusion_has_the_score_in_words(step, best, parts):
     assert [part for part in parts if part in line] == parts
 
 
+def test_packs_lower_the_scores_that_mean_the_same():
+    best = best_at(2900, 0.2)
+    assert "clear faces" in conclusion(EVENING, Path("run"), 3000, best)[0]
+    assert "up to half" in conclusion(replace(EVENING, pack=1), Path("run"), 3000, best)[0]
+
+
 def test_the_conclusion_of_a_run_from_other_networks_has_no_steps():
-    line, _ = conclusion(EVENING, Path("run"), 40, best_at(25, 5.0), fine_tuned=True)
+    line, _ = conclusion(EVENING, Path("run"), 40, best_at(25, 2.0), fine_tuned=True)
     assert line.endswith("which usually shows rough faces")
 
 
@@ -133,9 +139,10 @@ def test_a_conclusion_has_what_to_do_next(settings, step, more):
 def test_the_documentation_has_the_same_numbers():
     """So that both are changed together."""
     text = (ROOT / "docs/troubleshooting.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| ([\d,]+) \| .* \| ([\d.]+)(?: \(step \d+\))? \| [\d.]+ \|$", text, re.MULTILINE)
-    assert [(int(step.replace(",", "")), float(kid)) for step, kid in rows] == [
-        (milestone.step, milestone.kid) for milestone in MILESTONES
+    number = r"([\d.]+)(?: \(step \d+\))?"
+    rows = re.findall(rf"^\| ([\d,]+) \| .* \| {number} \| [\d.]+ \|(?: {number})? \|$", text, re.MULTILINE)
+    assert [(int(step.replace(",", "")), float(kid), float(packs or kid)) for step, kid, packs in rows] == [
+        (milestone.step, milestone.kid, milestone.kid_in_packs) for milestone in MILESTONES
     ]
     assert ROUGH.step < CLEAR.step
     assert (Settings.image_size, Settings.batch_size) == (96, 96)
