@@ -21,7 +21,7 @@ from gan.config import Settings
 class Milestone:
     """A step of two runs at 96 px on 10,800 photos, which show much the same at the same step.
 
-    Packs lower the KID of equally good samples (docs/recipes.md#packs), so it has two columns.
+    With packs, KID is lower for samples that look equally good (docs/recipes.md#packs).
     """
 
     step: int
@@ -30,8 +30,8 @@ class Milestone:
     kid: float
     """The own KID, at about this step, of the run in docs/faces.md: preset `evening` without packs."""
     kid_in_packs: float
-    """The same of the run in docs/recipes.md#packs: preset `night` with packs of 2. The first two are those
-    without packs, and the last two are means of three scores, as `engine.best.BestTracker` compares them."""
+    """The own KID of the run in docs/recipes.md#packs: preset `night` with packs of 2. The first two values are
+    those without packs, the last two means of three scores, as `engine.best.BestTracker` compares them."""
 
 
 MILESTONES = (
