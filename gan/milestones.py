@@ -31,7 +31,7 @@ class Milestone:
     """The own KID, at about this step, of the run in docs/faces.md: preset `evening` without packs."""
     kid_in_packs: float
     """The own KID of the run in docs/recipes.md#packs: preset `night` with packs of 2. The first two are
-    those without packs; the last two are means of three scores, as `engine.best.BestTracker` compares them."""
+    those without packs; the last two are means of three, as `engine.best.BestTracker` compares them."""
 
 
 MILESTONES = (
