@@ -9,7 +9,7 @@ def quadratics():
     """Five badly conditioned quadratics in 20 dimensions: matrices, linear terms."""
     random = torch.Generator().manual_seed(0)
     factors = torch.randn(5, 20, 20, generator=random)
-    return factors @ factors.mT + 0.1 * torch.eye(20), torch.randn(5, 20, generator=random)
+    return factors @ factors.mT + 0.5 * torch.eye(20), torch.randn(5, 20, generator=random)
 
 
 def quadratic(matrices, linear, points, rows):
