@@ -59,7 +59,7 @@ OPERATIONS: dict[str, tuple[str, ...]] = {
 class TrainSpeedArguments:
     """What to measure."""
 
-    presets: tuple[Literal["evening", "night"], ...] = ("evening", "night")
+    presets: tuple[Literal["quick", "evening"], ...] = ("quick", "evening")
     """Sizes of generator and batch."""
     precisions: tuple[Precision, ...] = ("auto",)
     """Precisions of our networks; the textbook's is float32."""
@@ -79,11 +79,11 @@ class TrainSpeedArguments:
     def __post_init__(self) -> None:
         at_least(self, 1, "steps times")
         if not self.presets:
-            raise UserError("--presets takes evening, night, or both")
+            raise UserError("--presets takes quick, evening, or both")
         for preset in self.presets:
             check(self.settings(preset))
 
-    def settings(self, preset: Literal["evening", "night"]) -> Settings:
+    def settings(self, preset: Literal["quick", "evening"]) -> Settings:
         """Settings of a run with this preset; the precision is still open."""
         settings = replace(preset_settings(preset), image_size=self.image_size)
         return settings if self.batch_size is None else replace(settings, batch_size=self.batch_size)

@@ -68,10 +68,9 @@ def exact_float32() -> contextlib.AbstractContextManager[None]:
 def enable_cudnn_benchmark(device: torch.device) -> None:
     """On a GPU, let cuDNN time its algorithms for each new shape of convolution and use the fastest.
 
-    Its heuristics are worst for unusual numbers of channels, such as those of the preset `evening`. Timing
-    pays off in training, where a few shapes recur; it ends before a step is recorded as a CUDA graph. Of two
-    algorithms that are about equally fast, either may win, so two runs on a GPU may differ in their last
-    bits.
+    Its heuristics are worst for unusual numbers of channels, such as 150. Timing pays off in training, where
+    a few shapes recur; it ends before a step is recorded as a CUDA graph. Of two algorithms that are about
+    equally fast, either may win, so two runs on a GPU may differ in their last bits.
     """
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = True

@@ -23,7 +23,7 @@ from engine.settings import (
 )
 from engine.settings import from_json as from_any_json
 
-Preset = Literal["quick", "evening", "night", "textbook"]
+Preset = Literal["quick", "evening", "textbook"]
 Normalisation = Literal["batch", "layer", "none"]
 Augmentation = Literal["none", "always", "adaptive"]
 Widths = tuple[int, int, int, int]
@@ -56,11 +56,10 @@ class Settings(TrainingSettings):
     negatives."""
     preset: Preset | None = None
     """`quick`, for a first look within minutes (generator G with 192 128 64 32 channels, discriminator D with
-    48 96 192 384, smaller initial weights, batches of 32), `evening`, for some hours on a CPU (G 250 150 90
-    54, D 64 128 256 512, batches of 96), `night`, for a longer run or a GPU (as evening, but G 512 256 128
-    64) or `textbook`, to compare with (as evening, but without packs, averaged weights, augmentation and
-    negatives, with batch norm on all of D, unscaled logits and beta2 0.999). The default is evening, and
-    quick for drawn faces."""
+    48 96 192 384, smaller initial weights, batches of 32), `evening`, for some hours on a CPU (G 512 256 128
+    64, D 64 128 256 512, batches of 96), or `textbook`, to compare with (as evening, but without packs,
+    averaged weights, augmentation and negatives, with batch norm on all of D, unscaled logits and beta2
+    0.999). The default is evening, and quick for drawn faces."""
     steps: int | None = None
     """Stop after this many steps. Without steps and minutes, a run takes 7000 steps on a FOLDER, and 15
     minutes on drawn faces."""
@@ -77,7 +76,7 @@ class Settings(TrainingSettings):
     """Precision of the networks' arithmetic (weights are always float32); auto takes bfloat16 where it is
     faster."""
 
-    generator_widths: Widths = (250, 150, 90, 54)
+    generator_widths: Widths = (512, 256, 128, 64)
     """Channels of G's first feature map and of each transposed convolution but the last."""
     discriminator_widths: Widths = (64, 128, 256, 512)
     """Channels after each of D's convolutions."""
@@ -122,11 +121,8 @@ PRESETS: dict[Preset, dict[str, Any]] = {
         "batch_size": 32,
         "score_every": 500,  # on a CPU a score takes as long as 25 of these short steps
     },
-    "evening": {"generator_widths": (250, 150, 90, 54), "batch_size": 96},
-    "night": {"generator_widths": (512, 256, 128, 64), "batch_size": 96},
+    "evening": {},
     "textbook": {
-        "generator_widths": (250, 150, 90, 54),
-        "batch_size": 96,
         "pack": 1,
         "normalisation": "batch",
         "head_scale": 1.0,
@@ -160,7 +156,7 @@ REMOVED = {
     "beta1": BETA1,
 }
 """Settings of earlier versions that are constants now, with the constant."""
-RENAMED_PRESETS = {"light": "evening", "paper": None, "plain": "textbook"}
+RENAMED_PRESETS = {"light": None, "paper": None, "plain": "textbook", "night": "evening"}
 """Presets of earlier versions, with their names in this one; None for one that was removed."""
 IGNORED = frozenset({"cuda_graph", "memory_share", "histogram_every", "plain", "augmentation_target"})
 """Settings of earlier versions that changed no result, or that `upgrade` converts."""

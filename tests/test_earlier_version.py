@@ -44,7 +44,7 @@ def test_its_generator_makes_the_same_images(run, data):
 
 def test_its_settings_are_read(run):
     settings = read_info(run).settings
-    assert (settings.preset, settings.augmentation, settings.negatives) == ("evening", "adaptive", 0.25)
+    assert (settings.preset, settings.augmentation, settings.negatives) == (None, "adaptive", 0.25)
 
 
 def test_it_samples_and_resumes(run):

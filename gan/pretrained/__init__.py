@@ -1,4 +1,4 @@
-"""The generator that comes with the project: drawn faces, 96 px, preset `evening`, half precision.
+"""The generator that comes with the project: drawn faces, 96 px, G of 250 150 90 54 channels, half precision.
 
 docs/pretrained.md says how it was made. Nothing here imports torch.
 """

@@ -39,8 +39,10 @@ def test_the_work_of_a_step_is_counted_layer_by_layer(loop, normalisation, passe
     assert train_speed._gflop_per_step(eight, loop) == pytest.approx((8 * image + 2 * negative) / 1e9)
 
 
-def test_the_work_of_a_light_step():
-    settings = replace(Settings(), normalisation="batch", negatives=0.0, pack=1)
+def test_the_work_of_a_whole_step():
+    settings = replace(
+        Settings(), generator_widths=(250, 150, 90, 54), normalisation="batch", negatives=0.0, pack=1
+    )
     assert train_speed._gflop_per_step(settings, "ours") == pytest.approx(582, rel=0.01)
 
 

@@ -42,17 +42,17 @@ def test_an_empty_command_line_gives_the_defaults():
 
 
 def test_the_caller_may_choose_the_defaults():
-    night = preset_settings("night")
-    assert parse_arguments([], TrainingArguments, night) == TrainingArguments(**asdict(night))
-    arguments = parse_arguments(["--batch-size", "16", "--resume", "7"], TrainingArguments, night)
-    assert settings_of(arguments, Settings) == replace(night, batch_size=16)
+    quick = preset_settings("quick")
+    assert parse_arguments([], TrainingArguments, quick) == TrainingArguments(**asdict(quick))
+    arguments = parse_arguments(["--batch-size", "16", "--resume", "7"], TrainingArguments, quick)
+    assert settings_of(arguments, Settings) == replace(quick, batch_size=16)
     assert arguments.resume == "7"
 
 
 def test_every_setting_has_a_flag():
     argv = (
         "--exclude,old/,*_mask.png,"
-        "--name,a b,--output,o,--cache,c,--preset,night,--steps,5,--minutes,2.5,--batch-size,4,"
+        "--name,a b,--output,o,--cache,c,--preset,quick,--steps,5,--minutes,2.5,--batch-size,4,"
         "--image-size,32,--seed,9,--device,cpu,--precision,bfloat16,--workers,0,--held-out,0.3,"
         "--generator-widths,1,2,3,4,--discriminator-widths,5,6,7,8,--latent-size,10,"
         "--pack,1,--normalisation,none,--head-scale,0.1,--learning-rate,1e-3,--beta2,0.9,--no-flip,"
@@ -60,7 +60,7 @@ def test_every_setting_has_a_flag():
         "--score-every,6,--checkpoint-every,3,--keep,5"
     )
     expected = Settings(
-        folder="my faces", name="a b", output=Path("o"), cache=Path("c"), preset="night", steps=5,
+        folder="my faces", name="a b", output=Path("o"), cache=Path("c"), preset="quick", steps=5,
         minutes=2.5, batch_size=4, image_size=32, seed=9, device="cpu", precision="bfloat16", workers=0,
         held_out=0.3, generator_widths=(1, 2, 3, 4), discriminator_widths=(5, 6, 7, 8), latent_size=10,
         pack=1, normalisation="none", head_scale=0.1, learning_rate=1e-3, beta2=0.9, flip=False,

@@ -5,11 +5,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from gan.config import IMAGE_SIZES, PRESETS, preset_settings
+from gan.config import IMAGE_SIZES, preset_settings
 from gan.losses import CrossEntropy
 from gan.networks import Discriminator, Generator, LayerNorm, make_discriminator, make_generator
 
-EVENING = PRESETS["evening"]["generator_widths"]
+UNEVEN = (250, 150, 90, 54)
 PAPER = (1024, 512, 256, 128)
 NARROW = (8, 6, 5, 4)
 SIDES = {
@@ -55,7 +55,7 @@ def shapes(network: nn.Module, inputs: torch.Tensor) -> list[tuple[str, tuple[in
 @pytest.mark.parametrize("size", sorted(SIDES))
 def test_layer_shapes_of_the_generator(size):
     first, *sides = SIDES[size]
-    network = Generator(EVENING, 100, size)
+    network = Generator(UNEVEN, 100, size)
     expected = [("Linear", (2, 250 * first * first))]
     expected += [(layer, (2, 250, first, first)) for layer in ("BatchNorm2d", "ReLU")]
     for width, side in zip((150, 90, 54), sides, strict=False):
@@ -84,10 +84,10 @@ def test_layer_shapes_of_the_discriminator(size, normalisation):
 
 @pytest.mark.usefixtures("zero_weights")
 def test_parameter_counts():
-    light, paper = Generator(EVENING), Generator(PAPER)
+    uneven, paper = Generator(UNEVEN), Generator(PAPER)
     discriminators = {name: count(Discriminator(normalisation=name)) for name in NORMALISATIONS}
     # Linear, four kernels of 5 x 5, scale and shift of four batch norms, three biases.
-    assert count(light) == (
+    assert count(uneven) == (
         100 * 250 * 36
         + 25 * (250 * 150 + 150 * 90 + 90 * 54 + 54 * 3)
         + 2 * (250 + 150 + 90 + 54)

@@ -12,7 +12,9 @@ from images.dataset import ImageDataset
 from images.exclude import Excluded
 
 CPU = torch.device("cpu")
-SETTINGS = replace(preset_settings("evening"), pack=1, normalisation="none", precision="float32")
+SETTINGS = replace(
+    Settings(), generator_widths=(250, 150, 90, 54), pack=1, normalisation="none", precision="float32"
+)
 
 
 @pytest.fixture(autouse=True)
