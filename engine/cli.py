@@ -86,7 +86,9 @@ def parse(
             print(_wrap(f"{output.getvalue().rstrip()}\n\n{_join_lines(epilog)}").rstrip())
             raise
         # tyro may report a missing value where the mistake is the flag before it.
-        mistake = _unknown_words(arguments, grouped, options) or _first_paragraph(error.getvalue())
+        mistake = _unknown_words(arguments, grouped, options) or _misplaced(
+            _first_paragraph(error.getvalue())
+        )
         raise UserError(f"{mistake}; --help lists all flags") from None
     return grouped.options(parsed)
 
@@ -185,6 +187,14 @@ def _join_repeated(arguments: Sequence[str], several: Collection[str]) -> list[s
             kept.append(word)
     moved = [word for flag, given in values.items() for word in (flag, *given)]
     return [*kept, *moved, *arguments[end:]]
+
+
+def _misplaced(mistake: str) -> str:
+    """tyro's message, or a clearer one for an argument without a flag that is one too many."""
+    words = mistake.removeprefix("Unrecognized options: ")
+    if words == mistake or words.startswith("-"):
+        return mistake
+    return f"unexpected argument {words}; arguments without a flag stand together, before the flags"
 
 
 def _first_paragraph(framed: str) -> str:

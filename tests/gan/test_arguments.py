@@ -163,6 +163,12 @@ def test_an_unknown_flag_is_answered_with_the_flag_that_is_meant(argv, reason, c
     assert refusal(*argv.split()).startswith(reason)
 
 
+@pytest.mark.parametrize(("argv", "word"), [("a b", "b"), ("a --steps 3 b", "b"), ("a --flip b c", "b, c")])
+def test_an_argument_without_a_flag_that_is_one_too_many_is_named(argv, word):
+    reason = f"unexpected argument {word}; arguments without a flag stand together"
+    assert refusal(*argv.split()).startswith(reason)
+
+
 @pytest.mark.parametrize(
     ("argv", "reason"),
     [
