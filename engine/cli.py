@@ -190,7 +190,7 @@ def _join_repeated(arguments: Sequence[str], several: Collection[str]) -> list[s
 
 
 def _misplaced(mistake: str) -> str:
-    """tyro's message, or a clearer one for an argument without a flag that is one too many."""
+    """The message of tyro, or a clearer one for an argument without a flag that is one too many."""
     words = mistake.removeprefix("Unrecognized options: ")
     if words == mistake or words.startswith("-"):
         return mistake
