@@ -89,15 +89,15 @@ def best_at(step: int, score: float) -> BestTracker:
     [
         (
             400,
-            best_at(250, 9.0),
-            ["best step: 250, with a KID of 9", "smudges", "normal before step 1,500"],
+            best_at(250, 30.0),
+            ["best step: 250, with a KID of 30", "smudges", "normal before step 1,500"],
         ),
         (40, best_at(25, 5.0), ["KID of 5 ", "a grey field; that is normal"]),  # whatever the score
         (7000, best_at(6500, 0.06), ["best step: 6,500, with a KID of 0.06", "up to half of which pass"]),
-        (7000, best_at(6500, 0.055), ["a third to two thirds pass"]),
+        (7000, best_at(6500, 0.055), ["a fifth to a half pass"]),
         (
             5000,
-            best_at(4000, 9.0),
+            best_at(4000, 30.0),
             ["smudges", "usually come by step 1,500", "docs/troubleshooting.md"],
         ),
         (400, BestTracker(), ["step 400 usually shows smudges", "normal before step 1,500"]),
