@@ -35,7 +35,7 @@ MILESTONES = (
     Milestone(100, "a grey field", 65.0, 34.0),
     Milestone(300, "smudges with dark bands", 36.0, 25.0),
     Milestone(800, "rough faces", 25.0, 19.0),
-    Milestone(1500, "clear faces", 1.0, 8.8),
+    Milestone(1500, "clear faces", 0.75, 8.8),
     Milestone(3000, "faces with smears, up to half of which pass for photos at a glance", 0.12, 0.35),
     Milestone(7000, "faces of which a fifth to a half pass for photos at a glance", 0.058, 0.11),
 )
