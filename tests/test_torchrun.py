@@ -125,7 +125,7 @@ def test_a_kill_without_restarts_ends_all_soon(pictures, working_directory, trai
         launch(pictures, *FLAGS, trouble=partial(die_at, 5, 1))
     assert time.monotonic() - start < 30  # of which the end takes less than one
     (run,) = Path("outputs").iterdir()
-    assert len(error_lines()) == 1
+    assert len(error_lines()) <= 1  # none if torchrun ends the other process before it notices
     assert steps(checkpoints(run))[-1] == 4
     capsys.readouterr()
     assert train("--resume", "--steps", 6) == 0
