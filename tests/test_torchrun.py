@@ -112,9 +112,11 @@ def test_a_restart_after_a_kill_resumes_bit_for_bit(pictures, working_directory)
     assert_same_run(straight, killed)
     assert steps(checkpoints(killed))[-1] == 9
     assert read_config(killed)["environment"]["processes"] == 2
-    (line,) = error_lines()
-    assert "another process of this run has ended" in line
-    assert f"--resume {killed.absolute()} continues" in line
+    lines = error_lines()
+    assert len(lines) <= 1  # none if torchrun ends the other process before it notices
+    for line in lines:
+        assert "another process of this run has ended" in line
+        assert f"--resume {killed.absolute()} continues" in line
     assert f"resuming {killed.absolute()}" in (working_directory / "1-0.out").read_text()
     assert not (working_directory / "1-1.out").read_text()
 
