@@ -16,5 +16,8 @@ PANELS: Panels = (
     ),
     ("gradient norm", {"gradient/discriminator": "D", "gradient/generator": "G"}),
     ("KID to held-out images", {"score/kid": "EMA of G", "score/kid_raw": "weights of the last step"}),
-    ("compared with real images", {"score/coverage": "coverage", "score/diversity": "diversity"}),
+    (
+        "compared with real images",
+        {"score/coverage": "coverage", "score/recall": "recall", "score/diversity": "diversity"},
+    ),
 )

@@ -52,6 +52,9 @@ class Validator:
           much higher, G circles from style to style instead of settling, which the average hides.
         - `score/coverage`: the share in [0, 1] of held-out images with a generated image nearer than their
           fifth neighbour (Naeem et al. 2020).
+        - `score/recall`: the share in [0, 1] of held-out images that are nearer to a generated image than
+          its own fifth neighbour (Kynkäänniemi et al. 2019). Near 0, faces are of a few types or blurred,
+          even where coverage is high.
         - `score/diversity`: mean distance of two faces of the sample grid relative to two real ones; missing
           where all real ones are the same.
         - `probability/trained`, `probability/held_out`: means of D(x) over training and over held-out images.
@@ -65,6 +68,7 @@ class Validator:
         scores = {
             "score/kid": kid(self._features, features).mean,
             "score/coverage": neighbourhood.coverage,
+            "score/recall": neighbourhood.recall,
             "probability/trained": trainer.mean_probability_real(self._training),
             "probability/held_out": trainer.mean_probability_real(self._held_out[: self._discriminated]),
         }

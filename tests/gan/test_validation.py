@@ -6,7 +6,7 @@ from tests.small_trainer import trainer
 from tests.states import assert_equal
 
 NAMES = {
-    *("score/kid", "score/kid_raw", "score/coverage", "score/diversity"),
+    *("score/kid", "score/kid_raw", "score/coverage", "score/recall", "score/diversity"),
     *("probability/trained", "probability/held_out"),
 }
 RANDOM = np.random.default_rng(1)
@@ -58,6 +58,7 @@ def test_similar_images_score_better_than_noise_or_copies_of_one(validator):
     assert similar.keys() == NAMES
     assert similar["score/kid"] < 0.2 * min(noise["score/kid"], copies["score/kid"])
     assert similar["score/coverage"] > 0.7 > 0.2 > max(noise["score/coverage"], copies["score/coverage"])
+    assert similar["score/recall"] > 0.7 > 0.2 > max(noise["score/recall"], copies["score/recall"])
     assert similar["score/diversity"] == pytest.approx(1, abs=0.2)
     assert copies["score/diversity"] == pytest.approx(0, abs=1e-6)
 
