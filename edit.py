@@ -20,7 +20,7 @@ from tyro.conf import Positional, Suppress, arg
 from engine.cli import closest, parse
 from engine.errors import UserError, run_script
 from engine.files import check_writable, is_file, is_folder
-from engine.output import one_line
+from engine.output import counted, one_line
 from engine.progress import ProgressBar
 from engine.runs import find_run, is_run, report_write_errors
 from engine.settings import Device, Groups, Patterns
@@ -328,7 +328,7 @@ def _tuned(
     # The copy is so near to the generator that its directions still mean the same.
     moved = replace(directions, generator=tuned.digest)
     save_generator(tuned, path, directions=moved)
-    print(f"tuned to {len(faces):,} face{'' if len(faces) == 1 else 's'}: {path}")
+    print(f"tuned to {counted(len(faces), 'face')}: {path}")
     return tuned, moved
 
 

@@ -15,7 +15,7 @@ from tyro.conf import Positional, arg
 
 from engine.cli import parse
 from engine.errors import UserError, run_script
-from engine.output import one_line
+from engine.output import counted, one_line
 from engine.settings import Device, Groups, Patterns
 
 
@@ -81,9 +81,10 @@ def main() -> None:
     result = predict(predictor, photos, arguments.output, find_boxes=find_boxes, looks=arguments.looks)
     points_outside, faces_outside = result.outside
     print(
-        f"{result.faces:,} faces in {result.photos:,} photos ({len(result.skipped):,} left out), "
-        f"{predictor.point_set.count} points each, by {predictor.checkpoint} (step {predictor.step:,}); "
-        f"{points_outside:,} points of {faces_outside:,} faces are outside their photo"
+        f"{counted(result.faces, 'face')} in {counted(result.photos, 'photo')} "
+        f"({len(result.skipped):,} left out), {predictor.point_set.count} points each, by "
+        f"{predictor.checkpoint} (step {predictor.step:,}); "
+        f"outside their photo: {counted(points_outside, 'point')} of {counted(faces_outside, 'face')}"
     )
     for line in photos.excluded.lines():
         print(one_line(line))

@@ -15,6 +15,7 @@ from tyro.conf import arg
 
 from engine.cli import parse
 from engine.errors import UserError, run_script
+from engine.output import counted
 from engine.settings import Groups
 from gan.latent.directions import Directions, parse_strengths
 from gan.options import MAX_FACES, FaceArguments, PictureArguments, print_result
@@ -96,7 +97,7 @@ def main() -> None:
             scale=arguments.scale,
             file=arguments.picture_file([".png"]),
         )
-    print_result(generator, f"{count:,} face{'' if count == 1 else 's'}", path)
+    print_result(generator, counted(count, "face"), path)
 
 
 if __name__ == "__main__":

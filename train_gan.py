@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from engine.cli import parse_arguments
 from engine.errors import UserError, run_script
+from engine.output import counted
 from gan.config import Settings, TrainingArguments
 
 if TYPE_CHECKING:
@@ -44,8 +45,8 @@ def _train(argv: list[str], dry_run: bool, world: World) -> int:
     processes = f", {world.size} processes" if world.size > 1 else ""
     print(
         f"{len(data.images):,} images from {data.folder}, {data.held_out.sum():,} of them held out to score "
-        f"the run ({len(data.skipped):,} files skipped, {data.duplicates:,} exact duplicates); "
-        f"{plan.device}, {plan.settings.precision}{processes}"
+        f"the run ({counted(len(data.skipped), 'file')} skipped, "
+        f"{counted(data.duplicates, 'exact duplicate')}); {plan.device}, {plan.settings.precision}{processes}"
     )
     for line in data.excluded.lines():
         print(line)

@@ -1,4 +1,4 @@
-"""Standard output and error that never end a program: output that cannot be written is dropped."""
+"""Output: streams that never end a program when they cannot be written to, and parts of messages."""
 
 from __future__ import annotations
 
@@ -39,6 +39,17 @@ def one_line(text: str) -> str:
         char.encode("unicode_escape").decode() if unicodedata.category(char) in _CONTROL else char
         for char in text
     )
+
+
+def counted(count: int, noun: str, plural: str | None = None) -> str:
+    """The count and its noun, such as "1 photo" or "1,200 photos".
+
+    Args:
+        count: not negative.
+        noun: in the singular.
+        plural: None for the noun with an s.
+    """
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
 
 
 def _protect(stream: io.TextIOBase | None, report: Callable[[OSError], None]) -> io.TextIOBase:

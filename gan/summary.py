@@ -7,6 +7,7 @@ from math import ceil
 import torch
 from torch import Tensor, nn
 
+from engine.output import counted
 from gan.config import Settings
 from gan.negatives import count_negatives
 from gan.networks import make_discriminator, make_generator
@@ -46,7 +47,7 @@ def summary(settings: Settings, device: torch.device, data: ImageDataset, proces
             f"{_mib(bytes_per_activation * activations)} of layer outputs, {_mib(data.images.nbytes)} of "
             f"images {place}",
             f"data: {len(data.images):,} images in {data.folder}, {data.held_out.sum():,} of them held out, "
-            f"{len(data.skipped):,} files skipped, {data.duplicates:,} exact duplicates",
+            f"{counted(len(data.skipped), 'file')} skipped, {counted(data.duplicates, 'exact duplicate')}",
             f"device: {device}, {settings.precision}",
         ]
     )

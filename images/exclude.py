@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from engine.errors import UserError
+from engine.output import counted
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,8 @@ class Excluded:
     def lines(self) -> list[str]:
         """One line with the numbers, unless both are 0, and one for each unused pattern."""
         lines = [f"--exclude {pattern!r} matches no image or folder" for pattern in self.unused]
-        counts = [(self.files, "images"), (self.folders, "folders")]
-        if excluded := [f"{count:,} {kind}" for count, kind in counts if count]:
+        counts = [(self.files, "image"), (self.folders, "folder")]
+        if excluded := [counted(count, kind) for count, kind in counts if count]:
             lines.insert(0, f"{' and '.join(excluded)} excluded by --exclude")
         return lines
 

@@ -111,7 +111,7 @@ def test_points_outside_their_photo_are_reported(photos, landmark_run):
     points = np.array([[float(value) for value in face[1:]] for face in rows()[1:]]).reshape(4, 29, 2)
     outside = ((points < 0) | (points > (30, 64))).any(-1).sum(1)
     assert outside.sum() > 0
-    message = f"{outside.sum()} points of {(outside > 0).sum()} faces are outside their photo"
+    message = f"outside their photo: {outside.sum()} points of {(outside > 0).sum()} faces"
     assert result.lines[0].endswith(message)
 
 

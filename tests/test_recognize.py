@@ -118,7 +118,7 @@ def test_new_person_is_enrolled_and_identified_and_strangers_are_unknown(arcface
     known, *others = sorted(strangers.iterdir())
     new = ("--checkpoint", arcface_run)
     assert (
-        "4 embeddings; 1 people" in run("enroll", "g.npz", "Ada", *files(known, 0, 4), *new, *WHOLE).lines[0]
+        "4 embeddings; 1 person" in run("enroll", "g.npz", "Ada", *files(known, 0, 4), *new, *WHOLE).lines[0]
     )
     run("enroll", "g.npz", "Bo", *files(others[0], 0, 4), *WHOLE)
     lines = run(
@@ -219,8 +219,8 @@ def test_enrolling_the_same_images_again_adds_nothing(gallery, strangers):
     before = load_gallery(gallery)
     first, second, third = files(sorted(strangers.iterdir())[0], 0, 3)
     lines = run("enroll", gallery, " Ada", second, third, first, *WHOLE).lines
-    assert "Ada: 3 embeddings; 1 people" in lines[0]
-    assert lines[1] == "2 of 3 images were already in the gallery"
+    assert "Ada: 3 embeddings; 1 person" in lines[0]
+    assert lines[1] == "already in the gallery: 2 of 3 images"
     assert np.array_equal(load_gallery(gallery).embeddings[:2], before.embeddings)
 
 
@@ -299,7 +299,7 @@ def test_photo_at_which_detection_fails_is_reported(scratch_run, gallery, drawn_
     assert f"left out: {odd}: {reason}" in result.error
     assert any(str(fine) in line for line in result.lines)
     result = run("enroll", gallery, "Bo", odd, fine)
-    assert result.lines[0] == f"Bo: 1 embeddings; 2 people in {gallery}"
+    assert result.lines[0] == f"Bo: 1 embedding; 2 people in {gallery}"
     assert f"left out: {odd}: {reason}" in result.error
 
 

@@ -78,12 +78,12 @@ def test_excluded_photos_are_not_named_or_enrolled(gallery, strangers):
     for path in files(folder / "old", 0, 2):
         shutil.copy(path, folder)
     result = run("enroll", gallery, "Bo", folder, *WHOLE, "--exclude", "old", "001.*", "*.tif")
-    assert result.lines[0].startswith("Bo: 1 embeddings")
-    assert "note: 1 images and 1 folders excluded by --exclude" in result.error
+    assert result.lines[0].startswith("Bo: 1 embedding;")
+    assert "note: 1 image and 1 folder excluded by --exclude" in result.error
     assert "note: --exclude '*.tif' matches no image or folder" in result.error
     flags = ("--threshold", 0, *WHOLE, "--no-copies")
     result = run("identify", gallery, *files(folder, 0, 2), *flags, "--exclude", "001.png")
-    assert result.lines[-2].startswith("1 faces: ")
+    assert result.lines[-2].startswith("1 face: ")
     line = error_line("identify", gallery, "--exclude", "old", folder)
     assert "no photo is given; name photos or folders of photos, before --exclude" in line
 

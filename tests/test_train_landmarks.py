@@ -236,7 +236,7 @@ def test_points_outside_their_image_are_counted(folder):
     annotations.points[3, 1] = (-2, 5)
     write_landmarks(folder / "labels.csv", annotations.files, annotations.points)
     lines = train(folder, *SHORT, "--person", "(.+)")
-    assert "1 points of 1 faces lie outside their image" in lines[0]
+    assert "outside their image: 1 point of 1 face" in lines[0]
     assert read_config(newest())["data"]["points_outside"] == 1
 
 
@@ -283,7 +283,7 @@ def test_a_mistake_is_reported_in_one_line(folder):
         ((folder, "--learning-rate", 0), "--learning-rate must be more than 0"),
         ((folder, "--turn", "nan"), "--turn must be 0 or more"),
         ((folder, "--image-size", 16), "--image-size must be 32 or more"),
-        ((folder, "--person", "(.).*"), "of 1 people: too few"),
+        ((folder, "--person", "(.).*"), "of 1 person: too few"),
         ((folder, "--points", "nothing.json"), "nothing.json (No such file or directory); give a JSON file"),
         (("--resume", "7"), "7 is not a run"),
         (("--resume",), "train_landmarks.py FOLDER"),

@@ -39,11 +39,11 @@ def test_unmarked_points_are_masked_and_reported_once(folder, loss):
     write_landmarks(folder / "labels.csv", annotations.files, annotations.points)
     lines = train(folder, *SHORT, "--loss", loss)
     assert "29 faces of" in lines[0]
-    assert "0 points of 0 faces lie outside" in lines[0]
+    assert "outside their image: 0 points of 0 faces" in lines[0]
     assert "row 11: eye_left_outer and eye_right_outer" in lines[1]
     assert lines[1].endswith("are not both marked")
     assert [line for line in lines if "not marked" in line] == [
-        "19 points of 18 faces are not marked: loss and scores omit them",
+        "not marked: 19 points of 18 faces; loss and scores omit them",
         "1 of 30 faces have points at 0, 0, which counts as not marked",
     ]
     (run,) = Path("outputs/landmarks").iterdir()

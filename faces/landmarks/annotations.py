@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from engine.errors import UserError
 from engine.files import is_file
+from engine.output import counted
 from faces.tables import open_csv, write_csv
 from images.exclude import ExcludePatterns
 
@@ -229,10 +230,8 @@ def _mask_unmarked(points: NDArray[np.float64]) -> tuple[str, ...]:
     unmarked = np.isnan(points).any(-1)
     notes = []
     if unmarked.any():
-        notes.append(
-            f"{unmarked.sum():,} points of {unmarked.any(1).sum():,} faces are not marked: loss and scores "
-            "omit them"
-        )
+        points_and_faces = f"{counted(unmarked.sum(), 'point')} of {counted(unmarked.any(1).sum(), 'face')}"
+        notes.append(f"not marked: {points_and_faces}; loss and scores omit them")
     if zero.any():
         notes.append(
             f"{zero.any(1).sum():,} of {len(points):,} faces have points at 0, 0, which counts as not marked"

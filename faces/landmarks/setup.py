@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from engine.errors import UserError
-from engine.output import one_line
+from engine.output import counted, one_line
 from engine.setup import Plan, Task, check_data
 from engine.setup import make_plan as make_task_plan
 from engine.worker_pool import worker_count
@@ -74,7 +74,7 @@ class LandmarkData:
             f"{face_crops.folder} ({len(face_crops.skipped):,} left out), {self.point_set.count} points each "
             f"({self.point_set.name}); {len(held_out):,} faces of "
             f"{len({face_crops.people[row] for row in held_out}):,} people held out; "
-            f"{outside:,} points of {faces:,} faces lie outside their image"
+            f"outside their image: {counted(outside, 'point')} of {counted(faces, 'face')}"
             + "".join(
                 f"\n{one_line(f'the first left out: {name}: {reason}')}"
                 for name, reason in face_crops.skipped[:1]
@@ -132,7 +132,8 @@ def load_data(plan: Plan[LandmarkSettings], folder: Path) -> LandmarkData:
     face_crops = replace(face_crops, skipped=sorted([*face_crops.skipped, *skipped]))
     if len(face_crops.training_indices) < MIN_TRAINING_FACES or not len(face_crops.held_out_indices):
         raise UserError(
-            f"{folder} has {len(face_crops.images)} faces of {len({*face_crops.people})} people: too few to "
+            f"{folder} has {counted(len(face_crops.images), 'face')} of "
+            f"{counted(len({*face_crops.people}), 'person', 'people')}: too few to "
             f"hold some people out and train on {MIN_TRAINING_FACES} faces (--person says how files name "
             "people)"
         )

@@ -19,7 +19,7 @@ from pathlib import Path
 from engine.errors import UserError
 from engine.files import atomic_write
 from engine.lock import locked
-from engine.output import one_line
+from engine.output import counted, one_line
 from engine.png import to_pillow
 from engine.progress import ProgressBar
 from engine.signals import SignalHandler, exit_code
@@ -109,15 +109,17 @@ class Summary:
         faceless = {row.source for row in self.rows} - {
             row.source for row in self.rows if row.verdict != NO_FACE
         }
-        lines = [f"{kept + left_out:,} faces, {kept:,} of them kept in {self.out / FACES}"]
+        lines = [f"{counted(kept + left_out, 'face')}, {kept:,} of them kept in {self.out / FACES}"]
         lines += [f"  {counts[reason]:,} {reason}" for reason in reasons if counts[reason]]
-        lines.append(f"{len(faceless):,} photos without a face")
+        lines.append(f"{counted(len(faceless), 'photo')} without a face")
         if rotated := {row.source for row in self.rows if row.file and row.note.startswith(ROTATED)}:
             lines.append(
-                f"{len(rotated):,} photos rotated to find a face; the manifest's notes give the angles"
+                f"{counted(len(rotated), 'photo')} rotated to find a face; the manifest's notes give the "
+                "angles"
             )
         if problems := [*self.unreadable.items()]:
-            lines.append(f"{len(problems):,} files or folders were left out or not read completely:")
+            number = counted(len(problems), "file or folder", "files or folders")
+            lines.append(f"left out or not read completely: {number}")
             lines += [one_line(f"  {name}: {problem}") for name, problem in problems[:_MAX_LISTED]]
             if len(problems) > _MAX_LISTED:
                 lines.append(f"  and more, in {self.out / MANIFEST}")
@@ -190,11 +192,13 @@ def _prepare(arguments: PrepareArguments, jobs: list[Job], excluded: Excluded) -
             if remaining:
                 new, exit_code = _process(arguments, remaining, len(jobs), manifest, versions, earlier)
             count = set_verdict(out, manifest, REJECTED, arguments.reject)
-            notes += [f"{count:,} crops rejected; --restore with their numbers undoes that"] * bool(count)
+            notes += [f"{counted(count, 'crop')} rejected; --restore with the numbers undoes that"] * bool(
+                count
+            )
             count = set_verdict(out, manifest, KEPT, arguments.restore)
-            notes += [f"{count:,} crops restored"] * bool(count)
+            notes += [f"{counted(count, 'crop')} restored"] * bool(count)
             count = len({source for source, _ in removed & with_crops})
-            notes += [f"removed the crops of {count:,} photos that are now excluded"] * bool(count)
+            notes += [f"removed the crops of {counted(count, 'photo')}, now excluded"] * bool(count)
             if not exit_code:
                 keep_largest(out, manifest, arguments.near_copy)
             _save_sheets(arguments, manifest.rows)

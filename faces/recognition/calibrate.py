@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from engine.errors import UserError
 from engine.files import atomic_write
+from engine.output import counted
 from engine.progress import ProgressBar
 from engine.runs import report_write_errors
 from engine.worker_pool import worker_count
@@ -259,7 +260,9 @@ def enroll_and_identify(
     for name in sorted({*people}):
         rows = np.flatnonzero(names == name)
         if len(rows) <= enrolled:
-            raise UserError(f"{name} has {len(rows)} images: enrolling {enrolled} leaves none to identify")
+            raise UserError(
+                f"{name} has {counted(len(rows), 'image')}: enrolling {enrolled} leaves none to identify"
+            )
         gallery = gallery.enroll(name, embeddings[rows[:enrolled]])
         others.extend(rows[enrolled:])
     similarities = gallery.similarities(embeddings[others])

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from engine.errors import UserError
 from engine.files import is_file
-from engine.output import one_line
+from engine.output import counted, one_line
 from engine.runs import find_run_or_checkpoint
 from engine.settings import Device
 from faces.photos import list_photos
@@ -109,11 +109,12 @@ def enroll(arguments: EnrollArguments) -> CommandResult:
     labelled = dict(zip(map(str, faces), embeddings, strict=True))
     before, after = add_to_gallery(arguments.gallery, recognizer, name, labelled, new)
     lines = [
-        f"{name}: {after.people[name]:,} embeddings; {len(after.people):,} people in {arguments.gallery}"
+        f"{name}: {counted(after.people[name], 'embedding')}; "
+        f"{counted(len(after.people), 'person', 'people')} in {arguments.gallery}"
     ]
     duplicates = len(embeddings) - (len(after.names) - len(before.names))
     if duplicates:
-        lines.append(f"{duplicates:,} of {len(embeddings):,} images were already in the gallery")
+        lines.append(f"already in the gallery: {duplicates:,} of {counted(len(embeddings), 'image')}")
     return CommandResult(lines, problems, images.excluded.lines())
 
 
@@ -176,8 +177,9 @@ def list_people(arguments: ListArguments) -> CommandResult:
     threshold = "none" if gallery.threshold is None else f"{gallery.threshold:.4f}"
     return CommandResult(
         [
-            *(f"{name}: {count:,} embeddings" for name, count in gallery.people.items()),
-            f"{len(gallery.people):,} people; threshold: {threshold}; network {gallery.network}, "
+            *(f"{name}: {counted(count, 'embedding')}" for name, count in gallery.people.items()),
+            f"{counted(len(gallery.people), 'person', 'people')}; threshold: {threshold}; "
+            f"network {gallery.network}, "
             f"{gallery.checkpoint}",
         ]
     )
@@ -187,7 +189,10 @@ def remove(arguments: RemoveArguments) -> CommandResult:
     """Remove a person from a gallery. Raises `UserError` if the name or the file does not exist."""
     _, gallery = update_gallery(arguments.gallery, lambda gallery: gallery.remove(arguments.name))
     return CommandResult(
-        [f"removed {arguments.name}; {len(gallery.people):,} people left in {arguments.gallery}"]
+        [
+            f"removed {arguments.name}; {counted(len(gallery.people), 'person', 'people')} left in "
+            f"{arguments.gallery}"
+        ]
     )
 
 

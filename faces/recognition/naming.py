@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from engine.errors import UserError
 from engine.files import atomic_write
+from engine.output import counted
 from engine.png import save_png
 from engine.progress import ProgressBar
 from engine.runs import report_write_errors
@@ -156,5 +157,5 @@ def _name_faces(
             Counter(str(row["name"]) for row in rows).items(), key=lambda item: (-item[1], item[0])
         )
         shares = ", ".join(f"{name} {count:,} ({count / len(rows):.1%})" for name, count in counts)
-        lines.append(f"{len(rows):,} faces: {shares}")
+        lines.append(f"{counted(len(rows), 'face')}: {shares}")
     return CommandResult([*lines, str(table)], problems, notes, failed=not rows)

@@ -1,4 +1,4 @@
-"""Scripts whose output cannot be written, each in a process of its own."""
+"""Output: scripts whose output cannot be written, each in a process of its own, and counted nouns."""
 
 import os
 import subprocess
@@ -91,3 +91,12 @@ def test_a_line_is_in_a_log_at_once(tmp_path):
     with (tmp_path / "log").open("w") as log:
         print("a line", file=output._protect(log, lambda error: None))
         assert (tmp_path / "log").read_text() == "a line\n"
+
+
+def test_counted_nouns_are_singular_for_one_only():
+    assert [output.counted(count, "photo") for count in (0, 1, 1200)] == [
+        "0 photos",
+        "1 photo",
+        "1,200 photos",
+    ]
+    assert [output.counted(count, "person", "people") for count in (1, 2)] == ["1 person", "2 people"]

@@ -43,7 +43,7 @@ def test_excluded_photos(folder):
     photos = list_photos([folder / "b_mask.jpg", folder], ["*_mask.*", "in/", "nothing"])
     assert photos.files == [folder / "b.jpg"]
     assert photos.excluded == Excluded(2, 1, ("nothing",))
-    with pytest.raises(UserError, match=r"^no photo in .*b\.jpg; 1 images excluded by --exclude$"):
+    with pytest.raises(UserError, match=r"^no photo in .*b\.jpg; 1 image excluded by --exclude$"):
         list_photos([folder / "b.jpg"], ["b*"])
 
 

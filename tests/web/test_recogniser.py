@@ -148,7 +148,7 @@ def test_a_person_is_enrolled_recognised_renamed_and_removed(client, output, str
     gallery = load_gallery(path, recognizer.digest)
     stored = np.moveaxis(np.asarray(Image.open(io.BytesIO(crop)).convert("RGB")), -1, 0)
     assert gallery.people_with(recognizer.embeddings(stored[None])[0]) == ["Ada Lovelace"]
-    assert "Ada Lovelace: 1 embeddings" in succeed("recognize.py", "list", path).lines[0]
+    assert "Ada Lovelace: 1 embedding" in succeed("recognize.py", "list", path).lines[0]
 
     assert change(client, "rename", name="Ada Lovelace", new="Zoë").json()["people"] == {"Zoë": 1}
     assert change(client, "enroll", crop, name="Bo").status_code == 400  # it is Zoë's

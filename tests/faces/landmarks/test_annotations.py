@@ -121,7 +121,7 @@ def test_points_that_are_not_marked_are_nan(folder, cells):
     assert np.isnan(annotations.points).all(-1).tolist() == [[False, False], [True, False], [False, False]]
     assert np.isnan(annotations.points).sum() == 2
     assert annotations.points[1, 1].tolist() == [3, 4]
-    assert annotations.notes[0].startswith("1 points of 1 faces are not marked")
+    assert annotations.notes[0].startswith("not marked: 1 point of 1 face;")
     assert len(annotations.notes) == (2 if cells == "0,0" else 1)
     assert annotations.select(np.array([1])).notes == annotations.notes
 
@@ -140,7 +140,7 @@ def test_place_far_from_the_faces_that_many_share_is_reported(drawn_faces):
     table = drawn_faces.parent / "shared places.csv"
     write_landmarks(table, annotations.files, points)
     notes = read_annotations(drawn_faces, table).notes
-    assert notes[0].startswith("10 points of 10 faces are not marked")
+    assert notes[0].startswith("not marked: 10 points of 10 faces;")
     assert notes[1].startswith("10 of 90 faces have points at 0, 0, which counts as not marked")
     assert notes[2].startswith("16 of 90 faces have a point at -10, 200, far from their others")
 

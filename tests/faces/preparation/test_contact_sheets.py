@@ -97,7 +97,7 @@ def test_rejected_crops_stay_out_and_numbers_stay(three):
     output = call("prepare_faces.py", folder, out, "--workers", 0, "--reject", 1, 3)
     assert output.code == 0
     assert output.lines[:2] == [f"3 faces, 1 of them kept in {out / 'faces'}", "  2 rejected"]
-    assert "2 crops rejected; --restore with their numbers undoes that" in output.lines
+    assert "2 crops rejected; --restore with the numbers undoes that" in output.lines
     expected = ["faces/3.png-0.jpg", "left_out/1.png-0.jpg", "left_out/5.png-0.jpg"]
     assert crops(out) == expected
     assert {row["source"]: row["number"] for row in read_manifest(out)} == {
@@ -125,7 +125,7 @@ def test_rejected_crops_can_be_restored(three):
     before = contents(out)
     prepare_here(folder, out, reject=(2,))
     summary = prepare_here(folder, out, restore=(2,))
-    assert "1 crops restored" in summary.lines()
+    assert "1 crop restored" in summary.lines()
     after = contents(out)
     assert after.keys() == before.keys()
     assert all(after[name][0] == before[name][0] for name in after if name != "prepare.json")
@@ -186,9 +186,9 @@ def test_excluded_photos_are_left_out_also_later(three):
     output = call("prepare_faces.py", folder, out, *flags)
     assert output.code == 0
     assert output.lines[-3:] == [
-        "1 images and 1 folders excluded by --exclude",
+        "1 image and 1 folder excluded by --exclude",
         "--exclude '*.bmp' matches no image or folder",
-        "removed the crops of 1 photos that are now excluded",
+        "removed the crops of 1 photo, now excluded",
     ]
     assert crops(out) == ["faces/1.png-0.jpg", "faces/3.png-0.jpg"]
     assert prepare_here(folder, out).idle
@@ -201,7 +201,7 @@ def test_excluded_photos_are_left_out_also_later(three):
 def test_everything_excluded_is_one_line(tmp_path):
     folder = save_photos(tmp_path, photo(1)[0])
     line = refusal("prepare_faces.py", folder, tmp_path / "out", "--exclude", "*")
-    assert line.endswith(f"no photo or video in {folder}; 1 images excluded by --exclude")
+    assert line.endswith(f"no photo or video in {folder}; 1 image excluded by --exclude")
     assert "the pattern '' is empty" in refusal("prepare_faces.py", folder, tmp_path / "out", "--exclude", "")
 
 

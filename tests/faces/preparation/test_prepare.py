@@ -65,8 +65,8 @@ def test_manifest_lists_every_file(prepared):
 def test_printed_summary(prepared):
     output, out = prepared
     assert output.lines[0] == f"6 faces, 6 of them kept in {out / 'faces'}"
-    assert "1 photos without a face" in output.lines
-    assert "2 files or folders were left out or not read completely:" in output.lines
+    assert "1 photo without a face" in output.lines
+    assert "left out or not read completely: 2 files or folders" in output.lines
     assert any("broken.jpg: " in line for line in output.lines)
 
 
@@ -256,7 +256,7 @@ def test_photo_on_its_side_without_exif_is_rotated(tmp_path, rotation):
         name: straight[name] for name in ("left", "top", "verdict", "hash")
     }
     np.testing.assert_array_equal(*(load_png(tmp_path / "out" / row["file"]) for row in (straight, turned)))
-    assert "1 photos rotated to find a face; the manifest's notes give the angles" in summary.lines()
+    assert "1 photo rotated to find a face; the manifest's notes give the angles" in summary.lines()
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK", "I;16"])
@@ -299,7 +299,7 @@ def test_damaged_video_counts_as_one_unreadable_file(video, tmp_path, monkeypatc
     assert (name, reason) == ("my film.avi", "damaged: it ends before frame 40 of 60 or more")
     assert summary.lines()[-4:-1] == [
         "0 photos without a face",
-        "1 files or folders were left out or not read completely:",
+        "left out or not read completely: 1 file or folder",
         f"  my film.avi: {reason}",
     ]
 
@@ -309,7 +309,7 @@ def test_video_without_a_face_counts_once(tmp_path, monkeypatch):
     save_video(tmp_path / "in" / "a.avi", [np.full((3, 50, 60), 255, np.uint8)] * 25)
     summary = prepare_here(tmp_path / "in", tmp_path / "out")
     assert verdicts(tmp_path / "out") == {"no face": 3}
-    assert "1 photos without a face" in summary.lines()
+    assert "1 photo without a face" in summary.lines()
 
 
 @pytest.mark.parametrize("error", ["memory", "opencv"])
