@@ -31,6 +31,7 @@ def main() -> int:
 def _train(argv: list[str], dry_run: bool, world: World) -> int:
     from engine.finite import EXIT_DIVERGED
     from engine.setup import run_loop
+    from faces.preparation.state import crops_folder
     from gan import milestones
     from gan.rollback import UnrecoverableError
     from gan.setup import load_data, make_plan, make_trainer, make_validator, open_gan_run
@@ -40,8 +41,10 @@ def _train(argv: list[str], dry_run: bool, world: World) -> int:
     if world.on_rank_zero(lambda: _has_given_up(world)):
         return EXIT_DIVERGED
     plan = world.on_rank_zero(lambda: make_plan(argv, world))
-    folder = plan.settings.folder or world.rank_zero_first(lambda: _draw_faces(plan.settings))
-    data, plan = load_data(plan, Path(folder), world)
+    folder = Path(plan.settings.folder or world.rank_zero_first(lambda: _draw_faces(plan.settings)))
+    if plan.resumed is None and (crops := crops_folder(folder)):
+        raise UserError(f"{folder} also contains what prepare_faces.py left out; give {crops}")
+    data, plan = load_data(plan, folder, world)
     processes = f", {world.size} processes" if world.size > 1 else ""
     print(
         f"{len(data.images):,} images from {data.folder}, {data.held_out.sum():,} of them held out to score "

@@ -14,6 +14,7 @@ INTRODUCTION = """# Settings
 
 Generated from the dataclasses of settings by `python docs/settings.py`. `--help` has the same groups.
 All training scripts also take `--resume`, `--init-from`, `--force` and `--dry-run`.
+The defaults of train_gan.py are those of the preset `evening`.
 """
 
 

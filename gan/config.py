@@ -56,10 +56,10 @@ class Settings(TrainingSettings):
     negatives."""
     preset: Preset | None = None
     """`quick`, for a first look within minutes (generator G with 192 128 64 32 channels, discriminator D with
-    48 96 192 384, smaller initial weights, batches of 32), `evening`, for some hours on a CPU (G 512 256 128
-    64, D 64 128 256 512, batches of 96), or `textbook`, to compare with (as evening, but without packs,
-    averaged weights, augmentation and negatives, with batch norm on all of D, unscaled logits and beta2
-    0.999). The default is evening, and quick for drawn faces."""
+    48 96 192 384, smaller initial weights, batches of 32, scores every 500 steps), `evening`, for some hours
+    on a CPU (G 512 256 128 64, D 64 128 256 512, batches of 96), or `textbook`, to compare with (as evening,
+    but without packs, averaged weights, augmentation and negatives, with batch norm on all of D, unscaled
+    logits and beta2 0.999). The default is evening, and quick without a FOLDER."""
     steps: int | None = None
     """Stop after this many steps. Without steps and minutes, a run takes 7000 steps on a FOLDER, and 15
     minutes on drawn faces."""

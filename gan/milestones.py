@@ -36,7 +36,7 @@ MILESTONES = (
     Milestone(300, "smudges with dark bands", 36.0, 25.0),
     Milestone(800, "rough faces", 25.0, 19.0),
     Milestone(1500, "clear faces", 0.75, 8.8),
-    Milestone(3000, "faces with smears, up to half of which pass for photos at a glance", 0.12, 0.35),
+    Milestone(3000, "faces with every part in place, but smears", 0.12, 0.35),
     Milestone(7000, "faces of which a fifth to a half pass for photos at a glance", 0.058, 0.11),
 )
 ROUGH, CLEAR = MILESTONES[2], MILESTONES[3]
@@ -83,8 +83,8 @@ def preview(settings: Settings, images: int) -> list[str]:
     lines = [f"what to expect: {course} (from {SOURCE}{scaled})"]
     if images < FEW_IMAGES:
         lines.append(
-            f"{images:,} images are few: below {FEW_IMAGES:,}, expect less variety, and copies of them "
-            "(docs/recipes.md#few-images)"
+            f"{images:,} images are few: below {FEW_IMAGES:,}, faces may vary less or copy them; evaluate.py "
+            "checks both (docs/troubleshooting.md)"
         )
     return lines
 

@@ -10,7 +10,7 @@ from typing import Any
 from engine.errors import UserError
 from engine.files import atomic_write, sha256_of
 from engine.runs import find_checkpoint
-from faces.preparation.manifest import REJECTED, Manifest, Row
+from faces.preparation.manifest import FACES, REJECTED, Manifest, Row
 from faces.preparation.options import PrepareArguments
 
 FORMAT = 1
@@ -21,6 +21,11 @@ STATE = "prepare.json"
 
 RowsByCrop = dict[tuple[str | None, str], Row]
 """Rows by the crop's name in its folder of crops, and its hash."""
+
+
+def crops_folder(out: Path) -> Path | None:
+    """The folder of crops in an output folder of prepare_faces.py, None for any other folder."""
+    return out / FACES if (out / STATE).is_file() else None
 
 
 def check_rules(arguments: PrepareArguments) -> dict[str, str]:

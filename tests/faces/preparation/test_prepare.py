@@ -27,6 +27,7 @@ from tests.faces.preparation.helpers import (
     save_video,
     verdicts,
 )
+from tests.in_process import call
 
 pytest.importorskip("cv2", reason="needs the extra 'photos'")
 
@@ -68,6 +69,14 @@ def test_printed_summary(prepared):
     assert "1 photo without a face" in output.lines
     assert "left out or not read completely: 2 files or folders" in output.lines
     assert any("broken.jpg: " in line for line in output.lines)
+
+
+def test_training_on_the_output_folder_names_its_folder_of_crops(prepared, tmp_path, monkeypatch):
+    _, out = prepared
+    monkeypatch.chdir(tmp_path)
+    ended = call("train_gan.py", out, "--device", "cpu")
+    assert ended.code == 2
+    assert ended.error == f"error: {out} also contains what prepare_faces.py left out; give {out / 'faces'}\n"
 
 
 def test_camera_raw_is_left_out(tmp_path):
