@@ -96,7 +96,7 @@ def best_at(step: int, score: float) -> BestTracker:
         (
             7000,
             best_at(6500, 0.06),
-            ["best step: 6,500, with a KID of 0.06", "every part in place, but smears"],
+            ["best step: 6,500, with a KID of 0.06", "every part in place"],
         ),
         (7000, best_at(6500, 0.055), ["a fifth to a half pass"]),
         (
