@@ -67,7 +67,8 @@ RECIPES: dict[str, tuple[str, ...]] = {
     "head 1": ("--head-scale", "1"),
     "beta2 0.999": ("--beta2", "0.999"),
     "longer average": ("--ema-half-life", "50000"),
-    "batches of 32": ("--batch-size", "32"),
+    "batches of 24": ("--batch-size", "24"),
+    "batches of 96": ("--batch-size", "96"),
 }
 """Flags of train_gan.py for each recipe."""
 SAMPLES = 16

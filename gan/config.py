@@ -30,7 +30,7 @@ Widths = tuple[int, int, int, int]
 
 IMAGE_SIZES = range(32, 257, 16)
 MIN_IMAGES = 8
-DEFAULT_STEPS = 7000
+DEFAULT_STEPS = 14_000
 MAX_PACK = 16
 """Maximum of --pack: no more than the held-out images that a score needs."""
 GENERATOR_SUFFIX = ".safetensors"
@@ -56,16 +56,16 @@ class Settings(TrainingSettings):
     negatives."""
     preset: Preset | None = None
     """`quick`, for a first look within minutes (generator G with 192 128 64 32 channels, discriminator D with
-    48 96 192 384, smaller initial weights, batches of 32, scores every 500 steps), `evening`, for some hours
-    on a CPU (G 512 256 128 64, D 64 128 256 512, batches of 96), or `textbook`, to compare with (as evening,
-    but without packs, averaged weights, augmentation and negatives, with batch norm on all of D, unscaled
-    logits and beta2 0.999). The default is evening, and quick without a FOLDER."""
+    48 96 192 384, smaller initial weights, batches of 32), `evening`, for some hours on a CPU (G 512 256 128
+    64, D 64 128 256 512, batches of 48), or `textbook`, to compare with (as evening, but in batches of 96,
+    without packs, averaged weights, augmentation and negatives, with batch norm on all of D, unscaled logits
+    and beta2 0.999). The default is evening, and quick without a FOLDER."""
     steps: int | None = None
-    """Stop after this many steps. Without steps and minutes, a run takes 7000 steps on a FOLDER, and 15
+    """Stop after this many steps. Without steps and minutes, a run takes 14000 steps on a FOLDER, and 15
     minutes on drawn faces."""
     minutes: float | None = None
     """Stop this many minutes after the start."""
-    batch_size: int = 96
+    batch_size: int = 48
     """Real images per step over all processes, and as many generated ones."""
     image_size: int = 96
     """Side of the images in pixels: a multiple of 16 from 32 to 256."""
@@ -110,6 +110,9 @@ class Settings(TrainingSettings):
     """Steps between lines in metrics.jsonl and TensorBoard."""
     sample_every: int = 100
     """Steps between sample grids."""
+    score_every: int = 500
+    """Steps between scores on the held-out images, each of which takes a CPU as long as a dozen steps; the
+    best generator is kept."""
     keep: int = 3
     """Number of newest checkpoints to keep."""
 
@@ -119,10 +122,10 @@ PRESETS: dict[Preset, dict[str, Any]] = {
         "generator_widths": (192, 128, 64, 32),
         "discriminator_widths": (48, 96, 192, 384),
         "batch_size": 32,
-        "score_every": 500,  # on a CPU a score takes as long as 25 of these short steps
     },
     "evening": {},
     "textbook": {
+        "batch_size": 96,
         "pack": 1,
         "normalisation": "batch",
         "head_scale": 1.0,

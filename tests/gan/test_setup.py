@@ -19,6 +19,7 @@ from gan.config import read_info
 from gan.setup import load_data, make_plan
 
 ON_CPU = ("--device", "cpu", "--precision", "float32")
+BATCH_OF_96 = ("--batch-size", "96")
 EVENING, QUICK = (512, 256, 128, 64), (192, 128, 64, 32)
 
 
@@ -33,12 +34,12 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("argv", "widths", "batch_size", "pack", "negatives"),
     [
-        (["faces"], EVENING, 96, 2, 0.25),
+        (["faces"], EVENING, 48, 2, 0.25),
         (["faces", "--preset", "quick"], QUICK, 32, 2, 0.25),
         ([], QUICK, 32, 1, 0),
         (["--minutes", "60"], QUICK, 32, 1, 0),
         (["--batch-size", "8", "--pack", "4", "--negatives", "0.5"], QUICK, 8, 4, 0.5),
-        (["--preset", "evening"], EVENING, 96, 1, 0),
+        (["--preset", "evening"], EVENING, 48, 1, 0),
     ],
 )
 def test_photos_take_the_preset_evening_and_drawn_faces_the_quick_one(
@@ -52,14 +53,14 @@ def test_photos_take_the_preset_evening_and_drawn_faces_the_quick_one(
 @pytest.mark.usefixtures("gpu")
 @pytest.mark.parametrize(
     ("argv", "widths", "batch_size"),
-    [(["faces"], EVENING, 96), ([], QUICK, 32), (["faces", "--preset", "quick"], QUICK, 32)],
+    [(["faces"], EVENING, 48), ([], QUICK, 32), (["faces", "--preset", "quick"], QUICK, 32)],
 )
 def test_a_gpu_takes_the_presets_of_a_cpu_whose_quality_was_measured(argv, widths, batch_size):
     settings = make_plan(argv).settings
     assert (settings.generator_widths, settings.batch_size) == (widths, batch_size)
 
 
-@pytest.mark.parametrize(("argv", "widths", "batch_size"), [(["faces"], EVENING, 96), ([], QUICK, 32)])
+@pytest.mark.parametrize(("argv", "widths", "batch_size"), [(["faces"], EVENING, 48), ([], QUICK, 32)])
 def test_an_apple_gpu_takes_the_presets_of_a_cpu(monkeypatch, argv, widths, batch_size):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
@@ -81,7 +82,7 @@ def test_more_processes_than_gpus_are_refused():
     [
         ([], (None, 15)),
         (["--steps", "20"], (20, None)),
-        (["faces"], (7000, None)),
+        (["faces"], (14000, None)),
         (["faces", "--minutes", "3"], (None, 3)),
         (["faces", "--minutes", "3", "--steps", "20"], (20, 3)),
     ],
@@ -94,15 +95,19 @@ def test_every_run_has_an_end(argv, end):
 @pytest.mark.parametrize(
     ("argv", "processes", "message"),
     [
-        (["--normalisation", "batch"], 12, None),
-        (["--normalisation", "batch"], 16, r"need 32 negatives or more.*: give more, or --negatives 0$"),
+        ([*BATCH_OF_96, "--normalisation", "batch"], 12, None),
         (
-            ["--normalisation", "batch", "--negatives", "0.02"],
+            [*BATCH_OF_96, "--normalisation", "batch"],
+            16,
+            r"need 32 negatives or more.*: give more, or --negatives 0$",
+        ),
+        (
+            [*BATCH_OF_96, "--normalisation", "batch", "--negatives", "0.02"],
             1,
             "D, the statistics need 4 negatives or more",
         ),
-        (["--normalisation", "batch", "--negatives", "0"], 24, None),
-        (["--normalisation", "layer"], 32, None),
+        ([*BATCH_OF_96, "--normalisation", "batch", "--negatives", "0"], 24, None),
+        ([*BATCH_OF_96, "--normalisation", "layer"], 32, None),
         (["--batch-size", "6"], 4, "--batch-size 6 is too small for 4 processes: it must be 8 or more"),
     ],
 )
