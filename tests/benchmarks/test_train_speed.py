@@ -40,9 +40,8 @@ def test_the_work_of_a_step_is_counted_layer_by_layer(loop, normalisation, passe
 
 
 def test_the_work_of_a_whole_step():
-    settings = replace(
-        Settings(), generator_widths=(250, 150, 90, 54), normalisation="batch", negatives=0.0, pack=1
-    )
+    changes = {"batch_size": 96, "normalisation": "batch", "negatives": 0.0, "pack": 1}
+    settings = replace(Settings(), generator_widths=(250, 150, 90, 54), **changes)
     assert train_speed._gflop_per_step(settings, "ours") == pytest.approx(582, rel=0.01)
 
 
@@ -79,6 +78,6 @@ def test_json_has_a_row_for_each_loop_with_its_ratio(monkeypatch, capsys):
     rows = json.loads(capsys.readouterr().out)
     names = ("preset", "device", "precision", "loop", "images_per_second", "ratio")
     assert [tuple(row[name] for name in names) for row in rows] == [
-        ("evening", "cpu", "float32", "textbook", 12.0, 1.0),
-        ("evening", "cpu", "float32", "ours", 48.0, 4.0),
+        ("evening", "cpu", "float32", "textbook", 6.0, 1.0),
+        ("evening", "cpu", "float32", "ours", 24.0, 4.0),
     ]

@@ -93,12 +93,13 @@ def best_at(step: int, score: float) -> BestTracker:
             ["best step: 250, with a KID of 30", "smudges", "normal before step 2,000"],
         ),
         (40, best_at(25, 5.0), ["KID of 5 ", "a grey field; that is normal"]),  # whatever the score
+        (300, best_at(250, 14.0), ["smudges", "normal before step 2,000"]),
         (
             7000,
-            best_at(6500, 0.06),
-            ["best step: 6,500, with a KID of 0.06", "every part in place"],
+            best_at(6500, 0.08),
+            ["best step: 6,500, with a KID of 0.08", "every part in place"],
         ),
-        (7000, best_at(6500, 0.055), ["a fifth to a half pass"]),
+        (7000, best_at(6500, 0.07), ["a fifth to a half pass"]),
         (
             5000,
             best_at(4000, 30.0),
