@@ -17,7 +17,7 @@ from tests.conftest import CLASSIFIER_FLAGS, LANDMARK_FLAGS, copy_some_annotated
 from tests.in_process import refusal, succeed
 from tests.run_contents import newest_run, read_config
 
-REPORTED = "2 images and 1 folders excluded by --exclude"
+REPORTED = "2 images and 1 folder excluded by --exclude"
 
 
 @pytest.fixture

@@ -13,7 +13,12 @@ from images.exclude import Excluded
 
 CPU = torch.device("cpu")
 SETTINGS = replace(
-    Settings(), generator_widths=(250, 150, 90, 54), pack=1, normalisation="none", precision="float32"
+    Settings(),
+    batch_size=96,
+    generator_widths=(250, 150, 90, 54),
+    pack=1,
+    normalisation="none",
+    precision="float32",
 )
 
 
