@@ -192,13 +192,14 @@ def _prepare(arguments: PrepareArguments, jobs: list[Job], excluded: Excluded) -
             if remaining:
                 new, exit_code = _process(arguments, remaining, len(jobs), manifest, versions, earlier)
             count = set_verdict(out, manifest, REJECTED, arguments.reject)
-            notes += [f"{counted(count, 'crop')} rejected; --restore with the numbers undoes that"] * bool(
-                count
-            )
+            if count:
+                notes.append(f"{counted(count, 'crop')} rejected; --restore with the numbers undoes that")
             count = set_verdict(out, manifest, KEPT, arguments.restore)
-            notes += [f"{counted(count, 'crop')} restored"] * bool(count)
+            if count:
+                notes.append(f"{counted(count, 'crop')} restored")
             count = len({source for source, _ in removed & with_crops})
-            notes += [f"removed the crops of {counted(count, 'photo')}, now excluded"] * bool(count)
+            if count:
+                notes.append(f"removed the crops of {counted(count, 'photo')}, now excluded")
             if not exit_code:
                 keep_largest(out, manifest, arguments.near_copy)
             _save_sheets(arguments, manifest.rows)

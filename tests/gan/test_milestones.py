@@ -31,7 +31,7 @@ EVENING = replace(preset_settings("evening"), folder="faces", steps=7000)
         ({"image_size": 48}, 2000),
         ({"image_size": 192}, 4000),
         ({"learning_rate": 5e-5}, 4000),
-        ({"preset": "textbook"}, 4500),
+        ({"preset": "textbook"}, 3000),
     ],
 )
 def test_the_steps_depend_on_the_settings(changes, step):
