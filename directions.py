@@ -6,8 +6,8 @@ scorer from the one that found it, beside random directions. sample.py --shift, 
 with a table (.json) and a sheet of faces (.png).
 
 Without any network, there are directions of brightness, warmth, contrast and background, and unnamed ones
-along which faces change most. --by and --landmarks add the attributes of trained networks; --plus and --minus
-one from faces that you choose by their numbers in the grid of sample.py.
+along which faces change most. --by and --landmarks add the attributes of trained networks. --plus and --minus
+add one attribute, from faces that you choose by their numbers in the grid of sample.py.
 """
 
 from __future__ import annotations
@@ -113,6 +113,11 @@ class DirectionArguments(GeneratorArguments):
             raise UserError(
                 "--plus makes one direction, --by and --landmarks others: run directions.py twice"
             )
+        for name in ("seed", "latents"):
+            if getattr(self, name) is not None and not self.plus:
+                raise UserError(f"--{name} is for the faces of --plus and --minus: omit it")
+        if self.seed is not None and self.latents is not None:
+            raise UserError("give either --seed, which draws faces, or --latents, which reads them")
         if self.keep is not None and "identity" in self.keep and self.recognizer is None:
             raise UserError("--keep identity needs --recognizer RUN")
         if self.remove and (self.by or self.landmarks or self.plus):

@@ -123,6 +123,8 @@ def main() -> None:
     generator = arguments.load_generator(arguments.device)
     info = RunInfo(generator.settings, {}, {}) if generator.is_file else read_info(generator.run)
     reference = load_reference(info, arguments.real, only_held_out=arguments.only_held_out)
+    for note in reference.notes:
+        print(note)
     count = set_size(len(reference.faces.pool), arguments.count, arguments.k)
 
     def generate(seed: int) -> NDArray[np.uint8]:

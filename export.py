@@ -107,8 +107,8 @@ def _check_replaced(path: Path, generator: LoadedGenerator) -> None:
     run = generator.run.resolve().name
     if read_tensors(path, "np", names=())[0].get("run") != run:
         raise UserError(
-            f"{path} exists, and contains another generator than that of {run}: give RUN and FILE, to "
-            "replace this file or to export from it"
+            f"{path} exists, and contains another generator than that of {run}: to replace it, give "
+            "RUN before it; to export from it, give another FILE after it"
         )
 
 

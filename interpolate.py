@@ -92,7 +92,7 @@ class InterpolationArguments(FaceArguments, PictureArguments):
         if self.along is not None:
             for name in ("method", "keep_in_range"):
                 if getattr(self, name) != getattr(InterpolationArguments, name):
-                    raise UserError(f"{flag(name)} is not an option of --along, which never leaves the prior")
+                    raise UserError(f"{flag(name)} is not an option of --along, which keeps to the prior")
         elif self.reach != InterpolationArguments.reach:
             raise UserError("--reach requires --along")
         if not 0 < self.reach <= MAX_REACH:

@@ -15,6 +15,7 @@ from engine.best import SMOOTHED, BestTracker
 from engine.cli import parse
 from engine.errors import UserError, run_script
 from engine.files import is_file
+from engine.output import counted
 from engine.runs import report_write_errors, sample_grids
 from engine.settings import Groups
 from gan.curves import PANELS
@@ -88,7 +89,7 @@ def _without_curves(run: Path) -> str | None:
 
 def _without_film(run: Path) -> str | None:
     count = len(sample_grids(run))
-    return None if count > 1 else f"has {count} sample grids so far, and a film needs 2 or more"
+    return None if count > 1 else f"has {counted(count, 'sample grid')} so far, and a film needs 2 or more"
 
 
 def plot_curves(run: Path, arguments: PlotArguments) -> Path:
@@ -121,7 +122,8 @@ def make_film(run: Path, arguments: PlotArguments) -> Path:
 
     grids = sample_grids(run)
     if len(grids) < 2:
-        raise UserError(f"{run / 'samples'} contains {len(grids)} sample grids; a film needs 2 or more")
+        found = counted(len(grids), "sample grid")
+        raise UserError(f"{run / 'samples'} contains {found}; a film needs 2 or more")
     scale = arguments.scale or FILM_SCALE
     frames = read_frames(grids, scale, hold=round(arguments.hold * arguments.fps))
     path = arguments.picture_file(arguments.suffixes()) or run / f"timelapse.{arguments.film_format()}"

@@ -31,7 +31,8 @@ class SampleArguments(FaceArguments, PictureArguments):
     }
 
     rows: int | None = None
-    """Rows of the grid, at most with --count or --latents; otherwise it has --rows times --columns faces."""
+    """Rows of the grid; with --count or --latents, the most it may have. Otherwise the grid has --rows times
+    --columns faces."""
     columns: int | None = None
     """Columns of the grid. By default it has 8 x 8 faces, or is nearly square with --count or --latents."""
     separate: Path | None = None

@@ -59,7 +59,7 @@ def _train(argv: list[str], dry_run: bool, world: World) -> int:
     trainer = make_trainer(plan, data, world)
     validator = make_validator(plan, data) if world.is_rank_zero else None
     with open_gan_run(plan, data, trainer, validator, Path(folder).resolve().name) as (run, loop):
-        notes = [f"images it learns from: {run / 'real.png'}", watch_hint(run)]
+        notes = [f"some of the images: {run / 'real.png'}", watch_hint(run)]
         if not (plan.resumed or loop.fine_tuned):
             notes += milestones.preview(plan.settings, len(data.training_indices))
         outcome = run_loop(loop, run, notes, UnrecoverableError)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from engine import files
-from engine.errors import UserError
+from engine.errors import UserError, is_out_of_memory
 from engine.files import atomic_write, is_file
 from engine.finite import DivergedError
 from engine.runs import (
@@ -115,7 +115,9 @@ def load(path: Path, *, mapped: bool = True) -> dict[str, Any]:
         # Training replaces best.pt and removes old checkpoints. Windows refuses both while they are mapped.
         mapped = mapped and files.REPLACES_OPEN_FILES
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
-    except Exception:
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise  # a damaged file would be passed over, and later removed
         # For a damaged file, torch raises nearly any exception, including OSError.
         raise DamagedCheckpointError(f"{path} is damaged, or not a checkpoint of this project") from None
     if not isinstance(state, dict) or "format" not in state:

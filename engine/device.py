@@ -85,8 +85,7 @@ def report_out_of_memory() -> Iterator[None]:
         if not is_out_of_memory(error):
             raise
         raise UserError(
-            "not enough memory: a smaller --batch-size takes less, or smaller "
-            "networks; the checkpoints are intact"
+            "not enough memory: use a smaller --batch-size or smaller networks; the checkpoints are intact"
         ) from error
 
 

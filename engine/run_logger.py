@@ -71,7 +71,7 @@ class RunLogger:
                 self._tensorboard.add_scalar(name, value, step)
 
     def log_real_images(self, grid: NDArray[np.uint8]) -> None:
-        """Write a grid of training images, uint8 [3, H, W], to real.png."""
+        """Write a grid of images of the data set, uint8 [3, H, W], to real.png."""
         with self._report_errors():
             text = {"run": self.run.resolve().name, "content": "images of the data set"}
             save_png(self.run / "real.png", grid, text)

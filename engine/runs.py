@@ -3,7 +3,7 @@
     outputs/0007-faces-96px/
         config.json                   settings, versions, the data set's digest and size
         samples/step_000100.png       the same latent vectors every time
-        real.png                      a grid of training images
+        real.png                      a grid of images of the data set
         checkpoints/step_001000.pt    all that resuming needs
         checkpoints/best.pt           a copy of the checkpoint with the best score
         metrics.jsonl                 one line per logging step

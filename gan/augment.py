@@ -21,7 +21,7 @@ MAX_SHIFT = 1 / 8
 TARGET = 0.7
 """Target of `adaptive` for (correct - wrong) / all of D's answers on real images."""
 ADAPTATION_IMAGES = 50_000
-"""Images in which the augmented share can go from 0 to 1: some five hundred batches of 96."""
+"""Images in which the augmented share can go from 0 to 1: about a thousand batches of 48."""
 
 
 def flip(images: Tensor, uniform: Tensor) -> Tensor:
@@ -50,8 +50,8 @@ class Augmenter:
     """Translates a share of the images.
 
     The share adapts as in Karras et al. 2020 ("Training Generative Adversarial Networks with Limited Data"):
-    it grows while D classifies real images too well. There the share starts at 0, to keep
-    few images from being memorised. Here it starts at 1, because a new D is far ahead of a new G; as G
+    it grows while D classifies real images too well. In the paper it starts at 0, and its growth keeps D
+    from memorising a small data set. Here it starts at 1, because a new D is far ahead of a new G; as G
     catches up, D gets more images unchanged.
 
     Args:

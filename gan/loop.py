@@ -133,7 +133,9 @@ class GanLoop(TrainingLoop):
         alarm = self.monitor.check_statistics(step, values) if due.log else None
         # Samples out of turn are not checked, so that a resumed run remembers the same.
         if step % self.trainer.settings.sample_every == 0 and not (alarm and alarm.certain):
-            alarm = self.monitor.check_samples(step, self._samples) or alarm
+            if alarm:
+                self._report(alarm)
+            alarm = self.monitor.check_samples(step, self._samples)
         if alarm:
             self._report(alarm)
         return alarm if alarm and alarm.certain else None

@@ -111,7 +111,7 @@ def forecast(settings: Settings, step: int, end: int | None, step_seconds: float
         return "; ".join([line, *ahead, f"the end at {when(end)}"])
     early = "too early for faces" if end < steps[ROUGH] else "too early for clear faces"
     by_steps = settings.minutes is None or end == settings.steps
-    minutes = ceil(MARGIN * steps[CLEAR] * step_seconds / 60)
+    minutes = ceil(MARGIN * (steps[CLEAR] - step) * step_seconds / 60)
     flag = f"--steps {steps[CLEAR]}" if by_steps else f"--minutes {minutes}"
     return (
         f"{line}; the end at {when(end)} is {early}, which is normal; {'; '.join(ahead)}, with {flag} or "

@@ -68,7 +68,7 @@ class Limits:
     of 1."""
     sample_window: int = 200
     """Steps from the first to the last grid of collapsed samples, at least two: an averaged generator changes
-    with a half-life of about 100 steps, so one grid can show a passing state."""
+    with a half-life of 10,000 images, some 200 steps of 48, so one grid can show a passing state."""
     collapsed_share: float = 0.02
     """Samples have collapsed while their mean pairwise distance is below this share of real images'. The
     lowest healthy one was 0.04, in a textbook run that had yet to leave its first blurred face."""
@@ -136,7 +136,8 @@ class Monitor:
             statistics: means since the last point, named as in `gan.training_step.STATISTICS`.
 
         Returns:
-            The certain alarm whose trouble began first, or else a warning, or None if there is nothing new.
+            The certain alarm whose trouble began first, or else such a warning, or None if there is nothing
+            new.
         """
         checks = [self._vanishing_gradient]
         if self._check_discriminator:
@@ -163,8 +164,8 @@ class Monitor:
         good = not bad and 2 * distance >= self._max_distance
         certain = self._collapsed.extend(step, bad=bad, good=good, window=limits.sample_window)
         message = (
-            f"mode collapse: at step {step} their mean distance is {distance:.4f}, that of real "
-            f"images {real:.4f}, and their own maximum {self._max_distance:.4f}"
+            f"mode collapse: at step {step} the mean distance of the samples is {distance:.4f}, that of real "
+            f"images {real:.4f}, and the samples' own maximum {self._max_distance:.4f}"
         )
         # A set that never was diverse has no good time to return to.
         since = 0 if never else self._collapsed.since

@@ -2,7 +2,9 @@
 
 Everything else reaches the networks through `make_generator` and `make_discriminator`. Another network
 needs only another class here: a generator with the attributes `latent_size` and `image_size`, a discriminator
-with `independent` that returns two logits for each pack of images.
+with `independent` that returns two logits for each pack of images. That suffices for training, sampling
+and evaluation. Unnamed directions, .onnx files and the explorer's page also read `project`, `first_shape`
+and `layers` of `Generator`.
 """
 
 from __future__ import annotations

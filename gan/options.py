@@ -1,7 +1,7 @@
 """Command-line options shared by the scripts that read a run.
 
-A field is a flag, and the string below it the flag's help. NumPy is imported only when faces are drawn, and
-torch when a generator is loaded, so --help and most errors are printed at once.
+A field is a flag, and the string below it the flag's help. torch is imported only when a generator is
+loaded, so --help and most errors are printed at once.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ from engine.cli import parse_arguments, settings_of
 from engine.device import choose_device, choose_precision, enable_cudnn_benchmark, keep_freed_memory
 from engine.distributed import World
 from engine.errors import UserError
+from engine.output import counted
 from engine.run_logger import RunLogger
 from engine.runs import RunInfo, has_checkpoint
 from engine.settings import changed, flag
@@ -131,15 +132,16 @@ def load_data(
         raise UserError(f"{folder} contains {count} usable images; training needs {MIN_IMAGES} or more")
     world.on_rank_zero(lambda: check_data(plan, data.digest, count))
     _report_leaks(plan, data, world)
-    trained = len(data.training_indices)
-    if trained < settings.batch_size:
-        if trained < settings.pack:
+    available = len(data.training_indices)
+    if available < settings.batch_size:
+        if available < settings.pack:
             raise UserError(
-                f"{folder} leaves {trained} images to train on, fewer than --pack {settings.pack}"
+                f"{folder} leaves {available} images to train on, fewer than --pack {settings.pack}"
             )
-        trained -= trained % settings.pack
-        print(f"batch size {trained} instead of {settings.batch_size}: there are no more images to train on")
-        plan = replace(plan, settings=replace(settings, batch_size=trained))
+        batch_size = available - available % settings.pack
+        only = f"there are only {counted(available, 'image')} to train on"
+        print(f"batch size {batch_size} instead of {settings.batch_size}: {only}")
+        plan = replace(plan, settings=replace(settings, batch_size=batch_size))
         _check_shards(plan.settings, world)
     return data, plan
 
@@ -331,7 +333,7 @@ def _start(argv: Sequence[str], arguments: TrainingArguments) -> Plan[Settings]:
     source = GAN.find_run(arguments, arguments.output)
     if source:
         source_settings = GAN.read_info(source).settings
-        preset = preset_settings(arguments.preset) if arguments.preset else source_settings
+        preset = defaults if arguments.preset else source_settings
         fixed = {*NETWORK_SETTINGS} - {"image_size", "latent_size"}
         if any(getattr(source_settings, name) != getattr(preset, name) for name in fixed):
             raise UserError(f"--preset requires other networks than those of {source}: omit it")

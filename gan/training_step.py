@@ -85,7 +85,7 @@ def training_step(
     options: StepOptions,
     world: World,
 ) -> Tensor:
-    """Update D and G once, simultaneously, from one forward pass of D (Goodfellow et al. 2014 alternate).
+    """Update D and G once, simultaneously, from the same logits of D (Goodfellow et al. 2014 alternate).
 
     Every process computes the gradients of its share of the batch; their sum is the gradient of the whole
     batch.

@@ -193,4 +193,4 @@ def _path(generator: LoadedGenerator, photo: Photo, words: Sequence[str], varian
     if len(edit) > 80:
         edit = hashlib.sha256(edit.encode()).hexdigest()[:12]
     name = "-".join([generator.stamp, stem, photo.digest, edit, *variant])
-    return generator.run / FOLDER / f"{name}.png"
+    return generator.run / FOLDER / f"{shorten_stem(name)}.png"

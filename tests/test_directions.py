@@ -255,6 +255,8 @@ def test_stale_directions_are_kept_as_a_copy(plain):
         ("interpolate.py", ("--along", "smile", "--arithmetic", "3"), "--along is an option of a path"),
         ("interpolate.py", ("--arithmetic", "3 + grin"), ">>grin<<: no such direction; the directions"),
         ("directions.py", ("--plus", 1), "--plus, --minus and --name go together"),
+        ("directions.py", ("--latents", "z.npy"), "--latents is for the faces of --plus and --minus"),
+        ("directions.py", ("--seed", 3), "--seed is for the faces of --plus and --minus"),
         (
             "directions.py",
             ("--plus", 1, "--minus", 1, "--name", "a"),

@@ -46,7 +46,7 @@ def test_a_file_that_may_be_meant_as_the_run_is_not_replaced(run, tmp_path, monk
     # Without a run it would be the generator that comes with the project.
     code, _, error = export("mine.safetensors", "--half")
     assert (code, mine.read_bytes()) == (2, before)
-    assert "mine.safetensors exists, and contains another generator than that of drawn: give RUN and" in error
+    assert "mine.safetensors exists, and contains another generator than that of drawn: to replace" in error
     # A run's file is replaced by the same run's, and by any generator that is named.
     assert export("--output", run.parent, mine, "--half").code == 0
     assert len(mine.read_bytes()) < 0.6 * len(before)
@@ -93,7 +93,7 @@ def test_a_page_that_would_be_too_large_is_refused(run, tmp_path, monkeypatch):
     monkeypatch.setattr("web.page_file.MAX_BYTES", 100_000)
     code, _, error = export(run, tmp_path / "page.html")
     assert code == 2
-    assert re.search(r"the page would have 0\.\d MB, more than 0 MB: this generator is too large", error)
+    assert re.search(r"the page would be 0\.\d MB, and the limit is 0 MB: this generator is too large", error)
     assert not (tmp_path / "page.html").exists()
 
 

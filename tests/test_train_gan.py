@@ -110,7 +110,7 @@ def test_running_out_of_memory_suggests_a_smaller_batch(pictures, train, monkeyp
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
 
     monkeypatch.setattr(Trainer, "step", run_out)
-    with pytest.raises(UserError, match=r"not enough memory: a smaller --batch-size"):
+    with pytest.raises(UserError, match=r"not enough memory: use a smaller --batch-size"):
         train(pictures, "--steps", 1)
 
 

@@ -129,6 +129,14 @@ def test_resume_refuses_an_edited_point_set_even_with_force(landmark_run, tmp_pa
     assert f"was trained with other {part} of the point set drawn-29: restore it" in line
 
 
+def test_a_point_set_may_get_another_name(landmark_run, tmp_path):
+    shutil.copytree(landmark_run, tmp_path / "0001-run")
+    state = load(checkpoints(landmark_run)[-1])
+    state["point_set"]["name"] = "another"
+    torch.save(state, checkpoints(tmp_path / "0001-run")[-1])
+    assert "of the point set" not in call("train_landmarks.py", "--resume", tmp_path / "0001-run").error
+
+
 def test_resume_refuses_other_people(folder):
     rows = [line.split(",") for line in (folder / "labels.csv").read_text().splitlines()]
     column = rows[0].index("person")

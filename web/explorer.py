@@ -84,7 +84,8 @@ class _Explorer:
         """The face of the photo in the body: see `PhotoFaces`; see `_current_generator` for the query."""
         async with self._uploads.read(request) as photo:
             generator = await self._context.compute(self._current_generator, _digest(request))
-            found = await run_in_threadpool(self._photo_faces.find, generator, photo)
+            # There, as the recogniser's page finds faces with the same detector, one photo at a time.
+            found = await self._context.compute(self._photo_faces.find, generator, photo)
             del photo
         # Not in `compute`: it takes seconds, and minutes the first time, in which other pages are used.
         unwanted = threading.Event()

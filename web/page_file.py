@@ -39,8 +39,8 @@ def save_page(weights: bytes, title: str, path: Path) -> int:
     page = explorer_page(weights, title).encode()
     if len(page) > MAX_BYTES:
         raise UserError(
-            f"the page would have {len(page) / 1e6:.1f} MB, more than {MAX_BYTES / 1e6:.0f} MB: this "
-            "generator is too large for a page; narrower --generator-widths or smaller images make it smaller"
+            f"the page would be {len(page) / 1e6:.1f} MB, and the limit is {MAX_BYTES / 1e6:.0f} MB: this "
+            "generator is too large for a page; use narrower --generator-widths or smaller images"
         )
     with report_write_errors(path), atomic_write(path) as temporary:
         temporary.write_bytes(page)

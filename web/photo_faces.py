@@ -43,7 +43,7 @@ class PhotoFaces:
 
     def __init__(self, closing: threading.Event) -> None:
         self._closing = closing
-        self._finding, self._fitting = threading.Lock(), threading.Lock()
+        self._fitting = threading.Lock()
         self._generator: LoadedGenerator | None = None
         self._fitter: PhotoFitter | None = None
         self._progress: dict[str, Any] | None = None
@@ -53,7 +53,9 @@ class PhotoFaces:
         return {"available": find_spec("cv2") is not None, "progress": self._progress}
 
     def find(self, generator: LoadedGenerator, photo: bytes) -> PhotoFace:
-        """Find the most confident face of a photo. It does not wait for faces that are being fitted.
+        """Find the most confident face of a photo, from one thread at a time.
+
+        It does not wait for faces that are being fitted.
 
         Args:
             generator: the page's.
@@ -67,14 +69,11 @@ class PhotoFaces:
         prepare_torch()
         try:
             pixels = decode_full(io.BytesIO(photo), MAX_PIXELS)
-            with self._finding:
-                if self._fitter is None or self._generator is not generator:
-                    self._fitter = PhotoFitter(
-                        generator, progress=lambda share: self._report(LEARNING, share)
-                    )
-                    self._generator = generator
-                fitter = self._fitter
-                found = fitter.finder(pixels)
+            if self._fitter is None or self._generator is not generator:
+                self._fitter = PhotoFitter(generator, progress=lambda share: self._report(LEARNING, share))
+                self._generator = generator
+            fitter = self._fitter
+            found = fitter.finder(pixels)
         except UnusableImageError as unusable:
             raise UserError(f"the photo cannot be used: {unusable}") from None
         if not found:
@@ -123,5 +122,5 @@ class PhotoFaces:
 
     def _report(self, task: str, share: float) -> None:
         if self._closing.is_set():
-            raise UserError("the server stops")
+            raise UserError("the server is stopping")
         self._progress = {"task": task, "share": share}

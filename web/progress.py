@@ -25,7 +25,7 @@ Row = dict[str, float]
 """The step and the finite values of a line of metrics.jsonl."""
 
 MAX_ROWS = 3000
-"""Rows that a page is sent of what a run has logged before; rows with scores are sent all."""
+"""Most rows of earlier log lines that a page is sent; those with scores are sent in any case."""
 STATE_SECONDS = 3.0
 """Time between looks at whether a run is locked, for which its lock is taken for a moment."""
 RATES = 10

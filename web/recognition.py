@@ -1,7 +1,7 @@
 """Names for the faces in a photo, by the classifiers and galleries of recognize.py, on its code.
 
-Everything here keeps a core busy or reads files, so it runs in `Context.compute`. torch is imported where a
-network is used.
+Most of it keeps a core busy, so it runs in `Context.compute`; `sources` and `find` only read files. torch is
+imported where a network is used.
 """
 
 from __future__ import annotations
@@ -308,6 +308,8 @@ class Recognition:
         return self.describe(source)
 
     def _change(self, source: Source, change: Callable[[Gallery], Gallery]) -> dict[str, Any]:
+        if not gallery_exists(_gallery_path(source)):
+            raise UserError("nobody is enrolled yet: click a face to give it a name first")
         update_gallery(_gallery_path(source), change)
         return self.describe(source)
 
@@ -335,11 +337,7 @@ class Recognition:
 
     def _cropper(self, side: int) -> PhotoCropper:
         if side not in self._croppers:
-            cropper = detected_photo_cropper(side, self._context.detector, ENLARGE)
-            import cv2  # loaded by the cropper
-
-            cv2.setNumThreads(1)  # a run may be training beside the server
-            self._croppers[side] = cropper
+            self._croppers[side] = detected_photo_cropper(side, self._context.detector, ENLARGE)
         return self._croppers[side]
 
 

@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MAX_BODY = 32 * 2**20
 """Bytes of a request's body, such as a photo."""
-TOO_LARGE = f"the file has more than {MAX_BODY // 2**20} MiB"
+TOO_LARGE = f"the file is larger than {MAX_BODY // 2**20} MiB"
 METHODS = ("GET", "HEAD", "POST")
 CONTENT_SECURITY_POLICY = "; ".join(
     (

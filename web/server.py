@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import sys
@@ -134,6 +135,9 @@ def serve(
             f"warning: --host {host} serves everyone who can reach this machine, without a password, over "
             "an unencrypted connection"
         )
+        if host in ("0.0.0.0", "::"):  # then the address above is this machine's alone
+            other = f"http://{socket.gethostname()}:{listener.getsockname()[1]}{start}"
+            print(f"from other machines: {other}, or with this machine's IP address")
     if browser and _has_display():
         # The listener accepts from now on, so the browser waits for the server, not the reverse.
         threading.Thread(target=webbrowser.open, args=(address + start,), daemon=True).start()
@@ -180,5 +184,7 @@ def open_listener(host: str, port: int | None) -> socket.socket:
         except OSError as error:
             listener.close()
             reason = error.strerror or str(error)
+            if error.errno not in (errno.EADDRINUSE, errno.EACCES):  # no port of this host can be used
+                raise UserError(f"--host {host} cannot be used ({reason}): give another") from None
     hint = "give another --port" if port is not None else "give --port"
     raise UserError(f"{host}, port {ports[0]}, cannot be used ({reason}): {hint}")

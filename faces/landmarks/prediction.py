@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import UserError
-from engine.files import atomic_write, is_file
+from engine.files import is_file
 from engine.png import save_png
 from engine.progress import ProgressBar
 from engine.runs import report_write_errors
@@ -146,8 +146,8 @@ def predict(
                 continue
             points = predictor.points(image, boxes, looks=looks)
             mark_output(output, SCRIPT)
-            with atomic_write(output / names[photo]) as path:
-                save_png(path, draw_points(image, [(face, PREDICTED_COLOUR) for face in points], boxes))
+            marked = draw_points(image, [(face, PREDICTED_COLOUR) for face in points], boxes)
+            save_png(output / names[photo], marked)
             files += [str(photo)] * len(points)
             landmarks.append(points)
             outside += [int(count) for count in (~inside_image(points, image)).sum(-1)]

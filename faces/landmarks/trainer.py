@@ -153,7 +153,7 @@ class LandmarkTrainer(SupervisedTrainer):
         return {
             "kind": TASK_NAME,
             "settings": to_json(self.settings),
-            "point_set": {"name": self.point_set.name, **self.point_set.to_json()},
+            "point_set": self.point_set.to_json(),
             **self.updater.state(self._statistics_batches()),
         }
 
@@ -170,7 +170,8 @@ class LandmarkTrainer(SupervisedTrainer):
                 f"{self.point_set.count} now ({self.point_set.name}): restore them, or start a new run"
             )
         # The loss depends on the areas, mirror images on the pairs, and scores on the scale.
-        if changed := [name for name, value in current.items() if saved.get(name) != value]:
+        bound = [name for name in current if name != "name"]
+        if changed := [name for name in bound if saved.get(name) != current[name]]:
             raise UserError(
                 f"the run was trained with other {', '.join(changed)} of the point set "
                 f"{self.point_set.name}: restore it, or start a new run"

@@ -11,6 +11,8 @@ OUT/
 from __future__ import annotations
 
 import contextlib
+import signal
+import sys
 from collections import Counter
 from dataclasses import dataclass, replace
 from functools import partial
@@ -235,8 +237,13 @@ def _version(path: Path) -> str:
 
 
 def _changed(rows: list[Row], versions: dict[str, str]) -> set[tuple[str, int]]:
-    """Keys of the jobs whose photo or video was replaced since; none of a manifest without versions."""
-    return {row.job for row in rows if row.version and versions.get(row.source, row.version) != row.version}
+    """Keys of the jobs whose photo or video was replaced since; none of a manifest without versions.
+
+    A file without a version now, as on a disk that is not mounted, was not replaced: its crops stay.
+    """
+    return {
+        row.job for row in rows if row.version and (versions.get(row.source) or row.version) != row.version
+    }
 
 
 def _readable_now(arguments: PrepareArguments, jobs: list[Job], rows: list[Row]) -> set[tuple[str, int]]:
@@ -251,6 +258,12 @@ def _readable_now(arguments: PrepareArguments, jobs: list[Job], rows: list[Row])
             for job, result in zip(retried, results, strict=True)
             if result.crops or result.problem != notes[job.key]
         }
+
+
+def _acknowledge(received: signal.Signals) -> None:
+    name = "Ctrl-C" if received == signal.SIGINT else received.name
+    text = f"{name}: finishing the photos in progress; Ctrl-C now exits at once"
+    ProgressBar.write(text, file=sys.stderr)
 
 
 def _process(
@@ -278,7 +291,7 @@ def _process(
             duplicates.add(row.source.rpartition("/")[0], row.perceptual_hash)
     done = 0
     with (
-        SignalHandler() as interrupt,
+        SignalHandler(acknowledge=_acknowledge) as interrupt,
         ProgressBar(desc="faces", total=total, initial=total - len(jobs), unit=" photos") as progress,
         contextlib.closing(
             parallel_map(partial(process_job, arguments), jobs, worker_count(arguments.workers))

@@ -28,6 +28,16 @@ def crops_folder(out: Path) -> Path | None:
     return out / FACES if (out / STATE).is_file() else None
 
 
+def _flag(name: str, value: Any) -> str:
+    """A rule as on the command line."""
+    option = f"--{name.replace('_', '-')}"
+    if name in ("photos", "format"):
+        return f"{name} {value}"
+    if isinstance(value, bool):
+        return option if value else option.replace("--", "--no-", 1)
+    return f"no {option}" if value is None else f"{option} {value}"
+
+
 def check_rules(arguments: PrepareArguments) -> dict[str, str]:
     """Reject a folder of other files or of faces made by other rules; return the digests to record."""
     out, digests = arguments.out, _digests(arguments)
@@ -44,10 +54,10 @@ def check_rules(arguments: PrepareArguments) -> dict[str, str]:
         if name == "least_support" and name not in recorded:
             continue  # in a folder of an earlier version, it applies to new photos
         if recorded.get(name) != rules.get(name):
-            flag = name if name in ("photos", "format") else f"--{name.replace('_', '-')}"
+            before, now = _flag(name, recorded.get(name)), _flag(name, rules.get(name))
             raise UserError(
-                f"{out} was started with {flag} {recorded.get(name)}, not {rules.get(name)}: choose another "
-                "folder, or delete this one to start again"
+                f"{out} was started with {before}, not {now}: choose another folder, or delete this one "
+                "to start again"
             )
     known = state.get("digests", {})  # old folders have none and are trusted
     for name, digest in digests.items():

@@ -261,7 +261,8 @@ def enroll_and_identify(
         rows = np.flatnonzero(names == name)
         if len(rows) <= enrolled:
             raise UserError(
-                f"{name} has {counted(len(rows), 'image')}: enrolling {enrolled} leaves none to identify"
+                f"{name} has {counted(len(rows), 'image')}: enrolling {enrolled} leaves none to identify: "
+                "give a smaller --enrolled, or add images"
             )
         gallery = gallery.enroll(name, embeddings[rows[:enrolled]])
         others.extend(rows[enrolled:])

@@ -188,7 +188,7 @@ def empty_gallery(network: str, checkpoint: Path) -> Gallery:
 
 
 def gallery_exists(path: Path) -> bool:
-    """Whether the file exists. Raises `UserError` if the system does not allow to check."""
+    """Whether the file exists. Raises `UserError` if the system does not allow checking."""
     try:
         path.stat()
     except (FileNotFoundError, NotADirectoryError):
@@ -281,7 +281,9 @@ def normalize_name(name: str) -> str:
         UserError: the name is empty or contains characters that are not printable.
     """
     spaced = "".join(" " if unicodedata.category(letter) == "Zs" else letter for letter in name)
-    if not spaced.strip() or not spaced.isprintable():
+    # Joiners, which the spelling of Persian and of Indic scripts needs, do not count as printable.
+    plain = spaced.replace("\u200c", "").replace("\u200d", "")
+    if not plain.strip() or not plain.isprintable():
         raise UserError(f"{name!r} is not a name: use printable characters")
     return " ".join(unicodedata.normalize("NFC", spaced).split())
 

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import UserError
-from engine.files import atomic_write
 from engine.output import counted
 from engine.png import save_png
 from engine.progress import ProgressBar
@@ -135,8 +134,8 @@ def _name_faces(
                     (labels.get(name, Label(f"face {number}")), score_format.format(score))
                     for number, (name, score) in enumerate(predictions)
                 ]
-                with atomic_write(arguments.output / copies[photo]) as path:
-                    save_png(path, draw_names(faces.photo, faces.boxes, captions))
+                named = draw_names(faces.photo, faces.boxes, captions)
+                save_png(arguments.output / copies[photo], named)
         write_csv(table, COLUMNS, (row.values() for row in rows))
     notes = [*photos.excluded.lines(), *notes]
     notes += [

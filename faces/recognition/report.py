@@ -139,5 +139,5 @@ def _draw(
         save_confusion_chart(run / "confusion.png", confusion, labels)
         save_class_chart(run / "classes.png", scores, labels)
     except UserError as error:
-        return [f"curves and tables were not drawn: {error}"]
+        return [f"the charts were not drawn: {error}"]
     return []

@@ -19,8 +19,8 @@ from gan.inversion.encoder import Encoder
 FORMAT = "face-lab encoder 1"
 FILE_NAME = "encoder.safetensors"
 KEPT = 4
-"""Encoders in a run's folder, which has as many generators as checkpoints, averaged and raw; beyond, the
-one that was not used for longest is deleted."""
+"""Encoders kept in a run's folder, where each checkpoint has two generators, averaged and raw. Beyond that,
+those unused for the longest are deleted."""
 DAMAGED = "is damaged: delete it, and it is made again"
 
 

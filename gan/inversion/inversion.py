@@ -47,7 +47,8 @@ BATCH = 32
 LEARNING_RATE = 0.1
 LAST_LEARNING_RATE = 0.02
 FEATURE_WEIGHT = 0.2
-"""Weight of features, in their variances, beside pixels in [-1, 1]; less blurs faces at a higher PSNR."""
+"""Weight of features, in their variances, beside pixels in [-1, 1]; a smaller weight gives blurrier faces
+with a higher PSNR."""
 NEARLY_EXACT = 0.02
 """Root mean square error of the pixels, in [-1, 1], below which the generator made the image itself: 40 dB,
 which no photo reaches."""
@@ -83,12 +84,10 @@ class Inversion:
     Attributes:
         z: float32 [N, latent_size], in [-1, 1].
         images: their images, uint8 [N, 3, S, S].
-        distance: to the targets, see `gan.inversion.distance`, float64 [N].
     """
 
     z: Latents
     images: NDArray[np.uint8]
-    distance: NDArray[np.float64]
 
 
 class Inverter:
@@ -149,7 +148,7 @@ class Inverter:
         effort: Effort,
         seed: int,
         steps: _Steps,
-    ) -> tuple[Latents, NDArray[np.uint8], NDArray[np.float64]]:
+    ) -> tuple[Latents, NDArray[np.uint8]]:
         distance = self.distance_to(images, weights)
 
         def objective(u: Tensor, rows: Tensor) -> Tensor:
@@ -167,8 +166,7 @@ class Inverter:
             z = self._polished(images, weights, to_z(u))
             with torch.no_grad():
                 made = to_uint8(self._network(z))
-                final = distance(to_float(made), torch.arange(len(u), device=self._device))
-        return z.cpu().numpy(), made.cpu().numpy(), final.cpu().double().numpy()
+        return z.cpu().numpy(), made.cpu().numpy()
 
     def _polished(self, images: NDArray[np.uint8], weights: NDArray[np.float32], z: Tensor) -> Tensor:
         """The vectors, with the last digits of those that reproduce their images; see `polish`."""

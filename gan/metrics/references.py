@@ -25,12 +25,14 @@ class Reference:
         folder: absolute path of the folder with the pool.
         digest: digest of all pixels in that folder.
         copying: which images the search for copies uses, or why there is none; one line.
+        notes: lines about images of the folder that the run's own --exclude leaves out.
     """
 
     faces: RealImages
     folder: Path
     digest: str
     copying: str
+    notes: tuple[str, ...] = ()
 
 
 def load_reference(info: RunInfo, folder: Path | None, *, only_held_out: bool = False) -> Reference:
@@ -46,8 +48,13 @@ def load_reference(info: RunInfo, folder: Path | None, *, only_held_out: bool = 
         only_held_out: exclude training images from the pool.
 
     Raises:
-        UserError: a folder is unreadable or has no images, or `only_held_out` leaves none.
+        UserError: a folder is unreadable or has no images, or `only_held_out` leaves none or cannot be
+            applied, because the training images are unknown.
     """
+    if only_held_out and not info.data:
+        raise UserError(
+            "--only-held-out needs a run: an exported generator does not name its training images"
+        )
     if not info.data:
         return _unknown_training_images(info, folder)
     trained_folder = _folder_trained_on(info)
@@ -64,13 +71,17 @@ def load_reference(info: RunInfo, folder: Path | None, *, only_held_out: bool = 
         faces, trained_digest = _with_training_images(real, info, trained_folder)
     if only_held_out:
         pool = np.intersect1d(faces.pool, faces.held_out)
+        if not len(faces.train):
+            raise UserError(
+                f"{trained_folder}, which the run was trained on, cannot be read, so which images were held "
+                "out is unknown: omit --only-held-out"
+            )
         if not len(pool):
             raise UserError(f"{real.folder} contains only training images; give another --real")
         faces = RealImages(faces.images, pool, faces.train, faces.held_out)
     changed = trained_digest != info.data.get("digest")
-    return Reference(
-        faces, real.folder, real.digest, _describe_copying(faces, trained_folder, changed=changed)
-    )
+    copying = _describe_copying(faces, trained_folder, changed=changed)
+    return Reference(faces, real.folder, real.digest, copying, tuple(real.excluded.lines()))
 
 
 def _folder_trained_on(info: RunInfo) -> Path:

@@ -14,7 +14,7 @@ from gan.metrics.compare import CLOSE_TO_TRAINING, NEARER_TO_TRAINING
 from gan.metrics.evaluate import Evaluation, Score
 
 NEAR, FAR = 0.9, 0.5
-"""Proportion of the floor from which a score is as of real images, and below which it is far from that."""
+"""Shares of its floor: at NEAR or above, a score counts as that of real images; below FAR, as far from it."""
 BLUR, NOISE = 0.8, 1.3
 """Energy at the highest frequencies relative to real images: below, images are blurred; above, they have
 noise or a grid. A blur of a pixel in 96 gives 0.5 to 0.8, noise of 10 levels 1.5 (docs/measures.md)."""

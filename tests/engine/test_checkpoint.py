@@ -207,6 +207,19 @@ def test_no_intact_checkpoint_is_one_line(tmp_path):
         load_newest(tmp_path)
 
 
+def test_a_lack_of_memory_is_not_taken_for_damage(tmp_path, monkeypatch):
+    save_steps(tmp_path, 5, 10)
+
+    def fail(*_, **__):
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "load", fail)
+        with pytest.raises(MemoryError):
+            load_newest(tmp_path)
+    assert load_newest(tmp_path)[1]["step"] == 10
+
+
 def test_resuming_before_a_damaged_checkpoint_never_removes_an_intact_one(tmp_path):
     save_steps(tmp_path, 5, 10, keep=2)
     damage(checkpoint_path(tmp_path, 10), "half")

@@ -133,7 +133,10 @@ def exhaust_python() -> None:
 
 @pytest.mark.parametrize("exhaust_memory", [exhaust_cpu, exhaust_gpu, exhaust_python])
 def test_a_lack_of_memory_is_one_line(exhaust_memory):
-    with pytest.raises(UserError, match=r"not enough memory: a smaller --batch-size"), report_out_of_memory():
+    with (
+        pytest.raises(UserError, match=r"not enough memory: use a smaller --batch-size"),
+        report_out_of_memory(),
+    ):
         exhaust_memory()
 
 

@@ -71,6 +71,7 @@ def test_a_forecast_has_what_is_ahead(step, end, parts):
 def test_a_forecast_in_minutes_proposes_minutes():
     settings = replace(EVENING, steps=None, minutes=5.0)
     assert "--minutes 80 " in forecast(settings, 10, 150, 2.0)  # 2,000 steps and a fifth
+    assert "--minutes 20 " in forecast(settings, 1500, 1650, 2.0)  # a resumed run has a quarter of it left
 
 
 def test_a_forecast_proposes_steps_where_they_end_the_run():

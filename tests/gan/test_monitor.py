@@ -145,7 +145,7 @@ def test_samples_collapse_into_one():
     assert steps_and_certainty(alarms) == [(350, False), (400, True)]
     assert {(alarm.name, alarm.since) for alarm in alarms} == {("mode collapse", 250)}
     real = float(pairwise_distances(images(REAL_DISTANCE)).mean())
-    assert f"is 0.0000, that of real images {real:.4f}, and their own maximum" in alarms[1].message
+    assert f"is 0.0000, that of real images {real:.4f}, and the samples' own maximum" in alarms[1].message
 
 
 def test_diverse_samples_collapse_into_a_few():

@@ -14,8 +14,9 @@ from engine.checkpoint import load
 from engine.distributed import World
 from engine.errors import UserError
 from engine.runs import checkpoints
+from engine.settings import to_json
 from gan import setup
-from gan.config import read_info
+from gan.config import NETWORK_SETTINGS, read_info
 from gan.setup import load_data, make_plan
 
 ON_CPU = ("--device", "cpu", "--precision", "float32")
@@ -155,6 +156,17 @@ def test_a_setting_missing_from_an_old_checkpoint_is_compared_with_its_old_value
 def test_a_preset_with_other_networks_than_the_source_is_refused(tiny_run, preset):
     with pytest.raises(UserError, match=r"^--preset requires other networks than those of "):
         make_plan(["faces", "--init-from", str(tiny_run), "--preset", preset])
+
+
+def test_the_preset_of_a_run_on_drawn_faces_has_its_networks(tiny_run, tmp_path, monkeypatch):
+    run = Path(shutil.copytree(tiny_run, tmp_path / "0001-drawn"))
+    config = json.loads((run / "config.json").read_text())
+    drawn = to_json(make_plan([*ON_CPU]).settings)
+    config["settings"] |= {name: drawn[name] for name in NETWORK_SETTINGS}
+    (run / "config.json").write_text(json.dumps(config))
+    monkeypatch.setattr(setup, "_check_checkpoint", lambda *_, **__: None)  # it is of other networks
+    plan = make_plan(["--preset", "quick", "--init-from", str(run), *ON_CPU])
+    assert (plan.settings.generator_widths, plan.settings.pack) == (QUICK, 1)
 
 
 def test_resumed_run_keeps_the_split_of_before_near_duplicates(tiny_run, tmp_path):

@@ -56,7 +56,7 @@ def test_a_fit_ends_with_the_server(file, monkeypatch):
         answer = pool.submit(httpx.post, f"{address}/api/explorer/photo", content=jpeg(), timeout=60)
         assert EndlessFitter.started.wait(30)
         context.closing.set()
-        assert "the server stops" in answer.result(10).text
+        assert "the server is stopping" in answer.result(10).text
 
 
 def test_a_fit_ends_when_the_page_has_gone_and_lets_others_upload_meanwhile(file, monkeypatch):

@@ -283,6 +283,7 @@ def test_an_address_that_others_can_reach_is_announced(monkeypatch, capsys):
     output = capsys.readouterr().out
     assert output.startswith("http://127.0.0.1:84")
     assert "warning: --host 0.0.0.0 serves everyone who can reach this machine, without a password" in output
+    assert f"from other machines: http://{socket.gethostname()}:84" in output
 
 
 @pytest.mark.parametrize(
@@ -293,7 +294,7 @@ def test_an_address_that_others_can_reach_is_announced(monkeypatch, capsys):
         (("17",), "17 is not a run"),
         (("--gallery", "people.txt"), "--gallery people.txt must end in .npz"),
         (("--detector", "none.onnx"), "there is no file none.onnx"),
-        (("--no-browser", "--host", "256.1.1.1"), "256.1.1.1, port 8421, cannot be used"),
+        (("--no-browser", "--host", "256.1.1.1"), "--host 256.1.1.1 cannot be used ("),
     ],
 )
 def test_mistakes_are_one_line(arguments, message, tmp_path, monkeypatch):

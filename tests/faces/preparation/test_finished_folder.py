@@ -41,9 +41,9 @@ def test_other_rules_are_rejected(prepared, photos):
     _, out = prepared
     before = contents(out)
     for arguments, message in (
-        (("--size", 96), "started with --size 112, not 96"),
-        (("--no-upright",), "started with --upright True, not False"),
-        (("--near-copy", -1), "--near-copy 24, not -1"),
+        (("--size", 96), "started with --size 112, not --size 96"),
+        (("--no-upright",), "started with --upright, not --no-upright"),
+        (("--near-copy", -1), "--near-copy 24, not --near-copy -1"),
     ):
         output = call("prepare_faces.py", photos, out, *arguments)
         assert output.code == 2
@@ -140,6 +140,23 @@ def test_unreadable_and_changed_photos_are_tried_again(tmp_path):
     assert rows["5.png"]["verdict"] == "no face"
     assert crops(out) == ["faces/1.png-0.jpg", "faces/3.png-0.jpg"]
     assert prepare_here(folder, out).new == 0
+
+
+def test_crops_of_photos_on_a_disk_that_is_not_mounted_stay(tmp_path):
+    folder, out, disk = tmp_path / "in", tmp_path / "out", tmp_path / "disk"
+    for number in (1, 3):
+        save_photo(disk / f"{number}.png", number)
+    save_photo(folder / "5.png", 5)  # on another disk
+    for photo in disk.iterdir():
+        (folder / photo.name).symlink_to(photo)
+    assert prepare_here(folder, out).new == 3
+    before, found = crops(out), read_manifest(out)
+    disk.rename(tmp_path / "away")
+    prepare_here(folder, out)
+    assert (crops(out), read_manifest(out)) == (before, found)
+    (tmp_path / "away").rename(disk)
+    assert prepare_here(folder, out).new == 0
+    assert (crops(out), read_manifest(out)) == (before, found)
 
 
 def test_a_photo_that_another_version_can_read_is_tried_again(tmp_path, monkeypatch):

@@ -178,7 +178,7 @@ def test_invalid_thresholds(gallery, threshold):
     assert check_threshold(-1) == -1.0
 
 
-@pytest.mark.parametrize("name", ["", "  ", "\u3000", "two\nlines", "two\u2028lines"])
+@pytest.mark.parametrize("name", ["", "  ", "\u3000", "\u200d", "two\nlines", "two\u2028lines"])
 def test_invalid_names(gallery, name):
     with pytest.raises(UserError, match="is not a name"):
         gallery.enroll(name, [[1, 0]])
@@ -195,6 +195,11 @@ def test_names_that_look_the_same_are_the_same(gallery, name):
     enrolled = gallery.enroll("Zoë Ünal", [[1, 2]]).enroll(name, [[2, 1]])
     assert enrolled.people == {"Ada": 2, "Bo": 1, "Zoë Ünal": 2}
     assert enrolled.remove(name).people == gallery.people
+
+
+@pytest.mark.parametrize("name", ["\u0dc1\u0dca\u200d\u0dbb\u0dd3", "\u0645\u06cc\u200c\u0646\u0627"])
+def test_names_may_have_joiners_where_the_script_needs_them(gallery, name):
+    assert gallery.enroll(name, [[1, 2]]).people[name] == 1
 
 
 def test_people_with_an_embedding(gallery):

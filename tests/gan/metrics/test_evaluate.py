@@ -337,6 +337,22 @@ class TestReference:
         assert not found.faces.can_detect_copies
         assert "no longer in" in found.copying
 
+    def test_held_out_images_are_unknown_without_the_training_images(self, run, tmp_path):
+        (tmp_path / "photos").rename(tmp_path / "gone")
+        self.write(tmp_path / "others", IMAGES[60:90])
+        with pytest.raises(UserError, match="which images were held out is unknown: omit --only-held-out"):
+            load_reference(run[0], tmp_path / "others", only_held_out=True)
+        exported = replace(run[0], data={})
+        with pytest.raises(UserError, match="--only-held-out needs a run"):
+            load_reference(exported, tmp_path / "others", only_held_out=True)
+
+    def test_images_that_the_run_excludes_are_named(self, run, tmp_path):
+        info = replace(run[0], settings=replace(run[0].settings, exclude=("00*",)))
+        self.write(tmp_path / "more", IMAGES[:60])
+        found = load_reference(info, tmp_path / "more")
+        assert len(found.faces.pool) == 50
+        assert any("--exclude" in note for note in found.notes)
+
     def test_run_without_held_out_images_disables_copy_detection(self, run):
         info = replace(run[0], settings=replace(run[0].settings, held_out=0.0))
         found = load_reference(info, None)

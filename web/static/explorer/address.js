@@ -5,7 +5,7 @@ import { faceOf, initialState, parseSeed, SLOTS, WALL } from "./state.js";
 import { fromText } from "./vectors.js";
 
 export const MAX_SUM = 1000; // characters
-const MAX_STRENGTH = 20, MAX_NAMED = 3;
+const MAX_STRENGTH = 100, MAX_NAMED = 3;
 const WRITE_MILLISECONDS = 300;
 const KEYS = ["seed", "face", "slots", "tool", "pad", "sum", "loop", "plus", "minus", "own"];
 const TOOLS = ["sliders", "pad", "morph", "sum", "label", "photo"];
@@ -40,8 +40,10 @@ function decodeFace(text, size, onLost = () => {}) {
   for (const part of parts) {
     const [name, text, ...more] = part.split(":"), strength = Number(text);
     if (part.length > 1 && part.startsWith("@")) face.locks.push(part.slice(1));
-    else if (name && text && !more.length && Number.isFinite(strength)) face.shift[name] = Math.min(Math.max(strength, -MAX_STRENGTH), MAX_STRENGTH);
-    else onLost();
+    else if (name && text && !more.length && Number.isFinite(strength)) {
+      face.shift[name] = Math.min(Math.max(strength, -MAX_STRENGTH), MAX_STRENGTH);
+      if (face.shift[name] !== strength) onLost();
+    } else onLost();
   }
   return face;
 }

@@ -1,7 +1,7 @@
 // The large face: what it shows, and keeping, saving, comparing and undoing.
 
 import { isPicture } from "../shared/files.js";
-import { download, say } from "../shared/shell.js";
+import { capitalised, download, say } from "../shared/shell.js";
 import { decodeState, describeLoss, encodeState } from "./address.js";
 import { acceptFaces } from "./drag.js";
 import { addText, readText } from "./png.js";
@@ -46,7 +46,7 @@ export function setUpEditor(lab) {
 
   byId("keep").addEventListener("click", () => keep(lab, store.state.face));
   byId("reset").addEventListener("click", () => store.change({ face: faceOf(store.state.face.base) }));
-  byId("save").addEventListener("click", () => save(lab).catch((error) => say(error.message, { bad: true })));
+  byId("save").addEventListener("click", () => save(lab).catch((error) => say(capitalised(error.message), { bad: true })));
   acceptFaces(byId("stage"), (face) => store.change({ face }));
   acceptFiles((files) => open(lab, files).catch((error) => say(`The file cannot be read: ${error.message}`, { bad: true })));
   setUpUndo(store);

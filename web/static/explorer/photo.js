@@ -12,7 +12,7 @@ export async function setUpPhoto(lab) {
   if (!available) return;
   const tab = document.getElementById("tab-photo"), panel = document.getElementById("tool-photo");
   tab.hidden = false;
-  const input = element("input", { type: "file", accept: "image/*", className: "visually-hidden", id: "photo-file" });
+  const input = element("input", { type: "file", accept: "image/*,.heic,.heif,.avif", className: "visually-hidden", id: "photo-file" });
   const status = element("p", { className: "small", role: "status" });
   const progress = element("progress", { hidden: true, "aria-label": "Progress of the photo" });
   panel.append(

@@ -157,11 +157,16 @@ async function change(what, parameters, message, body = undefined) {
     const answer = await request(withQuery(`/api/recogniser/${what}`, { source: source.name, ...parameters }), { method: "POST", body });
     if (number !== asked) return;
     takeSource(answer);
+    // A source that was being loaded is given up, and with it the questions for its names.
+    find("source").value = source.name;
     if (what === "threshold") setThreshold(answer.threshold);
-    else photos.forEach(identify);
+    photos.filter(({ waiting }) => what !== "threshold" || waiting).forEach(identify);
     say(message);
   } catch (error) {
     say(capitalised(error.message), { bad: true });
+    if (number !== asked) return;
+    find("source").value = source.name;
+    photos.filter(({ waiting }) => waiting).forEach(identify);
   }
 }
 
@@ -198,7 +203,7 @@ function addPhotos(blobs) {
   const added = [...blobs].map((blob) => {
     const photo = { name: blob.name || "photo.png", blob, result: null, error: "", waiting: false, request: 0, whole: false, abort: null };
     photo.card = element("article", { className: "panel photo" });
-    if (blob.size > MAX_BYTES) photo.error = `The file has more than ${MAX_BYTES / 2 ** 20} MiB.`;
+    if (blob.size > MAX_BYTES) photo.error = `The file is larger than ${MAX_BYTES / 2 ** 20} MiB.`;
     if (blob.name && !isPicture(blob)) photo.error = "This is not a picture.";
     photo.refused = photo.error !== "";
     return photo;

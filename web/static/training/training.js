@@ -1,6 +1,6 @@
 // The training page: choose a run, watch it, compare it.
 
-import { count, cssVariable, element, request, say, short, withQuery } from "/static/shared/shell.js";
+import { capitalised, count, cssVariable, element, request, say, short, withQuery } from "/static/shared/shell.js";
 import { Charts, COLOURS } from "./charts.js";
 import { Samples } from "./samples.js";
 import { Store } from "./store.js";
@@ -28,7 +28,7 @@ async function ask(path) {
   try {
     return await request(path);
   } catch (error) {
-    say(error.message, { bad: true });
+    say(capitalised(error.message), { bad: true });
     return null;
   }
 }
