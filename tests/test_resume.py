@@ -21,9 +21,11 @@ from engine.runs import (
     sample_grids,
     step_of,
 )
+from gan import setup
 from gan.config import read_info
 from gan.loop import GanLoop
 from tests.conftest import copy_some
+from tests.gan.other_losses import LOSSES
 from tests.in_process import call
 from tests.run_contents import newest_run, read_config, read_metrics, steps
 from tests.states import assert_equal
@@ -356,3 +358,14 @@ def test_other_data_than_those_of_the_source_are_reported(run, pictures, train, 
     assert read_config(new)["data"]["begun_from"].endswith(run.name)
     assert train("--resume", new, "--steps", 2) == 0
     assert read_config(new)["data"]["begun_from"].endswith(run.name)
+    # A rollback to the start of the resumed run needs its networks too.
+    path, _ = setup._source_state(setup.make_plan(["--resume", str(new), "--steps", "3"]))
+    assert path.parent.parent.name == run.name
+
+
+def test_resume_refuses_another_loss(run, train, monkeypatch):
+    monkeypatch.setattr("gan.losses.adversarial_loss", LOSSES["hinge"])
+    with pytest.raises(UserError, match="was trained with the loss CrossEntropy, not Hinge"):
+        train("--resume", run, "--steps", 8)
+    assert train("--resume", run, "--steps", 8, "--force") == 0
+    assert train("--resume", run, "--steps", 9) == 0  # the checkpoint has this loss now

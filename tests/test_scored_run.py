@@ -13,6 +13,7 @@ from engine.checkpoint import load
 from engine.finite import EXIT_DIVERGED
 from engine.runs import best_path, checkpoints
 from gan.generator import load_generator
+from gan.loop import GanLoop
 from gan.trainer import Trainer
 from images.dataset import load_folder
 from tests.conftest import run_training
@@ -96,6 +97,17 @@ def test_a_resumed_run_keeps_the_same_best_checkpoint(many_pictures, run, train)
     assert train("--resume", resumed, "--steps", 7) == 0
     assert_same_run(resumed, run)
     assert_equal(load(best_path(resumed)), load(best_path(run)))
+
+
+def test_a_kill_before_the_best_checkpoint_is_copied_is_made_good(many_pictures, train, monkeypatch):
+    kids = {1: 9.0, 2: 8.0, 3: 7.0, 4: 1.0}
+    monkeypatch.setattr(
+        GanLoop, "scores", lambda loop: {"score/kid": kids.get(loop.trainer.step_count, 99.0)}
+    )
+    assert train(many_pictures, *FLAGS, "--steps", 4) == 0
+    best_path(newest_run()).unlink()
+    assert train("--resume", newest_run(), "--steps", 5) == 0
+    assert load(best_path(newest_run()))["step"] == 4
 
 
 def test_the_best_checkpoint_outlasts_all_others(run):

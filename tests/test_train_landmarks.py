@@ -134,7 +134,7 @@ def test_a_point_set_may_get_another_name(landmark_run, tmp_path):
     state = load(checkpoints(landmark_run)[-1])
     state["point_set"]["name"] = "another"
     torch.save(state, checkpoints(tmp_path / "0001-run")[-1])
-    assert "of the point set" not in call("train_landmarks.py", "--resume", tmp_path / "0001-run").error
+    assert "has reached its last step" in refuse("--resume", tmp_path / "0001-run")
 
 
 def test_resume_refuses_other_people(folder):

@@ -161,7 +161,7 @@ def test_a_refused_recording_is_reported_once_and_training_continues(gpu, monkey
     assert capsys.readouterr().err == "note: no CUDA graph, which costs speed: operation not permitted\n"
 
 
-def test_a_rollback_or_load_records_again(monkeypatch):
+def test_a_rollback_records_again(monkeypatch):
     """The learning rate and the place of the optimizers' state have changed."""
     graphed = trainer()
     graphed.cuda_graph = True

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from gan.augment import ADAPTATION_IMAGES, Augmenter, flip, translate
-from tests.small_trainer import CPU, trainer
+from tests.small_trainer import CPU, set_weight, trainer
 from tests.states import assert_equal
 
 SIZES = (32, 48, 96, 256)
@@ -150,6 +150,14 @@ def test_training_lowers_the_share_while_d_is_not_accurate(monkeypatch):
     assert statistics["accuracy/real"] < 1
     assert statistics["augmentation/share"] == pytest.approx(1 - 5 * 8 / ADAPTATION_IMAGES)
     assert "augmentation/share" not in trainer(augmentation="always").statistics()
+
+
+def test_the_share_follows_the_accuracy_on_real_images():
+    tested = trainer()
+    set_weight(tested.discriminator.head.bias, -2.0)  # D takes all images for real, at 0.6
+    tested._augment.share.fill_(0.5)
+    tested.step()
+    assert tested.statistics()["augmentation/share"] == pytest.approx(0.5 + 8 / ADAPTATION_IMAGES)
 
 
 def test_the_share_is_resumed(monkeypatch):

@@ -20,9 +20,10 @@ from engine.png import load_png
 from engine.runs import checkpoints, sample_grids, sample_path, step_of
 from engine.signals import GRACE_SECONDS, SignalHandler
 from gan.loop import GanLoop
-from gan.monitor import Alarm, Monitor
+from gan.monitor import Alarm, Limits, Monitor
 from gan.rollback import UnrecoverableError
 from gan.trainer import Trainer
+from tests.gan.other_losses import LOSSES
 from tests.in_process import Terminal
 from tests.small_trainer import after_each_step, run_loop, set_weight, trainer
 
@@ -49,6 +50,13 @@ def test_steps_are_logged_sampled_and_saved_on_schedule_and_at_the_end(tmp_path)
     assert (outcome.step, outcome.exit_code, outcome.checkpoint) == (11, 0, checkpoints(tmp_path)[-1])
     assert outcome.seconds > 0
     assert recorded_steps(tmp_path) == ([5, 10, 11], [0, 4, 8, 11], [3, 6, 9])
+
+
+def test_the_monitor_knows_the_loss_and_the_learning_rate(monkeypatch):
+    monkeypatch.setattr("gan.losses.adversarial_loss", LOSSES["hinge"])
+    monitor = GanLoop(scheduled(learning_rate=5e-5), None, np.zeros((2, 3, 32, 32), np.uint8)).monitor
+    assert not monitor._check_discriminator
+    assert monitor.limits == Limits().at(5e-5) != Limits()
 
 
 def test_samples_show_the_step_in_their_name(tmp_path):

@@ -140,9 +140,23 @@ def test_a_rollback_removes_what_was_recorded_since_and_repeats_each_step_once(t
     run_loop(troubled(poison, steps=32), tmp_path)
     lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == list(range(2, 33, 2))
+    assert all(json.loads(line)["speed/images_per_second"] > 0 for line in lines)
     assert [step_of(path) for path in sample_grids(tmp_path)] == list(range(0, 33, 8))
     assert saved_steps(tmp_path) == [8, 16, 24, 32]
     assert not gave_up(tmp_path)
+
+
+def test_a_rollback_forgets_later_scores_and_keeps_what_the_monitor_knew(tmp_path, monkeypatch):
+    monkeypatch.setattr(GanLoop, "scores", lambda loop: {"score/kid": float(loop.trainer.step_count)})
+    _, loop = run_loop(troubled(poison, steps=24, score_every=8), tmp_path)
+    assert loop.best.state()["recent"] == [8.0, 16.0, 24.0]
+    assert len(loop.monitor.state()["gradients"]) == 12  # one for each logged step
+
+
+def test_a_checkpoint_that_was_never_written_is_not_the_best(tmp_path, monkeypatch):
+    monkeypatch.setattr(GanLoop, "scores", lambda loop: {"score/kid": 40.0 - loop.trainer.step_count})
+    _, loop = run_loop(troubled(partial(poison, at=24), steps=24, score_every=8), tmp_path)
+    assert load(best_path(tmp_path))["step"] == loop.best.step == 24
 
 
 def test_a_rollback_skips_a_damaged_checkpoint(tmp_path):

@@ -53,6 +53,11 @@ def steps_and_certainty(alarms: list[Alarm]) -> list[tuple[int, bool]]:
     return [(alarm.step, alarm.certain) for alarm in alarms]
 
 
+def test_another_loss_has_no_limits_for_d():
+    monitor = Monitor(images(REAL_DISTANCE), SHORT, check_discriminator=False)
+    assert log(monitor, range(10, 501, 10), discriminator=45.0, probability=0.0) == []
+
+
 def test_a_value_that_is_not_finite_is_a_certain_alarm():
     alarm = not_finite(DivergedError("a loss or gradient was NaN or infinite at step 417"), 420)
     assert (alarm.name, alarm.step, alarm.since, alarm.certain) == ("not finite", 420, 420, True)

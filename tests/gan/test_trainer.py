@@ -14,6 +14,7 @@ from gan.losses import probability_real
 from gan.rollback import Rollback
 from gan.trainer import Trainer
 from gan.training_step import STATISTICS
+from images.sampler import batch_indices
 from images.tiles import to_float, to_uint8
 from tests.small_trainer import CPU, IMAGES, record_batches, set_weight, trainer, weights
 from tests.states import assert_equal
@@ -158,8 +159,12 @@ def test_a_rollback_restores_the_state_with_other_random_numbers_and_a_smaller_l
         each.step()
     assert not torch.equal(batches[0][0].z, batches[1][0].z)
     assert not torch.equal(batches[0][0].real, batches[1][0].real)
-    rates = [each.state()["generator_optimizer"]["param_groups"][0]["lr"] for each in (rolled_back, resumed)]
-    assert rates == [5e-5, 1e-4]
+    rates = [
+        each.state()[f"{name}_optimizer"]["param_groups"][0]["lr"]
+        for each in (rolled_back, resumed)
+        for name in ("generator", "discriminator")
+    ]
+    assert rates == [5e-5, 5e-5, 1e-4, 1e-4]
 
 
 @pytest.mark.parametrize("half_life", [0.0, 1e6])
@@ -249,6 +254,20 @@ def test_images_in_memory_mapped_or_on_the_device_give_the_same_networks(tmp_pat
     assert_equal(state(mapped), expected)
     monkeypatch.setattr("gan.trainer._copy_to_device", lambda images, _: torch.tensor(images))
     assert_equal(state(IMAGES), expected)
+
+
+def test_half_of_a_batch_is_mirrored_and_latent_vectors_fill_the_prior():
+    tested = trainer(batch_size=30)
+    batches = record_batches(tested)
+    tested.step()
+    (batch,) = batches
+    images = to_float(torch.from_numpy(IMAGES[batch_indices(30, 30, 0, tested.settings.seed)]))
+    pairs = list(zip(batch.real, images, strict=True))
+    mirrored = sum(torch.equal(real, image.flip(2)) for real, image in pairs)
+    assert 5 < mirrored < 25
+    assert sum(torch.equal(real, image) for real, image in pairs) == 30 - mirrored
+    assert -1 <= batch.z.min() < -0.9 < 0.9 < batch.z.max() < 1
+    assert abs(batch.z.mean()) < 0.05
 
 
 def test_only_the_training_indices_are_trained_on():

@@ -12,6 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from engine.distributed import World
 from gan import losses
+from gan.augment import translate
 from gan.config import BETA1
 from gan.fast_conv import layers
 from gan.rollback import Rollback
@@ -96,6 +97,22 @@ def check_two_steps(loss: str = "cross-entropy", **changes) -> None:
         # Rounding decides the sign of a gradient near 0, for which Adam's first steps are as long: the mean.
         assert (now - true).abs().mean() <= 1e-3 * (now - first).abs().mean()
     assert not torch.equal(batches[0].z, batches[1].z)
+
+
+def test_d_judges_each_set_augmented_by_its_own_numbers():
+    tested, fakes, judged = trainer(augmentation="always", negatives=0.25), [], []
+    batches = record_batches(tested)
+    tested.generator.register_forward_hook(lambda *call: fakes.append(call[-1].detach().clone()))
+    tested.discriminator.register_forward_pre_hook(lambda _, given: judged.append(given[0].detach().clone()))
+    tested.step()
+    (batch,) = batches
+    sets = [
+        (batch.real, batch.real_uniform),
+        (fakes[0], batch.fake_uniform),
+        (batch.negatives, batch.negative_uniform),
+    ]
+    assert torch.equal(judged[0], torch.cat([translate(*each) for each in sets]))
+    assert not torch.equal(batch.real_uniform, batch.fake_uniform)
 
 
 @pytest.mark.parametrize("pack", [1, 2, 4])

@@ -10,12 +10,15 @@ import numpy as np
 import pytest
 
 from engine.errors import UserError
+from gan.config import read_info
 from gan.export.generator_file import save_generator
 from gan.generator import load_generator
 from gan.latent.vectors import draw
+from gan.metrics.nearest import TrainingImages
+from gan.metrics.references import load_reference
 from tests.web.explorer_client import client, question
 from tests.web.made_generator import made_generator
-from web.text import decode_vector
+from web.text import data_url, decode_vector
 
 
 def test_the_nearest_are_offered_only_where_there_are_training_images(tiny_run, tmp_path):
@@ -41,7 +44,10 @@ def test_the_nearest_training_images_of_a_face(tiny_run):
     faces = answer.json()["faces"]
     assert len(faces) == 6
     assert [face["distance"] for face in faces] == sorted(face["distance"] for face in faces)
-    assert faces[0]["image"].startswith("data:image/png;base64,")
+    data = load_reference(read_info(tiny_run), None).faces
+    images, distances = TrainingImages.of(data.images, data.train).nearest(generator.images(z[None])[0])
+    assert [face["image"] for face in faces] == [data_url(image) for image in images]
+    assert [face["distance"] for face in faces] == pytest.approx(list(distances))
 
 
 def test_an_exported_generator_has_no_training_images(tmp_path):

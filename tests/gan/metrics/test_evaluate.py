@@ -149,6 +149,12 @@ class TestVerdict:
     def test_copies(self, copied):
         assert verdict(copied, 200).endswith("About 100% of them are likely copies of training images.")
 
+    def test_nearer_to_training_without_copies(self, good):
+        nearer = Score((0.8, 0.8), (0.5, 0.5), (0.7, 0.9), (0.4, 0.6))
+        scores = good.scores["plain"] | {NEARER_TO_TRAINING: nearer}
+        found = replace(good, scores=good.scores | {"plain": scores})
+        assert verdict(found, 200).endswith("some may be copied in part.")
+
     def test_one_face(self):
         text = verdict(measured(lambda seed: faces(1, seed).repeat(40, axis=0)), 200)
         assert re.match(r"The generated images are far from real ones \(.*\) .*much less varied \(", text)
