@@ -6,8 +6,8 @@ Each point is a run of a few steps with the widths of `evening` on one thread of
 are interleaved. Times are CPU seconds, which equal wall-clock seconds if nothing else runs. Growth is the
 exponent b of a x^b, fitted to the medians by least squares of the logarithms, with its standard error. Beside
 it stands the theory: the work of a step is proportional to the pixels and to the batch and independent of the
-data set, and N processes on as many cores share it. The tables are of 4 images of each size, of batches of 32
-px, and of sets of 32 px, mapped from disk, with batches of 32.
+data set, and N processes on as many cores share it. The table of sizes is for batches of 4 images; those of
+batches and data sets are for images of 32 px, the latter mapped from disk, in batches of 32.
 """
 
 from __future__ import annotations

@@ -24,7 +24,8 @@ def textbook_step(settings: Settings, folder: str, device: str) -> Callable[[], 
     """A function that makes the next step.
 
     Args:
-        settings: sizes of networks, images and batch, D's normalisation, learning rate and beta2.
+        settings: sizes of networks, images and batch, D's normalisation and head scale,
+            learning rate and beta2.
         folder: of images, the only one in its parent folder.
         device: where to compute.
     """

@@ -1,14 +1,15 @@
-"""Measure how fast a training step is, beside the textbook loop with the same networks, losses and images.
+"""Measure how fast a training step is, beside the textbook loop with the same losses and images.
 
     python -m benchmarks.train_speed [--presets evening] [--json]
 
-The baseline is the step of textbook.py. Ours is the step of train_gan.py, which also augments, blends
-negatives and averages. Each measurement is made in a new process; all are interleaved and repeated, and a row
-has the median and, in brackets, the range. The work of a step is counted from the shapes of the layers, as if
-every multiplication of a convolution were made, and compared with the device's rate in a large matrix product
-and in the forward pass of a convolution. A profile shows where a step's time goes; on a GPU it is of a step
-without its CUDA graph, whose kernels have no names. The share of scoring is the share of the training time
-that goes into `gan.validation` at the default interval; it should be below 0.05.
+The baseline is the step of textbook.py, with the same networks but no packs. Ours is the step of
+train_gan.py, which also augments, blends negatives and averages. Each measurement is made in a new process;
+all are interleaved and repeated, and a row has the median and, in brackets, the range. The work of a step is
+counted from the shapes of the layers, as if every multiplication of a convolution were made, and compared
+with the device's rate in a large matrix product and in the forward pass of a convolution. A profile shows
+where a step's time goes; on a GPU it is of a step without its CUDA graph, whose kernels have no names. The
+share of scoring is the share of the training time that goes into `gan.validation` at the default interval; it
+should be below 0.05.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ class TrainSpeedArguments:
     """What to measure."""
 
     presets: tuple[Literal["quick", "evening"], ...] = ("quick", "evening")
-    """Sizes of generator and batch."""
+    """Networks, their initial weights, and batches."""
     precisions: tuple[Precision, ...] = ("auto",)
     """Precisions of our networks; the textbook's is float32."""
     device: Device = "auto"

@@ -26,6 +26,7 @@ from engine.errors import UserError, run_script
 from engine.files import atomic_write
 from engine.png import save_png
 from engine.progress import ProgressBar
+from engine.settings import at_least
 from engine.worker_pool import worker_count
 from faces.recognition.commands import find_recognizer
 from gan.config import groups_near_duplicates, read_info
@@ -64,6 +65,10 @@ class InversionArguments:
     results: Path = Path("outputs/inversion")
     """Where the parts of the results are kept."""
 
+    def __post_init__(self) -> None:
+        at_least(self, 2, "faces")
+        at_least(self, 1, "own")
+
 
 def main() -> None:
     """Invert the faces, print the tables and save a picture."""
@@ -76,7 +81,7 @@ def main() -> None:
     recognizer = find_recognizer(arguments.recognizer, Path("outputs/classifiers"), "cpu")
     target_features, target_embeddings = extract(space, faces), recognizer.embeddings(faces)
     if len(faces) < 2:
-        raise UserError("--faces must be 2 or more")
+        raise UserError("the run has fewer than 2 held-out faces")
     print(f"{len(faces)} held-out faces: mean and standard error; seconds of one core for each")
     print(f"{'':24} PSNR           feature distance  similarity       seconds")
     made: dict[str, Images] = {}

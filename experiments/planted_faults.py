@@ -3,10 +3,11 @@
     python -m experiments.planted_faults [RUN] [--checkpoint 3000]
 
 A generator only learns to avoid what its discriminator penalises. The script prints a Markdown table with a
-row for each fault: by how much the margin of D's logit for "real" falls, relative to its fall from real to
-generated faces, and the share of faces for which it falls at all. The faces are the run's held-out ones if
-there are enough. The generated ones are from the weights of the last training step, as D saw them. Patches of
-another face are the negatives of gan/negatives.py, so a run with negatives was trained on such pictures.
+row for each fault: by how much D's margin, its logit for "real" minus that for "generated", falls, relative
+to its fall from real to generated faces, and the share of packs of faces for which it falls at all. The faces
+are the run's held-out ones if there are enough. The generated ones are from the weights of the last training
+step, as D saw them. Patches of another face are the negatives of gan/negatives.py, so a run with negatives was
+trained on such pictures.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ def main() -> None:
     if gap <= 0:
         raise UserError("D rates generated faces as highly as real ones, so falls cannot be compared")
     print(f"step {state['step']:,}, {len(rows)} {kind}; D's margin is {gap:.1f} lower for generated faces\n")
-    print("| fault | fall of D's margin, relative to that | share of faces with a fall |\n|---|---|---|")
+    print("| fault | fall of D's margin, relative to that | share of packs with a fall |\n|---|---|---|")
     for name, plant in FAULTS.items():
         fall = real_margin - margin(discriminator, plant(real, random))
         print(f"| {name} | {fall.mean() / gap:.2f} | {(fall > 0).float().mean():.2f} |")

@@ -99,7 +99,7 @@ class HeldOutScorer:
         return _by_name(score)
 
     def copies_floor(self, trained: NDArray[np.int64]) -> Shares:
-        """The same for the images trained on, each against the others."""
+        """The same for the images not trained on, each compared with the others of them."""
         train, unseen = self._split(trained)
         return _by_name(
             lambda seed: self._by_score(

@@ -1,12 +1,13 @@
-"""Compare recipes for training the GAN on one folder: same faces, seeds and steps, one setting changed.
+"""Compare recipes for training the GAN on one folder: the same faces, seeds and steps.
 
     python -m experiments.recipes FOLDER --only default textbook --image-size 96 --steps 1500 --seeds 0 1
 
 Each recipe and seed is a run of its own in --output. Finished runs are reused and stopped runs are resumed. A
 run that could not recover from an alarm is compared as its last checkpoint left it. The script then prints:
 
-- the scores of each run at its end and at its best: averaged generated images against as many held-out ones,
-  beside the floor, where training images take the place of the generated ones;
+- the scores of each run at its end and at its best: images of the averaged generator, or of the raw one in a
+  run without an average, against as many held-out ones, beside the floor, where training images take the
+  place of the generated ones;
 - how much worse than its best each run ended;
 - whether it settled: KID of the raw generator beside that of the average, and the spread of its last scores;
 - the scores after equal training time;
@@ -87,7 +88,7 @@ class RecipeArguments:
     """Names of the recipes."""
     image_size: int = 48
     """Side of the images in pixels."""
-    steps: int = 1500
+    steps: int = 3000
     """Steps of each run."""
     seeds: tuple[int, ...] = (0,)
     """Seeds with which each recipe is trained."""
@@ -197,6 +198,10 @@ def _train(arguments: RecipeArguments, name: str, seed: int, images: TrainingSet
     flags += ["--steps", arguments.steps, "--output", arguments.output, "--cache", arguments.cache]
     flags += RECIPES[name]
     settings = make_plan([*map(str, flags)]).settings
+    if settings.batch_size > len(images.rows):
+        raise UserError(
+            f"{name} has batches of {settings.batch_size}, and there are {len(images.rows)} training images"
+        )
     run = train_once("train_gan.py", flags, settings, read_info, RESUMABLE, success=(0, EXIT_DIVERGED))
     if run is None:
         print(f"{run_name} failed before its first checkpoint and is left out", file=sys.stderr)

@@ -85,7 +85,7 @@ def _identity(fakes: Fakes) -> NDArray[np.float64]:
 
 
 def leading_directions(generator: LoadedGenerator, count: int) -> dict[str, Direction]:
-    """The `count` directions that change images most, and of SeFa, as leading_1, ... and sefa_1, ....
+    """`count` directions that change images most, leading_1, ..., and as many of SeFa, sefa_1, ....
 
     The score `share` is their share of the mean squared change of the images, or of the first features, along
     all directions.

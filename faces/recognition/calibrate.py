@@ -52,7 +52,7 @@ MAX_IMAGES = 10_000
 
 
 def calibrate(arguments: CalibrateArguments) -> CommandResult:
-    """Find the threshold for a false-accept rate; write the scores and curves of one for a gallery.
+    """Find the threshold for a false-accept rate and, for a gallery, write the scores and curves.
 
     Each person serves as a stranger too: an image's best similarity to the others is what it would get if
     its own person were not enrolled.
