@@ -6,8 +6,8 @@ A generator only learns to avoid what its discriminator penalises. The script pr
 row for each fault: by how much D's margin, its logit for "real" minus that for "generated", falls, relative
 to its fall from real to generated faces, and the share of packs of faces for which it falls at all. The faces
 are the run's held-out ones if there are enough. The generated ones are from the weights of the last training
-step, as D saw them. Patches of another face are the negatives of gan/negatives.py, so a run with negatives was
-trained on such pictures.
+step, as D saw them. Patches of another face are the negatives of gan/negatives.py, so a run with negatives
+was trained on such pictures.
 """
 
 from __future__ import annotations
