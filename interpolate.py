@@ -92,7 +92,9 @@ class InterpolationArguments(FaceArguments, PictureArguments):
         if self.along is not None:
             for name in ("method", "keep_in_range"):
                 if getattr(self, name) != getattr(InterpolationArguments, name):
-                    raise UserError(f"{flag(name)} is not an option of --along, which keeps to the prior")
+                    raise UserError(
+                        f"{flag(name)} is not an option of --along: it moves no value out of range"
+                    )
         elif self.reach != InterpolationArguments.reach:
             raise UserError("--reach requires --along")
         if not 0 < self.reach <= MAX_REACH:

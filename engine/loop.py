@@ -27,7 +27,7 @@ from engine.progress import ProgressBar
 from engine.run_logger import RunLogger
 from engine.runs import INTERRUPTED, checkpoint_path
 from engine.settings import TrainingSettings
-from engine.signals import SignalHandler, exit_code, grace_period
+from engine.signals import SignalHandler, exit_code, grace_period, label
 
 
 class Trainer(Protocol):
@@ -279,7 +279,6 @@ class TrainingLoop:
 
     def _acknowledge(self, received: signal.Signals) -> None:
         """Report a signal; called from another thread while a step is made or recorded."""
-        name = "Ctrl-C" if received == signal.SIGINT else received.name
         again = "" if self.world.launched else "; Ctrl-C now exits at once, without saving"
-        text = f"{name}: finishing this step, then saving{again}"
+        text = f"{label(received)}: finishing this step, then saving{again}"
         ProgressBar.write(text, file=sys.stderr)

@@ -39,6 +39,11 @@ def exit_code(received: int | None) -> int:
     return 128 + received if received else 0
 
 
+def label(received: signal.Signals) -> str:
+    """What a user calls a signal."""
+    return "Ctrl-C" if received == signal.SIGINT else received.name
+
+
 class SignalHandler:
     """A context that records the first of `SIGNALS` in `received` instead of ending the process.
 

@@ -170,8 +170,7 @@ class LandmarkTrainer(SupervisedTrainer):
                 f"{self.point_set.count} now ({self.point_set.name}): restore them, or start a new run"
             )
         # The loss depends on the areas, mirror images on the pairs, and scores on the scale.
-        bound = [name for name in current if name != "name"]
-        if changed := [name for name in bound if saved.get(name) != current[name]]:
+        if changed := [name for name in current if name != "name" and saved.get(name) != current[name]]:
             raise UserError(
                 f"the run was trained with other {', '.join(changed)} of the point set "
                 f"{self.point_set.name}: restore it, or start a new run"

@@ -24,7 +24,7 @@ from engine.lock import locked
 from engine.output import counted, one_line
 from engine.png import to_pillow
 from engine.progress import ProgressBar
-from engine.signals import SignalHandler, exit_code
+from engine.signals import SignalHandler, exit_code, label
 from engine.worker_pool import parallel_map, worker_count
 from faces.preparation.contact_sheets import save_sheets
 from faces.preparation.cropper import Crop, CropResult, load_cropper, process_job
@@ -261,8 +261,7 @@ def _readable_now(arguments: PrepareArguments, jobs: list[Job], rows: list[Row])
 
 
 def _acknowledge(received: signal.Signals) -> None:
-    name = "Ctrl-C" if received == signal.SIGINT else received.name
-    text = f"{name}: finishing the photos in progress; Ctrl-C now exits at once"
+    text = f"{label(received)}: finishing the photos in progress; Ctrl-C now exits at once"
     ProgressBar.write(text, file=sys.stderr)
 
 
