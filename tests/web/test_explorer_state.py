@@ -137,9 +137,16 @@ def test_an_address_that_is_broken_in_part_says_so_and_the_rest_is_shown(address
         valid = "face=" in address
         assert state(page)["face"]["base"] == ("4.2" if valid else "1.0")
         assert state(page)["face"]["shift"].get("smile") == (1 if valid else None)
-        # The same if it is typed while the page is open.
+        # The same if it is typed while the page is open, even if the page's state is written just after.
         page.evaluate("document.querySelector('.message').remove()")
-        page.evaluate("(hash) => { location.hash = hash; }", address)
+        page.evaluate(
+            """(hash) => {
+                const written = location.hash;
+                location.hash = hash;
+                history.replaceState(null, "", written);
+            }""",
+            address,
+        )
         page.wait_for_selector(".message")
         assert said in page.inner_text(".message")
         assert page.evaluate("location.hash").startswith("#g=")

@@ -157,9 +157,10 @@ export function setUpAddress({ store, description, directions }) {
     timer = setTimeout(write, WRITE_MILLISECONDS);
   });
   write();
-  addEventListener("hashchange", () => {
-    const text = location.hash.slice(1);
-    if (location.hash === fragment()) return;
+  addEventListener("hashchange", ({ newURL }) => {
+    // Not location.hash: a delayed write may already have replaced what was typed.
+    const text = new URL(newURL).hash.slice(1);
+    if (`#${text}` === fragment()) return;
     const read = decodeState(text, description);
     if (text) {
       const loss = describeLoss(read, directions, "address");
