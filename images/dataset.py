@@ -18,7 +18,7 @@ from engine.errors import UserError
 from engine.files import atomic_write
 from engine.progress import ProgressBar
 from images.cache import CacheEntry, CacheIndex, DecodeImages, StoreImage, store_images
-from images.decode import DECODER, decode_files
+from images.decode import DECODER, became_readable, decode_files
 from images.exclude import Excluded, ExcludePatterns
 from images.holdout import holdout_mask, split_keys
 from images.near_duplicates import VERSION as NEAR_DUPLICATES_VERSION
@@ -131,7 +131,7 @@ def load_folder(
         raise _no_image_error(folder, listing.skipped, listing.excluded)
     state = f"{listing.digest}, {DECODER}, {NEAR_DUPLICATES_VERSION}"
     entry = CacheEntry(Path(cache), folder, size, state, exclude)
-    cached = entry.read()
+    cached = read_from_cache(entry, folder)
     decode = partial(_decode_all, folder, listing.files, size, workers, progress)
     images, index = cached or decode_into_cache(entry, decode, len(listing.files), size, memory_share)
     skipped = sorted([*listing.skipped, *index.skipped.items()])
@@ -155,6 +155,23 @@ def load_folder(
         near_duplicates=sum(map(len, groups)) if group_near_duplicates else None,
         excluded=listing.excluded,
     )
+
+
+def read_from_cache(entry: CacheEntry, folder: Path) -> tuple[np.ndarray, CacheIndex] | None:
+    """Map images from the cache.
+
+    Args:
+        entry: the cache entry to read.
+        folder: the folder of the image files.
+
+    Returns:
+        The images, uint8 [N, 3, S, S], and their index; None if they are missing or damaged, or lack a file
+        that could not be read then and can now.
+    """
+    cached = entry.read()
+    if cached and any(became_readable(folder / name, reason) for name, reason in cached[1].skipped.items()):
+        return None
+    return cached
 
 
 def decode_into_cache(

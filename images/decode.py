@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -52,6 +53,10 @@ EXIF_TRANSPOSE = {
     8: Image.Transpose.ROTATE_90,
 }
 """The transposition that sets an image upright, by EXIF orientation (EXIF 2.32, tag 0x0112)."""
+
+
+UNREADABLE = "cannot be read: "
+"""Start of the reason if the cause is the system, which may have gone a moment later, and not the file."""
 
 
 class UnusableImageError(Exception):
@@ -114,7 +119,24 @@ def _open_and_decode(
         raise UnusableImageError(f"too large: more than {2 * Image.MAX_IMAGE_PIXELS:,} pixels") from None
     except Exception as error:
         # Pillow's decoders raise nearly any type of exception for a damaged file.
-        raise UnusableImageError(f"cannot be decoded: {_message(error)}") from error
+        problem = UNREADABLE if _is_of_the_system(error) else "cannot be decoded: "
+        raise UnusableImageError(f"{problem}{_message(error)}") from error
+
+
+def became_readable(path: str | Path, reason: str) -> bool:
+    """Whether a file that was unusable for a cause in the system, such as a disk error, can be decoded now.
+
+    Args:
+        path: the file.
+        reason: why it was unusable.
+    """
+    if not reason.startswith(UNREADABLE):
+        return False
+    try:
+        decode_full(path)
+    except UnusableImageError as unusable:
+        return not str(unusable).startswith(UNREADABLE)
+    return True
 
 
 def decode_files(
@@ -253,7 +275,15 @@ def _decode_chunk(files: Sequence[str | Path], folder: Path, size: int) -> list[
     return results
 
 
+def _is_of_the_system(error: Exception) -> bool:
+    # Pillow's own errors have no number, and a damaged file makes it seek to invalid places.
+    from_call = isinstance(error, OSError) and error.errno not in (None, errno.EINVAL)
+    return from_call or isinstance(error, MemoryError)
+
+
 def _message(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
+    if isinstance(error, MemoryError):
+        return "out of memory"
     return " ".join(str(error).split()) or type(error).__name__

@@ -32,7 +32,7 @@ from faces.landmarks.geometry import (
     to_fractions,
 )
 from images.cache import CacheEntry, CacheIndex, StoreImage, store_images
-from images.dataset import decode_into_cache
+from images.dataset import decode_into_cache, read_from_cache
 from images.decode import DECODER, UnusableImageError, decode_full
 from images.scan import file_signature
 
@@ -98,7 +98,7 @@ def load_face_crops(
     folder = annotations.folder.resolve()
     size = face_crop_size(image_size)
     entry = CacheEntry(cache, folder, size, f"{_digest(annotations)}, {DECODER}, {CROP_VERSION}", exclude)
-    loaded = entry.read()
+    loaded = read_from_cache(entry, folder)
     if loaded is None:
         crop_all = partial(_crop_all, annotations, size, workers)
         loaded = decode_into_cache(entry, crop_all, len(annotations.files), size, MEMORY_SHARE)

@@ -1,4 +1,5 @@
 import contextlib
+import errno
 import os
 import shutil
 import subprocess
@@ -273,18 +274,28 @@ def test_unreadable_folder(load, folder, monkeypatch):
     assert f"cannot read the folder {folder} (Permission denied)" in error_of(lambda: load(folder))
 
 
-def test_unreadable_file_is_skipped_until_readable(load, folder, monkeypatch):
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (PermissionError(errno.EACCES, "Permission denied"), "Permission denied"),
+        (OSError(errno.EIO, "Input/output error"), "Input/output error"),
+        (MemoryError(), "out of memory"),
+    ],
+)
+def test_a_file_is_skipped_while_it_is_unreadable(load, folder, monkeypatch, error, said):
     path_open = Path.open
 
     def refuse(path, *args, **kwargs):
         if path.name == "b.png":
-            raise PermissionError(13, "Permission denied")
+            raise error
         return path_open(path, *args, **kwargs)
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "open", refuse)
-        assert load(folder).skipped == [("b.png", "cannot be decoded: Permission denied")]
-    (folder / "b.png").chmod(0o640)
+        for from_cache in (False, True):
+            faces = load(folder)
+            assert faces.skipped == [("b.png", f"cannot be read: {said}")]
+            assert faces.from_cache == from_cache
     assert load(folder).files == ["a.png", "b.png", "c/d.png"]
 
 
