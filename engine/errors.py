@@ -25,8 +25,9 @@ def missing_extra(subject: str, extra: str, error: Exception) -> UserError:
         extra: the extra of this package that installs it.
         error: the import error.
     """
+    package = f"-e '.[{extra}]'"
     return UserError(
-        f"{subject} the extra '{extra}': pip install -e '.[{extra}]', or uv sync --extra {extra} ({error})"
+        f"{subject} the extra '{extra}': pip install {package}, or uv pip install {package} ({error})"
     )
 
 

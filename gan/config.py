@@ -55,11 +55,11 @@ class Settings(TrainingSettings):
     """Folder of face photos, flat or nested. Without one, train on drawn faces, without packs and
     negatives."""
     preset: Preset | None = None
-    """`quick`, for a first look within minutes (generator G with 192 128 64 32 channels, discriminator D with
-    48 96 192 384, smaller initial weights, batches of 32), `evening`, for some hours on a CPU (G 512 256 128
-    64, D 64 128 256 512, batches of 48), or `textbook`, to compare with (as evening, but in batches of 96,
-    without packs, averaged weights, augmentation and negatives, with batch norm on all of D, unscaled logits
-    and beta2 0.999). The default is evening, and quick without a FOLDER."""
+    """`quick` is for a first look within minutes: generator G with 192 128 64 32 channels, discriminator D
+    with 48 96 192 384, smaller initial weights, batches of 32. `evening` is for some hours on a CPU: G 512
+    256 128 64, D 64 128 256 512, batches of 48. `textbook` is for comparison: as evening, but in batches of
+    96, without packs, averaged weights, augmentation and negatives, with batch norm on all of D, unscaled
+    logits and beta2 0.999. The default is evening, and quick without a FOLDER."""
     steps: int | None = None
     """Stop after this many steps. Without steps and minutes, a run takes 14000 steps on a FOLDER, and 15
     minutes on drawn faces."""
@@ -70,8 +70,8 @@ class Settings(TrainingSettings):
     image_size: int = 96
     """Side of the images in pixels: a multiple of 16 from 32 to 256."""
     held_out: float = 0.05
-    """Share of the images that is held out for scoring: at least 200 images or, if there are few, a fifth. 0
-    for none, and no scores."""
+    """Share of the images that is held out for scoring: at least 200 images, or a fifth of fewer than 1,000.
+    0 for none, and no scores."""
     precision: Precision = "auto"
     """Precision of the networks' arithmetic (weights are always float32); auto takes bfloat16 where it is
     faster."""
@@ -84,7 +84,7 @@ class Settings(TrainingSettings):
     """Values in a latent vector, each uniform in [-1, 1]."""
     pack: int = 2
     """Images that D judges as one, all real or all generated (PacGAN, Lin et al. 2018), which lets it detect
-    mode collapse: 1, for no packs, to 16."""
+    mode collapse: from 1 (no packs) to 16. --batch-size must be a multiple of it."""
     normalisation: Normalisation = "layer"
     """Normalisation in D: batch norm on all layers, layer norm on all but the first (Ba et al. 2016), or
     none."""

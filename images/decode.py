@@ -188,7 +188,7 @@ def _formats(file: BinaryIO) -> Sequence[str]:
 
 
 def _missing_extra(form: str) -> str:
-    return f"{form} needs the extra 'photos': pip install -e '.[photos]', or uv sync --extra photos"
+    return f"{form} needs the extra 'photos': pip install -e '.[photos]', or uv pip install -e '.[photos]'"
 
 
 def _without_text(file: BinaryIO) -> BinaryIO | None:

@@ -1,9 +1,9 @@
 """What the scores of an evaluation mean, in a sentence or two.
 
 Each score is judged in proportion to its floor, the score of real images in place of generated ones. The
-limits rest on a run without packs (docs/measures.md): where raters in three rounds took about half of the
-faces for photos, precision and coverage were above 0.9 of their floors; with half of the coverage, faces
-were clear but hair and background rough.
+limits rest on a run without packs (docs/measures.md): where raters in three rounds of four took about
+half of the faces for photos, precision and coverage were above 0.9 of their floors; with half of the
+coverage, faces were clear but hair and background rough.
 """
 
 from __future__ import annotations
