@@ -3,8 +3,9 @@ import pytest
 import torch
 from torch import nn
 
-from engine.ema import AveragedNetwork
-from gan.generator import estimate_batch_norm
+from engine.ema import AveragedNetwork, estimate_batch_norm_statistics
+from gan.generator import balanced_latents, estimate_batch_norm
+from gan.latent.vectors import draw
 from gan.networks import Generator
 
 MANY = 1_000_000
@@ -91,24 +92,48 @@ def test_the_average_starts_as_a_copy_without_gradients():
         assert weight.requires_grad
 
 
-def latents_of(seed: int) -> torch.Tensor:
-    """The 500 latent vectors that a seed gives."""
-    draws = torch.Generator().manual_seed(seed)
-    return torch.cat([torch.rand(100, 8, generator=draws) * 2 - 1 for _ in range(5)])
+@pytest.mark.parametrize("size", [8, 100, 300])
+def test_latents_for_statistics_have_the_moments_of_their_distribution(size):
+    z = balanced_latents(size, seed=4)
+    assert z.dtype == torch.float32
+    assert z.shape == (500 if size <= 100 else 1200, size)
+    batches = z.double().split(100)
+    assert max(batch.mean(0).abs().max() for batch in batches) < 1e-7
+    torch.testing.assert_close(
+        z.double().T @ z.double() / len(z), torch.eye(size, dtype=torch.float64) / 3, rtol=0, atol=1e-6
+    )
+    assert (z.abs() > 1).float().mean() < 0.15
+    assert not torch.equal(z, balanced_latents(size, seed=5))
 
 
-def test_statistics_of_the_first_layer():
+def test_statistics_of_the_first_layer_are_those_of_the_distribution():
     network = make()
     estimate_batch_norm(network, seed=4)
-    z = latents_of(4).numpy().astype(np.float64)
-    weight = network.project.weight.detach().numpy().astype(np.float64)
-    features = (z @ weight.T).reshape(5, 100, 6, 2, 2)
+    weight = network.project.weight.detach().double()
     first = network.layers[0]
-    np.testing.assert_allclose(first.running_mean, features.mean((0, 1, 3, 4)), atol=1e-6)
-    # The mean of five batches' unbiased variances, close to that of all 500.
-    by_batch = features.var((1, 3, 4), ddof=1).mean(0)
-    np.testing.assert_allclose(first.running_var, by_batch, rtol=1e-5)
-    np.testing.assert_allclose(first.running_var, features.var((0, 1, 3, 4)), rtol=0.01)
+    torch.testing.assert_close(first.running_mean, torch.zeros(6), rtol=0, atol=1e-6)
+    # Each feature is a sum of independent values of variance 1/3; a channel has features of 2 x 2 places.
+    exact = (weight**2).sum(1).view(6, 4).mean(1) / 3
+    torch.testing.assert_close(first.running_var.double(), exact, rtol=0.01, atol=0)
+
+
+def test_statistics_hardly_depend_on_the_seed():
+    """As they would with independent latent vectors, as the second figure shows."""
+    network, z = make(), torch.from_numpy(draw(64, 8, seed=0))
+
+    def spread(estimate):
+        images = []
+        for seed in range(4):
+            estimate(network, seed)
+            images.append(network.eval()(z).detach())
+        return torch.stack(images).std(0).mean()
+
+    def from_independent_latents(network, seed):
+        draws = torch.Generator().manual_seed(seed)
+        batches = [torch.rand(100, 8, generator=draws) * 2 - 1 for _ in range(5)]
+        estimate_batch_norm_statistics(network, batches)
+
+    assert spread(estimate_batch_norm) < 0.5 * spread(from_independent_latents)
 
 
 def test_statistics_of_every_layer_are_those_of_its_inputs():
