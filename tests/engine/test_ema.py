@@ -118,7 +118,7 @@ def test_statistics_of_the_first_layer_are_those_of_the_distribution():
 
 
 def test_statistics_hardly_depend_on_the_seed():
-    """As they would with independent latent vectors, as the second figure shows."""
+    """With independent latent vectors, they depend on it more than twice as much."""
     network, z = make(), torch.from_numpy(draw(64, 8, seed=0))
 
     def spread(estimate):
