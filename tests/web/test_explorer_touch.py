@@ -118,6 +118,19 @@ def test_a_finger_that_holds_a_face_drags_it_and_scrolls_nothing(phone):
     assert state(phone)["face"]["base"] == "1.6"
 
 
+def test_a_tap_right_after_a_drag_counts_however_late_timers_are(phone):
+    finger = Finger(phone)
+    finger.press(tile(4), 0.5)
+    finger.move(*finger.centre("#stage"))
+    phone.evaluate(
+        "() => { const usual = setTimeout; window.setTimeout = (run, after) => usual(run, after + 10000); }"
+    )
+    finger.lift()
+    phone.tap(tile(6))
+    phone.wait_for_timeout(200)
+    assert state(phone)["face"]["base"] == "1.6"
+
+
 @pytest.mark.parametrize("seconds", [0.1, 0.4, 0.8])
 def test_a_slow_tap_is_one_tap(seconds, phone):
     finger = Finger(phone)

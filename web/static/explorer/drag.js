@@ -105,9 +105,10 @@ function follow(down, source, canvas, read, onEnd) {
     const isTap = isFinger && !hasMoved();
     if (isTap) source.click(); // a slow one, for which browsers send a click or not
     // The click that follows belongs to the drag.
-    const swallow = (click) => { click.preventDefault(); click.stopPropagation(); };
-    addEventListener("click", swallow, { capture: true });
-    setTimeout(() => removeEventListener("click", swallow, { capture: true }), isFinger ? CLICK_MILLISECONDS : 0);
+    const swallowing = new AbortController(), ofDrag = { capture: true, signal: swallowing.signal };
+    addEventListener("click", (click) => { click.preventDefault(); click.stopPropagation(); }, ofDrag);
+    addEventListener("pointerdown", () => swallowing.abort(), ofDrag); // a new gesture, whose click is its own
+    setTimeout(() => swallowing.abort(), isFinger ? CLICK_MILLISECONDS : 0);
     if (onto && !isTap) targets.get(onto)(dropped.face, dropped.number);
   }, { signal });
   addEventListener("pointercancel", (event) => { if (isMine(event)) end(); }, { signal });
