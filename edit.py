@@ -197,9 +197,12 @@ def main() -> int:
 
 
 def with_shifts(words: Sequence[str]) -> list[str]:
-    """Write `--smile 2` as `--shift=smile=2`, where --smile is no option and 2 a number.
+    """Write `--smile 2` as `--shift=smile=2`, where --smile is no option.
 
     With the equals sign, as the words after a --shift without one would be its values too: photos may follow.
+
+    Raises:
+        UserError: a flag is neither an option nor a direction with a number.
     """
     written: list[str] = []
     rest = list(words)
@@ -211,10 +214,14 @@ def with_shifts(words: Sequence[str]) -> list[str]:
         name = flag.removeprefix("--").replace("-", "_")
         if flag.startswith("--") and name.isidentifier() and name.removeprefix("no_") not in OPTIONS:
             number = value if equals else next(iter(rest), "")
-            if NUMBER.fullmatch(number):
-                del rest[: not equals]
-                written.append(f"--shift={name}={number}")
-                continue
+            if not NUMBER.fullmatch(number):
+                raise UserError(
+                    f"{flag} is not an option{_or_option(flag)}; as a direction, it needs a number, such as "
+                    f"{flag} 1.5; --help lists all flags"
+                )
+            del rest[: not equals]
+            written.append(f"--shift={name}={number}")
+            continue
         written.append(word)
     return written
 
@@ -230,15 +237,21 @@ def check_directions(directions: Directions, names: Collection[str], words: Sequ
     Raises:
         UserError: a direction does not exist; the message has those that do, and an option that may be meant.
     """
-    options = [f"--{name.replace('_', '-')}" for name in OPTIONS if name not in ("run", "paths")]
     for word in words:
         flag = word.partition("=")[0].replace("_", "-")
         name = flag.removeprefix("--").replace("-", "_")
         if flag.startswith("--") and name in names and name not in directions.names:
-            meant = closest(flag, options)
-            hint = f" (did you mean {meant}?)" if meant else ""
-            raise UserError(f"{flag} is neither an option{hint} nor a direction: {directions.listing()}")
+            raise UserError(
+                f"{flag} is neither an option{_or_option(flag)} nor a direction: {directions.listing()}"
+            )
     directions.check(tuple(names))
+
+
+def _or_option(flag: str) -> str:
+    """A hint at the option that a flag may be meant to be, in parentheses."""
+    options = [f"--{name.replace('_', '-')}" for name in OPTIONS if name not in ("run", "paths")]
+    meant = closest(flag, options)
+    return f" (did you mean {meant}?)" if meant else ""
 
 
 class EncoderProgress:

@@ -46,7 +46,7 @@ class ExportArguments(GeneratorArguments):
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.paths) <= 2:
-            raise UserError(f"give [RUN] FILE, one or two paths, not {len(self.paths)}")
+            raise UserError("give FILE, or RUN FILE" + f", not {len(self.paths)} paths" * bool(self.paths))
         suffix = self.file.suffix.lower()
         if suffix not in FORMATS:
             raise UserError(

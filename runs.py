@@ -69,23 +69,30 @@ def describe(run: Path) -> tuple[str, ...]:
         config = json.loads((run / "config.json").read_text(encoding="utf-8"))
         settings, data = config["settings"], config["data"]
         kind, steps, images = config.get("kind", DEFAULT_KIND), settings.get("steps"), data["images"]
-        logged, best = _read_metrics(run, KINDS.get(kind))
+        logged, best, problem = _read_metrics(run, KINDS.get(kind))
         saved = step_of(checkpoints(run)[-1]) if checkpoints(run) else 0
         step = max(logged, saved)
         state = run_state(run, step, saved, steps, settings.get("minutes"))
         progress = f"{step:,}" + (f" of {steps:,}" if steps and step < steps else "")
-        return (run.name, f"{images:,}", progress, best, size, state)
+        return (run.name, f"{images:,}", progress, best, size, state + problem)
     except FileNotFoundError:
         reason = "no config.json"
     except OSError as error:
         reason = f"cannot be read: {error.strerror or error}"
     except (ValueError, TypeError, AttributeError, LookupError, RecursionError):
-        reason = "has a damaged config.json or metrics.jsonl"
+        reason = "config.json is damaged"
     return (run.name, "", "", "", size, f"not a run: {reason}")
 
 
-def _read_metrics(run: Path, kind: Kind | None) -> tuple[int, str]:
-    """The last logged step, and the best score in words."""
+def _read_metrics(run: Path, kind: Kind | None) -> tuple[int, str, str]:
+    """The last logged step, the best score in words, and what is wrong with the file, after a comma."""
+    try:
+        return *_parse_metrics(run, kind), ""
+    except (ValueError, TypeError, AttributeError, LookupError, RecursionError):
+        return 0, "", ", metrics.jsonl is damaged"
+
+
+def _parse_metrics(run: Path, kind: Kind | None) -> tuple[int, str]:
     path = run / "metrics.jsonl"
     lines = path.read_bytes().rpartition(b"\n")[0].splitlines() if is_file(path) else []
     logged = int(json.loads(lines[-1])["step"]) if lines else 0

@@ -51,7 +51,7 @@ def _train(argv: list[str], dry_run: bool, world: World) -> int:
         f"the run ({counted(len(data.skipped), 'file')} skipped, "
         f"{counted(data.duplicates, 'exact duplicate')}); {plan.device}, {plan.settings.precision}{processes}"
     )
-    for line in data.excluded.lines():
+    for line in data.notes():
         print(line)
     if dry_run:
         print(summary(plan.settings, plan.device, data, world.size))

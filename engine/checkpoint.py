@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import sys
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -157,11 +159,11 @@ def _load_first_intact(
     raise UserError(f"every checkpoint of {run} is damaged: {', '.join(path.name for path in damaged)}")
 
 
-def load_and_report(run: Path, *, best: bool = False) -> tuple[Path, dict[str, Any]]:
-    """As `load_newest` or `load_best`, into memory, with a printed warning for each damaged checkpoint."""
-    path, state, damaged = (load_best if best else load_newest)(run, mapped=False)
+def load_and_report(run: Path, *, best: bool = False, mapped: bool = False) -> tuple[Path, dict[str, Any]]:
+    """As `load_newest` or `load_best`, with a warning on standard error if a checkpoint is damaged."""
+    path, state, damaged = (load_best if best else load_newest)(run, mapped=mapped)
     for damaged_path in damaged:
-        print(f"warning: {damaged_path} is damaged and ignored")
+        print(f"warning: {damaged_path} is damaged; using {path.name}", file=sys.stderr)
     return path, state
 
 
@@ -170,8 +172,9 @@ def load_selected(run: Path, checkpoint: str | int | Path | None) -> tuple[Path,
 
     Args:
         run: the run's folder.
-        checkpoint: its step, its file, `best` or `newest`; None for the best or, if there is none or it is
-            damaged, the newest.
+        checkpoint: its step, its file, `best` or `newest`; None for the best or, if there is none, the
+            newest. The newest, or the best of None, may be damaged: then the one before it is loaded, with a
+            warning.
 
     Returns:
         Its file and its state.
@@ -179,10 +182,8 @@ def load_selected(run: Path, checkpoint: str | int | Path | None) -> tuple[Path,
     Raises:
         UserError: there is no such checkpoint, or it is damaged.
     """
-    if checkpoint is None:
-        return load_best(run)[:2]
-    if checkpoint == NEWEST:
-        return load_newest(run)[:2]
+    if checkpoint in (None, NEWEST):
+        return load_and_report(run, best=checkpoint is None, mapped=True)
     path = find_checkpoint(run, checkpoint)
     return path, load(path)
 
@@ -204,10 +205,19 @@ def _copy(source: Path, target: Path) -> None:
         shutil.copyfile(source, temporary)
 
 
+def _is_complete(path: Path) -> bool:
+    """Whether a file is not truncated, which is the usual damage; one that cannot be read may be intact."""
+    try:
+        with path.open("rb") as file:
+            return zipfile.is_zipfile(file)
+    except OSError:
+        return True
+
+
 def _remove_others(newest: Path, keep: int) -> None:
-    """Remove all checkpoints but `newest` and the `keep - 1` before it."""
+    """Remove all checkpoints but `newest` and the `keep - 1` intact ones before it."""
     existing, partial = checkpoints(newest.parent.parent), newest.parent.glob(".*.pt")
-    history = [path for path in existing if step_of(path) <= step_of(newest)]
+    history = [path for path in existing if step_of(path) <= step_of(newest) and _is_complete(path)]
     for path in {*existing, *partial} - {*history[-keep:]}:
         # On Windows, another process may be reading it; the next save removes it.
         with contextlib.suppress(PermissionError):

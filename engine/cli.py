@@ -46,6 +46,15 @@ OTHER_NAMES = (
 """Flags of other projects and earlier versions, in lower case without hyphens; the fields of the scripts that
 explain them; and what to use."""
 
+_REWORDED = (
+    (r"Unrecognized options: ([^-].*)", r"unexpected argument \1"),
+    (r"Error parsing (\S+): ('.*') is not (.+)", r"\1 must be \3, not \2"),
+    (r"Missing value for argument '(\S+)'\. Expected 1 values", r"\1 needs a value"),
+    (r"Missing value for argument '(\S+)'\. Expected (\d+) values", r"\1 needs \2 values"),
+    (r"invalid choice (.+) for argument '(\S+)'\. Expected one of \((.+)\)", r"\2 must be one of \3, not \1"),
+    (r"Expected one of {(.+)}", r"give a command: \1"),
+)
+"""Messages of tyro, and clearer ones."""
 _BOX_DRAWING = "╭╮╰╯│─ "
 _NEGATIVE = re.compile(r"-[0-9.]+")
 
@@ -86,8 +95,8 @@ def parse(
             print(_wrap(f"{output.getvalue().rstrip()}\n\n{_join_lines(epilog)}").rstrip())
             raise
         # tyro may report a missing value where the mistake is the flag before it.
-        mistake = _unknown_words(arguments, grouped, options) or _misplaced(
-            _first_paragraph(error.getvalue())
+        mistake = _unknown_words(arguments, grouped, options) or _reworded(
+            _first_paragraph(error.getvalue()), grouped
         )
         raise UserError(f"{mistake}; --help lists all flags") from None
     return grouped.options(parsed)
@@ -156,7 +165,7 @@ def _did_you_mean(word: str, words: Sequence[str]) -> str:
 def closest(word: str, words: Sequence[str]) -> str | None:
     """The word that `word` is the beginning of, or else is most like; None if it is like none of them."""
     beginning_alike = [one for one in words if one.startswith(word)]
-    close = beginning_alike or difflib.get_close_matches(word.lower(), words, n=1, cutoff=0.75)
+    close = beginning_alike or difflib.get_close_matches(word.lower(), words, n=1, cutoff=0.8)
     return close[0] if close else None
 
 
@@ -189,12 +198,16 @@ def _join_repeated(arguments: Sequence[str], several: Collection[str]) -> list[s
     return [*kept, *moved, *arguments[end:]]
 
 
-def _misplaced(mistake: str) -> str:
-    """The message of tyro, or a clearer one for an argument without a flag that is one too many."""
-    words = mistake.removeprefix("Unrecognized options: ")
-    if words == mistake or words.startswith("-"):
-        return mistake
-    return f"unexpected argument {words}; arguments without a flag stand together, before the flags"
+def _reworded(mistake: str, grouped: GroupedOptions) -> str:
+    """A message of tyro in this project's words; unchanged if it is none of `_REWORDED`."""
+    if mistake.startswith("Missing from "):  # names of arguments, each with its help
+        return f"give {' '.join(re.findall(r'(?:^[^:]*:|[(]required[)]) ([A-Z]+)', mistake))}"
+    for pattern, words in _REWORDED:
+        if match := re.fullmatch(pattern, mistake):
+            order = "; arguments without a flag stand together, before the flags"
+            is_misplaced = words.startswith("unexpected") and grouped.has_positional
+            return match.expand(words) + order * is_misplaced
+    return mistake
 
 
 def _first_paragraph(framed: str) -> str:

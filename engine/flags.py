@@ -81,12 +81,14 @@ class GroupedOptions(Generic[Options]):
         flags: all flags in alphabetical order, such as --flip, --no-flip and --steps.
         several: those flags that take any number of values.
         commands: the sub-commands; empty if there are none.
+        has_positional: whether any argument is given without a flag.
     """
 
     type: Any
     flags: tuple[str, ...]
     several: frozenset[str]
     commands: tuple[str, ...]
+    has_positional: bool
     _options_of: dict[type, type[Options]]
 
     def options(self, parsed: Any) -> Options:
@@ -106,7 +108,8 @@ def group(options: Any, default: Any = None) -> GroupedOptions:
     """
     if get_origin(options) not in _UNIONS:
         grouped = _grouped(options, default)
-        return GroupedOptions(grouped, _flags(options), _several(options), (), {grouped: options})
+        names = _flags(options), _several(options)
+        return GroupedOptions(grouped, *names, (), _has_positional(options), {grouped: options})
     options_of: dict[type, type] = {}
     commands: dict[str, Any] = {}
     for command in get_args(options):
@@ -116,7 +119,8 @@ def group(options: Any, default: Any = None) -> GroupedOptions:
         commands[annotation.name] = Annotated[grouped, annotation]
     grouped = Union[tuple(commands.values())]  # noqa: UP007 - any number of types
     types_here = options_of.values()
-    return GroupedOptions(grouped, _flags(*types_here), _several(*types_here), tuple(commands), options_of)
+    names = _flags(*types_here), _several(*types_here)
+    return GroupedOptions(grouped, *names, tuple(commands), _has_positional(*types_here), options_of)
 
 
 def _flags(*options: type) -> tuple[str, ...]:
@@ -129,6 +133,11 @@ def _flags(*options: type) -> tuple[str, ...]:
                 flags |= {flag(name), flag(f"no_{name}")}
                 flags.update(*(getattr(annotation, "aliases", None) or () for annotation in annotations))
     return tuple(sorted(flags))
+
+
+def _has_positional(*options: type) -> bool:
+    hints = (hint for one in options for hint in get_type_hints(one, include_extras=True).values())
+    return any(Positional in get_args(hint) for hint in hints)
 
 
 def _several(*options: type) -> frozenset[str]:

@@ -20,6 +20,7 @@ from engine.cli import NEWEST, RunOptions, parse_arguments, settings_of
 from engine.device import choose_device, describe_environment, print_environment_changes
 from engine.distributed import World
 from engine.errors import UserError
+from engine.files import check_creatable
 from engine.finite import EXIT_DIVERGED, DivergedError
 from engine.lock import locked
 from engine.loop import TrainingLoop
@@ -154,7 +155,7 @@ def make_plan(argv: Sequence[str], task: Task[Settings]) -> Plan[Settings]:
         source=run if arguments.init_from else None,
         force=arguments.force,
     )
-    check_folder(plan)
+    check_folders(plan)
     return plan
 
 
@@ -184,10 +185,19 @@ def check_same_results(run: Path, before: Any, settings: Any, resumable: frozens
         )
 
 
-def check_folder(plan: Plan[Any]) -> None:
-    """Raise `UserError` if the folder that a resumed run was trained on is gone, and no other was given."""
+def check_folders(plan: Plan[Any]) -> None:
+    """Check the folders of a run, before data are loaded.
+
+    Raises:
+        UserError: the folder of a new run cannot be created; or the folder that a resumed run was trained on
+            is gone, and no other was given.
+    """
     folder, run = plan.settings.folder, plan.resumed
-    if run is None or folder is None or Path(folder).exists():
+    if run is None:
+        with report_write_errors(plan.settings.output):
+            check_creatable(plan.settings.output)
+        return
+    if folder is None or Path(folder).exists():
         return
     if folder == plan.task.read_info(run).settings.folder:
         raise UserError(
@@ -195,6 +205,18 @@ def check_folder(plan: Plan[Any]) -> None:
             f"{plan.task.script.split()[0]} NEWFOLDER --resume {shlex.quote(str(run))}` continues, as images "
             "are compared by their pixels"
         )
+
+
+def check_steps(plan: Plan[Any], run: Path, step: int) -> None:
+    """Raise `UserError` if a resumed run, which is at this step, has no steps left."""
+    steps = plan.settings.steps
+    if steps is None or step < steps:
+        return
+    reached = (
+        f"its last step, {step:,} of {steps:,}" if step == steps else f"step {step:,}, past --steps {steps}"
+    )
+    more = f"such as --steps {2 * step}" if "steps" in plan.task.resumable else "with --steps and --force"
+    raise UserError(f"{run} has reached {reached}; give it more, {more}")
 
 
 def check_data(plan: Plan[Any], digest: str, count: int) -> None:
@@ -272,12 +294,7 @@ def open_run(
             best = resume(state)
             if best.step == step():
                 world.on_rank_zero(lambda: save_as_best(path))  # a kill may have come between the two
-            if settings.steps is not None and step() >= settings.steps:
-                extensible = "steps" in plan.task.resumable
-                more = f"such as --steps {2 * step()}" if extensible else "with --steps and --force"
-                raise UserError(
-                    f"{run} has reached its last step, {step():,} of {settings.steps:,}; give it more, {more}"
-                )
+            check_steps(plan, run, step())
             print(f"resuming from {path}")
             now = describe_environment(plan.device, world.size)
             print_environment_changes({"processes": 1} | before, now)

@@ -201,7 +201,7 @@ def check(settings: Settings) -> None:
     for name in ("generator_widths", "discriminator_widths"):
         widths = getattr(settings, name)
         if not 1 <= min(widths) <= max(widths) <= MAX_WIDTH:
-            raise UserError(f"{flag(name)} must be 1 to {MAX_WIDTH} each, not {widths}")
+            raise UserError(f"{flag(name)} must be 1 to {MAX_WIDTH} each, not {' '.join(map(str, widths))}")
     if settings.latent_size > MAX_WIDTH:
         raise UserError(f"--latent-size must be 1 to {MAX_WIDTH}, not {settings.latent_size}")
     if settings.batch_size < 2:

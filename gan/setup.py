@@ -26,9 +26,10 @@ from engine.setup import (
     Plan,
     Task,
     check_data,
-    check_folder,
+    check_folders,
     check_same_network,
     check_same_results,
+    check_steps,
     open_run,
     with_absolute_folder,
 )
@@ -315,7 +316,8 @@ def _resume(argv: Sequence[str], arguments: TrainingArguments) -> Plan[Settings]
             f"{run} was trained with the loss {stored}, not {loss}: undo that, or insist with --force"
         )
     plan = Plan(GAN, settings, device, resumed=run, force=arguments.force)
-    check_folder(plan)
+    check_steps(plan, run, state["step"])
+    check_folders(plan)
     return plan
 
 
@@ -344,7 +346,9 @@ def _start(argv: Sequence[str], arguments: TrainingArguments) -> Plan[Settings]:
     if settings.steps is None and settings.minutes is None:
         end = {"minutes": DEFAULT_MINUTES} if settings.folder is None else {"steps": DEFAULT_STEPS}
         settings = replace(settings, **end)
-    return Plan(GAN, settings, device, source=source)
+    plan = Plan(GAN, settings, device, source=source)
+    check_folders(plan)
+    return plan
 
 
 def _check_checkpoint(

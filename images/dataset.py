@@ -70,6 +70,14 @@ class ImageDataset:
         """Write the skipped files; see `write_skipped`."""
         write_skipped(path, self.skipped)
 
+    def notes(self) -> list[str]:
+        """Lines about files that give no image: the first that was skipped, and those that were excluded."""
+        first = [
+            f"the first skipped: {_escape(name)}: {_escape(reason)}" for name, reason in self.skipped[:1]
+        ]
+        more = "; all are in the run's skipped.txt" * (len(self.skipped) > 1)
+        return [*(f"{line}{more}" for line in first), *self.excluded.lines()]
+
 
 def write_skipped(path: str | Path, skipped: Iterable[tuple[str, str]]) -> None:
     r"""Write each (name, reason) as a line of name, tab and reason in UTF-8.

@@ -42,13 +42,15 @@ def read_metrics(run: Path) -> Metrics:
         UserError: the file is missing, empty or damaged.
     """
     path = run / "metrics.jsonl"
+    where = ""
     try:
-        complete = path.read_text(encoding="utf-8").rpartition("\n")[0]
-        rows = [json.loads(line) for line in complete.splitlines()]
-        if not rows:
+        lines = path.read_text(encoding="utf-8").rpartition("\n")[0].splitlines()
+        if not lines:
             raise UserError(f"{path} is empty: nothing has been logged yet")
         metrics: Metrics = {}
-        for row in rows:
+        for number, line in enumerate(lines, start=1):
+            where = f", line {number:,},"
+            row = json.loads(line)
             for name in row.keys() - {"step"}:
                 steps, values = metrics.setdefault(name, ([], []))
                 steps.append(int(row["step"]))
@@ -65,8 +67,8 @@ def read_metrics(run: Path) -> Metrics:
         OverflowError,
         RecursionError,
     ) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise UserError(f"{path} cannot be read: {reason}") from None
+        reason = getattr(error, "strerror", None) or getattr(error, "msg", None) or error
+        raise UserError(f"{path}{where} cannot be read: {reason}") from None
 
 
 def save_curves(

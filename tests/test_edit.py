@@ -11,6 +11,7 @@ import pytest
 from PIL import ExifTags, Image
 
 from edit import OPTIONS, with_shifts
+from engine.errors import UserError
 from engine.png import load_png, read_text, save_png, to_pillow
 from engine.progress import ProgressBar
 from gan.export.generator_file import load_generator_file, save_generator
@@ -85,14 +86,32 @@ def test_a_face_is_fitted_and_moved_along_a_direction(file, own):
     [
         ("7 a.jpg --smile 1.5 --yaw -1", "7 a.jpg --shift=smile=1.5 --shift=yaw=-1"),
         ("a.jpg --mouth-open=.5 --fit fast", "a.jpg --shift=mouth_open=.5 --fit fast"),
-        ("a.jpg --scale 4 --smile --keep identity", "a.jpg --scale 4 --smile --keep identity"),
-        ("a.jpg --shift smile=1 --smile", "a.jpg --shift smile=1 --smile"),
         ("--no-encoder 7 a.jpg --smile=1e-1", "--no-encoder 7 a.jpg --shift=smile=1e-1"),
         ("a.jpg -- --smile 2", "a.jpg -- --smile 2"),
     ],
 )
 def test_a_direction_can_be_written_as_an_option(words, written):
     assert with_shifts(words.split()) == written.split()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            "a.jpg --scale 4 --smile --keep identity",
+            "--smile is not an option; as a direction, it needs a number",
+        ),
+        ("a.jpg --shift smile=1 --smile", "--smile is not an option; as a direction"),
+        (
+            "a.jpg --smile=x",
+            "--smile is not an option; as a direction, it needs a number, such as --smile 1.5",
+        ),
+        ("--whole-imag a.jpg", "--whole-imag is not an option (did you mean --whole-image?); as a direction"),
+    ],
+)
+def test_an_option_that_does_not_exist_is_a_direction_without_a_number(words, message):
+    with pytest.raises(UserError, match=f"^{re.escape(message)}"):
+        with_shifts(words.split())
 
 
 def test_no_direction_can_have_the_name_of_an_option():

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
@@ -123,6 +124,17 @@ def test_a_new_end_replaces_one_of_the_other_kind(run, train):
 def test_resume_refuses_a_finished_run(run, train):
     with pytest.raises(UserError, match=r"has reached its last step, 6 of 6.*--steps 12"):
         train("--resume", run)
+    with pytest.raises(
+        UserError, match=r"has reached step 6, past --steps 5; give it more, such as --steps 12$"
+    ):
+        train("--resume", run, "--steps", 5)
+
+
+def test_resume_refuses_a_finished_run_before_its_data_are_loaded(run, train, monkeypatch):
+    monkeypatch.setattr("gan.setup.load_folder", mock.Mock(side_effect=AssertionError))
+    for options in ((), ("--dry-run",), ("--steps", 3)):
+        with pytest.raises(UserError, match="has reached"):
+            train("--resume", run, *options)
 
 
 def test_resume_refuses_a_run_that_another_process_trains(run, train):
@@ -195,8 +207,8 @@ def test_resume_skips_a_damaged_checkpoint(run, train, capsys):
     intact = load(checkpoint_path(run, 6), mapped=False)
     checkpoint_path(run, 6).write_bytes(checkpoint_path(run, 6).read_bytes()[:5000])
     assert train("--resume", run) == 0
-    out = capsys.readouterr().out
-    assert f"warning: {checkpoint_path(run, 6)} is damaged" in out
+    out, err = capsys.readouterr()
+    assert f"warning: {checkpoint_path(run, 6)} is damaged; using step_000004.pt\n" in err
     assert f"resuming from {checkpoint_path(run, 4)}" in out
     assert_equal(load(checkpoint_path(run, 6)), intact)
 
@@ -247,8 +259,8 @@ def test_a_new_run_starts_from_the_best_networks(run, train, pictures, capsys):
     assert f"starting from the networks of {best_path(run)}" in capsys.readouterr().out
     best_path(run).write_bytes(b"")
     assert train(pictures, "--init-from", run, "--steps", 1) == 0
-    output = capsys.readouterr().out
-    assert "best.pt is damaged and ignored" in output
+    output, err = capsys.readouterr()
+    assert "best.pt is damaged; using step_000006.pt" in err
     assert f"starting from the networks of {checkpoint_path(run, 6)}" in output
 
 

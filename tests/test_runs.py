@@ -115,8 +115,14 @@ def test_damaged_and_foreign_folders_are_named(tmp_path):
     result = rows("--output", tmp_path)
     states = [cells[-1] for name, cells in result.items() if name.startswith("00") and len(cells) == 2]
     assert states == [
-        *7 * ["not a run: has a damaged config.json or metrics.jsonl"],
+        *6 * ["not a run: config.json is damaged"],
         "not a run: no config.json",
+    ]
+    assert result["0011-metrics-96px"] == [
+        "10,800",
+        "1,000 of 7,000",
+        "3 MB",
+        "interrupted, metrics.jsonl is damaged",
     ]
     assert "not runs: 0013-a file, holiday" in result
     assert result["0001-faces-96px"][-1] == "interrupted"

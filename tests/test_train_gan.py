@@ -94,7 +94,14 @@ def test_unusable_files_are_skipped_and_listed(pictures, train, tmp_path, capsys
     output = tmp_path / "мои прогоны" / "здесь"
     assert train(folder, "--steps", 2, "--output", output) == 0
     out = capsys.readouterr().out
-    for part in ("25 images from", "4 files skipped", "1 exact duplicate"):
+    first = "the first skipped: cut short.png: "
+    for part in (
+        "25 images from",
+        "4 files skipped",
+        "1 exact duplicate",
+        first,
+        "all are in the run's skipped.txt",
+    ):
         assert part in out
     (run,) = output.iterdir()
     assert run.name == "0001-лица-и-другое-32px"
@@ -140,8 +147,10 @@ def test_a_mistake_is_reported_in_one_line_with_exit_code_2(tmp_path, monkeypatc
 
 def test_an_output_folder_that_cannot_be_created_is_reported(pictures, train, tmp_path):
     (tmp_path / "taken").write_text("a file")
-    with pytest.raises(UserError, match="taken"):
-        train(pictures, "--steps", 1, "--output", tmp_path / "taken")
+    for options in ((), ("--dry-run",)):
+        for output in ("taken", "taken/inside"):
+            with pytest.raises(UserError, match=r"taken.* cannot be written to: Not a directory"):
+                train(pictures, "--steps", 1, "--output", tmp_path / output, *options)
 
 
 def test_no_worker_is_started_with_0_workers(pictures, train, monkeypatch):

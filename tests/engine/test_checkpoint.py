@@ -75,6 +75,14 @@ def test_only_the_newest_are_kept(tmp_path):
     assert steps(checkpoints(tmp_path)) == [10_000_010]
 
 
+@pytest.mark.parametrize("kind", ["half", "empty"])
+def test_a_truncated_checkpoint_counts_for_none_that_is_kept(tmp_path, kind):
+    save_steps(tmp_path, 5, 10, 15)
+    damage(checkpoint_path(tmp_path, 15), kind)
+    save_steps(tmp_path, 20, keep=2)
+    assert steps(checkpoints(tmp_path)) == [10, 20]
+
+
 def test_other_files_are_kept(tmp_path):
     save_steps(tmp_path, 5, keep=1)
     others = [tmp_path / "checkpoints" / name for name in ("best.pt", "step_5_best.pt", "notes.txt")]
@@ -112,7 +120,7 @@ def test_the_best_outlives_its_checkpoint_and_is_restored(tmp_path):
     assert not path.exists()
 
 
-def test_which_checkpoint_is_loaded(tmp_path):
+def test_which_checkpoint_is_loaded(tmp_path, capsys):
     save_steps(tmp_path, 5, 10)
     newest, best = checkpoint_path(tmp_path, 10), best_path(tmp_path)
     assert load_selected(tmp_path, None)[0] == load_path(tmp_path)[0] == newest
@@ -123,6 +131,10 @@ def test_which_checkpoint_is_loaded(tmp_path):
     assert load_path(newest)[1]["step"] == 10
     damage(best, "half")
     assert load_path(tmp_path)[0] == newest
+    assert capsys.readouterr().err == f"warning: {best} is damaged; using step_000010.pt\n"
+    damage(newest, "half")
+    assert load_selected(tmp_path, "newest")[0] == checkpoint_path(tmp_path, 5)
+    assert capsys.readouterr().err == f"warning: {newest} is damaged; using step_000005.pt\n"
     with pytest.raises(DamagedCheckpointError, match=r"best\.pt"):
         load_selected(tmp_path, "best")
 

@@ -16,6 +16,7 @@ from faces.preparation.options import PrepareArguments
 from faces.recognition.options import Command
 from gan.config import Settings, TrainingArguments, preset_settings
 from gan.options import PictureArguments
+from runs import RunsArguments
 
 ROOT = Path(__file__).resolve().parents[2]
 FRAMES = "╭╮╰╯│─┌┐└┘"
@@ -175,13 +176,37 @@ def test_an_argument_without_a_flag_that_is_one_too_many_is_named(argv, word):
         ("predct net faces", "unknown command predct: did you mean predict?"),
         ("predict --otput out net faces", "unknown option --otput: did you mean --output?"),
         ("identify people.npz faces --epochs 3", "unknown option --epochs; --help"),
-        ("", "Expected one of {predict, "),
+        ("", "give a command: predict, "),
     ],
 )
 def test_unknown_words_of_sub_commands(argv, reason):
     with pytest.raises(UserError) as error:
         parse(Command, argv.split())
     assert str(error.value).startswith(reason)
+
+
+@pytest.mark.parametrize(
+    ("options", "argv", "message"),
+    [
+        (TrainingArguments, "--steps 1e99", "--steps must be an integer, not '1e99'"),
+        (TrainingArguments, "--held-out x", "--held-out must be a number, not 'x'"),
+        (TrainingArguments, "--steps", "--steps needs a value"),
+        (TrainingArguments, "--generator-widths 1 2", "--generator-widths needs 4 values"),
+        (
+            TrainingArguments,
+            "--preset nice",
+            "--preset must be one of 'quick', 'evening', 'textbook', not 'nice'",
+        ),
+        (PrepareArguments, "", "give PHOTOS OUT"),
+        (PrepareArguments, "photos", "give OUT"),
+        (Command, "enroll people.npz", "give NAME"),
+        (RunsArguments, "outputs", "unexpected argument outputs"),
+    ],
+)
+def test_messages_of_the_library_are_in_this_projects_words(options, argv, message):
+    with pytest.raises(UserError) as error:
+        parse(options, argv.split())
+    assert str(error.value) == f"{message}; --help lists all flags"
 
 
 def test_a_flag_before_the_positional_arguments_is_named_as_the_mistake():
@@ -250,7 +275,7 @@ def test_groups_placeholders_and_defaults(monkeypatch, capsys):
     assert text.endswith("\nFirst.\n\nTheory in two lines.\n")
     given = parse(Grouped, ["--steps", "3", "--no-flip", "--unlisted", "7", "8", "--rate", "0.5"])
     assert given == Grouped(rate=0.5, unlisted=(7, 8), steps=3, flip=False)
-    with pytest.raises(UserError, match="'None' is not an integer"):
+    with pytest.raises(UserError, match="--steps must be an integer, not 'None'"):
         parse(Grouped, ["--steps", "None"])
 
 
