@@ -57,7 +57,7 @@ class DirectionArguments(GeneratorArguments):
     landmarks: Annotated[str | None, arg(metavar="RUN")] = None
     """Run of train_landmarks.py, for directions of yaw, tilt, smile, mouth_wide, mouth_open and eyes_open."""
     plus: Tiles = ()
-    """Numbers of faces that have an attribute (RUN goes before this flag); more give a better direction."""
+    """Numbers of faces that have an attribute (put RUN before this flag); more give a better direction."""
     minus: Tiles = ()
     """Numbers of faces that do not have it."""
     name: str | None = None

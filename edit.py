@@ -56,7 +56,7 @@ class EditArguments(GeneratorArguments, PictureArguments):
     none. PHOTO is a photo or a folder of photos."""
     shift: Annotated[tuple[str, ...], arg(metavar="[NAME=STRENGTH ...]")] = ()
     """Move the faces along directions of directions.py, such as smile=2 glasses=-1; a strength is in standard
-    deviations of the prior (RUN and PHOTO go before this flag). --smile 2 --glasses -1 is the same. Without
+    deviations of the prior (put RUN and PHOTO before this flag). --smile 2 --glasses -1 is the same. Without
     any, the faces are only fitted."""
     fit: Literal["best", "fast"] = "best"
     """best comes closest to the photo; fast only refines the encoder's estimate, in a fifth of the time."""

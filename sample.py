@@ -41,7 +41,7 @@ class SampleArguments(FaceArguments, PictureArguments):
     """Write each face's number, by which interpolate.py selects faces, below it."""
     shift: Annotated[tuple[str, ...], arg(metavar="[NAME=STRENGTH ...]")] = ()
     """Move all faces along directions of directions.py, such as smile=2 glasses=-1; a strength is in standard
-    deviations of the prior (RUN goes before this flag)."""
+    deviations of the prior (put RUN before this flag)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -70,8 +70,8 @@ class Settings(TrainingSettings):
     image_size: int = 96
     """Side of the images in pixels: a multiple of 16 from 32 to 256."""
     held_out: float = 0.05
-    """Share of the images that is held out for scoring: at least 200 images, or a fifth of fewer than 1,000.
-    0 for none, and no scores."""
+    """Share of the images that is held out for scoring: at least 200 images, or about a fifth of fewer than
+    1,000. 0 for none, and no scores."""
     precision: Precision = "auto"
     """Precision of the networks' arithmetic (weights are always float32); auto takes bfloat16 where it is
     faster."""

@@ -149,8 +149,9 @@ def conclusion(
         )
     line = f"{subject} usually shows {shown.samples}"
     if shown.step < CLEAR.step and not fine_tuned:
-        late = f"; clear faces usually come by step {clear:,}: see docs/troubleshooting.md#what-is-normal"
-        line += f"; that is normal before step {clear:,}" if step < clear else late
+        normal = "; that is normal so early" * (step < clear)
+        late = ": see docs/troubleshooting.md#what-is-normal" * (step >= clear)
+        line += f"{normal}; clear faces usually come by step {clear:,}{late}"
     quoted = shlex.quote(str(run))
     is_over = settings.steps is not None and step >= settings.steps
     more = f" --steps {max(2 * step, clear)}" if is_over else ""

@@ -50,7 +50,7 @@ class PictureArguments:
     """Where a picture is written to, and how large it is."""
 
     file: Path | None = None
-    """Write the picture or film to this file instead of the run's folder. An existing file is replaced. The
+    """Write to this file instead of the run's folder. An existing file is replaced. The
     suffix gives the format."""
     scale: float = 1.0
     """Factor by which the images are enlarged, such as 4; below 1 they are reduced."""

@@ -91,10 +91,10 @@ def best_at(step: int, score: float) -> BestTracker:
         (
             400,
             best_at(250, 30.0),
-            ["best step: 250, with a KID of 30", "smudges", "normal before step 2,000"],
+            ["best step: 250, with a KID of 30", "smudges", "normal so early; clear faces usually come by"],
         ),
         (40, best_at(25, 5.0), ["KID of 5 ", "a grey field; that is normal"]),  # whatever the score
-        (300, best_at(250, 14.0), ["smudges", "normal before step 2,000"]),
+        (300, best_at(250, 14.0), ["smudges", "normal so early; clear faces usually come by step 2,000"]),
         (
             7000,
             best_at(6500, 0.08),
@@ -106,7 +106,11 @@ def best_at(step: int, score: float) -> BestTracker:
             best_at(4000, 30.0),
             ["smudges", "usually come by step 2,000", "docs/troubleshooting.md"],
         ),
-        (400, BestTracker(), ["step 400 usually shows smudges", "normal before step 2,000"]),
+        (
+            400,
+            BestTracker(),
+            ["step 400 usually shows smudges", "normal so early; clear faces usually come by step 2,000"],
+        ),
     ],
 )
 def test_a_conclusion_has_the_score_in_words(step, best, parts):
