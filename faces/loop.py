@@ -49,7 +49,7 @@ class SupervisedTrainer(Trainer):
 
     @abstractmethod
     def scores(self) -> dict[str, float]:
-        """Scores on held-out images. The call may change the state of a schedule, but nothing else."""
+        """Scores on held-out images. The call may change a schedule's state, and keep the best weights."""
 
     @abstractmethod
     def picture(self) -> NDArray[np.uint8]:

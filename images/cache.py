@@ -95,16 +95,24 @@ class CacheEntry:
         folder: absolute path of the image folder.
         size: side S of the images in pixels.
         state: identifies the state of the folder's files and the decoder.
-        exclude: patterns of files that are left out. Each set of patterns has an entry of its own, which
-            does not outdate that of the whole folder.
+        exclude: patterns of files that are left out.
+        content: what is made of the files, such as `face crops`; empty for the images themselves. An entry
+            outdates only those with the same patterns and content.
     """
 
     def __init__(
-        self, cache: Path, folder: Path, size: int, state: str, exclude: Collection[str] = ()
+        self,
+        cache: Path,
+        folder: Path,
+        size: int,
+        state: str,
+        exclude: Collection[str] = (),
+        content: str = "",
     ) -> None:
         self.folder = cache
         name = re.sub(r"\W+", "-", folder.name)[:32]
-        source = b"\0".join(map(os.fsencode, [folder, *sorted({*exclude})]))
+        parts = [folder, *sorted({*exclude}), *([f"\0{content}"] if content else [])]
+        source = b"\0".join(map(os.fsencode, parts))
         self._folder_prefix = f"{name}-{_short_digest(source)}-"
         self._state_prefix = f"{self._folder_prefix}{_short_digest(state.encode())}-"
         self._array_path = cache / f"{self._state_prefix}{size}px.npy"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,7 +85,7 @@ class _Explorer:
         """The face of the photo in the body: see `PhotoFaces`; see `_current_generator` for the query."""
         async with self._uploads.read(request) as photo:
             generator = await self._context.compute(self._current_generator, _digest(request))
-            # There, as the recogniser's page finds faces with the same detector, one photo at a time.
+            # There, as the recogniser's page finds faces too, and one photo at a time keeps the core busy.
             found = await self._context.compute(self._photo_faces.find, generator, photo)
             del photo
         # Not in `compute`: it takes seconds, and minutes the first time, in which other pages are used.
@@ -137,7 +138,10 @@ class _Explorer:
             generator = self._context.generator()
             if generator.is_file:
                 raise UserError("an exported generator does not name its training images")
-            faces = load_reference(read_info(generator.run), None).faces
+            info = read_info(generator.run)
+            # In this process, as a run may be training on the other cores.
+            info = replace(info, settings=replace(info.settings, workers=0))
+            faces = load_reference(info, None).faces
             self._photos = TrainingImages.of(faces.images, faces.train)
         return self._photos
 

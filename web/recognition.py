@@ -21,15 +21,14 @@ from engine.errors import UserError
 from engine.files import is_file
 from engine.png import to_pillow
 from engine.runs import find_checkpoint, has_checkpoint
-from faces.align import Box, central_box
+from faces.align import Box
 from faces.detection.opencv import report_detection_errors
 from faces.recognition.class_threshold import load_open_set, load_threshold, save_threshold
 from faces.recognition.commands import add_to_gallery, check_name
-from faces.recognition.face_crops import FaceCrops, PhotoCropper, detected_photo_cropper
+from faces.recognition.face_crops import FaceCrops, PhotoCropper, central_face, detected_photo_cropper
 from faces.recognition.gallery import (
     Gallery,
     check_network,
-    check_threshold,
     empty_gallery,
     gallery_exists,
     load_gallery,
@@ -44,7 +43,6 @@ from faces.recognition.open_set import (
 )
 from faces.recognition.options import ENLARGE
 from images.decode import decode, decode_full
-from images.tiles import centre_crop
 from web.context import Context, prepare_torch
 from web.library import Library, read_config
 from web.text import data_url
@@ -166,6 +164,7 @@ class Recognition:
             gallery = load_gallery(source.gallery) if exists else empty_gallery("", source.checkpoint)
             open_set, people, scale = gallery.open_set, gallery.people, "cosine"
             threshold = _threshold(gallery)
+        rates = {"thresholds": [], "false_accept_rates": []} if open_set is None else open_set.to_json()
         return {
             "name": source.name,
             "kind": source.kind,
@@ -175,8 +174,8 @@ class Recognition:
             "scale": scale,
             "threshold": threshold,
             "calibrated": open_set is not None and open_set.slope is not None,
-            "thresholds": [] if open_set is None else open_set.to_json()["thresholds"],
-            "false_accept_rates": [] if open_set is None else open_set.to_json()["false_accept_rates"],
+            "thresholds": rates["thresholds"],
+            "false_accept_rates": rates["false_accept_rates"],
             "strangers": 0 if open_set is None else open_set.strangers,
             "file": str(source.gallery or source.checkpoint),
         }
@@ -300,7 +299,7 @@ class Recognition:
             UserError: it is out of range, or cannot be written.
         """
         if source.gallery is not None:
-            return self._change(source, lambda gallery: gallery.with_threshold(check_threshold(threshold)))
+            return self._change(source, lambda gallery: gallery.with_threshold(threshold))
         if not 0 <= threshold <= 1:
             raise UserError(f"the threshold must be a probability, from 0 to 1, not {threshold:g}")
         recognizer = self._recognizer(source.checkpoint)
@@ -359,9 +358,7 @@ def _threshold(gallery: Gallery) -> float:
 def _whole(recognizer: Recognizer, photo: bytes, pixels: NDArray[np.uint8]) -> FaceCrops:
     """The centre square as the face, as recognize.py --whole-image takes it."""
     square = decode(io.BytesIO(photo), round(recognizer.side / recognizer.settings.centre))
-    crop = centre_crop(square, recognizer.side)
-    box = central_box(pixels, min(pixels.shape[1:]) * recognizer.side / square.shape[-1])
-    return FaceCrops(pixels, [box], crop[None])
+    return central_face(pixels, square, recognizer.side)
 
 
 def _all_unknown(faces: int, names: int) -> NDArray[np.float64]:

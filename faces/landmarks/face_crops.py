@@ -97,7 +97,8 @@ def load_face_crops(
     """
     folder = annotations.folder.resolve()
     size = face_crop_size(image_size)
-    entry = CacheEntry(cache, folder, size, f"{_digest(annotations)}, {DECODER}, {CROP_VERSION}", exclude)
+    state = f"{_digest(annotations)}, {DECODER}, {CROP_VERSION}"
+    entry = CacheEntry(cache, folder, size, state, exclude, content="face crops")
     loaded = read_from_cache(entry, folder)
     if loaded is None:
         crop_all = partial(_crop_all, annotations, size, workers)

@@ -125,8 +125,8 @@ def predict(
         looks: number of passes of the network; see `Predictor.points`.
 
     Raises:
-        UserError: no photo can be read, or the output folder contains the photos or files of the same names
-            that predict_landmarks.py did not write, or cannot be written to.
+        UserError: no photo can be read, or the output folder contains the photos, or files that
+            predict_landmarks.py did not write, or cannot be written to.
     """
     photos.check_output(output)
     files: list[str] = []

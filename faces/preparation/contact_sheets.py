@@ -31,8 +31,9 @@ MIN_WIDTH, MAX_SIDE = 48, 128
 def save_sheets(folder: Path, name: str, rows: Sequence[Row], size: int, *, verdicts: bool = False) -> None:
     """Save crops as pages of a hundred: NAME.png, NAME-2.png ..., ordered by number.
 
-    If there are more than `MAX_PAGES` hold, the selection is random and reproducible. Crops that have been
-    deleted or changed are skipped. Pages of an earlier time that are not needed any more are removed.
+    If there are more crops than `MAX_PAGES` pages hold, the selection is random and reproducible. Crops that
+    have been deleted or changed are skipped. Pages of an earlier time that are not needed any more are
+    removed.
 
     Args:
         folder: of the pages, and base of the rows' files.

@@ -15,7 +15,7 @@ from images.decode import MIN_SIZE_RATIO
 from images.near_duplicates import HASH_BITS
 
 MAY_CHANGE = frozenset({"out", "workers", "exclude", "reject", "restore"})
-"""Arguments that may change when a run is resumed: they change which crops there are, but none of them."""
+"""Arguments that may change when a run is resumed: they add or remove crops, but change no crop's pixels."""
 
 
 @dataclass(frozen=True)

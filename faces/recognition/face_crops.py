@@ -81,10 +81,21 @@ def whole_image_cropper(side: int, centre: float) -> FaceCropper:
     def crop(path: Path) -> FaceCrops:
         photo = decode_full(path)
         square = decode(path, round(side / centre))
-        box = central_box(photo, min(photo.shape[1:]) * side / square.shape[-1])
-        return FaceCrops(photo, [box], centre_crop(square, side)[None])
+        return central_face(photo, square, side)
 
     return crop
+
+
+def central_face(photo: NDArray[np.uint8], square: NDArray[np.uint8], side: int) -> FaceCrops:
+    """The centre of a photo as its only face.
+
+    Args:
+        photo: uint8 [3, H, W].
+        square: the photo's centre square, reduced or enlarged, uint8 [3, S, S].
+        side: T of the crop in pixels, at most S: its part of the square is the face.
+    """
+    box = central_box(photo, min(photo.shape[1:]) * side / square.shape[-1])
+    return FaceCrops(photo, [box], centre_crop(square, side)[None])
 
 
 def detected_face_cropper(side: int, detector: Path | None, enlarge: float) -> FaceCropper:

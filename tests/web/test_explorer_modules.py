@@ -173,7 +173,13 @@ def test_a_locked_direction_stays_and_the_effect_remains(page):
     assert locked @ given["yaw"] == pytest.approx(0, abs=1e-3)
     assert locked @ given["mixed"] == pytest.approx(2, abs=1e-3)
     assert pose == locked
-    assert itself == [0] * 20
+    assert itself == free  # a locked direction keeps its own strength
+
+
+def test_a_lock_changes_nothing_of_a_direction_that_it_holds(page):
+    code = "[['yaw'], ['yaw', 'mixed']].map((locks) => Array.from(d.step({mixed: 2}, locks, 20)))"
+    (before, after), _ = directions_in_page(page, code)
+    assert after == before
 
 
 def test_nearly_equal_directions_under_a_lock_do_not_explode(page):

@@ -75,6 +75,21 @@ def test_locks_change_what_a_slider_does(page, generator, directions):
     assert set(state(page)["face"]["locks"]) == {"identity", "smile", "pose"}
 
 
+def test_a_locked_slider_keeps_its_edit(page, generator, directions):
+    z = draw(1, generator.latent_size, 1)[0]
+    edited = image(generator, directions.move(z, {"smile": 3}))
+    set_slider(page, "smile", 3)
+    assert shows(page, edited)
+    page.click('[aria-label="lock smile"]')
+    set_slider(page, "yaw", 2)
+    for _ in range(PATIENCE):
+        if np.abs(picture(page) - edited).max() > 2:
+            break
+        page.wait_for_timeout(50)
+    set_slider(page, "yaw", 0)
+    assert shows(page, edited)
+
+
 def structure(picture):
     """What the lock of identity keeps: the brightness of 10 x 10 cells, without its mean and contrast."""
     middle = picture[:, 6:26, 6:26].transpose(1, 2, 0) @ (0.299, 0.587, 0.114)
@@ -161,11 +176,17 @@ def test_a_morph_plays_and_is_saved(page, generator):
     assert page.is_disabled("text=Play")
     for number, place in ((4, 0), (5, 1)):
         page.drag_and_drop(tile(number), slot(place))
-    page.fill('#tool-morph input[type="number"]', "0.4")
     a, b = draw(6, generator.latent_size, 1)[4:]
     assert shows(page, image(generator, a), "#tool-morph canvas")
+    position = "document.querySelector('#tool-morph input[type=range]').value"
+    page.fill('#tool-morph input[type="number"]', "20")  # a frame's step is less than the slider's
     page.click("text=Play")
-    until(page, "document.querySelector('#tool-morph input[type=range]').value > 0.3")
+    until(page, f"{position} > 0.005")
+    page.click("text=Pause")
+    page.evaluate(f"{position} = 0")
+    page.fill('#tool-morph input[type="number"]', "0.4")
+    page.click("text=Play")
+    until(page, f"{position} > 0.3")
     page.click("text=Pause")
     data, name = download(page, "text=Save GIF")
     assert name == "morph.gif"

@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from engine.errors import UserError
 from faces.landmarks import face_crops
 from faces.landmarks.annotations import Annotations, read_annotations, write_landmarks
 from faces.landmarks.face_crops import FACE_CROP_SCALE, face_crop_size, holdout_people, load_face_crops
+from images.dataset import load_folder
 
 POINTS = np.array([[10.0, 12.0], [30.0, 12.0], [20.0, 32.0]])
 
@@ -45,6 +47,17 @@ def test_crop_shows_the_face_with_a_margin(folder):
     assert data.images[9, 1, y, x] < 20
     assert data.outside == (0, 0)
     assert data.people == [f"p{number // 2}" for number in range(10)]
+
+
+def test_face_crops_and_whole_images_are_cached_side_by_side(folder):
+    """train_gan.py and train_landmarks.py both train on drawn faces by default."""
+    cache = folder.parent / "cache"
+    for cached in (False, True):
+        images = load_folder(folder, 32, cache=cache, workers=0, held_out=0.3)
+        assert images.from_cache == cached
+        with mock.patch.object(face_crops, "_crop_all", wraps=face_crops._crop_all) as crop_all:
+            load(folder)
+        assert crop_all.called != cached
 
 
 def test_people_are_held_out_with_all_their_faces(folder):

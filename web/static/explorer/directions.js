@@ -87,8 +87,8 @@ export class Directions {
   /**
    * The step in u for strengths, given locks.
    *
-   * A lock is the name of a direction, or `pose` for all that turn the head, or `identity`. A direction d under
-   * locks becomes M^-1 d / (d' M^-1 d): of all steps that go one unit along d, the one that is shortest in M,
+   * A lock is the name of a direction, or `pose` for all that turn the head, or `identity`. It holds other directions
+   * to a face's own strength of those that it names. A direction d under the locks that do not name it becomes M^-1 d / (d' M^-1 d): of all steps that go one unit along d, the one that is shortest in M,
    * in which locked directions count very much and, with `identity`, changes of identity count too.
    * @param {Object<string, number>} strengths
    * @param {string[]} locks
@@ -112,9 +112,11 @@ export class Directions {
 
   #underLocks(name, locks, size, base) {
     const direction = this.get(name);
-    if (!direction || this.isLocked(name, locks)) return null;
-    const held = this.names.filter((other) => this.isLocked(other, locks));
-    const identity = locks.includes("identity") && this.#identities.get(base);
+    if (!direction) return null;
+    // What is locked keeps its own strength, and looks as before.
+    const others = locks.filter((lock) => !this.isLocked(name, [lock]));
+    const held = this.names.filter((other) => this.isLocked(other, others));
+    const identity = others.includes("identity") && this.#identities.get(base);
     if (!held.length && !identity) return direction.vector;
     const key = [name, ...held, identity ? `identity of ${base}` : ""].join(" ");
     if (!this.#cache.has(key)) {

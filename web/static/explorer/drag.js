@@ -7,7 +7,7 @@ import { element } from "../shared/shell.js";
 
 const HOLD_MILLISECONDS = 300;
 const SLACK = 5, FINGER_SLACK = 10; // pixels that a pointer may move before it counts as moving
-const CLICK_MILLISECONDS = 50; // after a finger is lifted, in which a browser may send its click
+const CLICK_MILLISECONDS = 1000; // after a finger is lifted, in which a busy browser may send its click
 const EDGE = 50, SCROLL_STEP = 12; // pixels from the window's edge in which it scrolls, and by how much per frame
 const EMPTY = () => {};
 
@@ -92,7 +92,9 @@ function follow(down, source, canvas, read, onEnd) {
   addEventListener("pointermove", (event) => {
     if (!isMine(event)) return;
     at = { x: event.clientX, y: event.clientY };
-    if (carried) { place(); return; }
+    // On a busy machine, the timer of the hold may come before a move that was made earlier.
+    const isLate = isFinger && event.timeStamp - down.timeStamp < HOLD_MILLISECONDS;
+    if (carried && !isLate) { place(); return; }
     if (!hasMoved()) return;
     if (isFinger) end(); // it scrolls
     else lift();
@@ -106,7 +108,12 @@ function follow(down, source, canvas, read, onEnd) {
     if (isTap) source.click(); // a slow one, for which browsers send a click or not
     // The click that follows belongs to the drag.
     const swallowing = new AbortController(), ofDrag = { capture: true, signal: swallowing.signal };
-    addEventListener("click", (click) => { click.preventDefault(); click.stopPropagation(); }, ofDrag);
+    const swallow = (click) => {
+      if (!click.isTrusted || click.detail === 0) return; // of a program, or of a key
+      click.preventDefault();
+      click.stopPropagation();
+    };
+    addEventListener("click", swallow, ofDrag);
     addEventListener("pointerdown", () => swallowing.abort(), ofDrag); // a new gesture, whose click is its own
     setTimeout(() => swallowing.abort(), isFinger ? CLICK_MILLISECONDS : 0);
     if (onto && !isTap) targets.get(onto)(dropped.face, dropped.number);

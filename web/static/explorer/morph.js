@@ -59,18 +59,19 @@ export function setUpMorph(lab) {
   };
   const run = async () => {
     const token = (playing = {});
-    let before = performance.now();
+    let before = performance.now(), position = Number(place.value); // which the range input would round
     while (playing === token) {
       const now = await new Promise(requestAnimationFrame);
       const step = (now - before) / (1000 * secondsEach() * transitions());
       before = now;
-      const next = Number(place.value) + Math.max(step, 0);
-      if (next >= 1 && !store.state.loop) {
-        place.value = 1;
+      position += Math.max(step, 0);
+      if (position >= 1 && store.state.loop) {
+        position %= 1;
+      } else if (position >= 1) {
+        position = 1;
         stop();
-      } else {
-        place.value = next % 1;
       }
+      place.value = position;
       await showPlace();
     }
   };

@@ -1,7 +1,7 @@
 // From a face's scores to its name, its bars, and what a threshold stands for.
 
 /**
- * The name of a face, as recognize.py gives it: that of the best score if this reaches the threshold.
+ * The name of a face: that of the best score if this reaches the threshold, as in recognize.py.
  * @returns {{name: string, score: number|null, known: boolean}} the score is null if there are no names.
  */
 export function nameOf(face, names, threshold, unknown) {
@@ -39,7 +39,7 @@ export function falseAcceptRate({ thresholds, false_accept_rates: rates }, thres
   return rates[below - 1] + share * (rates[below] - rates[below - 1]);
 }
 
-/** The rows of recognize.py's recognized.csv. */
+/** The rows of recognize.py's recognized.csv; there, a face of none of a classifier's classes is "none of these". */
 export function table(photos, nameFace) {
   return photos.flatMap(({ file, faces }) =>
     faces.map((face, index) => {
