@@ -23,7 +23,7 @@ from engine.cli import parse
 from engine.errors import UserError, run_script
 from engine.files import check_writable
 from engine.runs import find_run_or_checkpoint, report_write_errors
-from engine.settings import Device, Groups, at_least
+from engine.settings import Device, Groups, at_least, flag
 from gan import pretrained
 from gan.latent.directions import Directions, check_new_name, find, path_of
 from gan.options import MAX_FACES, GeneratorArguments
@@ -113,6 +113,9 @@ class DirectionArguments(GeneratorArguments):
             raise UserError(
                 "--plus makes one direction, --by and --landmarks others: run directions.py twice"
             )
+        for check, checked in (("check_by", "by"), ("check_landmarks", "landmarks")):
+            if getattr(self, check) and not getattr(self, checked):
+                raise UserError(f"{flag(check)} measures the directions of --{checked}: give that too")
         for name in ("seed", "latents"):
             if getattr(self, name) is not None and not self.plus:
                 raise UserError(f"--{name} is for the faces of --plus and --minus: omit it")

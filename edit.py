@@ -156,7 +156,7 @@ def main() -> int:
     directions = _directions(generator, strengths, tuning=arguments.tune is not None)
     check_directions(directions, strengths, sys.argv[1:])
     recognizer = _recognizer(arguments)
-    from lab.editing import edit_photos, fit_photos
+    from lab.editing import edit_photo, fit_photos
     from lab.fitting import PhotoFitter
 
     fitter = PhotoFitter(
@@ -179,9 +179,9 @@ def main() -> int:
     correct = None if recognizer is None else _correction(generator, recognizer, directions, strengths)
     done = 0
     for photo in fitted:
-        report = edit_photos(
+        line = edit_photo(
             generator,
-            [photo],
+            photo,
             directions,
             strengths,
             correct=correct,
@@ -189,7 +189,7 @@ def main() -> int:
             scale=arguments.scale,
             file=arguments.picture_file([".png"]),
         )
-        print("\n".join(map(one_line, report.lines)), flush=True)
+        print(one_line(line), flush=True)
         done += 1
     for problem in problems:
         print(one_line(f"{'left out' if done else 'error'}: {problem}"), file=sys.stderr)

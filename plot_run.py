@@ -18,14 +18,13 @@ from engine.files import is_file
 from engine.output import counted
 from engine.runs import report_write_errors, sample_grids
 from engine.settings import Groups
-from gan.curves import PANELS
+from gan.curves import PANELS, RANKED_BY
 from gan.options import PictureArguments, RunArguments
 from images import VideoFormat
 
 if TYPE_CHECKING:
     from images.plots import Mark, Metrics
 
-RANKED_BY = "score/kid"
 FILM_ONLY = ("fps", "hold")
 FILM_SUFFIXES: dict[str, VideoFormat] = {".gif": "gif", ".mp4": "mp4"}
 CURVE_SUFFIXES = (".png", ".pdf", ".svg")

@@ -24,7 +24,7 @@ class PredictionArguments:
     """The network, and the photos."""
 
     GROUPS: ClassVar[Groups] = {
-        "everyday": "checkpoint photos output whole_image",
+        "everyday": "checkpoint photos output whole_image exclude",
         "detection": "boxes detector",
         "expert": "looks device runs",
     }

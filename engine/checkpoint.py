@@ -28,14 +28,13 @@ from engine.runs import (
 
 FORMAT = 3
 """Version of a checkpoint's contents."""
-NETWORKS = ("generator", "discriminator", "average")
 
 
 class DamagedCheckpointError(UserError):
     """A file that is truncated or not a checkpoint."""
 
 
-def save(run: Path, step: int, state: dict[str, Any], keep: int, networks: Sequence[str] = NETWORKS) -> Path:
+def save(run: Path, step: int, state: dict[str, Any], keep: int, networks: Sequence[str]) -> Path:
     """Write the checkpoint of a step, then remove all but the newest `keep` up to that step.
 
     Later checkpoints are removed too: they are damaged files that an earlier process left. If they were

@@ -227,7 +227,7 @@ class RunOptions:
     """How a run starts."""
 
     resume: Annotated[str | None, arg(metavar="[RUN]")] = None
-    """Resume a run (its folder, name or number; without a value, the newest), bit for bit."""
+    """Resume a run (its folder, name or number; without a value, the newest); on a CPU, bit for bit."""
     init_from: Annotated[str | None, arg(metavar="RUN")] = None
     """Start a new run with the networks of another run's best checkpoint (fine-tuning)."""
     force: bool = False

@@ -49,7 +49,7 @@ class ProcessLostError(Exception):
 
 
 class World:
-    """The processes that train together, as seen by one of them; only that one unless `join_world` made it.
+    """The processes that train together: this one alone, unless `join_world` connects it to others.
 
     Every method that communicates raises `ProcessLostError` if another process is gone.
 

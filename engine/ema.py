@@ -17,8 +17,8 @@ RAMP_UP_RATIO = 0.1
 class AveragedNetwork:
     """An exponential moving average (EMA) of a network's weights, in float32.
 
-    Its half-life is in images, so that it is independent of the batch size (Karras et al. 2023, "Analyzing
-    and Improving the Training Dynamics of Diffusion Models").
+    Its half-life is in images, so that it is independent of the batch size, and ramps up with the images seen
+    (as in the code of Karras et al. 2020, "Training Generative Adversarial Networks with Limited Data").
 
     Args:
         network: the network to average; the average starts as a copy of it.

@@ -40,13 +40,13 @@ class Trainer(Protocol):
         settings: the run's.
         step_count: steps done so far.
         ranked_by: the score that selects the best networks; lower is better.
-        weights: the entries of `state` that are weights, which must be finite to be saved.
+        weight_keys: the entries of `state` that are weights, which must be finite to be saved.
     """
 
     settings: TrainingSettings
     step_count: int
     ranked_by: str
-    weights: tuple[str, ...]
+    weight_keys: tuple[str, ...]
 
     def step(self) -> None:
         """Make one update, and count it."""
@@ -255,7 +255,7 @@ class TrainingLoop:
     def save(self) -> None:
         """Write a checkpoint."""
         trainer, run = self.trainer, self.logger.run
-        self.saved = save(run, trainer.step_count, self.state(), trainer.settings.keep, trainer.weights)
+        self.saved = save(run, trainer.step_count, self.state(), trainer.settings.keep, trainer.weight_keys)
 
     def _show_progress(self, values: dict[str, float], *, scored: bool) -> None:
         """Show logged values in the bar, or write a line of a log if there is a score among them."""

@@ -26,7 +26,7 @@ Patterns = Annotated[tuple[str, ...], arg(metavar="[PATTERN ...]")]
 AnySettings = TypeVar("AnySettings")
 """A frozen dataclass in which each field has a default and its documentation below it."""
 Groups = dict[str, str]
-"""Groups of --help in their order: the title of each, and the names of its fields, separated by blanks."""
+"""Groups of --help in their order: the title of each, and the names of its fields, separated by spaces."""
 
 MAX_WIDTH = 2**16
 """Values in a latent vector, or channels of a layer: weights between more do not fit in memory."""

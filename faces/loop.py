@@ -22,7 +22,7 @@ class SupervisedTrainer(Trainer):
 
     updater: Updater
     score_label = "error"
-    weights = WEIGHT_KEYS
+    weight_keys = WEIGHT_KEYS
 
     @property
     def network(self) -> nn.Module:

@@ -5,7 +5,7 @@
 - `losses`: the adversarial loss
 - `augment`: augmentation in front of D
 - `negatives`: corrupted real images that D learns to classify as fake
-- `training_step`: one update of both networks, as in the paper
+- `training_step`: one simultaneous update of both networks
 - `trainer`: the state that a run carries from step to step
 - `loop`: when to log, sample, score and save; `setup` builds it from a command line
 - `monitor`: alarms; `rollback`: recovery from them; `validation`: scores on held-out images

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from images.plots import Panels
 
+RANKED_BY = "score/kid"
+"""The score that ranks the steps."""
 PANELS: Panels = (
     ("loss [nats]", {"loss/discriminator": "D", "loss/generator": "G"}),
     ("probability of being real", {"probability/real": "D(x)", "probability/fake": "D(G(z))"}),

@@ -173,11 +173,11 @@ class GanLoop(TrainingLoop):
         try:
             return self._load_rollback(alarm)
         except UnrecoverableError as error:
+            with report_write_errors(run):  # a rollback to the start saved it, and it has learned nothing
+                checkpoint_path(run, 0).unlink(missing_ok=True)
             left = checkpoints(run)
             if left:  # the oldest stays in any case: a checkpoint in trouble is better than none
                 _remove_newer(left, max(alarm.since, step_of(left[0])))
-            with report_write_errors(run):  # a rollback to the start saved it, and it has learned nothing
-                checkpoint_path(run, 0).unlink(missing_ok=True)
             self.logger.log_event(alarm.step, f"{STOPPED}{error}")
             raise
 
@@ -200,7 +200,7 @@ class GanLoop(TrainingLoop):
     def _report_rollback(self) -> None:
         step = self.trainer.step_count
         self.logger.truncate(step)
-        self.bar.n = step
+        self.bar.update(step - self.bar.n)
         self.bar.refresh()
         self._report_event(step, self.rollback.describe(self.trainer.settings.learning_rate))
 

@@ -109,7 +109,7 @@ class Discriminator(nn.Module):
         widths: channels after each convolution.
         image_size: side of the images in pixels, a multiple of 16.
         normalisation: `batch` norm after every convolution (Ioffe and Szegedy 2015); `layer` norm after
-            all but the first (Ba et al. 2016), which normalises each image by itself; or `none`.
+            all but the first (Ba et al. 2016), which normalises each pack by itself; or `none`.
         head_scale: factor on the logits. The head sums over thousands of features, so one step of Adam,
             which moves each weight by about the learning rate, moves the logits by whole units. A factor
             below 1 reduces that without changing the learning rate.
@@ -156,13 +156,13 @@ class Discriminator(nn.Module):
 
 
 class LayerNorm(nn.GroupNorm):
-    """Layer norm over all channels and positions of an image, with a scale and shift per channel."""
+    """Layer norm over all channels and positions of a sample (a pack), with a scale and shift per channel."""
 
     def __init__(self, channels: int) -> None:
         super().__init__(1, channels)
 
     def forward(self, features: Tensor) -> Tensor:
-        """[B, C, H, W] to the same, with mean 0 and variance 1 in each image before the scale and shift."""
+        """[B, C, H, W] to the same, with mean 0 and variance 1 in each sample before the scale and shift."""
         if features.device.type == "cpu":
             return super().forward(features)
         return self.composed(features)

@@ -45,6 +45,7 @@ from gan.config import (
     check,
     groups_near_duplicates,
     preset_settings,
+    read_info,
     upgrade,
 )
 from gan.generator import check_networks
@@ -114,7 +115,7 @@ def load_data(
             differ between processes.
     """
     world, settings = world or World(), plan.settings
-    resumed: RunInfo | None = world.on_rank_zero(lambda: plan.resumed and GAN.read_info(plan.resumed))
+    resumed: RunInfo | None = world.on_rank_zero(lambda: plan.resumed and read_info(plan.resumed))
     data = world.rank_zero_first(
         lambda: load_folder(
             folder,
@@ -177,7 +178,7 @@ def _source_state(plan: Plan[Settings]) -> tuple[Path, dict[str, Any]] | None:
     """The checkpoint that the run started from, to which a rollback may return; None without one."""
     if plan.resumed is None:
         return plan.source_state()
-    source = GAN.read_info(plan.resumed).data.get("begun_from")
+    source = read_info(plan.resumed).data.get("begun_from")
     if source is None:
         return None
     try:
@@ -235,7 +236,7 @@ def _data_facts(plan: Plan[Settings], data: ImageDataset) -> dict[str, Any]:
     if plan.source:
         # Absolute, as a run may be resumed from another working directory.
         facts["begun_from"] = str(plan.source.absolute())
-    elif plan.resumed and (source := GAN.read_info(plan.resumed).data.get("begun_from")):
+    elif plan.resumed and (source := read_info(plan.resumed).data.get("begun_from")):
         facts["begun_from"] = source
     return facts
 
@@ -245,7 +246,7 @@ def _report_leaks(plan: Plan[Settings], data: ImageDataset, world: World) -> Non
     run = plan.resumed or plan.source
     if run is None:
         return
-    before: RunInfo = world.on_rank_zero(lambda: GAN.read_info(run))
+    before: RunInfo = world.on_rank_zero(lambda: read_info(run))
     share, count = before.settings.held_out, int(data.held_out.sum())
     keys = data.split_keys if groups_near_duplicates(before) else data.fingerprints
     if before.data.get("digest") != data.digest:
@@ -293,7 +294,7 @@ def _spread(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def _resume(argv: Sequence[str], arguments: TrainingArguments) -> Plan[Settings]:
     run = GAN.find_run(arguments, arguments.output)
     assert run is not None
-    before = GAN.read_info(run).settings
+    before = read_info(run).settings
     # A new --steps or --minutes replaces the old limit, even one of the other kind.
     ends = arguments.steps is not None or arguments.minutes is not None
     defaults = replace(before, steps=None, minutes=None) if ends else before
@@ -334,7 +335,7 @@ def _start(argv: Sequence[str], arguments: TrainingArguments) -> Plan[Settings]:
         defaults = replace(defaults, pack=1, negatives=0.0)  # both hold G back there: docs/experiments.md
     source = GAN.find_run(arguments, arguments.output)
     if source:
-        source_settings = GAN.read_info(source).settings
+        source_settings = read_info(source).settings
         preset = defaults if arguments.preset else source_settings
         fixed = {*NETWORK_SETTINGS} - {"image_size", "latent_size"}
         if any(getattr(source_settings, name) != getattr(preset, name) for name in fixed):

@@ -22,6 +22,7 @@ from engine.sync_batch_norm import convert_sync_batchnorm
 from gan import fast_conv, losses, negatives
 from gan.augment import Augmenter, flip
 from gan.config import BETA1, Settings
+from gan.curves import RANKED_BY
 from gan.generator import estimate_batch_norm, generate
 from gan.latent.vectors import draw
 from gan.networks import Generator, make_discriminator, make_generator
@@ -52,8 +53,8 @@ class Trainer:
         cuda_graph: on a GPU, record a step once as a CUDA graph and replay it.
     """
 
-    ranked_by = "score/kid"
-    weights = ("generator", "discriminator", "average")
+    ranked_by = RANKED_BY
+    weight_keys = ("generator", "discriminator", "average")
 
     def __init__(
         self,

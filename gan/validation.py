@@ -37,11 +37,11 @@ class Validator:
         self, images: NDArray[np.uint8], held_out: NDArray[np.bool_], device: torch.device | None = None
     ) -> None:
         self._held_out = _subset(images, held_out, MAX_IMAGES)
-        self._discriminated = min(MAX_DISCRIMINATED, int(held_out.sum()), int((~held_out).sum()))
-        self._training = _subset(images, ~held_out, self._discriminated)
+        discriminated = min(MAX_DISCRIMINATED, int(held_out.sum()), int((~held_out).sum()))
+        self._discriminated = [_subset(images, mask, discriminated) for mask in (~held_out, held_out)]
         self._space = random_space(device=device or torch.device("cpu"))
         self._features = extract(self._space, self._held_out)
-        self._real_distance = float(pairwise_distances(self._held_out[:SAMPLES]).mean())
+        self._real_distance = float(pairwise_distances(_subset(images, held_out, SAMPLES)).mean())
 
     def scores(self, trainer: Trainer) -> dict[str, float]:
         """All scores by name.
@@ -64,13 +64,14 @@ class Validator:
         latents = draw(max(len(self._held_out), SAMPLES), settings.latent_size, settings.seed)
         fakes = trainer.generate(torch.from_numpy(latents))
         features = extract(self._space, fakes[: len(self._held_out)])
+        trained, unseen = map(trainer.mean_probability_real, self._discriminated)
         neighbourhood = precision_recall_density_coverage(self._features, features, NEIGHBOURS)
         scores = {
             "score/kid": kid(self._features, features).mean,
             "score/coverage": neighbourhood.coverage,
             "score/recall": neighbourhood.recall,
-            "probability/trained": trainer.mean_probability_real(self._training),
-            "probability/held_out": trainer.mean_probability_real(self._held_out[: self._discriminated]),
+            "probability/trained": trained,
+            "probability/held_out": unseen,
         }
         if settings.ema_half_life:
             raw = trainer.generate(torch.from_numpy(latents[: len(self._held_out)]), raw=True)

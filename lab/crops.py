@@ -30,20 +30,20 @@ if TYPE_CHECKING:
     from gan.generator import LoadedGenerator
 
 CROP_SIDE = 112
-"""Least side of a crop before it is reduced to the generator's size, as crops of prepare_faces.py are."""
+"""Minimum side of a crop before it is reduced to the generator's size, as crops of prepare_faces.py are."""
 MEASURED, MIN_MEASURED = 48, 8
 """Generated images in which the framing is measured, and the fewest with a face for it to count."""
 DETECTION_SIDE = 160
 """Side to which they are enlarged, because the detector finds no tiny faces."""
 FACE_AXES, FACE_RISE = (0.60, 0.72), 0.10
-"""Half axes of the ellipse that contains a face from chin to forehead, and how far its centre is above that
+"""Semi-axes of the ellipse that contains a face from chin to forehead, and how far its centre is above that
 of the box from chin to brows, in sides of the box."""
 OUTSIDE = 0.3
 """Weight of what is outside the face, hair and background, which matters less for the likeness."""
 INVISIBLE = 0.02
 """Weight of what is outside the photo, where its edge is repeated."""
 SOFTNESS = 0.08
-"""Width of the ellipse's edge, in half axes."""
+"""Width of the ellipse's edge, in semi-axes."""
 
 
 @dataclass(frozen=True)

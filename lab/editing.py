@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,32 +60,16 @@ class Photo:
     found: int
 
 
-@dataclass
-class EditReport:
-    """What became of some photos.
-
-    Attributes:
-        pictures: those that were written.
-        lines: one for each picture, about its photo.
-    """
-
-    pictures: list[Path] = field(default_factory=list)
-    lines: list[str] = field(default_factory=list)
-
-
-def fit_photos(
-    fitter: PhotoFitter, paths: Sequence[Path], problems: list[str], *, bar: bool = True
-) -> Iterator[Photo]:
+def fit_photos(fitter: PhotoFitter, paths: Sequence[Path], problems: list[str]) -> Iterator[Photo]:
     """Fit the faces of photos, `GROUP` faces or more at a time.
 
     Args:
         fitter: finds and fits the faces.
         paths: of the photos.
         problems: a line is appended for each photo that cannot be read or has no face.
-        bar: whether to show a progress bar.
     """
     waiting: list[tuple[Path, str, list[FoundFace], int]] = []
-    with ProgressBar(total=len(paths), desc="fitting faces", unit=" photos", disable=not bar) as shown:
+    with ProgressBar(total=len(paths), desc="fitting faces", unit=" photos") as shown:
         for number, path in enumerate(paths):
             try:
                 image = decode_full(path)
@@ -110,9 +94,9 @@ def fit_photos(
                 waiting = []
 
 
-def edit_photos(
+def edit_photo(
     generator: LoadedGenerator,
-    photos: Sequence[Photo],
+    photo: Photo,
     directions: Directions,
     strengths: Mapping[str, float],
     *,
@@ -120,50 +104,49 @@ def edit_photos(
     variant: Sequence[str] = (),
     scale: float = 1.0,
     file: Path | None = None,
-) -> EditReport:
-    """Write the picture of each photo.
+) -> str:
+    """Write the picture of a photo.
 
     Args:
-        generator: makes the images; it may be tuned to the photos.
-        photos: from `fit_photos`.
+        generator: makes the images; it may be tuned to the photo.
+        photo: from `fit_photos`.
         directions: contain the names of `strengths`.
-        strengths: of the edit; without any, the pictures show the fitted faces alone.
+        strengths: of the edit; without any, the picture shows the fitted faces alone.
         correct: see `Correct`; None for none.
-        variant: words about how the faces were fitted and corrected. They are in the names of the pictures,
-            so that another fit of a photo does not replace this one.
+        variant: words about how the faces were fitted and corrected. They are in the name of the picture,
+            so that another fit of the photo does not replace this one.
         scale: factor on the sides of the images.
-        file: the picture to write, of a single photo; by default one in the run's folder.
+        file: the picture to write; by default one in the run's folder.
+
+    Returns:
+        A line about the photo and its picture.
 
     Raises:
-        UserError: a direction does not exist, a picture cannot be written, or the vectors of `file` would
+        UserError: a direction does not exist, the picture cannot be written, or the vectors of `file` would
             replace others.
     """
-    report = EditReport()
-    for photo in photos:
-        fitted = np.stack([face.z for face in photo.faces])
-        edited = directions.move(fitted, strengths) if strengths else fitted[:0]
-        if correct is not None and len(edited):
-            edited = correct(fitted, edited)
-        words = [f"{name}={strength:g}" for name, strength in strengths.items()]
-        path = file or _path(generator, photo, words, variant)
-        z = np.concatenate([fitted, edited])
-        text = {
-            "run": generator.run.resolve().name,
-            "step": generator.step,
-            "weights": generator.weights,
-            "shift": " ".join(words),
-        }
-        images = generator.images(z)
-        with report_write_errors(path):
-            # First, so that no picture lacks its vectors.
-            if file is None:
-                save_latents(path.with_suffix(".npy"), z)
-            else:
-                save_latents_beside(path, z)
-            save_png(path, _picture(photo, images, scale), text)
-        report.lines.append(f"{photo.path}: {_summary(photo, images)}: {path}")
-        report.pictures.append(path)
-    return report
+    fitted = np.stack([face.z for face in photo.faces])
+    edited = directions.move(fitted, strengths) if strengths else fitted[:0]
+    if correct is not None and len(edited):
+        edited = correct(fitted, edited)
+    words = [f"{name}={strength:g}" for name, strength in strengths.items()]
+    path = file or _path(generator, photo, words, variant)
+    z = np.concatenate([fitted, edited])
+    text = {
+        "run": generator.run.resolve().name,
+        "step": generator.step,
+        "weights": generator.weights,
+        "shift": " ".join(words),
+    }
+    images = generator.images(z)
+    with report_write_errors(path):
+        # First, so that no picture lacks its vectors.
+        if file is None:
+            save_latents(path.with_suffix(".npy"), z)
+        else:
+            save_latents_beside(path, z)
+        save_png(path, _picture(photo, images, scale), text)
+    return f"{photo.path}: {_summary(photo, images)}: {path}"
 
 
 def _summary(photo: Photo, images: NDArray[np.uint8]) -> str:

@@ -33,7 +33,7 @@ class Kind:
 
 
 KINDS = {
-    "gan": Kind("score/kid", "KID", SMOOTHED, gan_curves.PANELS),
+    "gan": Kind(gan_curves.RANKED_BY, "KID", SMOOTHED, gan_curves.PANELS),
     "landmarks": Kind("score/nme", "NME", 1, landmark_curves.PANELS, 3),
     "classifier": Kind("score/error", "error", 1, classifier_curves.PANELS),
 }

@@ -28,7 +28,7 @@ def names_of(point_set: PointSet) -> tuple[str, ...]:
     """The attributes that a point set shows, of yaw, tilt, smile, mouth_wide, mouth_open and eyes_open.
 
     Raises:
-        UserError: there are none, as without points on the mirror line.
+        UserError: the points show neither yaw nor a mouth.
     """
     corners, lips, lids = (_present(point_set, names) for names in (MOUTH_CORNERS, LIPS, EYELIDS))
     has_midline = (point_set.mirror == np.arange(point_set.count)).any()
@@ -40,7 +40,7 @@ def names_of(point_set: PointSet) -> tuple[str, ...]:
         *(["mouth_open"] if lips else []),
         *(["eyes_open"] if lids else []),
     ]
-    if not has_midline and not lips:
+    if not (has_midline or lips or corners):
         raise UserError(f"the point set {point_set.name} shows neither yaw nor a mouth: use another network")
     return tuple(names)
 

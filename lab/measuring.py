@@ -78,6 +78,7 @@ class Measurement:
             for column, name in enumerate(checker.names)
         }
         self.z = draw(faces, generator.latent_size, RANDOM_SEED)
+        self.own = None if recognizer is None else recognizer.embeddings(generator.images(self.z))
         self.baseline = self._baseline(random)
 
     def scored(self, directions: Mapping[str, Direction]) -> dict[str, Direction]:
@@ -128,7 +129,7 @@ class Measurement:
     def _respond(
         self, direction: Direction, z: Latents, strengths: Sequence[float]
     ) -> tuple[Scores, NDArray[np.float64], NDArray[np.float64] | None]:
-        """Scores [M, K, A] in standard deviations, features [M, K, F] and similarity to the middle [M, K]."""
+        """Scores [M, K, A] in standard deviations, features [M, K, F], similarity to the face [M, K]."""
         directions = Directions("", {"one": direction})
         moved = np.stack([directions.move(z, {"one": strength}) for strength in strengths], 1)
         images = self.generator.images(moved.reshape(-1, z.shape[1]))
@@ -138,8 +139,7 @@ class Measurement:
         if self.recognizer is None:
             return scores, features, None
         embeddings = self.recognizer.embeddings(images).reshape(*shape, -1).astype(np.float64)
-        own = self.recognizer.embeddings(self.generator.images(z))
-        return scores, features, (embeddings * own[:, None]).sum(-1)
+        return scores, features, (embeddings * self.own[: len(z), None]).sum(-1)
 
     def _realism(self, features: NDArray[np.float64]) -> float:
         """Precision (Kynkäänniemi et al. 2019) of moved faces against those that are not moved."""

@@ -139,7 +139,7 @@ def landmark_scorer(predictor: Predictor) -> Scorer:
     0.83 with the mirror image, and by 0.87 with the shifts too.
 
     Raises:
-        UserError: the network's points are not on eyes and a mouth.
+        UserError: the network's points show neither yaw nor a mouth.
     """
     point_set = predictor.point_set
     names = names_of(point_set)

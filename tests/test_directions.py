@@ -256,6 +256,12 @@ def test_stale_directions_are_kept_as_a_copy(plain):
         ("interpolate.py", ("--arithmetic", "3 + grin"), ">>grin<<: no such direction; the directions"),
         ("directions.py", ("--plus", 1), "--plus, --minus and --name go together"),
         ("directions.py", ("--latents", "z.npy"), "--latents is for the faces of --plus and --minus"),
+        ("directions.py", ("--check-by", 1), "--check-by measures the directions of --by: give that too"),
+        (
+            "directions.py",
+            ("--check-landmarks", 1),
+            "--check-landmarks measures the directions of",
+        ),
         ("directions.py", ("--seed", 3), "--seed is for the faces of --plus and --minus"),
         (
             "directions.py",

@@ -36,16 +36,6 @@ class Distance:
                 variances = [maps.var((0, 2, 3)).mean().item() for maps in extract(examples)]
             self._scales += [feature_weight / len(variances) / max(each, 1e-6) for each in variances]
 
-    def to(self, targets: Tensor, weights: Tensor) -> TargetDistance:
-        """The distance to given images.
-
-        Args:
-            targets: float32 [N, 3, S, S] in [-1, 1].
-            weights: of their pixels, float32 [N, 1, S, S] from 0 to 1, not all 0. Features are those of an
-                image that the target replaces where its weight is low.
-        """
-        return TargetDistance(self, targets, weights)
-
     def feature_maps(self, images: Tensor) -> list[Tensor]:
         """The maps of all extractors, of images [B, 3, S, S]."""
         return [maps for extract in self._extractors for maps in extract(images)]
@@ -60,7 +50,14 @@ class Distance:
 
 
 class TargetDistance:
-    """See `Distance.to`."""
+    """The distance to given images.
+
+    Args:
+        distance: how images are compared.
+        targets: float32 [N, 3, S, S] in [-1, 1].
+        weights: of their pixels, float32 [N, 1, S, S] from 0 to 1, not all 0. Features are those of an image
+            that the target replaces where its weight is low.
+    """
 
     def __init__(self, distance: Distance, targets: Tensor, weights: Tensor) -> None:
         self._distance, self._targets, self._weights = distance, targets, weights

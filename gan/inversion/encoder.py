@@ -27,8 +27,8 @@ LEARNING_RATE = 2e-3
 """Maximum learning rate of the one-cycle schedule (Smith and Topin 2018)."""
 TYPICAL = 0.95
 """Root mean square of an estimate of u; of the prior it is 1, with a standard deviation of 0.07."""
-DISTURBED = 0.5
-"""Share of the training images that are changed as photos may differ from generated images."""
+AUGMENTED_SHARE = 0.5
+"""Share of the training images that are augmented, to imitate how photos differ from generated images."""
 
 Progress = Callable[[float], None]
 """Called with the share that is done, from 0 to 1. What it raises cancels the work."""
@@ -96,7 +96,7 @@ def train_encoder(
         z = torch.rand(BATCH_SIZE, generator.latent_size, generator=random).mul_(2).sub_(1).to(device)
         with torch.no_grad():
             images = to_float(to_uint8(generator(z)))
-            images = _disturb(images, random)
+            images = _augment(images, random)
         loss = F.mse_loss(to_z(encoder(images)), z)
         optimizer.zero_grad()
         loss.backward()
@@ -106,8 +106,8 @@ def train_encoder(
     return encoder.eval()
 
 
-def _disturb(images: Tensor, random: torch.Generator) -> Tensor:
-    """Change some of the images [B, 3, S, S] as photos differ from generated ones, in [-1, 1].
+def _augment(images: Tensor, random: torch.Generator) -> Tensor:
+    """Augment some of the images [B, 3, S, S], in [-1, 1], to imitate how photos differ from generated ones.
 
     Colours, contrast and sharpness change, noise is added, and a part is covered with one of another image.
     """
@@ -128,4 +128,4 @@ def _disturb(images: Tensor, random: torch.Generator) -> Tensor:
     rows = (places[:, None] - centre[:, :1]).abs() < half[:, :1]
     columns = (places - centre[:, 1:]).abs() < half[:, 1:]
     changed = torch.where(rows & columns, changed.roll(1, 0), changed)
-    return torch.where(uniform(0, 1, 1, 1, 1) < DISTURBED, changed, images).clamp(-1, 1)
+    return torch.where(uniform(0, 1, 1, 1, 1) < AUGMENTED_SHARE, changed, images).clamp(-1, 1)

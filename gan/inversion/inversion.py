@@ -139,7 +139,7 @@ class Inverter:
     def distance_to(self, images: NDArray[np.uint8], weights: NDArray[np.float32]) -> TargetDistance:
         """The distance of generated images to given ones; for the arguments see `invert`."""
         targets = to_float(torch.from_numpy(images).to(self._device))
-        return self._distance.to(targets, torch.from_numpy(weights)[:, None].to(self._device))
+        return TargetDistance(self._distance, targets, torch.from_numpy(weights)[:, None].to(self._device))
 
     def _invert(
         self,

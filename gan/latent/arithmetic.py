@@ -1,6 +1,6 @@
 """Parse and evaluate sums of latent vectors, such as `"3,17,42 - 5,8,9 + 11,12,13"` (Radford et al. 2015).
 
-The grammar, which ignores blanks:
+The grammar, which ignores spaces:
 
     sum       = term { ("+" | "-") term }
     term      = "-" term | weight "*" term | "(" sum ")" | tiles | direction

@@ -52,7 +52,8 @@ SCORES: dict[str, Direction] = {
 MIN_IMAGES = 4
 """Images needed in each set, whatever k is."""
 MAX_PIXEL_IMAGES = 500
-"""Images of each set used for textures, checkerboard and nearest two; 5,000 would take most of the time."""
+"""Images of each set used for sliced Wasserstein, checkerboard and nearest two; 5,000 would take most of the
+time."""
 
 
 @dataclass(frozen=True)

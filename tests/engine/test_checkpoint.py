@@ -1,5 +1,6 @@
 import pickle
 import resource
+from functools import partial
 from pathlib import Path
 from unittest import mock
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from engine import checkpoint as checkpoint_module
 from engine import files
 from engine.checkpoint import (
     DamagedCheckpointError,
@@ -16,13 +18,14 @@ from engine.checkpoint import (
     load_path,
     load_selected,
     restore_best,
-    save,
     save_as_best,
 )
 from engine.errors import UserError
 from engine.finite import DivergedError
 from engine.runs import best_path, checkpoint_path, checkpoints, find_checkpoint
 from tests.run_contents import steps
+
+save = partial(checkpoint_module.save, networks=("generator", "discriminator", "average"))
 
 
 def state(value: float = 1.0, size: int = 10) -> dict:

@@ -204,6 +204,21 @@ def test_training_gives_up_after_three_rollbacks_and_keeps_its_checkpoints(tmp_p
     assert gave_up(tmp_path)
 
 
+def test_giving_up_keeps_the_oldest_checkpoint_that_was_trained(tmp_path):
+    """Even if it contains the trouble; and not that of step 0, which each start over saves."""
+
+    def always_collapse(trainer: Trainer) -> None:
+        with torch.no_grad():
+            for network in (trainer.generator, trainer.average.network):
+                network.project.weight.mul_(1e-9)
+
+    with pytest.raises(UnrecoverableError, match="mode collapse"):
+        run_loop(troubled(always_collapse, rollbacks=9, steps=256), tmp_path)
+    assert "starting over" in events(tmp_path)
+    assert len(saved_steps(tmp_path)) == 1
+    assert saved_steps(tmp_path) > [0]
+
+
 def test_resuming_after_a_rollback_is_bit_exact(tmp_path):
     run_loop(troubled(poison, steps=32), tmp_path)
     straight = load(tmp_path / "checkpoints" / "step_000032.pt", mapped=False)

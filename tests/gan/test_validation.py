@@ -79,6 +79,14 @@ def test_probabilities_are_those_of_training_and_held_out_images():
     assert scores["probability/held_out"] == pytest.approx(0.2, abs=0.01)
 
 
+def test_probabilities_and_diversity_are_of_images_from_all_over_a_sorted_folder():
+    levels = np.linspace(0, 255, 1200).astype(np.uint8)
+    images = np.broadcast_to(levels[:, None, None, None], (1200, 3, 32, 32)).copy()
+    scores = Validator(images, np.arange(1200) % 2 == 0).scores(FakeTrainer(images[::2]))
+    assert scores["probability/trained"] == pytest.approx(scores["probability/held_out"], abs=0.01)
+    assert scores["score/diversity"] == pytest.approx(128 / 1200, rel=0.1)  # its grid is of the first 64
+
+
 @pytest.mark.parametrize("textbook", [True, False])
 def test_scoring_leaves_the_next_steps_unchanged(validator, textbook):
     scored, unscored = trainer(textbook=textbook), trainer(textbook=textbook)
