@@ -42,6 +42,11 @@ OTHER_NAMES = (
     ("outf outdir savedir", "output", "--output"),
     ("shrink", "scale", "--scale, such as --scale 0.5 for half the size"),
     ("manualseed randomseed", "seed", "--seed"),
+    ("leastscore", "min_score", "--min-score"),
+    ("leastsupport", "min_support", "--min-support"),
+    ("smallest", "min_side", "--min-side"),
+    ("mostturned", "max_turn", "--max-turn"),
+    ("mostoutside", "max_outside", "--max-outside"),
 )
 """Flags of other projects and earlier versions, in lower case without hyphens; the fields of the scripts that
 explain them; and what to use."""

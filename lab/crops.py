@@ -180,16 +180,16 @@ def measure_framing(generator: LoadedGenerator, detect: Detector) -> Framing | N
 
 def _any_face(size: int) -> PrepareArguments:
     """Rules that leave out no face, however small or turned."""
-    return PrepareArguments(Path(), Path(), size=size, smallest=1)
+    return PrepareArguments(Path(), Path(), size=size, min_side=1)
 
 
 def _arguments(recorded: dict[str, Any]) -> PrepareArguments:
-    names = {field.name for field in fields(PrepareArguments)} - {"photos", "out", "smallest"}
+    names = {field.name for field in fields(PrepareArguments)} - {"photos", "out", "min_side"}
     values = {name: value for name, value in recorded.items() if name in names}
     for name in ("landmarks", "detector"):
         if values.get(name) is not None:
             values[name] = Path(values[name])
-    return PrepareArguments(Path(), Path(), smallest=1, **values)
+    return PrepareArguments(Path(), Path(), min_side=1, **values)
 
 
 def _reduce(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:

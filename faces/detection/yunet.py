@@ -46,7 +46,7 @@ class YuNet:
             raise UserError(f"OpenCV needs a UTF-8 name, which {path} does not have: rename the file")
         score = MIN_SCORE if min_score is None else min_score
         if score > 1:
-            raise UserError(f"--least-score must be 1 or less for a YuNet, not {score:g}")
+            raise UserError(f"--min-score must be 1 or less for a YuNet, not {score:g}")
         try:
             self._network = cv2.FaceDetectorYN.create(str(path), "", (32, 32), score_threshold=score)
             self._detect(np.zeros((32, 32, 3), np.uint8))

@@ -91,7 +91,7 @@ class Cropper:
 
     def __init__(self, arguments: PrepareArguments) -> None:
         self._arguments = arguments
-        self._detector = load_detector(arguments.detector, arguments.search_side, arguments.least_score)
+        self._detector = load_detector(arguments.detector, arguments.search_side, arguments.min_score)
         self._predictor: Predictor | None = None
         if arguments.landmarks is not None:
             # These import torch, which takes seconds.

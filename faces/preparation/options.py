@@ -24,8 +24,8 @@ class PrepareArguments:
 
     GROUPS: ClassVar[Groups] = {
         "everyday": "photos out size form reject restore exclude",
-        "detection": "detector least_score least_support landmarks search_side upright",
-        "selection": "smallest sharpness most_turned most_outside near_copy",
+        "detection": "detector min_score min_support landmarks search_side upright",
+        "selection": "min_side sharpness max_turn max_outside near_copy",
         "expert": "enlarge fps workers",
     }
 
@@ -47,10 +47,10 @@ class PrepareArguments:
     estimate by cascades."""
     detector: Path | None = None
     """ONNX file of a YuNet face detector. By default OpenCV's frontal-face cascade finds the faces."""
-    least_score: float | None = None
+    min_score: float | None = None
     """Minimum score of a detection: overlapping windows of the cascades, by default 4, or the confidence of
     a YuNet, by default 0.7."""
-    least_support: int = 23  # most false detections have less, and few faces: docs/preparation.md
+    min_support: int = 23  # most false detections have less, and few faces: docs/preparation.md
     """Without a YuNet: minimum number of windows in which five cascades detect the face, eyes or mouth again.
     Raise it if ties and coats are kept, lower it if faces are left out as "not a face"; 0 for any."""
     search_side: int = 1600
@@ -58,14 +58,14 @@ class PrepareArguments:
     65th of it; the time grows with its square."""
     fps: float = 1.0
     """Frames per second to take from videos."""
-    smallest: int | None = None
+    min_side: int | None = None
     """Minimum side of a crop, in pixels of the photo; by default half of --size."""
     sharpness: float = 0.015
     """Minimum sharpness of a crop: the variance of its Laplacian over that of its grey levels. 0 for any."""
-    most_turned: float = 0.35
+    max_turn: float = 0.35
     """How far a face may look sideways: the offset of nose and mouth from the line midway between the eyes,
     in distances between the eyes. A profile has 0.5 or more."""
-    most_outside: float = 0.1
+    max_outside: float = 0.1
     """Maximum fraction of a crop outside the photo, where the photo's edge is repeated."""
     near_copy: int = 24
     """Keep only one of a folder's crops whose perceptual hashes differ in at most this many of 144 bits: the
@@ -84,12 +84,12 @@ class PrepareArguments:
 
     def __post_init__(self) -> None:
         minimum = {
-            "size": 16, "enlarge": 0.5, "least_score": 0, "least_support": 0, "search_side": 64,
-            "smallest": 1, "sharpness": 0, "most_turned": 0, "most_outside": 0, "near_copy": -1, "workers": 0,
+            "size": 16, "enlarge": 0.5, "min_score": 0, "min_support": 0, "search_side": 64,
+            "min_side": 1, "sharpness": 0, "max_turn": 0, "max_outside": 0, "near_copy": -1, "workers": 0,
         }  # fmt: skip
         maximum = {
-            "size": 1024, "enlarge": 4, "least_score": 1000, "search_side": 20_000, "smallest": 20_000,
-            "most_outside": 1, "near_copy": HASH_BITS,
+            "size": 1024, "enlarge": 4, "min_score": 1000, "search_side": 20_000, "min_side": 20_000,
+            "max_outside": 1, "near_copy": HASH_BITS,
         }  # fmt: skip
         for field in fields(self):
             value, low = getattr(self, field.name), minimum.get(field.name)
@@ -107,7 +107,7 @@ class PrepareArguments:
     @property
     def min_crop_side(self) -> int:
         """Side of the smallest crop in pixels of the photo."""
-        return math.ceil(MIN_SIZE_RATIO * self.size) if self.smallest is None else self.smallest
+        return math.ceil(MIN_SIZE_RATIO * self.size) if self.min_side is None else self.min_side
 
     @property
     def suffix(self) -> str:
@@ -116,7 +116,7 @@ class PrepareArguments:
 
     def rules(self) -> dict[str, Any]:
         """All arguments that affect the crops, as values for JSON."""
-        values = asdict(self) | {"smallest": self.min_crop_side}
+        values = asdict(self) | {"min_side": self.min_crop_side}
         return {
             name: str(value.resolve()) if isinstance(value, Path) else value
             for name, value in values.items()

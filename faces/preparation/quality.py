@@ -65,14 +65,14 @@ def rejection_reason(
         support: of the detection; see `faces.detection.support`. None if there is none.
         rotated: whether the photo was rotated to find a face.
     """
-    least_support = arguments.least_support * (ROTATED_FACTOR if rotated else 1)
-    if support is not None and support < least_support:
+    required = arguments.min_support * (ROTATED_FACTOR if rotated else 1)
+    if support is not None and support < required:
         return "not a face"
     if square.side < arguments.min_crop_side:
         return "too small"
-    if square.fraction_outside(width, height) > arguments.most_outside:
+    if square.fraction_outside(width, height) > arguments.max_outside:
         return "cut off"
-    if pose.turn is not None and abs(pose.turn) > arguments.most_turned:
+    if pose.turn is not None and abs(pose.turn) > arguments.max_turn:
         return "turned too far"
     if sharpness < arguments.sharpness:
         return "too blurred"

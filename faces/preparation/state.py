@@ -19,6 +19,15 @@ FORMAT = 1
 STATE = "prepare.json"
 """File with the rules of the folder, and whether it is finished."""
 
+RENAMED = {
+    "least_score": "min_score",
+    "least_support": "min_support",
+    "smallest": "min_side",
+    "most_turned": "max_turn",
+    "most_outside": "max_outside",
+}
+"""Rules as folders of earlier versions name them, and their present names."""
+
 RowsByCrop = dict[tuple[str | None, str], Row]
 """Rows by the crop's name in its folder of crops, and its hash."""
 
@@ -51,7 +60,7 @@ def check_rules(arguments: PrepareArguments) -> dict[str, str]:
         raise UserError(f"{out} contains other files than prepared faces; name a new or empty folder")
     rules = _rules(arguments)
     for name in [*rules, *recorded]:
-        if name == "least_support" and name not in recorded:
+        if name == "min_support" and name not in recorded:
             continue  # in a folder of an earlier version, it applies to new photos
         if recorded.get(name) != rules.get(name):
             before, now = _flag(name, recorded.get(name)), _flag(name, rules.get(name))
@@ -148,4 +157,8 @@ def read_state(out: Path) -> dict[str, Any]:
         state = json.loads((out / STATE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return state if isinstance(state, dict) else {}
+    if not isinstance(state, dict):
+        return {}
+    if isinstance(rules := state.get("rules"), dict):
+        state["rules"] = {RENAMED.get(name, name): value for name, value in rules.items()}
+    return state

@@ -122,7 +122,7 @@ def detected_photo_cropper(side: int, detector: Path | None, enlarge: float) -> 
     nowhere = Path()
     # Small and turned faces are not left out: every detected face gets a name.
     cropper = Cropper(
-        PrepareArguments(nowhere, nowhere, size=side, smallest=1, enlarge=enlarge, detector=detector)
+        PrepareArguments(nowhere, nowhere, size=side, min_side=1, enlarge=enlarge, detector=detector)
     )
 
     def crop(photo: NDArray[np.uint8]) -> FaceCrops:

@@ -198,6 +198,7 @@ def test_unknown_words_of_sub_commands(argv, reason):
             "--preset must be one of 'quick', 'evening', 'textbook', not 'nice'",
         ),
         (PrepareArguments, "", "give PHOTOS OUT"),
+        (PrepareArguments, "a b --least-score 3", "unknown option --least-score: use --min-score"),
         (PrepareArguments, "photos", "give OUT"),
         (Command, "enroll people.npz", "give NAME"),
         (RunsArguments, "outputs", "unexpected argument outputs"),

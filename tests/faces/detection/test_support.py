@@ -23,7 +23,7 @@ def test_a_face_has_much_support_and_a_plain_wall_none(number):
     image, _ = photo(number)
     (detection,) = load_detector()(image)
     support = count_support(image, detection.box, 0.0)
-    assert support > PrepareArguments.least_support
+    assert support > PrepareArguments.min_support
     assert count_support(np.full_like(image, 120), detection.box, 0.0) == 0
     tilted, points = photo(number, tilt=25)
     box = (*points.min(0), *points.max(0))
@@ -60,7 +60,7 @@ def test_detections_with_little_support_are_left_out_and_can_be_restored(tmp_pat
     os.utime(folder / "3.png", (1e9, 1e9))  # makes its crop again
     prepare_here(folder, out)
     assert verdicts(out) == {"kept": 2}
-    assert verdicts_with(folder, tmp_path / "all", least_support=0) == {"kept": 2}
+    assert verdicts_with(folder, tmp_path / "all", min_support=0) == {"kept": 2}
 
 
 def verdicts_with(folder, out, **arguments):
@@ -73,7 +73,7 @@ def test_a_folder_of_a_version_without_support_is_resumed(tmp_path, few_windows)
     save_photo(folder / "1.png", 1)
     prepare_here(folder, out)
     state = json.loads((out / "prepare.json").read_text())
-    del state["rules"]["least_support"], state["exclude"]
+    del state["rules"]["min_support"], state["exclude"]
     (out / "prepare.json").write_text(json.dumps(state))
     save_with_dark_corner(folder / "3.png", 3)
     assert prepare_here(folder, out).new == 1

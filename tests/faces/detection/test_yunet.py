@@ -51,7 +51,7 @@ def test_min_score_and_min_width(tiny):
     dim = (image * 0.8).astype(np.uint8)
     assert YuNet(tiny, min_score=0.9)(dim) == []
     assert len(YuNet(tiny, min_score=0.7)(dim)) == 1
-    with pytest.raises(UserError, match="--least-score must be 1 or less for a YuNet, not 4"):
+    with pytest.raises(UserError, match="--min-score must be 1 or less for a YuNet, not 4"):
         YuNet(tiny, min_score=4)
 
 

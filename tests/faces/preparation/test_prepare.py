@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image, ImageFilter
 
+from engine.errors import UserError
 from engine.png import load_png, to_pillow
 from faces.align import crop_aligned, square_around_points
 from faces.landmarks.point_set import load_point_set
 from faces.pose import pose_from_landmarks
 from faces.preparation import PrepareArguments, cropper, prepare
 from faces.preparation.sources import Job, crop_name
+from faces.preparation.state import RENAMED
 from images.scan import list_images
 from tests.faces.detection.tiny_yunet import POINTS, save_tiny_yunet
 from tests.faces.photos import photo, save_photo
@@ -106,7 +108,7 @@ def test_rejection_reasons_in_manifest_summary_and_sheet(tmp_path):
         np.array(blurred).transpose(2, 0, 1),
         whole,
     )
-    summary = prepare_here(folder, tmp_path / "out", enlarge=2.0, smallest=90)
+    summary = prepare_here(folder, tmp_path / "out", enlarge=2.0, min_side=90)
     assert [row["verdict"] for row in read_manifest(tmp_path / "out")] == [
         "kept",
         "too small",
@@ -365,5 +367,17 @@ def test_prepare_json_contains_the_rules(prepared):
     state = json.loads((prepared[1] / "prepare.json").read_text(encoding="utf-8"))
     assert state["finished"] is True
     assert state["rules"]["size"] == 112
-    assert state["rules"]["smallest"] == 56
+    assert state["rules"]["min_side"] == 56
     assert "workers" not in state["rules"]
+
+
+def test_a_folder_of_a_version_with_other_names_of_rules_is_resumed(tmp_path):
+    folder, out = save_photos(tmp_path, photo(1)[0]), tmp_path / "out"
+    prepare_here(folder, out)
+    state = json.loads((out / "prepare.json").read_text(encoding="utf-8"))
+    earlier = {name: before for before, name in RENAMED.items()}
+    state["rules"] = {earlier.get(name, name): value for name, value in state["rules"].items()}
+    (out / "prepare.json").write_text(json.dumps(state), encoding="utf-8")
+    assert prepare_here(folder, out).new == 0
+    with pytest.raises(UserError, match=r"was started with --max-turn 0.35, not --max-turn 0.2"):
+        prepare_here(folder, out, max_turn=0.2)
