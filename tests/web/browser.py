@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
-PATIENCE = 20_000
+PATIENCE = 60_000
 """Milliseconds to wait for what a page does, on a slow machine."""
 
 
@@ -74,10 +75,20 @@ class Visit:
 
     def wait(self, expression: str, argument: object = None) -> None:
         """Wait until an expression is true; playwright's own way is against the page's security policy."""
+        self.wait_until(lambda: self.page.evaluate(expression, argument), expression)
+
+    def wait_until(self, condition: Callable[[], object], what: str) -> None:
+        """Wait until a condition of the test itself is true, while the page goes on; `what` names it."""
         deadline = time.monotonic() + PATIENCE / 1000
-        while not self.page.evaluate(expression, argument):
-            assert time.monotonic() < deadline, f"still not true: {expression}"
+        while not condition():
+            assert time.monotonic() < deadline, f"still not true: {what}"
             self.page.wait_for_timeout(50)
+
+    def hold(self, pattern: str | re.Pattern[str]) -> list:
+        """The requests like this from now on, which the test has to continue."""
+        held: list = []
+        self.page.route(pattern, lambda route: held.append(route))
+        return held
 
     def screenshot(self, name: str) -> None:
         """Save a picture of the whole page if the variable FACE_LAB_SCREENSHOTS names a folder."""

@@ -16,7 +16,7 @@ BRIGHTNESS = """lab.picture(lab.store.state.face).then(({ data }) => {
     const levels = data.filter((_, i) => i % 4 < 3);
     return levels.reduce((sum, level) => sum + level) / levels.length;
 })"""
-PATIENCE = 400
+PATIENCE = 1200
 """Times 50 ms to wait for a page, on a slow machine."""
 
 

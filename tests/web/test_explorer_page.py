@@ -21,6 +21,7 @@ from tests.web.explorer_page import (
     slot,
     state,
     tile,
+    until,
 )
 from tests.web.made_generator import made_directions, made_generator
 from web.page_file import save_page
@@ -158,13 +159,14 @@ def test_a_phone_in_the_dark(browser, file):
         assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
         for tab in ("pad", "morph", "sum", "label"):
             page.tap(f"#tab-{tab}")
+            until(page, f"lab.store.state.tool === '{tab}'")
             assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
         levels = page.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)")
         assert max(levels) < 60
         page.tap("#tab-sliders")
         page.tap(tile(20))
         page.tap("#keep")
-        assert state(page)["slots"][0]["base"] == "1.20"
+        until(page, "lab.store.state.slots[0]?.base === '1.20'")
 
 
 def test_on_a_slow_machine_the_last_move_wins(page, generator, directions):

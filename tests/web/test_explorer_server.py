@@ -2,6 +2,7 @@
 
 import io
 import shutil
+import threading
 
 import numpy as np
 import pytest
@@ -64,12 +65,10 @@ def test_the_training_photos_nearest_to_a_face(visit):
 
 
 def test_the_nearest_photos_of_a_face_that_was_left_are_dropped(visit):
-    asked = []
-    visit.page.route("**/api/explorer/nearest?*", lambda route: asked.append(route))
+    asked = visit.hold("**/api/explorer/nearest?*")
     visit.page.click(tile(5))
     visit.page.click("#nearest")
-    while not asked:
-        visit.page.wait_for_timeout(50)
+    visit.wait_until(lambda: asked, "the nearest are asked for")
     visit.page.click(tile(6))
     asked.pop().continue_()
     visit.wait("!document.getElementById('nearest').disabled")
@@ -107,14 +106,14 @@ def test_a_dropped_photo_becomes_a_face_with_before_and_after(visit, tiny_run, m
 
 
 def test_a_second_photo_gives_up_the_first(visit):
-    held, given_up = [], []
+    given_up = []
     visit.page.on("requestfailed", lambda request: given_up.append(request.url))
-    visit.page.route("**/api/explorer/photo?*", lambda route: held.append(route))
+    held = visit.hold("**/api/explorer/photo?*")
     visit.page.wait_for_selector("#tab-photo:not([hidden])")
-    for number, name in enumerate(("me.png", "you.png")):
-        drop_file(visit.page, b"\x89PNG\r\n\x1a\n", name)
-        while len(held) <= number or len(given_up) < number:
-            visit.page.wait_for_timeout(50)
+    drop_file(visit.page, b"\x89PNG\r\n\x1a\n", "me.png")
+    visit.wait_until(lambda: held, "the first is sent")
+    drop_file(visit.page, b"\x89PNG\r\n\x1a\n", "you.png")
+    visit.wait_until(lambda: len(held) == 2 and given_up, "the second is sent, and the first given up")
     assert len(given_up) == 1
     visit.page.wait_for_selector("#tool-photo :text('Looking for the face')")
 
@@ -126,11 +125,17 @@ def fast_fitter(generator, progress):
 
 def test_the_first_photo_trains_an_encoder_and_shows_how_far_it_is(browser, tmp_path, monkeypatch):
     monkeypatch.setattr("lab.fitting.PhotoFitter", fast_fitter)
-    trained = []
+    trained, go_on = [], threading.Event()
 
     def train(network, progress):
         trained.append(network)
-        return train_encoder(network, steps=80, progress=progress)
+
+        def report(share):
+            progress(share)
+            if share >= 0.4:
+                go_on.wait(60)  # until the page has shown it
+
+        return train_encoder(network, steps=80, progress=report)
 
     monkeypatch.setattr("lab.fitting.train_encoder", train)
     generator = made_generator()
@@ -146,17 +151,21 @@ def test_the_first_photo_trains_an_encoder_and_shows_how_far_it_is(browser, tmp_
         drop_file(page, photo.getvalue(), "me.png")
         visit.wait(
             "document.querySelector('#tool-photo [role=status]').textContent"
-            ".match(/^Learning to fit photos, once for this generator: [1-9]\\d?%$/)"
+            " === 'Learning to fit photos, once for this generator: 40%'"
         )
         assert page.is_visible("#tool-photo progress")
+        go_on.set()
         page.wait_for_selector("#tool-photo :text('dB')", timeout=60_000)
         assert page.is_hidden("#tool-photo progress")
         assert page.inner_text("#face-name") == "photo"
         assert page.evaluate("lab.store.state.face.base").startswith("v")
         assert page.is_visible("#wiper")
         assert (tmp_path / "faces.encoder.safetensors").is_file()
+        held = visit.hold("**/api/explorer/photo?*")
         drop_file(page, photo.getvalue(), "me again.png")
         page.wait_for_selector("#tool-photo :text('Looking for the face')")
+        visit.wait_until(lambda: held, "the second is sent")
+        held.pop().continue_()
         page.wait_for_selector("#tool-photo :text('dB')", timeout=60_000)
         assert len(trained) == 1
         visit.close()

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.web.browser import launch
-from tests.web.explorer_page import PHONE, opened, saved, slot, state, tile
+from tests.web.explorer_page import PHONE, opened, saved, slot, state, tile, until
 from tests.web.made_generator import made_directions, made_generator
 
 browser = pytest.fixture(scope="module")(launch)
@@ -82,6 +82,11 @@ class Finger:
         self.do("touchStart", *self.at)
         self.page.wait_for_timeout(1000 * seconds)
 
+    def hold(self, selector):
+        """Press until the face is held."""
+        self.press(selector, 0)
+        until(self.page, "document.querySelector('.ghost') !== null")
+
     def move(self, x, y, steps=8):
         left, top = self.at
         self.at = x, y
@@ -100,35 +105,34 @@ def scrolled(page):
 
 def test_a_finger_that_holds_a_face_drags_it_and_scrolls_nothing(phone):
     finger = Finger(phone)
-    finger.press(tile(4), 0.5)
+    finger.hold(tile(4))
     assert phone.locator(".ghost").count() == 1
     finger.move(*finger.centre(slot(2)))
-    assert phone.locator(".slot.over").count() == 1
+    until(phone, "document.querySelectorAll('.slot.over').length === 1")
     finger.lift()
-    assert state(phone)["slots"][2]["base"] == "1.4"
+    until(phone, "lab.store.state.slots[2]?.base === '1.4'")
     assert state(phone)["face"]["base"] == "1.0"  # the drag is no tap
     assert scrolled(phone) == [0, 0]
     assert phone.locator(".ghost, .over").count() == 0
     # From a slot to the large picture.
-    finger.press(slot(2), 0.5)
+    finger.hold(slot(2))
     finger.move(*finger.centre("#stage"))
     finger.lift()
-    assert state(phone)["face"]["base"] == "1.4"
+    until(phone, "lab.store.state.face.base === '1.4'")
     phone.tap(tile(6))
-    assert state(phone)["face"]["base"] == "1.6"
+    until(phone, "lab.store.state.face.base === '1.6'")
 
 
 def test_a_tap_right_after_a_drag_counts_however_late_timers_are(phone):
     finger = Finger(phone)
-    finger.press(tile(4), 0.5)
+    finger.hold(tile(4))
     finger.move(*finger.centre("#stage"))
     phone.evaluate(
         "() => { const usual = setTimeout; window.setTimeout = (run, after) => usual(run, after + 10000); }"
     )
     finger.lift()
     phone.tap(tile(6))
-    phone.wait_for_timeout(200)
-    assert state(phone)["face"]["base"] == "1.6"
+    until(phone, "lab.store.state.face.base === '1.6'")
 
 
 @pytest.mark.parametrize("seconds", [0.1, 0.4, 0.8])
@@ -136,23 +140,25 @@ def test_a_slow_tap_is_one_tap(seconds, phone):
     finger = Finger(phone)
     finger.press(tile(4), seconds)
     finger.lift()
-    phone.wait_for_timeout(200)
-    assert state(phone)["face"]["base"] == "1.4"
+    until(phone, "lab.store.state.face.base === '1.4'")
     phone.tap("#tab-label")
+    until(phone, "lab.store.state.tool === 'label'")
     finger.press(tile(4), seconds)
     finger.lift()
-    phone.wait_for_timeout(200)
+    until(phone, "lab.store.state.plus.length + lab.store.state.minus.length > 0")
+    phone.wait_for_timeout(200)  # in which a second click would come
     assert (state(phone)["plus"], state(phone)["minus"]) == (["1.4"], [])
 
 
 def test_a_finger_drags_an_exemplar_into_a_sum(phone):
     phone.tap("#tab-sum")
+    until(phone, "lab.store.state.tool === 'sum'")
     phone.locator("#tool-sum input").scroll_into_view_if_needed()
     finger = Finger(phone)
-    finger.press(tile(3), 0.5)
+    finger.hold(tile(3))
     finger.move(*finger.centre("#tool-sum input"))
     finger.lift()
-    assert state(phone)["sum"] == "3"
+    until(phone, "lab.store.state.sum === '3'")
 
 
 def test_a_finger_that_moves_at_once_scrolls(phone):
@@ -161,21 +167,22 @@ def test_a_finger_that_moves_at_once_scrolls(phone):
     x, y = finger.at
     finger.move(x - 150, y)
     finger.lift()
-    phone.wait_for_timeout(600)
-    assert scrolled(phone)[1] > 50
+    until(phone, "document.getElementById('wall').scrollLeft > 50")
     assert state(phone)["slots"] == [None] * 8
     assert phone.locator(".ghost").count() == 0
 
 
 def test_a_drag_is_given_up(phone):
-    finger = Finger(phone)
-    finger.press(tile(4), 0.5)
+    finger, held = Finger(phone), "document.querySelector('.ghost, .over, [data-held]')"
+    finger.hold(tile(4))
     finger.move(*finger.centre(slot(2)))
     phone.keyboard.press("Escape")
+    until(phone, f"!{held}")
     finger.lift()
     assert state(phone)["slots"] == [None] * 8
-    finger.press(tile(4), 0.5)
+    finger.hold(tile(4))
     finger.move(*finger.centre("#wall-title"))
     finger.lift()
+    until(phone, f"!{held}")
     assert state(phone)["slots"] == [None] * 8
     assert phone.locator(".ghost, .over, [data-held]").count() == 0

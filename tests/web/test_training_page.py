@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import time
+import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -80,11 +81,9 @@ def test_a_run_is_followed_while_it_trains_and_the_scrubber_stays_where_it_was_p
         page.keyboard.press("Home")
         page.keyboard.press("ArrowRight")
         shown_picture_is_of(visit, 100)
-        start = time.monotonic()
         with (run / "metrics.jsonl").open("a") as file:
             file.write(line(510))
         visit.wait("document.getElementById('run-status').textContent.includes('step 510')")
-        assert time.monotonic() - start < 8  # 2 s are promised; this machine may be busy
         add_sample(run, 700)
         visit.wait("document.getElementById('scrubber').max === '7'")
         assert shown_step(page) == "step 100"
@@ -102,6 +101,7 @@ def test_a_tile_is_followed_through_time(visit):
     page.goto(f"{visit.address}/training")
     page.wait_for_selector("#strip button")
     assert page.locator("#strip button").count() == 6
+    shown_picture_is_of(visit, 500)  # without it, the grid has no size yet
     # By a click on the grid of two rows of eight, by the keyboard, and by its number.
     box = page.locator("#sample-image").bounding_box()
     page.mouse.click(box["x"] + 0.31 * box["width"], box["y"] + 0.75 * box["height"])
@@ -128,14 +128,26 @@ def test_all_steps_are_played_and_stopped(visit):
     page = visit.page
     page.goto(f"{visit.address}/training")
     page.wait_for_selector("#strip button")
+    shown_picture_is_of(visit, 500)
+    # From the last step it starts again. It waits for each picture, so that it can be stopped at one here.
+    held = visit.hold(re.compile(r"sample\?.*step=(100|300)&"))
     page.click("#play")
+    visit.wait_until(lambda: held, "the picture of step 100 is asked for")
     assert page.text_content("#play") == "Pause"
-    visit.wait("document.getElementById('play').textContent === 'Play'")
-    assert shown_step(page) == "step 500"
-    page.click("#play")
-    visit.wait("document.getElementById('sample-step').textContent === 'step 100'")
+    assert shown_step(page) == "step 100"
     page.click("#play")
     assert page.text_content("#play") == "Play"
+    held.pop().continue_()
+    shown_picture_is_of(visit, 100)
+    assert shown_step(page) == "step 100"
+    # From there it goes on to the end.
+    page.click("#play")
+    visit.wait_until(lambda: held, "the picture of step 300 is asked for")
+    assert page.text_content("#play") == "Pause"
+    assert shown_step(page) == "step 300"
+    held.pop().continue_()
+    visit.wait("document.getElementById('play').textContent === 'Play'")
+    assert shown_step(page) == "step 500"
 
 
 def test_runs_are_laid_over_one_another_and_curves_lead_to_samples(visit):
@@ -157,12 +169,11 @@ def test_runs_are_laid_over_one_another_and_curves_lead_to_samples(visit):
 
 
 def test_late_samples_of_the_run_before_are_not_shown(visit, output):
-    page, held = visit.page, []
+    page = visit.page
     make_run(output / "0003-new-16px", samples=())
-    page.route(f"**/api/training/sample?run={NAME}*", lambda route: held.append(route))
+    held = visit.hold(f"**/api/training/sample?run={NAME}*")
     page.goto(f"{visit.address}/training?run={NAME}")
-    while not held:
-        page.wait_for_timeout(50)
+    visit.wait_until(lambda: held, "a picture is asked for")
     page.click("text=0003-new-16px")
     page.wait_for_selector("#samples-none:not([hidden])")
     for route in held:
@@ -170,6 +181,78 @@ def test_late_samples_of_the_run_before_are_not_shown(visit, output):
     page.wait_for_timeout(500)
     assert page.get_attribute("#sample-image", "src") is None
     assert shown_step(page) == ""
+
+
+def test_all_panels_follow_the_run_again_once_a_double_click_ends_the_zoom(visit, output):
+    page, run = visit.page, output / NAME
+    page.goto(f"{visit.address}/training?run={NAME}")
+    page.wait_for_selector(".uplot")
+    shown_picture_is_of(visit, 500)
+    first, second = (page.locator(".u-over").nth(index) for index in (0, 1))
+    first.scroll_into_view_if_needed()
+    box = first.bounding_box()
+    middle = {"x": 0.5 * box["width"], "y": 40}
+    page.mouse.move(box["x"] + 0.2 * box["width"], box["y"] + 40)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.6 * box["width"], box["y"] + 40, steps=5)
+    page.mouse.up()
+    second.click(position=middle)  # of steps 100 to 300
+    shown_picture_is_of(visit, 200)
+    first.dblclick(position=middle)
+    with (run / "metrics.jsonl").open("a") as file:
+        file.writelines(line(step) for step in range(600, 1001, 100))  # more would give other curves
+    add_sample(run, 1000)
+    visit.wait("document.getElementById('run-status').textContent.startsWith('step 1,000')")
+    visit.wait("document.getElementById('scrubber').max === '6'")
+    second.click(position=middle)
+    shown_picture_is_of(visit, 500)
+
+
+def test_a_stream_that_the_server_refused_is_tried_again(visit):
+    page = visit.page
+    page.route("**/api/training/stream?*", lambda route: route.fulfill(status=500), times=1)
+    page.goto(f"{visit.address}/training?run={NAME}")
+    page.wait_for_selector(".uplot")
+    assert any("500" in problem for problem in visit.problems)
+    visit.problems.clear()  # the browser reports the refusal too
+
+
+def test_a_run_that_is_removed_makes_way_for_another(visit, output):
+    page = visit.page
+    page.goto(f"{visit.address}/training?run={NAME}&with=classifiers/0001-people-16px")
+    page.wait_for_selector(".uplot")
+    shutil.rmtree(output / NAME)
+    page.wait_for_selector(f".message:has-text('{NAME} is no longer in {output}')")
+    visit.wait("document.getElementById('run-name').textContent === '0001-faces-16px'")
+    shown_picture_is_of(visit, 500)
+    assert "with=classifiers%2F0001-people-16px" in page.url
+    with (output / "0001-faces-16px" / "metrics.jsonl").open("a") as file:
+        file.write(line(1010))
+    visit.wait("document.getElementById('run-status').textContent.includes('step 1,010')")
+    visit.problems = [problem for problem in visit.problems if "404" not in problem]  # of its pictures
+
+
+def test_pictures_that_did_not_come_are_asked_for_again(visit, output):
+    page = visit.page
+    page.goto(f"{visit.address}/training?run={NAME}")
+    page.wait_for_selector("#strip button")
+    shown_picture_is_of(visit, 500)
+    of_step, of_strip = re.compile(r"sample\?.*step=300&"), "**/api/training/strip?*"
+    for pattern in (of_step, of_strip):
+        page.route(pattern, lambda route: route.abort())
+    page.click("#strip button[data-step='300']")
+    visit.wait("!document.getElementById('sample-image').hasAttribute('src')")
+    assert shown_step(page) == "step 300"
+    with page.expect_event("requestfailed", lambda request: "strip" in request.url):
+        page.fill("#tile", "5")
+    for pattern in (of_step, of_strip):
+        page.unroute(pattern)
+    with (output / NAME / "metrics.jsonl").open("a") as file:
+        file.write(line(510))
+    shown_picture_is_of(visit, 300)
+    assert "step=300" in page.url
+    visit.wait("document.querySelector('#strip .tile').style.backgroundImage.includes('tile=5')")
+    visit.problems.clear()  # the browser reports each request that failed
 
 
 def test_large_numbers_have_separators_and_no_exponent(visit):

@@ -8,6 +8,8 @@ const VIDEO_TYPES = [
   { type: "video/webm;codecs=vp9", suffix: "webm" },
   { type: "video/webm", suffix: "webm" },
 ];
+export const GIF_FPS = 12.5; // delays in a GIF are whole hundredths of a second
+export const VIDEO_FPS = 25;
 const BITS_PER_SECOND = 4e6;
 const COLOURS = 256;
 
@@ -45,15 +47,13 @@ export async function encodeGif(frames, scale, onProgress) {
     show(frame);
     const { data } = context.getImageData(0, 0, canvas.width, canvas.height);
     const palette = quantize(data, COLOURS);
-    gif.writeFrame(applyPalette(data, palette), canvas.width, canvas.height, { palette, delay: 1000 / encodeGif.fps });
+    gif.writeFrame(applyPalette(data, palette), canvas.width, canvas.height, { palette, delay: 1000 / GIF_FPS });
     onProgress((i + 1) / frames.length);
     await new Promise((resolve) => { setTimeout(resolve); });
   }
   gif.finish();
   return new Blob([gif.bytes()], { type: "image/gif" });
 }
-// Delays in a GIF are whole hundredths of a second.
-encodeGif.fps = 12.5;
 
 /**
  * Pictures as a video, recorded as it plays; parameters as for `encodeGif`.
@@ -76,13 +76,13 @@ export async function recordVideo(frames, scale, onProgress) {
     recorder.start();
     const start = performance.now();
     for (const [i, frame] of frames.entries()) {
-      const wait = start + (1000 * i) / recordVideo.fps - performance.now();
+      const wait = start + (1000 * i) / VIDEO_FPS - performance.now();
       await new Promise((resolve) => { setTimeout(resolve, Math.max(wait, 0)); });
       show(frame);
       camera.requestFrame();
       onProgress((i + 1) / frames.length);
     }
-    await new Promise((resolve) => { setTimeout(resolve, 1000 / recordVideo.fps); });
+    await new Promise((resolve) => { setTimeout(resolve, 1000 / VIDEO_FPS); });
     recorder.stop();
     await ended;
   } finally {
@@ -90,4 +90,3 @@ export async function recordVideo(frames, scale, onProgress) {
   }
   return new Blob(parts, { type: videoType().type.split(";")[0] });
 }
-recordVideo.fps = 25;

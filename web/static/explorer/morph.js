@@ -1,11 +1,10 @@
 // A film from kept face to kept face.
 
 import { download, element, say } from "../shared/shell.js";
-import { encodeGif, recordVideo, videoType } from "./film.js";
+import { encodeGif, GIF_FPS, recordVideo, VIDEO_FPS, videoType } from "./film.js";
 import { canvasOf, paint } from "./tiles.js";
 import { path, toText } from "./vectors.js";
 
-const FPS = 25;
 const MIN_SAVED_SIDE = 192;
 
 /** @param {import("./lab.js").Lab} lab */
@@ -40,7 +39,7 @@ export function setUpMorph(lab) {
   const filmIsStale = lab.directions.watch(), directionsChanged = lab.directions.watch();
   let cached = { key: null, z: [] };
   const current = () => {
-    const steps = Math.max(2, Math.round(FPS * secondsEach()));
+    const steps = Math.max(2, Math.round(VIDEO_FPS * secondsEach()));
     const key = JSON.stringify([faces(), store.state.loop, steps]);
     if (filmIsStale() || key !== cached.key) cached = { key, z: vectors(steps) };
     const { z } = cached;
@@ -87,14 +86,14 @@ export function setUpMorph(lab) {
     store.change({ face: { base: `v${toText(current())}`, shift: {}, locks: [] } });
   });
 
-  const saveFilm = async (encode, suffix) => {
+  const saveFilm = async (encode, fps, suffix) => {
     if (busy) return;
     busy = true;
     stop();
     progress.hidden = false;
     update();
     try {
-      const z = vectors(Math.max(2, Math.round(encode.fps * secondsEach())));
+      const z = vectors(Math.max(2, Math.round(fps * secondsEach())));
       const frames = [];
       for (const vector of z) {
         frames.push(await lab.engine.picture(vector, { urgency: 1 }));
@@ -110,8 +109,8 @@ export function setUpMorph(lab) {
     busy = false;
     update();
   };
-  gif.addEventListener("click", () => saveFilm(encodeGif, "gif"));
-  video.addEventListener("click", () => saveFilm(recordVideo, type.suffix));
+  gif.addEventListener("click", () => saveFilm(encodeGif, GIF_FPS, "gif"));
+  video.addEventListener("click", () => saveFilm(recordVideo, VIDEO_FPS, type.suffix));
 
   const update = () => {
     const count = faces().length;

@@ -13,6 +13,7 @@ const find = (id) => document.getElementById(id);
 
 let sources = [], unknown = "unknown";
 let source = null; // what the server says of the chosen source of names
+let isSourceMissing = false; // whether the first source could not be loaded
 let threshold = 0;
 let asked = 0; // number of the newest answer about a source that was asked for; older ones are dropped
 let camera = null;
@@ -51,6 +52,7 @@ async function chooseSource(name) {
   const number = ++asked;
   find("source").value = name;
   find("source-note").textContent = "Loading the network …";
+  isSourceMissing = false;
   for (const photo of photos) cancel(photo);
   try {
     const answer = await request(withQuery("/api/recogniser/source", { source: name }));
@@ -60,7 +62,12 @@ async function chooseSource(name) {
     if (number !== asked) return;
     if (!source) {
       find("source-note").textContent = capitalised(error.message);
-      for (const photo of photos) setBusy(photo, false);
+      isSourceMissing = true;
+      for (const photo of photos.filter(({ refused }) => !refused)) {
+        Object.assign(photo, { error: capitalised(error.message), canRetry: true, waiting: false });
+        drawPhoto(photo, page);
+      }
+      showSummary();
       return;
     }
     // The one before stays in use, so the page must not show another as chosen.
@@ -213,8 +220,6 @@ function addPhotos(blobs) {
   find("photos").prepend(...added.map((photo) => photo.card));
   for (const photo of added) {
     drawPhoto(photo, page);
-    if (photo.error) continue;
-    setBusy(photo, true);
     identify(photo);
   }
   showSummary();
@@ -222,11 +227,13 @@ function addPhotos(blobs) {
 
 /** Ask for the faces of a photo. Only the answer to the newest request counts. */
 function identify(photo) {
-  if (photo.refused || !source) return;
-  cancel(photo);
+  if (photo.refused) return;
   setBusy(photo, true);
-  queue.push({ photo, number: photo.request });
   showSummary();
+  if (isSourceMissing) chooseSource(find("source").value);
+  if (!source) return; // the photo is sent once there is one
+  cancel(photo);
+  queue.push({ photo, number: photo.request });
   send();
 }
 

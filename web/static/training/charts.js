@@ -16,6 +16,7 @@ export class Charts {
   #charts = [];
   #shown = "";
   #sync = uPlot.sync("steps");
+  #zoomed = false; // all panels at once, as uPlot tells the others of a zoom and of the double click that ends it
   #marked = null;
 
   /**
@@ -49,9 +50,8 @@ export class Charts {
         ...events.filter((event) => event.alarm).map((event) => ({ step: event.step, text: "alarm", colour: "--bad" })),
         ...(best == null ? [] : [{ step: best, text: panel.curves.some((curve) => curve.metric === metric) ? "best" : "", colour: "--good" }]),
       ];
-      const zoomed = chart.plot.zoomed;
-      chart.plot.setData(data, !zoomed);
-      if (zoomed) chart.plot.redraw();
+      chart.plot.setData(data, !this.#zoomed);
+      if (this.#zoomed) chart.plot.redraw();
     });
     return drawn.length > 0;
   }
@@ -65,12 +65,13 @@ export class Charts {
   #build(drawn) {
     for (const { plot } of this.#charts) plot.destroy();
     this.#container.replaceChildren();
+    this.#zoomed = false;
     this.#charts = drawn.map(({ panel, series, data }) => {
       const holder = element("div", { className: "chart" }, element("h3", { textContent: panel.title }));
       this.#container.append(holder);
       const chart = { holder, flags: [], plot: null };
       chart.plot = new uPlot(this.#options(panel, series, chart), data, holder);
-      chart.plot.over.addEventListener("dblclick", () => { chart.plot.zoomed = false; });
+      chart.plot.over.addEventListener("dblclick", () => { this.#zoomed = false; });
       this.#followClicks(chart.plot);
       return chart;
     });
@@ -107,7 +108,7 @@ export class Charts {
       ],
       hooks: {
         draw: [(plot) => this.#drawFlags(plot, chart.flags)],
-        setSelect: [(plot) => { if (plot.select.width > 0) plot.zoomed = true; }],
+        setSelect: [(plot) => { if (plot.select.width > 0) this.#zoomed = true; }],
         // The legend of a pale curve repeats that of its running mean.
         ready: [(plot) => series.forEach(({ pale }, index) => { if (pale) plot.root.querySelectorAll(".u-series")[index + 1].hidden = true; })],
       },

@@ -16,6 +16,8 @@ export class Samples {
   #following = true;
   #wanted = 0; // number of the newest request for a picture; a late answer to an older one is not shown
   #step = null;
+  #onceStep = null; // to show with the first list of the run's samples
+  #missing = false; // whether a picture could not be loaded
   #tile = 0;
   #playing = null;
   #strip = "";
@@ -36,13 +38,13 @@ export class Samples {
   }
 
   /** The step that was chosen by hand; null while the newest is followed. */
-  get chosenStep() { return this.#following ? null : this.#step; }
+  get chosenStep() { return this.#following ? null : this.#onceStep ?? this.#step; }
   get tile() { return this.#tile; }
 
   /** Show another run. */
   setRun(name, grid, { step = null, tile = 0 } = {}) {
     this.#stop();
-    Object.assign(this, { onceStep: step });
+    this.#onceStep = step;
     this.#run = name;
     this.#grid = grid;
     this.#samples = [];
@@ -65,13 +67,13 @@ export class Samples {
   /** Take the list of samples as it is now. The chosen step stays, wherever new ones are inserted. */
   update(samples) {
     const before = JSON.stringify(this.#samples);
-    if (JSON.stringify(samples) === before && this.#step !== null) return;
+    if (JSON.stringify(samples) === before && this.#step !== null && !this.#missing) return;
     this.#samples = samples;
     find("samples-none").hidden = samples.length > 0;
     find("scrubber").max = Math.max(0, samples.length - 1);
     if (!samples.length) return;
-    const wanted = this.onceStep ?? (this.#following ? null : this.#step);
-    this.onceStep = null;
+    const wanted = this.#onceStep ?? (this.#following ? null : this.#step);
+    this.#onceStep = null;
     this.#show(wanted === null ? samples.length - 1 : this.#nearest(wanted));
     this.#updateStrip();
   }
@@ -118,6 +120,7 @@ export class Samples {
     if (!sample) return;
     const [step, version] = sample;
     this.#step = step;
+    this.#missing = false;
     find("scrubber").value = index;
     find("scrubber").setAttribute("aria-valuetext", `step ${count(step)}`);
     find("sample-step").textContent = `step ${count(step)}`;
@@ -127,8 +130,16 @@ export class Samples {
     const number = ++this.#wanted;
     const picture = new Image();
     picture.src = this.#url(step, version);
-    try { await picture.decode(); } catch { return; } // a rollback has removed it: the list will say so
+    const isThere = await picture.decode().then(() => true, () => false);
     if (number !== this.#wanted) return;
+    if (!isThere) {
+      // A rollback has removed it, or the server is restarting: it is shown again with the next list.
+      this.#missing = true;
+      find("sample-image").removeAttribute("src");
+      find("sample-image").alt = "";
+      this.#markTile();
+      return;
+    }
     find("sample-image").src = picture.src;
     find("sample-image").alt = `Samples at step ${count(step)}`;
     this.#markTile();
@@ -219,7 +230,7 @@ export class Samples {
         for (const button of buttons) button.firstChild.style.backgroundImage = `url("${picture.src}")`;
         find("strip").replaceChildren(...buttons);
       },
-      () => { if (this.#strip === url) this.#strip = ""; },
+      () => { if (this.#strip === url) [this.#strip, this.#missing] = ["", true]; },
     );
   }
 }

@@ -2,6 +2,8 @@
 
 import { withQuery } from "/static/shared/shell.js";
 
+const RETRY_MILLISECONDS = 5_000;
+
 /**
  * Follows runs, and tells a listener what changed.
  *
@@ -9,6 +11,7 @@ import { withQuery } from "/static/shared/shell.js";
  */
 export class Store {
   #source = null;
+  #retry; // timer of the next try after the server refused the stream
   #names = [];
   #listener;
 
@@ -30,6 +33,7 @@ export class Store {
   }
 
   #close() {
+    clearTimeout(this.#retry);
     this.#source?.close();
     this.#source = null;
   }
@@ -39,6 +43,10 @@ export class Store {
     if (document.hidden || !this.#names.length) return;
     this.#source = new EventSource(withQuery("/api/training/stream", { run: this.#names }));
     this.#source.onmessage = (event) => this.#receive(JSON.parse(event.data));
+    // A browser tries again after a lost connection, but not after an error of the server.
+    this.#source.onerror = ({ target }) => {
+      if (target.readyState === EventSource.CLOSED) this.#retry = setTimeout(() => this.#connect(), RETRY_MILLISECONDS);
+    };
   }
 
   #receive({ run, reset, columns, status }) {

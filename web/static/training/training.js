@@ -182,6 +182,11 @@ async function list() {
   find("nothing-where").textContent = answer.output;
   if (!listed.length) return;
   const names = listed.map((run) => run.name), isListed = (name) => names.includes(name);
+  if (shown !== null && !isListed(shown)) {
+    say(`${shown} is no longer in ${answer.output}.`, { bad: true });
+    await select(answer.shown, { others: compared.filter(isListed) });
+    return;
+  }
   if (shown !== null) {
     // The server refuses to stream several runs if one of them has been removed.
     if (compared.every(isListed)) showList();
