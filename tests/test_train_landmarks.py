@@ -285,6 +285,7 @@ def test_a_pretrained_backbone_is_partly_frozen(folder, tmp_path):
 def test_a_mistake_is_reported_in_one_line(folder):
     for argv, message in [
         ((folder / "nowhere",), "there is no folder"),
+        ((Path(__file__),), "is a file; name a folder of images with landmarks"),
         ((folder, "--held-out", 0), "--held-out must be"),
         ((folder, "--freeze", "layer1"), "--freeze needs trained layers"),
         ((folder, "--backbone", "resnet19"), "no backbone resnet19"),

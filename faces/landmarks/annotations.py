@@ -95,7 +95,8 @@ def read_annotations(
     patterns = ExcludePatterns(exclude)
     try:
         if not folder.is_dir():
-            raise UserError(f"there is no folder {folder}; name a folder of images with landmarks")
+            found = f"{folder} is a file" if is_file(folder) else f"there is no folder {folder}"
+            raise UserError(f"{found}; name a folder of images with landmarks")
         tables = [folder / name for name in TABLE_NAMES if (folder / name).is_file()]
         if table or tables:
             files, points, people, locations = _read_table(
