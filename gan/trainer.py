@@ -327,7 +327,7 @@ class Trainer:
 
         An average among them continues at its full half-life, without warm-up.
         """
-        self._source = {name: state[name] for name in self.weights}
+        self._source = {name: state[name] for name in self.weight_keys}
         self._copy_source(self._source)
 
     def _copy_source(self, source: dict[str, Any]) -> None:

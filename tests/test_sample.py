@@ -140,7 +140,7 @@ class TestErrors:
             (("--file", "a.jpg"), "--file a.jpg must end in .png"),
             (("--file", "/"), "--file / is a folder"),
             (("--scale", 17), "--scale must be 0.1 to 16, not 17"),
-            (("--scale", "big"), "'big' is not a number"),
+            (("--scale", "big"), "--scale must be a number, not 'big'"),
             (("--checkpoint", 123456), "no checkpoint 123456"),
             (("--checkpoint", "6" * 400), "no checkpoint 666"),
             (("--device", "abacus"), "abacus"),

@@ -172,11 +172,11 @@ def test_the_preset_of_a_run_on_drawn_faces_has_its_networks(tiny_run, tmp_path,
 def test_resumed_run_keeps_the_split_of_before_near_duplicates(tiny_run, tmp_path):
     run = Path(shutil.copytree(tiny_run, tmp_path / tiny_run.name))
     folder = Path(read_info(run).data["folder"])
-    assert load_data(make_plan(["--resume", str(run)]), folder)[0].near_duplicates == 0
+    assert load_data(make_plan(["--resume", str(run), "--steps", "7"]), folder)[0].near_duplicates == 0
     config = json.loads((run / "config.json").read_text())
     del config["data"]["near_duplicates"]
     (run / "config.json").write_text(json.dumps(config))
-    assert load_data(make_plan(["--resume", str(run)]), folder)[0].near_duplicates is None
+    assert load_data(make_plan(["--resume", str(run), "--steps", "7"]), folder)[0].near_duplicates is None
 
 
 def test_the_source_of_a_run_is_found_from_any_working_directory(tiny_run, monkeypatch):
