@@ -256,7 +256,7 @@ def test_the_script_says_its_address_serves_at_once_and_ends_cleanly_with_ctrl_c
         stream = urllib.request.urlopen(f"{address[:-9]}/api/training/stream?run=0001-faces-16px")
         assert b"retry" in stream.readline()
         process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 0
+        assert process.wait(15) == 0
         assert process.stdout.read() == "stopped\n"
         assert process.stderr.read() == ""
 
@@ -273,7 +273,7 @@ def test_the_browser_opens_the_page_where_there_is_a_display(display, wanted, mo
     serve(Context(), host="127.0.0.1", port=None, browser=wanted, start="/training")
     address = capsys.readouterr().out.split()[0]
     if display and wanted:
-        assert opened.get(timeout=60) == address
+        assert opened.get(timeout=10) == address
     assert opened.empty()
 
 

@@ -39,7 +39,7 @@ def output(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def http(output: Path):
-    with serving(Context(output=output)) as address, httpx.Client(base_url=address, timeout=60) as client:
+    with serving(Context(output=output)) as address, httpx.Client(base_url=address, timeout=20) as client:
         yield client
 
 
@@ -48,7 +48,7 @@ def picture(answer: httpx.Response) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(answer.content)))
 
 
-def follow(http: httpx.Client, runs: list[str], until, seconds: float = 60) -> list[dict]:
+def follow(http: httpx.Client, runs: list[str], until, seconds: float = 10) -> list[dict]:
     """The messages of a stream until one fulfils a condition."""
     messages = []
     with http.stream("GET", "/api/training/stream", params={"run": runs}) as answer:
@@ -134,7 +134,7 @@ def test_a_runs_description_has_settings_panels_and_the_shape_of_its_grids(http)
     assert KINDS["landmarks"].picture_scale == PICTURE_SCALE
 
 
-def test_a_line_reaches_the_page_soon(http, output):
+def test_a_line_reaches_the_page_within_two_seconds(http, output):
     path, appended = output / NAME / "metrics.jsonl", []
 
     def is_new(message: dict) -> bool:
@@ -147,7 +147,7 @@ def test_a_line_reaches_the_page_soon(http, output):
         return message["columns"].get("step") == [510.0]
 
     messages = follow(http, [NAME], is_new)
-    assert time.monotonic() - appended[0] < 30  # 2 s are promised; this machine may be busy
+    assert time.monotonic() - appended[0] < 2
     assert [message["reset"] for message in messages] == [True, False]
 
 

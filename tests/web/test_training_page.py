@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -81,9 +82,11 @@ def test_a_run_is_followed_while_it_trains_and_the_scrubber_stays_where_it_was_p
         page.keyboard.press("Home")
         page.keyboard.press("ArrowRight")
         shown_picture_is_of(visit, 100)
+        start = time.monotonic()
         with (run / "metrics.jsonl").open("a") as file:
             file.write(line(510))
         visit.wait("document.getElementById('run-status').textContent.includes('step 510')")
+        assert time.monotonic() - start < 8  # 2 s are promised; this machine may be busy
         add_sample(run, 700)
         visit.wait("document.getElementById('scrubber').max === '7'")
         assert shown_step(page) == "step 100"
